@@ -1,0 +1,57 @@
+# Everything works from an empty checkout with python3 (3.11 or newer), make and a C++ compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
+
+.PHONY: demo test lint bench docs clean
+
+demo: $(VENV)/.demo
+	mkdir -p demo
+	$(BIN)/chainrule train examples/digits.csv --target label --test 0.2 --seed 0 \
+		-o demo/digits.safetensors --report demo/report.html
+	$(BIN)/chainrule explain demo/digits.safetensors examples/digits.csv --row 0 -o demo/explanation.html
+	@echo "The model:       demo/digits.safetensors"
+	@echo "The report:      demo/report.html"
+	@echo "The explanation: demo/explanation.html"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.output_layer
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+# One environment, grown by what a command needs; the package is editable and built again when its native part changes.
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chainrule needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
+	$(PIP) install -q -e '.[cli]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) install -q --group test
+	$(PIP) install -q -e '.[all]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/pyvenv.cfg pyproject.toml
+	$(PIP) install -q --group lint 'numpy>=2.0'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) install -q --group docs
+	touch $@
+
+clean:
+	rm -rf $(VENV) build demo site

@@ -1,0 +1,41 @@
+"""Backpropagation for softmax classifiers in closed form, with its work shown."""
+
+from chainrule.errors import ChainruleError
+from chainrule.gradcheck import GradientReport, check_gradients
+from chainrule.network import Backward, Forward, Network
+from chainrule.optimizers import SGD, Adam, AdamW
+from chainrule.output import (
+    CrossEntropy,
+    SoftmaxCrossEntropy,
+    cross_entropy,
+    log_softmax,
+    softmax,
+    softmax_cross_entropy,
+    softmax_jacobian,
+    which_kernel,
+)
+from chainrule.training import History, fit
+from chainrule.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Backward",
+    "ChainruleError",
+    "CrossEntropy",
+    "Forward",
+    "GradientReport",
+    "History",
+    "Network",
+    "SoftmaxCrossEntropy",
+    "__version__",
+    "check_gradients",
+    "cross_entropy",
+    "fit",
+    "log_softmax",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_jacobian",
+    "which_kernel",
+]

@@ -1,0 +1,237 @@
+"""The command line: parses, calls, prints. Exit codes: 0 done, 1 the work failed, 2 bad usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chainrule.errors import ChainruleError, InputError
+from chainrule.version import __version__
+
+__all__ = ["main"]
+
+TABLE_HELP = "a table: .csv, .csv.gz, .parquet, .arrow, .ipc or .feather"
+ROW_HELP = "row of the table, counted from 0"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Example
+    -------
+    >>> main(["predict", "no-model.safetensors", "no-table.csv"])
+    1
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        return int(options.run(options))
+    except (ChainruleError, NotImplementedError, OSError, MemoryError) as error:
+        if options.debug:
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"chainrule: error: {message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("chainrule: interrupted; nothing was written", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chainrule",
+        description="Train softmax classifiers, and see every gradient of the chain: exact, fast, explained.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Any], int], summary: str, *, model: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        sub.set_defaults(run=run)
+        if model:
+            sub.add_argument("model", metavar="MODEL", help="a model that `chainrule train` wrote")
+        sub.add_argument("table", metavar="TABLE", help=TABLE_HELP)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return sub
+
+    from chainrule.equations import ACTIVATIONS
+
+    train = command("train", _train, "Train a classifier on a table and write it as one file.", model=False)
+    train.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
+    train.add_argument(
+        "--hidden", type=_widths, default="128,64", metavar="WIDTHS", help="widths of the hidden layers, or 'none'"
+    )
+    train.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
+    train.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="adam", help="sgd has momentum 0.9")
+    train.add_argument("--lr", type=_positive, default=None, help="learning rate; by default 0.001, for sgd 0.01")
+    train.add_argument("--epochs", type=_count, default=50, help="passes over the training rows")
+    train.add_argument("--batch-size", type=_count, default=32, help="rows in a step")
+    train.add_argument("--validation", type=_fraction, default=0.1, help="fraction held out to choose the best epoch")
+    train.add_argument(
+        "--test", type=_fraction, default=0.0, help="fraction held out of everything, to judge the model"
+    )
+    train.add_argument("--patience", type=_count, default=None, help="stop after so many epochs without improvement")
+    train.add_argument("--seed", type=_seed, default=0, help="of the weights, the splits and the order of the rows")
+    train.add_argument(
+        "--checkpoint", metavar="FILE", default=None, help="written each epoch; the same command goes on from it"
+    )
+    train.add_argument("-o", "--output", metavar="FILE", default="model.safetensors", help="where to write the model")
+    train.add_argument("--report", metavar="FILE", default=None, help="also write a report as one HTML page")
+
+    predict = command("predict", _predict, "Predict the class of each row, with the probabilities of all classes.")
+    predict.add_argument("-o", "--output", metavar="FILE", default=None, help="a CSV file; by default, the terminal")
+
+    command("evaluate", _evaluate, "Judge a model on a table that holds the classes: loss, accuracy, confusion matrix.")
+
+    explain = command(
+        "explain", _explain, "Show the chain of factors of one row's gradient, from the loss back to a weight."
+    )
+    explain.add_argument("--row", type=_seed, required=True, metavar="N", help=ROW_HELP)
+    explain.add_argument(
+        "--unit", type=_indices(2), default=None, metavar="LAYER,UNIT", help="explain a unit; counted from 1"
+    )
+    explain.add_argument(
+        "--weight", type=_indices(3), default=None, metavar="LAYER,UNIT,INPUT",
+        help="explain a weight; counted from 1: 1,1,1 is W_111; by default the one with the largest gradient",
+    )  # fmt: skip
+    explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
+
+    check = command(
+        "check", _check, "Check every gradient of the chain against finite differences; exit code 1 on a miss."
+    )
+    check.add_argument("--rows", type=_count, default=8, help="how many of the table's first rows to check on")
+    return parser
+
+
+# --- what an option may be; argparse turns these errors into exit code 2 ---
+
+
+def _number(text: str, kind: type, fits: Callable[[Any], bool], expected: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not fits(value):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}")
+    return value
+
+
+def _count(text: str) -> int:
+    return int(_number(text, int, lambda v: v >= 1, "an integer >= 1"))
+
+
+def _seed(text: str) -> int:
+    return int(_number(text, int, lambda v: v >= 0, "an integer >= 0"))
+
+
+def _positive(text: str) -> float:
+    return float(_number(text, float, lambda v: 0 < v < float("inf"), "a number > 0"))
+
+
+def _fraction(text: str) -> float:
+    return float(_number(text, float, lambda v: 0 <= v < 1, "a fraction in [0, 1)"))
+
+
+def _widths(text: str) -> list[int]:
+    return [] if text.strip() in ("", "none") else [_count(part) for part in text.split(",")]
+
+
+def _indices(count: int) -> Callable[[str], list[int]]:
+    def indices(text: str) -> list[int]:
+        parts = [_count(part) for part in text.split(",")]
+        if len(parts) != count:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {count} numbers, counted from 1")
+        return parts
+
+    return indices
+
+
+# --- the commands ---
+
+
+def _train(options: Any) -> int:
+    from chainrule import jobs
+    from chainrule.progress import progress_bar
+
+    with progress_bar(options.epochs) as progress:
+        result = jobs.train(
+            options.table,
+            options.target,
+            hidden=options.hidden,
+            activation=options.activation,
+            optimizer=options.optimizer,
+            lr=options.lr,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            validation=options.validation,
+            test=options.test,
+            patience=options.patience,
+            seed=options.seed,
+            checkpoint=options.checkpoint,
+            output=options.output,
+            report=options.report,
+            progress=progress,
+        )
+    print("\n".join(result.lines()))
+    return 0
+
+
+def _predict(options: Any) -> int:
+    from chainrule import jobs
+    from chainrule.files import write_atomically
+
+    text = jobs.predict(options.model, options.table)
+    if options.output is None:
+        print(text, end="")
+    else:
+        print(f"predictions: {write_atomically(options.output, text)}")
+    return 0
+
+
+def _evaluate(options: Any) -> int:
+    from chainrule import jobs
+
+    print(jobs.evaluate(options.model, options.table))
+    return 0
+
+
+def _explain(options: Any) -> int:
+    from chainrule import jobs
+    from chainrule.explain import chain_text, write_page
+
+    if options.unit is not None and options.weight is not None:
+        raise InputError("--unit and --weight: got both, expected one")
+    explanation = jobs.explanation(options.model, options.table, options.row)
+    if options.unit is not None:
+        chain = explanation.unit(*options.unit)
+    else:
+        chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
+    print(chain_text(explanation, chain))
+    if options.output is not None:
+        print(f"page: {write_page(options.output, explanation, chain)}")
+    return 0
+
+
+def _check(options: Any) -> int:
+    from chainrule import jobs
+
+    report = jobs.check(options.model, options.table, options.rows)
+    print(report.text())
+    return 0 if report.ok else 1
+
+
+def run() -> None:
+    """The console script: a closed pipe (`chainrule predict … | head`) is no error."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,49 @@
+"""The exceptions that Chainrule raises. All of them are `ChainruleError`, which is a `ValueError`.
+
+Every message names the argument (or file, or column), says what came, and says what was expected.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChainruleError",
+    "CheckpointError",
+    "InputError",
+    "MissingExtraError",
+    "ModelFileError",
+    "NonFiniteError",
+    "OutputFileError",
+    "TableError",
+]
+
+
+class ChainruleError(ValueError):
+    """Anything that Chainrule refuses to do, and why."""
+
+
+class InputError(ChainruleError):
+    """An argument has the wrong type, shape, dtype or value."""
+
+
+class TableError(ChainruleError):
+    """A table cannot be read, or does not hold what training or prediction needs."""
+
+
+class ModelFileError(ChainruleError):
+    """A model file is damaged, foreign, or of another version."""
+
+
+class CheckpointError(ChainruleError):
+    """A checkpoint is damaged, or belongs to another training run."""
+
+
+class NonFiniteError(ChainruleError):
+    """Training met a NaN or an infinity; the message names the step and the layer."""
+
+
+class OutputFileError(ChainruleError):
+    """A file could not be written; whatever stood at its path before is untouched."""
+
+
+class MissingExtraError(ChainruleError, ImportError):
+    """An optional dependency is not installed; the message names the command that installs it."""

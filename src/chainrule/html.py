@@ -1,0 +1,76 @@
+"""HTML pages: one self-contained file each, from templates that escape every value they are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chainrule.extras import require
+from chainrule.version import __version__
+
+__all__ = ["line_chart", "number", "pixels", "render"]
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of `templates/`, with every value escaped."""
+    jinja2 = require("jinja2", "cli")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return str(environment.get_template(template).render(version=__version__, **values))
+
+
+def number(value: float, digits: int = 5) -> str:
+    """A number in a few digits, with a real minus sign.
+
+    Example
+    -------
+    >>> number(-0.000012345678)
+    '−1.2346e−05'
+    """
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def pixels(values: Sequence[float]) -> list[dict[str, Any]] | None:
+    """The cells of a square image of 64 or 784 values, each with an opacity and a sign; None for other numbers."""
+    side = math.isqrt(len(values))
+    if len(values) not in (64, 784):
+        return None
+    largest = max(abs(v) for v in values) or 1.0
+    return [
+        {"x": i % side, "y": i // side, "opacity": round(abs(v) / largest, 3), "negative": v < 0, "side": side}
+        for i, v in enumerate(values)
+    ]
+
+
+def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = False) -> dict[str, Any]:
+    """Polylines and axis marks for a chart of 560 × 240, for the template to draw; x counts epochs from 1."""
+    width, height = 560.0, 240.0
+    shown = [v for values in series.values() for v in values if math.isfinite(v) and (v > 0 or not logarithmic)]
+    scale = math.log10 if logarithmic else float
+    low, high = (scale(min(shown)), scale(max(shown))) if shown else (0.0, 1.0)
+    if high - low < 1e-12:
+        low, high = low - 0.5, high + 0.5
+    count = max((len(values) for values in series.values()), default=1)
+
+    def place(epoch: int, value: float) -> tuple[float, float]:
+        x = width * (epoch / (count - 1) if count > 1 else 0.5)
+        return x, height * (1 - (scale(value) - low) / (high - low))
+
+    lines = []
+    for name, values in series.items():
+        good = [(e, v) for e, v in enumerate(values) if math.isfinite(v) and (v > 0 or not logarithmic)]
+        points = [place(e, v) for e, v in good]
+        lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
+    marks = []
+    for i in range(5):
+        level = low + (high - low) * i / 4
+        marks.append({"y": height * (1 - i / 4), "text": number(10**level if logarithmic else level, 3)})
+    return {"lines": lines, "marks": marks, "epochs": count}

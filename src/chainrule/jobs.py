@@ -1,0 +1,188 @@
+"""The jobs of the command line as functions: tables and models by path in, results out."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.errors import InputError, ModelFileError
+from chainrule.explain import Explanation, explain
+from chainrule.files import require_writable
+from chainrule.gradcheck import GradientReport, check_gradients
+from chainrule.model_file import Model, load_model, save_model
+from chainrule.network import Network
+from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
+from chainrule.output import softmax_cross_entropy
+from chainrule.report import write_report
+from chainrule.scores import confusion_matrix
+from chainrule.tables import Schema, learn_schema, read_table
+from chainrule.training import EpochRecord, History, fit
+
+__all__ = ["TrainingResult", "check", "evaluate", "explanation", "predict", "train"]
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` made and found."""
+
+    history: History
+    test_accuracy: float | None
+    seconds: float
+    model: Path
+    report: Path | None
+
+    def lines(self) -> list[str]:
+        """What to tell the user."""
+        history = self.history
+        how = {"epochs": "", "patience": ", stopped early", "interrupted": ", stopped by Ctrl-C"}[history.stopped]
+        kept = f"kept the weights of epoch {history.best_epoch}"
+        lines = [f"trained {len(history.loss)} epochs in {self.seconds:.2f} s{how}; {kept}"]
+        if history.best_epoch:
+            lines.append(f"training accuracy:   {history.accuracy[history.best_epoch - 1]:.4f}")
+        if history.validation_accuracy and history.best_epoch:
+            lines.append(f"validation accuracy: {history.validation_accuracy[history.best_epoch - 1]:.4f}")
+        if self.test_accuracy is not None:
+            lines.append(f"test accuracy:       {self.test_accuracy:.4f} (held out of everything)")
+        lines.append(f"model:  {self.model}")
+        if self.report is not None:
+            lines.append(f"report: {self.report}")
+        return lines
+
+
+def train(
+    table: Path,
+    target: str,
+    *,
+    hidden: list[int],
+    activation: str,
+    optimizer: str,
+    lr: float | None,
+    epochs: int,
+    batch_size: int,
+    validation: float,
+    test: float,
+    patience: int | None,
+    seed: int,
+    checkpoint: Path | None,
+    output: Path,
+    report: Path | None,
+    progress: Callable[[EpochRecord], object] | None = None,
+) -> TrainingResult:
+    """Read a table, train a network on it, write the model and the report.
+
+    Raises
+    ------
+    ChainruleError
+        Whatever is wrong with the table, the options or the places to write to; nothing is written then.
+    """
+    for path in (output, report, checkpoint):
+        if path is not None:
+            require_writable(path)
+    frame = read_table(table)
+    order = np.random.default_rng([seed, 2]).permutation(frame.height)
+    held_out = min(max(round(frame.height * test), 1), frame.height - 1) if test else 0
+    rows, test_rows = np.sort(order[held_out:]), np.sort(order[:held_out])
+    training_frame = frame[rows.tolist()]
+    schema = learn_schema(training_frame, target)
+    x, labels = schema.features(training_frame), schema.labels(training_frame)
+    net = Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
+    chosen = _optimizer(optimizer, lr)
+    started = time.perf_counter()
+    history = fit(
+        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size, validation=validation,
+        patience=patience, seed=seed, checkpoint=checkpoint, progress=progress,
+    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    judged, accuracy = None, None
+    if held_out:
+        test_frame = frame[test_rows.tolist()]
+        judged = schema.features(test_frame), schema.labels(test_frame)
+        accuracy = float((net.predict(judged[0]) == judged[1]).mean())
+    settings = {
+        "target": target, "rows": len(rows), "test rows": held_out, "features": x.shape[1], "widths": net.widths,
+        "activation": activation, "optimizer": repr(chosen), "epochs": epochs, "batch size": batch_size,
+        "validation": validation, "seed": seed,
+    }  # fmt: skip
+    save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=settings)
+    if report is not None:
+        write_report(
+            report, net, history, (x, labels), classes=schema.classes, rows=rows.tolist(), judged=judged,
+            judged_name="test" if judged else "training", settings=settings | {"seconds": f"{seconds:.2f}"},
+        )  # fmt: skip
+    return TrainingResult(history, accuracy, seconds, output, report)
+
+
+def predict(model: Path, table: Path) -> str:
+    """CSV text: for each row the predicted class, then the probability of each class."""
+    import polars as pl
+
+    net, schema = _model(model)
+    x = schema.features(read_table(table))
+    probabilities = net.predict_proba(x)
+    classes = [schema.classes[i] for i in net.predict(x)]
+    columns = {"prediction": classes}
+    columns |= {f"probability of {c}": probabilities[:, i] for i, c in enumerate(schema.classes)}
+    text = io.StringIO()
+    pl.DataFrame(columns).write_csv(text)
+    return text.getvalue()
+
+
+def evaluate(model: Path, table: Path) -> str:
+    """Loss, accuracy and confusion matrix, as text."""
+    net, schema = _model(model)
+    frame = read_table(table)
+    labels = schema.labels(frame)
+    logits = net.forward(schema.features(frame)).logits
+    matrix = confusion_matrix(logits.argmax(axis=1), labels, len(schema.classes))
+    names = [str(c) for c in schema.classes]
+    wide = max(len(n) for n in [*names, str(matrix.max())]) + 2
+    lines = [
+        f"rows:     {len(labels)}",
+        f"loss:     {float(softmax_cross_entropy(logits, labels).loss):.6f}",
+        f"accuracy: {float(np.trace(matrix)) / len(labels):.4f}",
+        "confusion matrix (a row for the true class, a column for the predicted):",
+        " " * wide + "".join(f"{n:>{wide}}" for n in names),
+    ]
+    lines += [f"{n:>{wide}}" + "".join(f"{c:>{wide}}" for c in row) for n, row in zip(names, matrix, strict=True)]
+    return "\n".join(lines)
+
+
+def explanation(model: Path, table: Path, row: int) -> Explanation:
+    """The explanation of one row of a table, counted from 0."""
+    net, schema = _model(model)
+    frame = read_table(table)
+    if row >= frame.height:
+        raise InputError(f"--row: got {row}, expected 0 to {frame.height - 1}, the rows of {table}")
+    one = frame[[row]]
+    label = int(schema.labels(one)[0])
+    return explain(net, schema.features(one)[0], label, feature_names=schema.feature_names, classes=schema.classes)
+
+
+def check(model: Path, table: Path, rows: int) -> GradientReport:
+    """Every gradient of the chain on a table's first rows, against finite differences."""
+    net, schema = _model(model)
+    frame = read_table(table).head(rows)
+    return check_gradients(net, schema.features(frame), schema.labels(frame))
+
+
+def _model(path: Path) -> tuple[Network, Schema]:
+    model: Model = load_model(path)
+    if model.schema is None:
+        raise ModelFileError(f"{path}: holds a network without a table's schema; `chainrule train` writes both")
+    schema = Schema.from_dict(model.schema)
+    if len(schema.feature_names) != model.network.widths[0] or len(schema.classes) != model.network.widths[-1]:
+        raise ModelFileError(f"{path}: its schema does not fit its network of widths {model.network.widths}")
+    return model.network, schema
+
+
+def _optimizer(name: str, lr: float | None) -> Optimizer:
+    if name == "sgd":
+        return SGD(lr or 0.01, momentum=0.9)
+    return Adam(lr or 1e-3) if name == "adam" else AdamW(lr or 1e-3)

@@ -1,0 +1,67 @@
+"""What output gradients say of each example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.checks import check_integer, check_labels
+from chainrule.output import softmax_cross_entropy
+
+__all__ = ["confusion_matrix", "hardest", "output_gradient_norms"]
+
+
+def output_gradient_norms(logits: Any, labels: Any) -> npt.NDArray[np.float64]:
+    """‖ŷ − e(ℓ)‖ of each example, (N,): near 0 for one that is learned, up to √2 for one that is surely another class.
+
+    Parameters
+    ----------
+    logits : array (N, K), float32 or float64
+    labels : array (N,), int in [0, K)
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype or label.
+
+    Example
+    -------
+    >>> output_gradient_norms([[0.0, 0.0]], [0]).round(4).tolist()
+    [0.7071]
+
+    Source: the lecture, section 1: ∇_{a_L} 𝓛 = ŷ − e(ℓ).
+    """
+    grad = softmax_cross_entropy(logits, labels, reduction="none").grad_logits
+    return np.asarray(np.linalg.norm(grad.astype(np.float64), axis=1))
+
+
+def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
+    """The rows with the largest output gradients, largest first; often they are mislabelled.
+
+    Parameters
+    ----------
+    logits, labels : as for `output_gradient_norms`
+    count : at most this many
+
+    Example
+    -------
+    >>> hardest([[9.0, 0.0], [0.0, 9.0], [1.0, 1.0]], [0, 0, 0], 2).tolist()
+    [1, 2]
+    """
+    norms = output_gradient_norms(logits, labels)
+    return np.argsort(-norms, kind="stable")[: check_integer("count", count)]
+
+
+def confusion_matrix(predicted: Any, labels: Any, k: int) -> npt.NDArray[np.int64]:
+    """How many examples of each class (row) were predicted to be of each class (column), (K, K).
+
+    Example
+    -------
+    >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    true = check_labels(labels, len(labels), k)
+    cells = true * k + check_labels(predicted, len(true), k)
+    return np.bincount(cells, minlength=k * k).reshape(k, k)
