@@ -1,0 +1,278 @@
+"""Training: the optimizers against PyTorch's, the same bits twice, interruption, and what is refused."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from chainrule import SGD, Adam, AdamW, Network, fit
+from chainrule.errors import CheckpointError, InputError, NonFiniteError, OutputFileError
+
+OPTIMIZERS = {
+    "sgd": (SGD(0.1), lambda t, p: t.optim.SGD(p, 0.1)),
+    "momentum": (SGD(0.05, momentum=0.9), lambda t, p: t.optim.SGD(p, 0.05, momentum=0.9)),
+    "nesterov": (SGD(0.05, 0.9, nesterov=True), lambda t, p: t.optim.SGD(p, 0.05, momentum=0.9, nesterov=True)),
+    "adam": (Adam(0.01), lambda t, p: t.optim.Adam(p, 0.01)),
+    "adamw": (AdamW(0.01, weight_decay=0.1), lambda t, p: t.optim.AdamW(p, 0.01, weight_decay=0.1)),
+}
+
+
+def blobs(n=120, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, n)
+    return random.normal(size=(n, 4)) + 2 * np.eye(3, 4)[labels], labels
+
+
+def new_net(dtype="float64", seed=0):
+    return Network.create([4, 6, 3], activation="tanh", seed=seed, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_ten_steps_equal_pytorch(name, dtype, tolerance):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours, theirs = OPTIMIZERS[name]
+    start = np.random.default_rng(0).normal(size=50).astype(dtype)
+    parameters, scratch = start.copy(), np.empty_like(start)
+    state = ours.state(50, start.dtype)
+    tensor = torch.nn.Parameter(torch.tensor(start))
+    optimizer = theirs(torch, [tensor])
+    for t in range(1, 11):
+        gradient = np.random.default_rng(t).normal(size=50).astype(dtype)
+        tensor.grad = torch.tensor(gradient)
+        optimizer.step()
+        ours.step(parameters, gradient.copy(), state, t, scratch)
+        np.testing.assert_allclose(parameters, tensor.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_epoch_in_one_batch_equals_pytorch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, labels = blobs()
+    net = new_net()
+    layers = [torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)]
+    model = torch.nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for layer, w, b in zip((layers[0], layers[2]), net.weights, net.biases, strict=True):
+            layer.weight.copy_(torch.tensor(w))
+            layer.bias.copy_(torch.tensor(b))
+    optimizer = OPTIMIZERS[name][1](torch, model.parameters())
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(torch.tensor(x)), torch.tensor(labels))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    history = fit(net, x, labels, optimizer=OPTIMIZERS[name][0], epochs=5, batch_size=500, validation=0)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-10)
+    np.testing.assert_allclose(net.weights[0], layers[0].weight.detach().numpy(), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(net.biases[1], layers[2].bias.detach().numpy(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 120, 1000])
+def test_it_learns_and_the_history_is_true(batch_size):
+    x, labels = blobs()
+    net = new_net("float32")
+    seen = []
+    history = fit(
+        net, x, labels, epochs=6, batch_size=batch_size, optimizer=Adam(0.03), validation=(x, labels), progress=seen.append
+    )  # fmt: skip
+    assert history.loss[-1] < history.loss[0]
+    assert [r.epoch for r in seen] == [1, 2, 3, 4, 5, 6]
+    best = history.best_epoch
+    assert history.validation_loss[best - 1] == min(history.validation_loss)
+    # the kept weights give the best epoch's numbers, computed independently
+    p = np.exp(net.forward(x).logits.astype(float))
+    p /= p.sum(axis=1, keepdims=True)
+    assert -np.log(p[np.arange(len(x)), labels]).mean() == pytest.approx(min(history.validation_loss), rel=1e-5)
+    assert (p.argmax(axis=1) == labels).mean() == pytest.approx(history.validation_accuracy[best - 1])
+
+
+def test_gradient_norms_are_those_of_the_steps():
+    x, labels = blobs()
+    net = new_net()
+    backward = net.backward(net.forward(x), labels)
+    history = fit(net, x, labels, epochs=1, batch_size=500, validation=0)
+    np.testing.assert_allclose(
+        history.gradient_norms[0], [np.linalg.norm(g) for g in backward.grad_weights], rtol=1e-10
+    )
+
+
+def test_the_same_seed_gives_the_same_bits():
+    x, labels = blobs()
+    nets = [new_net() for _ in range(3)]
+    for net, seed in zip(nets, (1, 1, 2), strict=True):
+        fit(net, x, labels, epochs=3, batch_size=16, seed=seed)
+    first, again, other = (b"".join(w.tobytes() for w in net.weights) for net in nets)
+    assert first == again
+    assert first != other
+
+
+def test_early_stopping_keeps_the_best():
+    x, labels = blobs(60)
+    shuffled = np.random.default_rng(9).permutation(labels)
+    net = Network.create([4, 64, 3], seed=0)
+    history = fit(net, x, shuffled, epochs=500, batch_size=8, optimizer=Adam(0.01), validation=0.3, patience=5)
+    assert history.stopped == "patience"
+    assert len(history.loss) == history.best_epoch + 5
+
+
+SCRIPT = """
+import sys, numpy as np
+from chainrule import Adam, Network, fit
+random = np.random.default_rng(0)
+labels = random.integers(0, 3, 400)
+x = random.normal(size=(400, 4)) + np.eye(3, 4)[labels]
+net = Network.create([4, 16, 3], seed=0)
+def progress(record):
+    print(record.epoch, flush=True)
+fit(net, x, labels, epochs=40, batch_size=8, optimizer=Adam(0.01), seed=3, checkpoint=sys.argv[1], progress=progress)
+net.save(sys.argv[2])
+"""
+
+
+def test_killed_and_resumed_gives_the_same_bits(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+
+    def start(checkpoint, model):
+        command = [sys.executable, "-c", SCRIPT, str(checkpoint), str(model)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole.safetensors", tmp_path / "whole.model.safetensors")
+    whole.communicate()
+    assert whole.returncode == 0
+    kills = 0
+    random = np.random.default_rng(7)
+    while True:
+        process = start(tmp_path / "killed.safetensors", tmp_path / "killed.model.safetensors")
+        for _ in range(int(random.integers(1, 9))):  # let it come some epochs far, then kill it wherever it is
+            if not process.stdout.readline():
+                break
+        process.kill()
+        process.stdout.close()
+        if process.wait() == 0:
+            break
+        kills += 1
+        assert kills < 100
+    assert kills >= 3
+    killed, unkilled = (tmp_path / f"{n}.model.safetensors" for n in ("killed", "whole"))
+    assert killed.read_bytes() == unkilled.read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    x, labels = blobs()
+    path = tmp_path / "run.safetensors"
+    fit(new_net(), x, labels, epochs=2, checkpoint=path)
+    before = path.read_bytes()
+    for change, named in (
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 5}, "batch_size"),
+        ({"optimizer": SGD(0.1)}, "optimizer"),
+        ({"validation": 0.5}, "examples"),
+    ):
+        with pytest.raises(CheckpointError, match=named):
+            fit(new_net(), x, labels, epochs=2, checkpoint=path, **change)
+    with pytest.raises(CheckpointError, match="initial weights"):
+        fit(new_net(seed=1), x, labels, epochs=2, checkpoint=path)
+    assert path.read_bytes() == before
+    longer, straight = new_net(), new_net()
+    assert len(fit(longer, x, labels, epochs=5, checkpoint=path).loss) == 5
+    fit(straight, x, labels, epochs=5)
+    assert longer.weights[0].tobytes() == straight.weights[0].tobytes()
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        fit(new_net(), x, labels, epochs=2, checkpoint=path)
+
+
+def test_ctrl_c_keeps_the_best_weights():
+    x, labels = blobs()
+
+    def interrupt(record):
+        if record.epoch == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    net, three = new_net(), new_net()
+    history = fit(net, x, labels, epochs=50, batch_size=16, progress=interrupt)
+    assert history.stopped == "interrupted"
+    assert len(history.loss) == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+    fit(three, x, labels, epochs=3, batch_size=16)
+    assert net.weights[0].tobytes() == three.weights[0].tobytes()
+
+
+def test_a_second_ctrl_c_raises():
+    x, labels = blobs()
+
+    def interrupt_twice(record):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    net, before = new_net(), new_net()
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, x, labels, epochs=5, progress=interrupt_twice)
+    assert net.weights[0].tobytes() == before.weights[0].tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_loss_out_of_range_names_step_and_layer():
+    x, labels = blobs()
+    net, before = (Network.create([4, 6, 3], activation="identity", seed=0) for _ in range(2))
+    with pytest.raises(NonFiniteError, match=r"step \d+ .*first out of range: .*layer \d"):
+        fit(net, x, labels, optimizer=SGD(1e30), epochs=5)
+    assert net.weights[0].tobytes() == before.weights[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"schedule": "cosine"},
+        {"weight_decay": 0.1},
+        {"dropout": 0.5},
+        {"sample_weight": np.ones(120)},
+        {"class_weight": "balanced"},
+        {"clip_norm": 1.0},
+    ],
+)
+def test_an_option_not_built_is_named(option):
+    x, labels = blobs()
+    with pytest.raises(NotImplementedError, match=next(iter(option))):
+        fit(new_net(), x, labels, **option)
+
+
+def test_bad_input_changes_nothing(tmp_path):
+    x, labels = blobs()
+    with_nan = x.copy()
+    with_nan[3, 2] = np.nan
+    cases = [
+        ({"x": with_nan}, InputError, "x: got nan at row 3, column 2"),
+        ({"x": x[:0], "labels": []}, InputError, "no examples"),
+        ({"labels": labels + 1}, InputError, "labels: got 3"),
+        ({"labels": labels[:-1]}, InputError, "labels: got shape"),
+        ({"epochs": 0}, InputError, "epochs: got 0"),
+        ({"batch_size": 2.5}, InputError, "batch_size: got 2.5"),
+        ({"validation": 1.0}, InputError, "validation: got 1.0"),
+        ({"patience": 3, "validation": 0}, InputError, "patience"),
+        ({"optimizer": "adam"}, InputError, "optimizer: got 'adam'"),
+        ({"seed": -1}, InputError, "seed"),
+        ({"checkpoint": tmp_path / "no" / "folder"}, OutputFileError, "does not exist"),
+    ]
+    for change, error, message in cases:
+        net, before = new_net(), new_net()
+        with pytest.raises(error, match=message):
+            fit(net, **({"x": x, "labels": labels} | change))
+        assert net.weights[0].tobytes() == before.weights[0].tobytes()
+    for bad in (lambda: Adam(-1), lambda: SGD(0.1, 1.0), lambda: SGD(nesterov=True), lambda: Adam(betas=(0.9, 1.0))):
+        with pytest.raises(InputError):
+            bad()
+
+
+def test_history_is_json():
+    x, labels = blobs()
+    history = fit(new_net(), x, labels, epochs=2)
+    assert json.loads(json.dumps(history.to_dict()))["loss"] == history.loss
