@@ -78,9 +78,8 @@ def test_it_learns_and_the_history_is_true(batch_size):
     x, labels = blobs()
     net = new_net("float32")
     seen = []
-    history = fit(
-        net, x, labels, epochs=6, batch_size=batch_size, optimizer=Adam(0.03), validation=(x, labels), progress=seen.append
-    )  # fmt: skip
+    options = {"optimizer": Adam(0.03), "validation": (x, labels), "progress": seen.append}
+    history = fit(net, x, labels, epochs=6, batch_size=batch_size, **options)
     assert history.loss[-1] < history.loss[0]
     assert [r.epoch for r in seen] == [1, 2, 3, 4, 5, 6]
     best = history.best_epoch

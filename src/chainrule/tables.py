@@ -50,9 +50,9 @@ def read_table(path: str | os.PathLike[str]) -> Any:
         ".csv": lambda: pl.read_csv(path, try_parse_dates=True, infer_schema_length=None),
         ".csv.gz": lambda: pl.read_csv(path, try_parse_dates=True, infer_schema_length=None),
         ".parquet": lambda: pl.read_parquet(path),
-        ".arrow": lambda: pl.read_ipc(path, memory_map=False),
-        ".ipc": lambda: pl.read_ipc(path, memory_map=False),
-        ".feather": lambda: pl.read_ipc(path, memory_map=False),
+        ".arrow": lambda: pl.read_ipc(path),
+        ".ipc": lambda: pl.read_ipc(path),
+        ".feather": lambda: pl.read_ipc(path),
     }
     reader = next((read for suffix, read in readers.items() if name.endswith(suffix)), None)
     if reader is None:

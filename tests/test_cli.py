@@ -1,0 +1,189 @@
+"""The command line, run as a user runs it."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule.cli import main
+
+for module in ("polars", "rich", "safetensors", "jinja2"):
+    pytest.importorskip(module, reason=f"{module} is not installed")
+
+DIGITS = Path(__file__).parents[1] / "examples" / "digits.csv"
+
+
+def train(tmp_path, table=DIGITS, target="label", *more):
+    return main(["train", str(table), "--target", target, "-o", str(tmp_path / "m.safetensors"), *map(str, more)])
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def small(tmp_path, name="x"):
+    random = np.random.default_rng(0)
+    rows = [[name, "colour", "class"]]
+    rows += [[random.normal() + 3 * (i % 2), "red" if i % 3 else "blue", "ab"[i % 2]] for i in range(90)]
+    return write(tmp_path / "small.csv", rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_digits_to_965_of_a_held_out_fifth(tmp_path, capsys, seed):
+    assert train(tmp_path, DIGITS, "label", "--test", 0.2, "--seed", seed) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test accuracy"))
+    assert float(line.split()[2]) >= 0.965
+
+
+def test_the_whole_path(tmp_path, capsys):
+    table = small(tmp_path, "<script>alert(1)</script>")
+    assert train(tmp_path, table, "class", "--epochs", 20, "--report", tmp_path / "r.html", "--hidden", "8,4") == 0
+    model = str(tmp_path / "m.safetensors")
+    assert "<script" not in (tmp_path / "r.html").read_text()
+    assert main(["predict", model, str(table), "-o", str(tmp_path / "p.csv")]) == 0
+    with open(tmp_path / "p.csv") as file:
+        rows = list(csv.DictReader(file))
+    true = ["ab"[i % 2] for i in range(90)]
+    accuracy = np.mean([r["prediction"] == t for r, t in zip(rows, true, strict=True)])
+    for r in rows:
+        p = [float(r["probability of a"]), float(r["probability of b"])]
+        assert sum(p) == pytest.approx(1, abs=1e-6)
+        assert "ab"[int(np.argmax(p))] == r["prediction"]
+    capsys.readouterr()
+    assert main(["evaluate", model, str(table)]) == 0
+    assert f"accuracy: {accuracy:.4f}" in capsys.readouterr().out
+    assert main(["check", model, str(table)]) == 0
+    assert "agree with central differences" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert main(["explain", model, str(table), "--row", "3", "--weight", "1,2,1", "-o", str(page)]) == 0
+    assert "W₁₂₁" in capsys.readouterr().out
+    assert "<script" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+    assert main(["explain", model, str(table), "--row", "0", "--unit", "2,1"]) == 0
+
+
+def test_the_same_seed_writes_the_same_file(tmp_path):
+    table = small(tmp_path)
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert train(tmp_path / name, table, "class", "--epochs", 5) == 0
+        files.append((tmp_path / name / "m.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_check_fails_on_a_wrong_gradient(tmp_path, monkeypatch, capsys):
+    from chainrule import equations
+
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 2, "--activation", "tanh") == 0
+    right = equations.ACTIVATIONS["tanh"]
+    wrong = right._replace(derivative=lambda a: right.derivative(a) * 1.01)
+    monkeypatch.setitem(equations.ACTIVATIONS, "tanh", wrong)
+    assert main(["check", str(tmp_path / "m.safetensors"), str(table)]) == 1
+    assert "wrong" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        ("", "y", "is empty"),
+        ("x,z\n1,2\n", "y", "no column 'y'"),
+        ("x,y\n1,a\n2,a\n", "y", "one class only"),
+        ("x,y\n1,a\n2,b,c\n", "y", "more fields"),
+        ("x,w,y\n1,,a\n2,,b\n", "y", "'w': has only missing values"),
+        (b"x,y\n\xff\xfe,a\n2,b\n", "y", "UTF-8"),
+    ],
+)
+def test_bad_tables_are_one_line_and_write_nothing(tmp_path, capsys, content, target, message):
+    table = tmp_path / "t.csv"
+    table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert train(tmp_path, table, target, "--report", tmp_path / "r.html") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("chainrule: error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_bad_places_to_write_fail_before_training(tmp_path, capsys):
+    assert train(tmp_path, DIGITS, "label", "--report", tmp_path / "none" / "r.html") == 1
+    assert "does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main(["train", str(DIGITS), "--target", "label", "-o", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_no_permission(tmp_path, capsys, monkeypatch):
+    import tempfile
+
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    assert train(tmp_path, small(tmp_path), "class") == 1
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, capsys, monkeypatch):
+    table = small(tmp_path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert train(tmp_path, table, "class", "--epochs", 1) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["small.csv"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train", "t.csv"],
+        ["train", "t.csv", "--target", "y", "--epochs", "0"],
+        ["train", "t.csv", "--target", "y", "--lr", "nan"],
+        ["train", "t.csv", "--target", "y", "--hidden", "3,x"],
+        ["train", "t.csv", "--target", "y", "--validation", "1"],
+        ["explain", "m", "t.csv", "--row", "-1"],
+        ["explain", "m", "t.csv", "--row", "0", "--weight", "1,1"],
+        ["explain", "m", "t.csv", "--row", "0", "--weight", "0,1,1"],
+    ],
+)
+def test_bad_usage_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: chainrule" in capsys.readouterr().err
+
+
+def test_a_row_that_is_not_there(tmp_path, capsys):
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 1) == 0
+    assert main(["explain", str(tmp_path / "m.safetensors"), str(table), "--row", "90"]) == 1
+    assert "--row: got 90, expected 0 to 89" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    command = [sys.executable, "-m", "chainrule", "evaluate", "none", "none.csv"]
+    plain, debug = (subprocess.run([*command, *more], capture_output=True, text=True) for more in ([], ["--debug"]))
+    assert plain.returncode == 1
+    assert "Traceback" not in plain.stderr
+    assert len(plain.stderr.splitlines()) == 1
+    assert "Traceback" in debug.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "explain", "check"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "TABLE" in capsys.readouterr().out
