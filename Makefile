@@ -24,8 +24,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.output_layer
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.output_layer
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
@@ -40,9 +41,14 @@ $(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
 	$(PIP) install -q -e '.[cli]'
 	touch $@
 
+# PyTorch in its pinned version first, so that the extras do not bring another
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) install -q --group test
 	$(PIP) install -q -e '.[all]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	$(PIP) install -q --group bench
 	touch $@
 
 $(VENV)/.lint: $(VENV)/pyvenv.cfg pyproject.toml

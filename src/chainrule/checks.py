@@ -39,8 +39,8 @@ def _came(value: object) -> str:
 def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[Any]:
     """Return `value` as a NumPy matrix of float32 or float64 with at least one column.
 
-    Example
-    -------
+    Examples
+    --------
     >>> check_matrix("logits", [1.0, 2.0])
     Traceback (most recent call last):
     chainrule.errors.InputError: logits: got shape (2,), expected rank 2, (N, K); one example is logits[None, :]
@@ -64,8 +64,8 @@ def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[
 def check_labels(labels: Any, n: int, k: int) -> npt.NDArray[np.int64]:
     """Return `labels` as int64 of shape (N,), each in [0, K).
 
-    Example
-    -------
+    Examples
+    --------
     >>> check_labels([0, 3], 2, 3)
     Traceback (most recent call last):
     chainrule.errors.InputError: labels: got 3 at index 1, expected integers in [0, 3)

@@ -20,8 +20,8 @@ ROW_HELP = "row of the table, counted from 0"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    Example
-    -------
+    Examples
+    --------
     >>> main(["predict", "no-model.safetensors", "no-table.csv"])
     1
     """

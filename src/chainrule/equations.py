@@ -42,8 +42,8 @@ __all__ = [
 def array_namespace(array: Any) -> Any:
     """The library that an array belongs to, as an Array API namespace.
 
-    Example
-    -------
+    Examples
+    --------
     >>> array_namespace(np.zeros(3)).__name__
     'numpy'
     """
@@ -71,8 +71,8 @@ def one_hot(labels: Any, like: Any) -> Any:
     labels : array (...), int in [0, K), or an int
     like : array (..., K) that gives the number of classes, the library, dtype and device
 
-    Example
-    -------
+    Examples
+    --------
     >>> one_hot(np.array([2, 0]), np.zeros((2, 3))).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
@@ -94,8 +94,8 @@ def _at_label(values: Any, labels: Any) -> Any:
 def cross_entropy(probabilities: Any, labels: Any) -> Any:
     """The loss 𝓛 = −log ŷ_ℓ, (...).
 
-    Example
-    -------
+    Examples
+    --------
     >>> float(cross_entropy(np.array([0.25, 0.75]), 0))
     1.3862943611198906
 
@@ -107,8 +107,8 @@ def cross_entropy(probabilities: Any, labels: Any) -> Any:
 def grad_probability(probabilities: Any, label: int, i: int) -> Any:
     """One element for one example: ∂𝓛/∂ŷ_i = −𝟙[i=ℓ] / ŷ_ℓ. The other probabilities are held fixed.
 
-    Example
-    -------
+    Examples
+    --------
     >>> float(grad_probability(np.array([0.25, 0.75]), 0, 0))
     -4.0
 
@@ -120,8 +120,8 @@ def grad_probability(probabilities: Any, label: int, i: int) -> Any:
 def grad_probabilities(probabilities: Any, labels: Any) -> Any:
     """The same as a vector: ∇_ŷ 𝓛 = −(1/ŷ_ℓ) e(ℓ), (..., K).
 
-    Example
-    -------
+    Examples
+    --------
     >>> (grad_probabilities(np.array([0.25, 0.75]), 0) + 0).tolist()
     [-4.0, 0.0]
 
@@ -142,8 +142,8 @@ def _exponentials(logits: Any) -> Any:
 def softmax(logits: Any) -> Any:
     """ŷ_i = exp(a_i) / Σ_{i'} exp(a_{i'}), (..., K).
 
-    Example
-    -------
+    Examples
+    --------
     >>> softmax(np.array([0.0, 0.0])).tolist()
     [0.5, 0.5]
 
@@ -159,8 +159,8 @@ def loss_from_logits(logits: Any, labels: Any) -> Any:
     With m = max a and s_o the sum of exp(a_j − m) over the others j ≠ ℓ: log1p(s_o) where a_ℓ = m, else
     (m − a_ℓ) + log(s_o + exp(a_ℓ − m)). Both terms are ≥ 0.
 
-    Example
-    -------
+    Examples
+    --------
     >>> float(loss_from_logits(np.array([40.0, 0.0]), 0))
     4.248354255291589e-18
 
@@ -179,8 +179,8 @@ def softmax_jacobian(logits: Any) -> Any:
 
     On the diagonal 1 − ŷ_i is the sum of the others, which does not cancel.
 
-    Example
-    -------
+    Examples
+    --------
     >>> softmax_jacobian(np.array([0.0, 0.0])).tolist()
     [[0.25, -0.25], [-0.25, 0.25]]
 
@@ -196,8 +196,8 @@ def softmax_jacobian(logits: Any) -> Any:
 def grad_logit(logits: Any, label: int, i: int) -> Any:
     """One element for one example: ∂𝓛/∂a_i = −(𝟙[ℓ=i] − ŷ_i).
 
-    Example
-    -------
+    Examples
+    --------
     >>> float(grad_logit(np.array([0.0, 0.0]), 0, 0)), float(grad_logit(np.array([0.0, 0.0]), 0, 1))
     (-0.5, 0.5)
 
@@ -211,8 +211,8 @@ def grad_logits(logits: Any, labels: Any) -> Any:
 
     −(1 − ŷ_ℓ) is computed as −Σ_{j≠ℓ} ŷ_j, so that it keeps its digits where ŷ_ℓ rounds to 1.
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_logits(np.array([40.0, 0.0]), 0).tolist()
     [-4.248354255291589e-18, 4.248354255291589e-18]
 
@@ -229,8 +229,8 @@ def grad_logits_by_chain_rule(logits: Any, labels: Any) -> Any:
 
     Breaks where ŷ_ℓ underflows (0 · ∞); it is here to be compared with.
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_logits_by_chain_rule(np.array([0.0, 0.0]), 0).tolist()
     [-0.5, 0.5]
 
@@ -247,8 +247,8 @@ def grad_logits_by_chain_rule(logits: Any, labels: Any) -> Any:
 def preactivation(activations: Any, weights: Any, biases: Any) -> Any:
     """a_k = W_k h_{k−1} + b_k, (..., U), for weights (U, D): row = unit, column = its input.
 
-    Example
-    -------
+    Examples
+    --------
     >>> preactivation(np.array([1.0, 2.0]), np.array([[3.0, 4.0]]), np.array([5.0])).tolist()
     [16.0]
 
@@ -260,8 +260,8 @@ def preactivation(activations: Any, weights: Any, biases: Any) -> Any:
 def grad_hidden(weights: Any, grad_next_preactivations: Any) -> Any:
     """∇_{h_k} 𝓛 = W_{k+1}ᵀ ∇_{a_{k+1}} 𝓛, (..., D).
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_hidden(np.array([[3.0, 4.0]]), np.array([2.0])).tolist()
     [6.0, 8.0]
 
@@ -273,8 +273,8 @@ def grad_hidden(weights: Any, grad_next_preactivations: Any) -> Any:
 def grad_preactivations(grad_activations: Any, derivative: Any) -> Any:
     """∇_{a_k} 𝓛 = ∇_{h_k} 𝓛 ⊙ g′(a_k), (..., U).
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_preactivations(np.array([6.0, 8.0]), np.array([0.0, 1.0])).tolist()
     [0.0, 8.0]
 
@@ -289,8 +289,8 @@ def grad_preactivations(grad_activations: Any, derivative: Any) -> Any:
 def grad_weights_per_example(grad_preactivation: Any, activations: Any) -> Any:
     """∇_{W_k} 𝓛 = ∇_{a_k} 𝓛 · h_{k−1}ᵀ for each example, (..., U, D).
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_weights_per_example(np.array([2.0]), np.array([3.0, 4.0])).tolist()
     [[6.0, 8.0]]
 
@@ -302,8 +302,8 @@ def grad_weights_per_example(grad_preactivation: Any, activations: Any) -> Any:
 def grad_weights(grad_preactivation: Any, activations: Any) -> Any:
     """The same summed over a batch, (U, D), from (N, U) and (N, D).
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_weights(np.array([[2.0], [1.0]]), np.array([[3.0, 4.0], [1.0, 1.0]])).tolist()
     [[7.0, 9.0]]
 
@@ -315,8 +315,8 @@ def grad_weights(grad_preactivation: Any, activations: Any) -> Any:
 def grad_biases(grad_preactivation: Any) -> Any:
     """∇_{b_k} 𝓛 = ∇_{a_k} 𝓛, summed over a batch, (U,), from (N, U).
 
-    Example
-    -------
+    Examples
+    --------
     >>> grad_biases(np.array([[2.0], [1.0]])).tolist()
     [3.0]
 
@@ -348,8 +348,8 @@ def path_product(
     x : h_{layer−1}, the inputs of the weight's layer, (D,)
     path : the weight's input, then one unit for each layer from `layer` to L, counted from 0
 
-    Example
-    -------
+    Examples
+    --------
     >>> one = np.ones((1, 1))
     >>> float(path_product([2 * one, 3 * one], [np.array([0.5])], np.array([0.25]), np.array([4.0]), 1, [0, 0, 0]))
     1.5
@@ -375,8 +375,8 @@ def sum_over_paths(
 ) -> Any:
     """∂𝓛/∂(W_layer)_{unit,source}: the sum of `path_product` over every path, by matrix products.
 
-    Example
-    -------
+    Examples
+    --------
     >>> one = np.ones((1, 1))
     >>> float(sum_over_paths([2 * one, 3 * one], [np.array([0.5])], np.array([0.25]), np.array([4.0]), 1, 0, 0))
     1.5

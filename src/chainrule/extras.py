@@ -18,8 +18,8 @@ def require(module: str, extra: str) -> Any:
     MissingExtraError
         The module is not installed; the message holds the command that installs it.
 
-    Example
-    -------
+    Examples
+    --------
     >>> require("json", "cli").dumps([1])
     '[1]'
     """

@@ -24,8 +24,8 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     OutputFileError
         The folder is missing or not writable, or the path is itself a folder.
 
-    Example
-    -------
+    Examples
+    --------
     >>> require_writable("/no/such/folder/model.safetensors")
     Traceback (most recent call last):
     chainrule.errors.OutputFileError: /no/such/folder/model.safetensors: the folder /no/such/folder does not exist
@@ -54,8 +54,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
     OutputFileError
         The disk is full, the folder is missing or not writable.
 
-    Example
-    -------
+    Examples
+    --------
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> write_atomically(folder / "a.txt", "whole").read_text()

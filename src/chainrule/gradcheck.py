@@ -94,8 +94,8 @@ def judge(gradient: float, difference: Difference, scale: float) -> tuple[float,
     The error is relative to the larger of the two numbers, or to 1e-5 of `scale` (the largest gradient of its
     array) where both are smaller: a difference of losses cannot see less.
 
-    Example
-    -------
+    Examples
+    --------
     >>> judge(1.0, Difference(1.0, False), 1.0)
     (0.0, 'good')
     """
@@ -114,8 +114,8 @@ def central_difference(loss: Callable[[float], tuple[float, list[Array]]], step:
     `loss` also returns the hidden pre-activations; where one changes its sign between the moves, an activation
     with a kink at 0 has no derivative to compare with.
 
-    Example
-    -------
+    Examples
+    --------
     >>> round(central_difference(lambda move: ((2 + move) ** 3, []), 1e-3).value, 9)
     12.0
 
@@ -153,8 +153,8 @@ def check_gradients(
     InputError
         Bad input, as in `Network.forward` and `backward`; no examples.
 
-    Example
-    -------
+    Examples
+    --------
     >>> net = Network.create([4, 5, 3], activation="tanh", seed=0)
     >>> check_gradients(net, [[0.1, 0.2, 0.3, 0.4]], [2]).ok
     True

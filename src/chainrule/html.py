@@ -30,8 +30,8 @@ def render(template: str, **values: Any) -> str:
 def number(value: float, digits: int = 5) -> str:
     """A number in a few digits, with a real minus sign.
 
-    Example
-    -------
+    Examples
+    --------
     >>> number(-0.000012345678)
     '−1.2346e−05'
     """

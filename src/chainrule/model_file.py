@@ -79,8 +79,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ModelFileError
         The file is missing, truncated, not a model, of another version, or its tensors do not fit its widths.
 
-    Example
-    -------
+    Examples
+    --------
     >>> load_model("nothing.safetensors")
     Traceback (most recent call last):
     chainrule.errors.ModelFileError: nothing.safetensors: cannot be read: No such file or directory

@@ -111,8 +111,8 @@ class Network:
     InputError
         Shapes that do not chain, dtypes that differ, an unknown activation.
 
-    Example
-    -------
+    Examples
+    --------
     >>> net = Network.create([4, 8, 3], activation="tanh", seed=0)
     >>> forward = net.forward(np.ones((2, 4)))
     >>> backward = net.backward(forward, [0, 2])
@@ -147,8 +147,8 @@ class Network:
         InputError
             Fewer than two widths, a width below 1, an unknown activation or dtype.
 
-        Example
-        -------
+        Examples
+        --------
         >>> Network.create([64, 32, 10]).widths
         [64, 32, 10]
 

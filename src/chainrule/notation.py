@@ -38,8 +38,8 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 def symbol(code: str) -> Symbol:
     """The row of the table for a name in code.
 
-    Example
-    -------
+    Examples
+    --------
     >>> symbol("logits").symbol
     'a_L'
     """
@@ -49,8 +49,8 @@ def symbol(code: str) -> Symbol:
 def subscript(value: int | str) -> str:
     """A number as a subscript; other text after an underscore.
 
-    Example
-    -------
+    Examples
+    --------
     >>> "W" + subscript(12), "ŷ" + subscript("ℓ")
     ('W₁₂', 'ŷ_ℓ')
     """

@@ -45,8 +45,8 @@ class SGD:
     InputError
         A value out of its range.
 
-    Example
-    -------
+    Examples
+    --------
     >>> theta, g = np.array([1.0]), np.array([0.5])
     >>> sgd = SGD(lr=0.1)
     >>> sgd.step(theta, g, sgd.state(1, theta.dtype), 1, np.empty(1))
@@ -99,8 +99,8 @@ class Adam:
     InputError
         A value out of its range.
 
-    Example
-    -------
+    Examples
+    --------
     >>> theta, g = np.array([1.0]), np.array([0.5])
     >>> adam = Adam(lr=0.1)
     >>> adam.step(theta, g, adam.state(1, theta.dtype), 1, np.empty(1))
@@ -156,8 +156,8 @@ class AdamW(Adam):
     InputError
         A value out of its range.
 
-    Example
-    -------
+    Examples
+    --------
     >>> AdamW(weight_decay=-1.0)
     Traceback (most recent call last):
     chainrule.errors.InputError: weight_decay: got -1.0, expected a finite number >= 0

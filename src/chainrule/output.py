@@ -76,8 +76,8 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
     InputError
         A wrong shape, dtype or label, or a number outside [0, 1]. NaN gives NaN.
 
-    Example
-    -------
+    Examples
+    --------
     >>> loss, grad = cross_entropy([[0.5, 0.25, 0.25]], [1])
     >>> round(float(loss), 4), (grad + 0.0).tolist()
     (1.3863, [[0.0, -4.0, 0.0]])
@@ -148,8 +148,8 @@ def softmax_cross_entropy(
     NotImplementedError
         An option that is not built yet.
 
-    Example
-    -------
+    Examples
+    --------
     >>> import numpy as np
     >>> loss, grad = softmax_cross_entropy(np.array([[0.0, 20.0]], dtype="float32"), [1])
     >>> float(loss), grad.tolist()  # ordinary float32 code returns 0.0 and [2.06e-09, 0.0]
@@ -194,8 +194,8 @@ def softmax(logits: Any, *, threads: int | None = None) -> Array:
     InputError
         A wrong shape or dtype.
 
-    Example
-    -------
+    Examples
+    --------
     >>> softmax([[0.0, 0.0], [1000.0, -1000.0]]).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
 
@@ -221,8 +221,8 @@ def log_softmax(logits: Any, *, threads: int | None = None) -> Array:
     InputError
         A wrong shape or dtype.
 
-    Example
-    -------
+    Examples
+    --------
     >>> log_softmax([[40.0, 0.0]]).tolist()
     [[-4.248354255291589e-18, -40.0]]
 
@@ -249,8 +249,8 @@ def softmax_jacobian(logits: Any) -> Array:
     InputError
         A wrong shape or dtype.
 
-    Example
-    -------
+    Examples
+    --------
     >>> softmax_jacobian([[0.0, 0.0]]).tolist()
     [[[0.25, -0.25], [-0.25, 0.25]]]
 
@@ -263,8 +263,8 @@ def softmax_jacobian(logits: Any) -> Array:
 def which_kernel() -> str:
     """What computes the output layer on this machine, and with how many threads at most.
 
-    Example
-    -------
+    Examples
+    --------
     >>> which_kernel().startswith("native")
     True
     """

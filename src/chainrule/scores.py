@@ -26,8 +26,8 @@ def output_gradient_norms(logits: Any, labels: Any) -> npt.NDArray[np.float64]:
     InputError
         A wrong shape, dtype or label.
 
-    Example
-    -------
+    Examples
+    --------
     >>> output_gradient_norms([[0.0, 0.0]], [0]).round(4).tolist()
     [0.7071]
 
@@ -45,8 +45,8 @@ def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
     logits, labels : as for `output_gradient_norms`
     count : at most this many
 
-    Example
-    -------
+    Examples
+    --------
     >>> hardest([[9.0, 0.0], [0.0, 9.0], [1.0, 1.0]], [0, 0, 0], 2).tolist()
     [1, 2]
     """
@@ -57,8 +57,8 @@ def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
 def confusion_matrix(predicted: Any, labels: Any, k: int) -> npt.NDArray[np.int64]:
     """How many examples of each class (row) were predicted to be of each class (column), (K, K).
 
-    Example
-    -------
+    Examples
+    --------
     >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2).tolist()
     [[1, 1], [0, 1]]
     """

@@ -37,8 +37,8 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     TableError
         The file is missing, empty, not of its format, not UTF-8, or has ragged rows or no rows.
 
-    Example
-    -------
+    Examples
+    --------
     >>> read_table("table.xlsx")
     Traceback (most recent call last):
     chainrule.errors.TableError: table.xlsx: unknown kind of table, expected .csv, .csv.gz, .parquet, .arrow, \
@@ -184,8 +184,8 @@ class Schema:
         TableError
             The data is not a schema's.
 
-        Example
-        -------
+        Examples
+        --------
         >>> Schema.from_dict({"target": "y"})
         Traceback (most recent call last):
         chainrule.errors.TableError: the schema is damaged: 'columns'
@@ -221,8 +221,8 @@ def learn_schema(frame: Any, target: str) -> Schema:
         No such column, fewer than two classes, a missing class, a column without values or of a kind that cannot
         be used, more than 1000 categories, no columns but the target.
 
-    Example
-    -------
+    Examples
+    --------
     >>> import polars as pl
     >>> schema = learn_schema(pl.DataFrame({"size": [1.0, 3.0], "kind": ["a", "b"], "y": [0, 1]}), "y")
     >>> schema.feature_names, schema.classes

@@ -128,8 +128,8 @@ def fit(
     Ctrl-C ends training at the next step: the best weights so far are kept, and `history.stopped` is
     "interrupted". A second Ctrl-C raises KeyboardInterrupt.
 
-    Example
-    -------
+    Examples
+    --------
     >>> x = np.array([[0.0, 1.0], [1.0, 0.0]] * 50)
     >>> net = Network.create([2, 8, 2], seed=0)
     >>> history = fit(net, x, [0, 1] * 50, epochs=30, batch_size=10, optimizer=Adam(0.01))

@@ -121,8 +121,8 @@ def explain(
     InputError
         A wrong shape or label, or as many names as there are not inputs or classes.
 
-    Example
-    -------
+    Examples
+    --------
     >>> net = Network([np.array([[2.0]]), np.array([[1.0], [-1.0]])], [np.zeros(1), np.zeros(2)], "identity")
     >>> chain = explain(net, [0.5], 0).weight(1, 1, 1)
     >>> round(chain.product, 6), chain.verdict

@@ -16,6 +16,7 @@ from chainrule.files import write_atomically
 __all__ = ["page", "write_page"]
 
 SHOWN = 7  # units of a layer that are drawn
+GAP = 220  # between two layers, in the picture's units
 
 
 def write_page(path: str | os.PathLike[str], explanation: Explanation, chain: Chain) -> Path:
@@ -68,12 +69,12 @@ def _picture(explanation: Explanation, chain: Chain) -> dict[str, Any]:
         if layer in path and path[layer] not in order:
             order[-1] = path[layer]
         shown.append(sorted(order))
-    width, height = 130 * (depth + 1), 50 * SHOWN + 60
+    width, height = GAP * (depth + 1), 50 * SHOWN + 60
     at = {}
     nodes, edges = [], []
     for layer, units in enumerate(shown):
         for i, unit in enumerate(units):
-            place = 65 + 130 * layer, 30 + (height - 60) * (i + 0.5) / len(units)
+            place = GAP / 2 + GAP * layer, 30 + (height - 60) * (i + 0.5) / len(units)
             at[layer, unit] = place
             name = explanation.feature_names[unit] if layer == 0 else f"unit {unit + 1}"
             title = explanation.classes[unit] if layer == depth else name
@@ -94,7 +95,7 @@ def _picture(explanation: Explanation, chain: Chain) -> dict[str, Any]:
     widths = explanation.net.widths
     headings = ["inputs", *(f"hidden layer {k}" for k in range(1, depth)), "output layer"]
     columns = [
-        {"x": 65 + 130 * k, "text": f"{h} ({len(shown[k])} of {w})" if w > SHOWN else h}
+        {"x": GAP / 2 + GAP * k, "text": f"{h} ({len(shown[k])} of {w})" if w > SHOWN else h}
         for k, (h, w) in enumerate(zip(headings, widths, strict=True))
     ]
     return {"width": width, "height": height, "nodes": nodes, "edges": edges, "columns": columns}

@@ -1,0 +1,1 @@
+"""Side by side with peers: same work, same machine, same run, medians."""
