@@ -59,7 +59,9 @@ def main():
     import jax
     import torch
 
-    print(f"chainrule {chainrule.__version__}, PyTorch {torch.__version__}, JAX {jax.__version__}, NumPy {np.__version__}")
+    print(
+        f"chainrule {chainrule.__version__}, PyTorch {torch.__version__}, JAX {jax.__version__}, NumPy {np.__version__}"
+    )
     print("\n| margin | Chainrule: ULP, zeros | PyTorch: ULP, zeros | JAX: ULP, zeros |\n|---|---|---|---|")
     for margin in MARGINS:
         logits, labels = rows(margin)
