@@ -96,7 +96,7 @@ def test_check_fails_on_a_wrong_gradient(tmp_path, monkeypatch, capsys):
         ("", "y", "is empty"),
         ("x,z\n1,2\n", "y", "no column 'y'"),
         ("x,y\n1,a\n2,a\n", "y", "one class only"),
-        ("x,y\n1,a\n2,b,c\n", "y", "more fields"),
+        ("x,y\n1,a\n2,b,c\n", "y", "line 3: has 3 fields"),
         ("x,w,y\n1,,a\n2,,b\n", "y", "'w': has only missing values"),
         (b"x,y\n\xff\xfe,a\n2,b\n", "y", "UTF-8"),
     ],

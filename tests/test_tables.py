@@ -134,11 +134,16 @@ def test_formats(tmp_path, suffix):
     [
         ("t.csv", b"", "the file is empty"),
         ("t.csv", b"a,b\n", "no rows"),
-        ("t.csv", b"a,b\n1,2\n1,2,3\n", "more fields"),
+        ("t.csv", b"a,b\n1,2\n1,2,3\n", "line 3: has 3 fields, the header has 2"),
+        ("t.csv", b"a,b\n1,2\n1\n3,4\n", "line 3: has 1 fields, the header has 2"),
+        ("t.csv", b"a,b\n1,2\n\n3,4\n", "line 3: has 0 fields"),
+        ("t.csv", b"a,a\n1,2\n", "two columns named 'a'"),
+        ("t.csv", b'a,b\n1,"2\n', "line 2"),
         ("t.csv", b"a,b\nx\xff\xfe,2\n", "UTF-8"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], "truncated"),
         ("t.parquet", b"PAR1 nothing", "cannot be read"),
         ("t.arrow", b"nothing at all", "cannot be read"),
-        ("t.csv.gz", b"not gzip", None),
+        ("t.csv.gz", b"not gzip", "cannot be read"),
         ("t.xlsx", b"x", "unknown kind of table"),
     ],
 )

@@ -6,7 +6,9 @@ plain JSON, so that it travels in the model file and prediction does to a new ta
 
 from __future__ import annotations
 
+import csv
 import difflib
+import gzip
 import math
 import os
 from dataclasses import asdict, dataclass, field
@@ -60,6 +62,8 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     try:
         if os.stat(path).st_size == 0:
             raise TableError(f"{path}: the file is empty")
+        if ".csv" in name:
+            _check_csv(path)
         frame = reader()
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -74,13 +78,34 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     return frame
 
 
+def _check_csv(path: str | os.PathLike[str]) -> None:
+    """Refuse what Polars would mend in silence or complain of at length, and name the line."""
+    opener = gzip.open if os.fspath(path).lower().endswith(".gz") else open
+    line = 0
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            line = reader.line_num
+            twice = [name for i, name in enumerate(header) if name in header[:i]]
+            if twice:
+                raise TableError(f"{path}: has two columns named {twice[0]!r}")
+            for row in reader:
+                line = reader.line_num
+                if len(row) != len(header) and (row or len(header) > 1):
+                    raise TableError(f"{path}, line {line}: has {len(row)} fields, the header has {len(header)}")
+    except UnicodeDecodeError as error:
+        where = f"near line {line + 1}: byte 0x{error.object[error.start]:02x}"
+        raise TableError(f"{path}: the text is not UTF-8, {where}") from error
+    except csv.Error as error:
+        raise TableError(f"{path}, line {line + 1}: {error}") from error
+    except EOFError as error:
+        raise TableError(f"{path}: the compressed file is truncated") from error
+
+
 def _first_line(error: Exception) -> str:
-    text = str(error)
-    if "more fields" in text or "ragged" in text:
-        return "a row has more fields than the header"
-    if "utf-8" in text.lower() or "utf8" in text.lower():
-        return "the text is not UTF-8"
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @dataclass(frozen=True)
