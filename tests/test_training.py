@@ -218,7 +218,6 @@ def test_a_second_ctrl_c_raises():
     assert net.weights[0].tobytes() == before.weights[0].tobytes()
 
 
-@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_a_loss_out_of_range_names_step_and_layer():
     x, labels = blobs()
     net, before = (Network.create([4, 6, 3], activation="identity", seed=0) for _ in range(2))

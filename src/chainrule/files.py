@@ -31,11 +31,15 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     chainrule.errors.OutputFileError: /no/such/folder/model.safetensors: the folder /no/such/folder does not exist
     """
     target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()  # the file behind a link is written, the link stays
     folder = target.parent
     if target.is_dir():
         raise OutputFileError(f"{target}: is a folder, expected the name of a file to write")
     if not folder.is_dir():
         raise OutputFileError(f"{target}: the folder {folder} does not exist")
+    if target.exists() and not target.is_file():
+        return target
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".chainrule-"):
             pass
@@ -63,6 +67,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
     """
     target = require_writable(path)
     data = content.encode() if isinstance(content, str) else content
+    if target.exists() and not target.is_file():  # a device or a pipe is written to, never renamed over
+        try:
+            with open(target, "wb", buffering=0) as device:
+                device.write(data)
+        except OSError as error:
+            raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
+        return target
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".chainrule-", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -160,7 +160,8 @@ def fit(
         run.fingerprint = run.identify()
         if os.path.exists(checkpoint):
             run.restore(checkpoint)
-    with _interrupt_flag() as interrupted:
+    # numbers that leave their range are found by their values, and named
+    with _interrupt_flag() as interrupted, np.errstate(over="ignore", invalid="ignore"):
         run.train(epochs, patience, checkpoint, progress, interrupted)
     run.copy_into(net)
     return run.history
