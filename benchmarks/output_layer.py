@@ -59,6 +59,7 @@ def measure(n, k, threads, repeats):
     times = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
+            time.sleep(0.01)  # until the last one's threads have ceased to spin
             start = time.perf_counter()
             run()
             if repeat >= 2:  # the first two warm the caches and the page tables
