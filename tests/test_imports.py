@@ -10,8 +10,8 @@ import chainrule
 SOURCE = Path(chainrule.__file__).parent
 # A module may import what stands above it.
 ORDER = [
-    "version", "errors", "_native", "extras", "notation", "equations", "files", "checks", "output", "network",
-    "model_file", "gradcheck", "scores", "optimizers", "training", "progress", "tables", "derive", "html", "explain",
+    "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
+    "network", "model_file", "gradcheck", "scores", "optimizers", "training", "progress", "tables", "derive", "html", "explain",
     "report", "jobs", "cli", "__main__",
 ]  # fmt: skip
 KNOW_NOBODY = ["notation", "equations", "errors", "_native"]

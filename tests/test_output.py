@@ -200,21 +200,6 @@ def test_bad_out_is_refused_before_it_is_written():
     assert not memory.any()
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"class_weights": np.ones(3)},
-        {"label_smoothing": 0.1},
-        {"ignore_index": 0},
-        {"temperature": 2.0},
-        {"z_loss": 0.1},
-    ],
-)
-def test_an_option_not_built_is_named(option):
-    with pytest.raises(NotImplementedError, match=next(iter(option))):
-        softmax_cross_entropy(np.zeros((2, 3)), [0, 1], **option)
-
-
 def test_other_bad_options():
     for option in ({"reduction": "avg"}, {"threads": 0}, {"threads": 1.5}):
         with pytest.raises(InputError, match=next(iter(option))):

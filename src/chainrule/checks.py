@@ -13,27 +13,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.arrays import FORMATS, Borrowed, borrow, describe, to_float
 from chainrule.errors import InputError
 
 __all__ = [
     "check_choice",
+    "check_class_weights",
     "check_fraction",
     "check_integer",
     "check_labels",
+    "check_logits",
     "check_matrix",
     "check_not_built",
     "check_out",
     "check_positive",
+    "check_targets",
 ]
 
 _FLOATS = ("float32", "float64")
-
-
-def _came(value: object) -> str:
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        return f"{type(value).__name__} {value!r:.60}"
-    return f"{type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))} and dtype {dtype}"
 
 
 def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[Any]:
@@ -48,7 +45,7 @@ def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name}: got {_came(value)}, expected an array {meaning} of floats") from error
+        raise InputError(f"{name}: got {describe(value)}, expected an array {meaning} of floats") from error
     if array.ndim != 2:
         hint = f"; one example is {name}[None, :]" if array.ndim == 1 else ""
         raise InputError(f"{name}: got shape {array.shape}, expected rank 2, {meaning}{hint}")
@@ -61,8 +58,71 @@ def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[
     return array
 
 
-def check_labels(labels: Any, n: int, k: int) -> npt.NDArray[np.int64]:
-    """Return `labels` as int64 of shape (N,), each in [0, K).
+def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
+    """Borrow a matrix of float16, bfloat16, float32 or float64, of any kind and strides, with K >= 1.
+
+    Examples
+    --------
+    >>> check_logits("logits", [[1, 2]]).format
+    'float64'
+    """
+    borrowed = borrow(name, value, f"an array {meaning} of floats")
+    shape = borrowed.view.shape
+    if len(shape) != 2:
+        hint = f"; one example is {name}[None, :]" if len(shape) == 1 else ""
+        raise InputError(f"{name}: got shape {shape}, expected rank 2, {meaning}{hint}")
+    if borrowed.format not in FORMATS or not borrowed.view.dtype.isnative:
+        expected = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} in native byte order"
+        raise InputError(f"{name}: got dtype {borrowed.format}, expected {expected}")
+    if shape[1] == 0:
+        raise InputError(f"{name}: got shape {shape}, expected at least one class (K >= 1)")
+    return borrowed if _whole_steps(borrowed.view) else borrowed._replace(view=np.ascontiguousarray(borrowed.view))
+
+
+def _whole_steps(view: npt.NDArray[Any]) -> bool:
+    return view.flags.aligned and all(step % view.itemsize == 0 for step in view.strides)
+
+
+def check_targets(targets: Any, like: Borrowed) -> npt.NDArray[Any]:
+    """Return target probabilities, (N, K), as a view in the logits' format: finite and not negative."""
+    shape = like.view.shape
+    came = borrow("labels", targets, f"({shape[0]},) integers or {shape} target probabilities").view.shape
+    if came != shape:
+        raise InputError(f"labels: got shape {came}, expected ({shape[0]},) integers or {shape} target probabilities")
+    borrowed = check_logits("labels", targets)
+    view = borrowed.view
+    if borrowed.format != like.format:
+        widens = FORMATS.index(borrowed.format) >> 1 < FORMATS.index(like.format) >> 1 or like.format == "float64"
+        if not widens and hasattr(targets, "dtype"):
+            raise InputError(f"labels: got target probabilities of dtype {borrowed.format}, expected {like.format}")
+        if like.view.dtype == np.uint16:
+            raise InputError(f"labels: got {type(targets).__name__}, expected an array of dtype {like.format}")
+        view = to_float(view, borrowed.format).astype(like.view.dtype)
+    numbers = to_float(view, like.format)
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
+        row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
+        came = numbers[row, column]
+        raise InputError(f"labels: got {came} at row {row}, column {column}, expected finite numbers >= 0")
+    return view
+
+
+def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
+    """Return `class_weights` as float64 of shape (K,), finite and not negative."""
+    borrowed = borrow("class_weights", class_weights, f"({k},) numbers")
+    if borrowed.view.shape != (k,):
+        raise InputError(f"class_weights: got shape {borrowed.view.shape}, expected ({k},), one weight for each class")
+    numbers = to_float(borrowed.view, borrowed.format)
+    if numbers.dtype.kind not in "iuf":
+        raise InputError(f"class_weights: got dtype {borrowed.format}, expected numbers")
+    weights = np.ascontiguousarray(numbers, dtype=np.float64)
+    bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    if bad.size:
+        raise InputError(f"class_weights: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+    return weights
+
+
+def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -> npt.NDArray[np.int64]:
+    """Return `labels` as int64 of shape (N,), each in [0, K) or `ignore_index`.
 
     Examples
     --------
@@ -70,10 +130,7 @@ def check_labels(labels: Any, n: int, k: int) -> npt.NDArray[np.int64]:
     Traceback (most recent call last):
     chainrule.errors.InputError: labels: got 3 at index 1, expected integers in [0, 3)
     """
-    try:
-        array = np.asarray(labels)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"labels: got {_came(labels)}, expected ({n},) integers in [0, {k})") from error
+    array = borrow("labels", labels, f"({n},) integers in [0, {k})").view
     if array.size == 0 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # an empty list has no integers to take a dtype from
     if array.dtype.kind == "f":
@@ -85,29 +142,43 @@ def check_labels(labels: Any, n: int, k: int) -> npt.NDArray[np.int64]:
     if array.shape != (n,):
         raise InputError(f"labels: got shape {array.shape}, expected ({n},), one label for each example")
     # compared before the cast: a uint64 beyond int64 would wrap to a negative number
-    bad = np.flatnonzero((array < 0) | (array >= k))
-    if bad.size:
-        raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k})")
+    if array.size and (array.min() < 0 or array.max() >= k):
+        wrong = (array < 0) | (array >= k)
+        bad = np.flatnonzero(wrong if ignore_index is None else wrong & (array != ignore_index))
+        if bad.size:
+            other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
+            raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k}){other}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def check_out(out: Any, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return `out` if the gradient of `like` can be written into it: same shape and dtype, writable, and
-    either `like` itself or memory of its own."""
-    if not isinstance(out, np.ndarray) or out.shape != like.shape or out.dtype != like.dtype:
-        raise InputError(f"out: got {_came(out)}, expected an array of shape {like.shape} and dtype {like.dtype}")
-    if not out.flags.writeable:
+def check_out(out: Any, like: Borrowed, *others: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return the view of `out` if the gradient of `like` can be written into it: same shape and dtype, writable,
+    no two elements in one place, and either the logits themselves or memory that nothing else is read from."""
+    logits = like.view
+    expected = f"an array of shape {logits.shape} and dtype {like.format}"
+    if not hasattr(out, "dtype"):
+        raise InputError(f"out: got {describe(out)}, expected {expected}")
+    borrowed = borrow("out", out, expected)
+    view = borrowed.view
+    if view.shape != logits.shape or borrowed.format != like.format or not view.dtype.isnative:
+        raise InputError(f"out: got {describe(out)}, expected {expected}")
+    if not view.flags.writeable:
         raise InputError("out: got a read-only array, expected a writable one")
-    if not _rows_are_contiguous(out) or (len(out) > 1 and abs(out.strides[0]) < out.shape[1] * out.itemsize):
-        raise InputError(f"out: got strides {out.strides}, expected contiguous rows that do not overlap")
-    same = out.ctypes.data == like.ctypes.data and out.strides == like.strides
-    if not same and np.may_share_memory(out, like) and np.shares_memory(out, like):
-        raise InputError("out: overlaps the logits without being the same array, expected one or the other")
-    return out
+    if not _whole_steps(view) or _overlaps_itself(view):
+        raise InputError(f"out: got strides {view.strides}, expected aligned elements that do not overlap")
+    same = view.ctypes.data == logits.ctypes.data and view.strides == logits.strides
+    for other in (None if same else logits, *others):
+        if other is not None and np.may_share_memory(view, other) and np.shares_memory(view, other):
+            raise InputError("out: overlaps an input without being the logits themselves, expected one or the other")
+    return view
 
 
-def _rows_are_contiguous(array: npt.NDArray[Any]) -> bool:
-    return array.shape[1] <= 1 or array.strides[1] == array.itemsize
+def _overlaps_itself(view: npt.NDArray[Any]) -> bool:
+    (rows, columns), (down, across) = view.shape, (abs(step) for step in view.strides)
+    if rows <= 1 or columns <= 1:
+        return (rows > 1 and down == 0) or (columns > 1 and across == 0)
+    inner, outer, count = (across, down, columns) if across <= down else (down, across, rows)
+    return inner == 0 or outer < inner * count
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
@@ -136,11 +207,11 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
     return number
 
 
-def check_fraction(name: str, value: Any) -> float:
-    """Return `value` as a float in [0, 1)."""
+def check_fraction(name: str, value: Any, *, one: bool = False) -> float:
+    """Return `value` as a float in [0, 1), or in [0, 1] where `one` is allowed."""
     number = _as_float(name, value)
-    if not 0 <= number < 1:
-        raise InputError(f"{name}: got {value!r}, expected a fraction in [0, 1)")
+    if not (0 <= number < 1 or (one and number == 1)):
+        raise InputError(f"{name}: got {value!r}, expected a fraction in [0, 1{']' if one else ')'}")
     return number
 
 

@@ -2,11 +2,13 @@
 
 Checks its input, calls a kernel, returns loss and gradient. Shapes everywhere: N examples, K classes. The
 gradient is that of the *reduced* loss: with reduction="mean" the factor 1/N is in it, with reduction="none"
-row n is the gradient of loss n.
+row n is the gradient of loss n. Arrays come in float16, bfloat16, float32 or float64, with any strides, of any
+kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the same dtype and kind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,20 +16,28 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule._native import _kernels
+from chainrule.arrays import Borrowed, empty, from_float64, to_float
 from chainrule.checks import (
     check_choice,
+    check_class_weights,
+    check_fraction,
     check_integer,
     check_labels,
+    check_logits,
     check_matrix,
-    check_not_built,
     check_out,
+    check_positive,
+    check_targets,
 )
 from chainrule.errors import InputError
 
 __all__ = [
+    "EXTRAS",
     "CrossEntropy",
     "SoftmaxCrossEntropy",
     "cross_entropy",
+    "hessian_diagonal",
+    "hessian_vector_product",
     "log_softmax",
     "softmax",
     "softmax_cross_entropy",
@@ -37,20 +47,33 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 REDUCTIONS = ("mean", "sum", "none")
+EXTRAS = ("probabilities", "logsumexp", "log_likelihood", "entropy", "prediction", "correct")
 
 
 class CrossEntropy(NamedTuple):
     """Loss, and its gradient w.r.t. the probabilities, (N, K)."""
 
     loss: Any
-    grad_probabilities: Array
+    grad_probabilities: Any
 
 
-class SoftmaxCrossEntropy(NamedTuple):
-    """Loss, and its gradient w.r.t. the logits, (N, K)."""
-
+class _LossAndGradient(NamedTuple):
     loss: Any
-    grad_logits: Array
+    grad_logits: Any
+
+
+class SoftmaxCrossEntropy(_LossAndGradient):
+    """Loss, and its gradient w.r.t. the logits, (N, K): a pair. `extras` holds what else was asked for, by name,
+    and each is an attribute too."""
+
+    extras: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        extras = self.__dict__.get("extras", {})
+        if name in extras:
+            return extras[name]
+        hint = f"; ask for it with extras=({name!r},)" if name in EXTRAS else ""
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{hint}")
 
 
 def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -> CrossEntropy:
@@ -61,7 +84,7 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
 
     Parameters
     ----------
-    probabilities : array (N, K), float32 or float64, each in [0, 1]
+    probabilities : array (N, K), float16, bfloat16, float32 or float64, each in [0, 1]
     labels : array (N,), int in [0, K)
     reduction : "mean", "sum" or "none"
 
@@ -84,7 +107,8 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
 
     Source: the lecture, section 1: ∂𝓛/∂ŷ_i = −𝟙[i=ℓ]/ŷ_ℓ.
     """
-    p = check_matrix("probabilities", probabilities)
+    borrowed = check_logits("probabilities", probabilities)
+    p = to_float(borrowed.view, borrowed.format)
     n, k = p.shape
     label = check_labels(labels, n, k)
     check_choice("reduction", reduction, REDUCTIONS)
@@ -96,11 +120,13 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
         )
     weight = 1.0 / n if reduction == "mean" and n else 1.0
     chosen = p[np.arange(n), label].astype(np.float64)
-    grad = np.zeros_like(p, order="C")
-    with np.errstate(divide="ignore", over="ignore"):
-        grad[np.arange(n), label] = (-weight / chosen).astype(p.dtype)
+    grad = np.zeros(p.shape, dtype=borrowed.view.dtype)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        grad[np.arange(n), label] = from_float64(-weight / chosen, borrowed.format)
         losses = 0.0 - np.log(chosen)
-    return CrossEntropy(_reduce(losses, reduction, p.dtype), grad)
+        if reduction == "none":
+            return CrossEntropy(borrowed.give(from_float64(losses, borrowed.format)), borrowed.give(grad))
+    return CrossEntropy(_scalar(borrowed, losses.sum() * weight), borrowed.give(grad))
 
 
 def softmax_cross_entropy(
@@ -113,8 +139,9 @@ def softmax_cross_entropy(
     ignore_index: int | None = None,
     temperature: float = 1.0,
     z_loss: float = 0.0,
-    out: Array | None = None,
+    out: Any = None,
     threads: int | None = None,
+    extras: Sequence[str] = (),
 ) -> SoftmaxCrossEntropy:
     """Cross entropy of softmax(logits), and its gradient w.r.t. the logits, in one pass.
 
@@ -123,30 +150,43 @@ def softmax_cross_entropy(
     Neither is computed as written, because both cancel for a confident row. The exponentials of the other
     classes are summed apart, s_o = Σ_{j≠ℓ} exp(a_j − m), and grad_ℓ = −s_o/S: never ŷ_ℓ − 1.
 
+    With every option, for targets q (e(ℓ) for a label), weights w, smoothing ε, temperature T and z-loss λ:
+    loss = Σ_j w_j ((1−ε) q_j + ε/K) (−log ŷ_j) + λ lse², where ŷ = softmax(a/T) and lse = logsumexp(a/T); but a
+    label's own weight w_ℓ multiplies (1−ε), as it does in PyTorch, which this equals wherever PyTorch has it.
+
     Parameters
     ----------
-    logits : array (N, K), float32 or float64
-    labels : array (N,), int in [0, K)
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    labels : array (N,), int in [0, K), or target probabilities (N, K), of the logits' dtype, >= 0
     reduction : "mean", "sum" or "none"
+        The mean divides by the sum of the weights w_ℓ of the counted examples; with targets, by N.
+    class_weights : array (K,), >= 0, optional
+    label_smoothing : float in [0, 1]
+    ignore_index : int, optional
+        Examples with this label count for nothing: loss 0, gradient 0.
+    temperature : float > 0
+        Divides the logits. The gradient is w.r.t. the logits as given: the factor 1/T is in it.
+    z_loss : float >= 0
+        λ of the term λ·logsumexp², added for each counted example, whatever its class's weight.
     out : array (N, K) of the logits' dtype, optional
         Receives the gradient; `out=logits` overwrites the logits with it.
     threads : int, optional
         At most this many threads; the result has the same bits whatever their number.
-    class_weights, label_smoothing, ignore_index, temperature, z_loss
-        Not built yet: anything but the default raises NotImplementedError.
+    extras : sequence of names
+        What to compute besides: "probabilities" (N, K), "logsumexp", "log_likelihood" (log ŷ_ℓ, neither weighted
+        nor smoothed; Σ q log ŷ for targets), "entropy" (of ŷ, in nats), "prediction" (int64) and "correct" (bool),
+        each (N,). For an ignored example log_likelihood is 0 and correct is False.
 
     Returns
     -------
     SoftmaxCrossEntropy
-        loss: scalar of the logits' dtype, or (N,) for "none"; grad_logits: (N, K). With N = 0 the loss is 0.
-        A logit of −∞ masks its class exactly; NaN or +∞ in a row gives NaN in that row.
+        loss: scalar of the logits' dtype, or (N,) for "none"; grad_logits: (N, K); the extras as attributes. With
+        no counted example a mean is 0. A logit of −∞ masks its class exactly; NaN or +∞ in a row gives NaN in it.
 
     Raises
     ------
     InputError
-        A wrong shape, dtype or label; nothing has been written then.
-    NotImplementedError
-        An option that is not built yet.
+        A wrong shape, dtype, label or option; nothing has been written then.
 
     Examples
     --------
@@ -154,35 +194,39 @@ def softmax_cross_entropy(
     >>> loss, grad = softmax_cross_entropy(np.array([[0.0, 20.0]], dtype="float32"), [1])
     >>> float(loss), grad.tolist()  # ordinary float32 code returns 0.0 and [2.06e-09, 0.0]
     (2.06115369216775e-09, [[2.06115369216775e-09, -2.06115369216775e-09]])
+    >>> softmax_cross_entropy([[0.0, 20.0]], [1], extras=("prediction",)).prediction.tolist()
+    [1]
 
-    Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
+    Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ). Smoothing: Szegedy et al., 2016 (arXiv:1512.00567).
+    z-loss: Chowdhery et al., "PaLM", 2022, section 5.
     """
-    a = check_matrix("logits", logits)
-    n, k = a.shape
-    label = check_labels(labels, n, k)
+    a = check_logits("logits", logits)
+    n, k = a.view.shape
+    options = _options(a, labels, class_weights, label_smoothing, ignore_index, temperature, z_loss)
     check_choice("reduction", reduction, REDUCTIONS)
-    check_not_built(
-        "softmax_cross_entropy",
-        class_weights=(class_weights, None),
-        label_smoothing=(label_smoothing, 0.0),
-        ignore_index=(ignore_index, None),
-        temperature=(temperature, 1.0),
-        z_loss=(z_loss, 0.0),
-    )
+    wanted = _check_extras(extras)
     team = _threads(threads)
-    grad = np.empty(a.shape, dtype=a.dtype) if out is None else check_out(out, a)
-    losses = np.empty(n, dtype=np.float64)
-    weight = 1.0 / n if reduction == "mean" and n else 1.0
-    _kernels.gradient(_rows(a), label, grad, losses, weight, team)
-    return SoftmaxCrossEntropy(_reduce(losses, reduction, a.dtype), grad)
+    counted = _counted(n, options)
+    if reduction == "mean":
+        options["scale"] = 1.0 / counted if counted else 0.0
+    grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, options.get("second"))
+    beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
+    losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" else {}
+    total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
+    if reduction == "mean":
+        total = total / counted if counted else 0.0
+    loss = a.give(losses["losses"]) if losses else _scalar(a, total)
+    result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
+    result.extras = {name: a.give(value) for name, value in beside.items()}
+    return result
 
 
-def softmax(logits: Any, *, threads: int | None = None) -> Array:
+def softmax(logits: Any, *, threads: int | None = None) -> Any:
     """Probabilities of each class, ŷ_i = exp(a_i) / Σ_{i'} exp(a_{i'}).
 
     Parameters
     ----------
-    logits : array (N, K), float32 or float64
+    logits : array (N, K), float16, bfloat16, float32 or float64
     threads : int, optional
 
     Returns
@@ -201,15 +245,15 @@ def softmax(logits: Any, *, threads: int | None = None) -> Array:
 
     Source: the lecture, section 1: ŷ = softmax(a_L).
     """
-    return _softmax(logits, log=False, threads=threads)
+    return _by_row("softmax", logits, threads)
 
 
-def log_softmax(logits: Any, *, threads: int | None = None) -> Array:
+def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
     """Logarithm of the probabilities, log ŷ_i = (a_i − m) − log Σ_{i'} exp(a_{i'} − m), with m = max a.
 
     Parameters
     ----------
-    logits : array (N, K), float32 or float64
+    logits : array (N, K), float16, bfloat16, float32 or float64
     threads : int, optional
 
     Returns
@@ -228,7 +272,7 @@ def log_softmax(logits: Any, *, threads: int | None = None) -> Array:
 
     Source: the lecture, section 1, with the sum of the others taken apart.
     """
-    return _softmax(logits, log=True, threads=threads)
+    return _by_row("log_softmax", logits, threads)
 
 
 def softmax_jacobian(logits: Any) -> Array:
@@ -238,7 +282,7 @@ def softmax_jacobian(logits: Any) -> Array:
 
     Parameters
     ----------
-    logits : array (N, K), float32 or float64
+    logits : array (N, K), float16, bfloat16, float32 or float64
 
     Returns
     -------
@@ -260,6 +304,70 @@ def softmax_jacobian(logits: Any) -> Array:
     return np.asarray(equations.softmax_jacobian(a.astype(np.float64)), dtype=a.dtype)
 
 
+def hessian_diagonal(logits: Any, *, threads: int | None = None) -> Any:
+    """Diagonal of the Hessian of −log ŷ_ℓ w.r.t. the logits, ŷ_i (1 − ŷ_i); the same for every label.
+
+    1 − ŷ_i is the sum of the other probabilities, never a subtraction, so it keeps its digits where ŷ_i rounds to 1.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> hessian_diagonal([[0.0, 40.0]]).tolist()  # 1 - softmax would be 0 in the second place
+    [[4.248354255291589e-18, 4.248354255291589e-18]]
+
+    Source: the lecture, section 1, differentiated once more: ∂(ŷ_i − 𝟙[i=ℓ])/∂a_i = ŷ_i (1 − ŷ_i).
+    """
+    return _by_row("hessian_diagonal", logits, threads)
+
+
+def hessian_vector_product(logits: Any, vector: Any, *, threads: int | None = None) -> Any:
+    """Product of the Hessian of −log ŷ_ℓ w.r.t. the logits with a vector, ŷ⊙v − ŷ(ŷᵀv), for each example.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    vector : array (N, K) of the same dtype: row n is multiplied by example n's Hessian
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> hessian_vector_product([[0.0, 0.0]], [[1.0, 0.0]]).tolist()
+    [[0.25, -0.25]]
+
+    Source: the lecture, section 1: the Hessian is softmax's Jacobian, ŷ_i (𝟙[i=j] − ŷ_j). The vector's element at
+    the largest class is taken from all of it first, which changes nothing and keeps the tails.
+    """
+    a, v = check_logits("logits", logits), check_logits("vector", vector)
+    if v.view.shape != a.view.shape or v.format != a.format:
+        raise InputError(
+            f"vector: got shape {v.view.shape} and dtype {v.format}, expected {a.view.shape} and {a.format}, "
+            "the logits'"
+        )
+    return _run(a, "hessian_vector_product", {"second": v.view}, threads)
+
+
 def which_kernel() -> str:
     """What computes the output layer on this machine, and with how many threads at most.
 
@@ -271,29 +379,70 @@ def which_kernel() -> str:
     return f"native, {_kernels.instruction_set()}, {_kernels.max_threads()} threads at most"
 
 
-def _softmax(logits: Any, *, log: bool, threads: int | None) -> Array:
-    a = check_matrix("logits", logits)
-    result = np.empty(a.shape, dtype=a.dtype)
-    _kernels.softmax(_rows(a), result, log, _threads(threads))
-    return result
+def _by_row(output: str, logits: Any, threads: int | None) -> Any:
+    return _run(check_logits("logits", logits), output, {}, threads)
+
+
+def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None) -> Any:
+    result = empty(a.view.shape, a.view.dtype)
+    _kernels.run(a.format, output, a.view, result, options, _threads(threads))
+    return a.give(result)
+
+
+def _options(
+    a: Borrowed, labels: Any, class_weights: Any, smoothing: float, ignore: int | None, temperature: float, z: float
+) -> dict[str, Any]:
+    """The checked options, by the kernel's names."""
+    n, k = a.view.shape
+    options: dict[str, Any] = {
+        "label_smoothing": check_fraction("label_smoothing", smoothing, one=True),
+        "temperature": check_positive("temperature", temperature),
+        "z_loss": check_positive("z_loss", z, zero=True),
+    }
+    if ignore is not None:
+        options["ignore_index"] = check_integer("ignore_index", ignore, minimum=-(2**63))
+    if class_weights is not None:
+        options["class_weights"] = check_class_weights(class_weights, k)
+    if _rank(labels) == 2:
+        if ignore is not None:
+            raise InputError("ignore_index: got target probabilities as labels, expected integer labels with it")
+        options["second"] = check_targets(labels, a)
+    else:
+        options["labels"] = check_labels(labels, n, k, ignore)
+    return options
+
+
+def _rank(labels: Any) -> int:
+    shape = getattr(labels, "shape", None)
+    if shape is not None:
+        return len(shape)
+    return 2 if isinstance(labels, Sequence) and labels and isinstance(labels[0], list | tuple | np.ndarray) else 1
+
+
+def _counted(n: int, options: dict[str, Any]) -> float:
+    """What a mean divides by: the sum of the counted labels' weights, or N for target probabilities."""
+    if "labels" not in options or not ("class_weights" in options or "ignore_index" in options):
+        return float(n)
+    labels = options["labels"]
+    if "ignore_index" in options:
+        labels = labels[labels != options["ignore_index"]]
+    return float(options["class_weights"][labels].sum() if "class_weights" in options else labels.size)
+
+
+def _check_extras(extras: Sequence[str]) -> list[str]:
+    if isinstance(extras, str):
+        raise InputError(f"extras: got the string {extras!r}, expected a sequence of names, ({extras!r},)")
+    return [check_choice("extras", name, EXTRAS) for name in dict.fromkeys(extras)]
+
+
+def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:
+    return {"prediction": np.int64, "correct": np.bool_}.get(extra, a.view.dtype)
+
+
+def _scalar(a: Borrowed, number: float) -> Any:
+    with np.errstate(under="ignore", over="ignore"):
+        return a.scalar(number)
 
 
 def _threads(threads: int | None) -> int:
     return _kernels.max_threads() if threads is None else min(check_integer("threads", threads), 1024)
-
-
-def _rows(a: Array) -> Array:
-    """The kernels take any row stride, but want each row's elements side by side and aligned."""
-    side_by_side = a.shape[1] == 1 or a.strides[1] == a.itemsize
-    whole_steps = a.strides[0] % a.itemsize == 0
-    return a if side_by_side and whole_steps and a.flags.aligned else np.ascontiguousarray(a)
-
-
-def _reduce(losses: npt.NDArray[np.float64], reduction: str, dtype: np.dtype[Any]) -> Any:
-    """Sums in float64 in one fixed order, and rounds once."""
-    if reduction == "none":
-        with np.errstate(under="ignore", over="ignore"):
-            return losses.astype(dtype)
-    total = losses.sum()
-    mean = reduction == "mean" and losses.size
-    return dtype.type(total / losses.size if mean else total)

@@ -1,16 +1,16 @@
+"""The compiled kernels."""
+
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-def gradient(
+def run(
+    format: str,
+    output: str,
     logits: npt.NDArray[Any],
-    labels: npt.NDArray[np.int64],
     result: npt.NDArray[Any],
-    losses: npt.NDArray[np.float64],
-    weight: float,
+    options: dict[str, Any],
     threads: int,
-) -> None: ...
-def softmax(logits: npt.NDArray[Any], result: npt.NDArray[Any], log: bool, threads: int) -> None: ...
+) -> float: ...
 def max_threads() -> int: ...
 def instruction_set() -> str: ...

@@ -1,7 +1,8 @@
-// The binding: NumPy arrays to pointers, and the GIL released while a kernel runs. The arguments' values
-// (labels in range, shapes that agree) are checked in Python before; here a mismatch is still an error.
+// The binding: NumPy arrays to pointers, and the GIL released while a kernel runs. The arguments' values are checked
+// in Python before, with their names and the messages; here whatever could touch foreign memory is an error again.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <stdexcept>
 
@@ -12,50 +13,96 @@ using namespace nb::literals;
 
 namespace {
 
+// As NumPy stores them: float16 and bfloat16 come as their bits.
 template <class T>
-using Matrix = nb::ndarray<T, nb::ndim<2>, nb::device::cpu>;
-using Labels = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Losses = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Stored = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
+template <class T>
+using In = nb::ndarray<const Stored<T>, nb::ndim<2>, nb::device::cpu>;
+template <class T>
+using Out = nb::ndarray<Stored<T>, nb::ndim<2>, nb::device::cpu>;
+template <class V>
+using Vector = nb::ndarray<V, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-template <class T>
-chainrule::Job<T> job_of(chainrule::Output output, const Matrix<const T>& logits, Matrix<T>& result) {
-  const std::size_t n = logits.shape(0), k = logits.shape(1);
-  if (result.shape(0) != n || result.shape(1) != k || k == 0) throw std::invalid_argument("shapes differ");
-  if (n > 0 && k > 1 && (logits.stride(1) != 1 || result.stride(1) != 1))
-    throw std::invalid_argument("rows must be contiguous");
-  return {output, n, k, {logits.data(), logits.stride(0)}, {result.data(), result.stride(0)}, nullptr, nullptr, 1.0};
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
 }
 
-template <class T>
-void gradient(Matrix<const T> logits, Labels labels, Matrix<T> result, Losses losses, double weight, int threads) {
-  auto job = job_of<T>(chainrule::Output::gradient, logits, result);
-  if (labels.shape(0) != job.n || losses.shape(0) != job.n) throw std::invalid_argument("shapes differ");
-  job.labels = labels.data();
-  job.losses = losses.data();
-  job.weight = weight;
-  nb::gil_scoped_release release;
-  for (std::size_t row = 0; row < job.n; ++row)  // cheap, and nothing is written before it
-    if (job.labels[row] < 0 || job.labels[row] >= static_cast<std::int64_t>(job.k))
-      throw std::out_of_range("a label is out of range");
-  chainrule::run(job, threads);
+template <class T, class A>
+chainrule::Matrix<T> matrix(const A& array, std::size_t n, std::size_t k) {
+  require(array.shape(0) == n && array.shape(1) == k, "a matrix has another shape than the logits");
+  return {reinterpret_cast<T*>(array.data()), static_cast<std::ptrdiff_t>(array.stride(0)),
+          static_cast<std::ptrdiff_t>(array.stride(1))};
 }
 
+template <class V>
+V* vector(nb::handle value, std::size_t length) {
+  const auto array = nb::cast<Vector<V>>(value, false);
+  require(array.shape(0) == length, "a vector has another length than it should");
+  return array.data();
+}
+
+chainrule::Output output_named(const std::string& name) {
+  if (name == "gradient") return chainrule::Output::gradient;
+  if (name == "softmax") return chainrule::Output::softmax;
+  if (name == "log_softmax") return chainrule::Output::log_softmax;
+  if (name == "hessian_diagonal") return chainrule::Output::hessian_diagonal;
+  require(name == "hessian_vector_product", "no such output");
+  return chainrule::Output::hessian_vector_product;
+}
+
+// Runs the kernel for one format. `options` holds the names of Job's members that differ from their defaults.
 template <class T>
-void softmax(Matrix<const T> logits, Matrix<T> result, bool log, int threads) {
-  const auto output = log ? chainrule::Output::log_softmax : chainrule::Output::softmax;
-  const auto job = job_of<T>(output, logits, result);
+double compute(const std::string& output, nb::object logits, nb::object result, const nb::dict& options, int threads) {
+  const auto a = nb::cast<In<T>>(logits, false);
+  const std::size_t n = a.shape(0), k = a.shape(1);
+  require(k > 0, "no classes");
+  chainrule::Job<T> job{output_named(output), n, k, matrix<const T>(a, n, k),
+                        matrix<T>(nb::cast<Out<T>>(result, false), n, k)};
+  for (auto [key, value] : options) {
+    const auto name = nb::cast<std::string>(key);
+    if (name == "labels") job.labels = vector<const std::int64_t>(value, n);
+    else if (name == "second") job.second = matrix<const T>(nb::cast<In<T>>(value, false), n, k);
+    else if (name == "class_weights") job.class_weights = vector<const double>(value, k);
+    else if (name == "ignore_index") job.ignores = true, job.ignored = nb::cast<std::int64_t>(value);
+    else if (name == "label_smoothing") job.label_smoothing = nb::cast<double>(value);
+    else if (name == "temperature") job.temperature = nb::cast<double>(value);
+    else if (name == "z_loss") job.z_loss = nb::cast<double>(value);
+    else if (name == "scale") job.scale = nb::cast<double>(value);
+    else if (name == "losses") job.losses = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "probabilities") job.probabilities = matrix<T>(nb::cast<Out<T>>(value, false), n, k);
+    else if (name == "logsumexp") job.logsumexp = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "log_likelihood") job.log_likelihood = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "entropy") job.entropy = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "prediction") job.prediction = vector<std::int64_t>(value, n);
+    else if (name == "correct") job.correct = vector<bool>(value, n);
+    else throw std::invalid_argument("no such option: " + name);
+  }
+  const bool product = job.output == chainrule::Output::hessian_vector_product;
+  if (job.output == chainrule::Output::gradient) require(job.labels || job.second.data || n == 0, "neither labels nor targets");
+  if (product) require(job.second.data || n == 0, "no vectors");
   nb::gil_scoped_release release;
-  chainrule::run(job, threads);
+  if (job.labels)
+    for (std::size_t row = 0; row < n; ++row)  // cheap, and nothing is written before it
+      if ((job.labels[row] < 0 || job.labels[row] >= static_cast<std::int64_t>(k)) &&
+          !(job.ignores && job.labels[row] == job.ignored))
+        throw std::out_of_range("a label is out of range");
+  return chainrule::run(job, threads);
+}
+
+double run(const std::string& format, const std::string& output, nb::object logits, nb::object result,
+           const nb::dict& options, int threads) {
+  if (format == "float32") return compute<float>(output, logits, result, options, threads);
+  if (format == "float64") return compute<double>(output, logits, result, options, threads);
+  if (format == "bfloat16") return compute<chainrule::bfloat16>(output, logits, result, options, threads);
+  require(format == "float16", "no such format");
+  return compute<chainrule::float16>(output, logits, result, options, threads);
 }
 
 }  // namespace
 
 NB_MODULE(_kernels, m) {
   m.doc() = "The output layer's kernels; chainrule.output checks what goes in.";
-  m.def("gradient", &gradient<float>, "logits"_a, "labels"_a, "result"_a, "losses"_a, "weight"_a, "threads"_a);
-  m.def("gradient", &gradient<double>, "logits"_a, "labels"_a, "result"_a, "losses"_a, "weight"_a, "threads"_a);
-  m.def("softmax", &softmax<float>, "logits"_a, "result"_a, "log"_a, "threads"_a);
-  m.def("softmax", &softmax<double>, "logits"_a, "result"_a, "log"_a, "threads"_a);
+  m.def("run", &run, "format"_a, "output"_a, "logits"_a, "result"_a, "options"_a, "threads"_a);
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);
 }

@@ -3,32 +3,51 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arithmetic.hpp"
+
 namespace chainrule {
 
-enum class Output { gradient, softmax, log_softmax };
+enum class Output { gradient, softmax, log_softmax, hessian_diagonal, hessian_vector_product };
 
-// A matrix of N rows and K contiguous columns; a row starts `stride` elements after the one before it.
+// A matrix of N rows and K columns, with any strides, in elements.
 template <class T>
-struct Rows {
-  T* data;
-  std::ptrdiff_t stride;
+struct Matrix {
+  T* data = nullptr;
+  std::ptrdiff_t row_stride = 0, column_stride = 0;
 };
 
 template <class T>
 struct Job {
   Output output;
   std::size_t n, k;
-  Rows<const T> logits;
-  Rows<T> result;              // may be the logits themselves
-  const std::int64_t* labels;  // (N,), checked by the caller; null unless the output is the gradient
-  double* losses;              // (N,), in float64: the caller reduces, then rounds once
-  double weight;               // what each row's gradient is multiplied by: 1, or 1/N for a mean
+  Matrix<const T> logits;
+  Matrix<T> result;                         // may be the logits themselves
+  const std::int64_t* labels = nullptr;     // (N,), checked by the caller; or
+  Matrix<const T> second;                   // (N, K): the targets, or the vectors of Hessian-vector products
+  const double* class_weights = nullptr;    // (K,)
+  bool ignores = false;
+  std::int64_t ignored = 0;
+  double label_smoothing = 0.0, temperature = 1.0, z_loss = 0.0;
+  double scale = 1.0;                       // of every gradient: 1, or what a mean divides by
+  // What is written beside the result, where it is asked for: (N,) each, but for the probabilities.
+  T* losses = nullptr;
+  Matrix<T> probabilities;
+  T *logsumexp = nullptr, *log_likelihood = nullptr, *entropy = nullptr;
+  std::int64_t* prediction = nullptr;
+  bool* correct = nullptr;
+
+  bool wants_extras() const {
+    return probabilities.data || logsumexp || log_likelihood || entropy || prediction || correct;
+  }
+  // Neither smoothing, targets nor a z-loss: the gradient is that of one label, times a weight.
+  bool plain() const { return labels && label_smoothing == 0.0 && z_loss == 0.0 && !wants_extras(); }
 };
 
-void run(const Job<float>& job, int threads);
-void run(const Job<double>& job, int threads);
+// Runs the job; returns the sum of the losses, in one order whatever the threads.
+template <class T>
+double run(const Job<T>& job, int threads);
 
-int max_threads();                // what `threads=None` may use
-const char* instruction_set();    // the clone that runs on this machine
+int max_threads();              // what `threads=None` may use
+const char* instruction_set();  // the clone that runs on this machine
 
 }  // namespace chainrule

@@ -1,0 +1,188 @@
+// The kernels' arithmetic: number formats, exp of a difference, log(1 + y). Everything here is inlined into
+// each clone of a kernel and is free of branches, so that a loop over it is vectorised.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#if defined(__GNUC__)
+#define INLINE inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define INLINE inline
+#define PREFETCH(address) ((void)(address))
+#endif
+
+namespace chainrule {
+
+// Storage formats of 16 bits; NumPy hands them over as their bits.
+struct bfloat16 {
+  std::uint16_t bits;
+};
+struct float16 {
+  std::uint16_t bits;
+};
+
+template <class To, class From>
+INLINE To bits_of(From value) {
+  static_assert(sizeof(To) == sizeof(From));
+  To bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+// What a logit of each format is widened to, exactly, before anything is computed.
+INLINE float widen(float value) { return value; }
+INLINE double widen(double value) { return value; }
+INLINE float widen(bfloat16 value) { return bits_of<float>(static_cast<std::uint32_t>(value.bits) << 16); }
+INLINE float widen(float16 value) {
+  const std::uint32_t magnitude = (value.bits & 0x7fffu) << 13, sign = (value.bits & 0x8000u) << 16;
+  const float finite = bits_of<float>(magnitude) * 0x1p112f;  // exact, and right for subnormals too
+  const std::uint32_t special = magnitude | 0x7f800000u;
+  return bits_of<float>(((value.bits & 0x7c00u) == 0x7c00u ? special : bits_of<std::uint32_t>(finite)) | sign);
+}
+
+// float64 to float32 by rounding to odd: a second rounding, to 16 bits, then equals one rounding (Boldo and
+// Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+INLINE std::uint32_t float32_to_odd(double value) {
+  const float nearest = static_cast<float>(value);
+  const double back = static_cast<double>(nearest);
+  const std::uint32_t bits = bits_of<std::uint32_t>(nearest);
+  const bool beyond = std::fabs(back) > std::fabs(value), inexact = back != value && value == value;
+  return inexact ? (bits - (beyond ? 1u : 0u)) | 1u : bits;
+}
+
+// Rounds once, to nearest, ties to even. -0 becomes +0: a gradient of nothing has no sign.
+template <class T>
+INLINE T narrow(double value);
+template <>
+INLINE double narrow<double>(double value) {
+  return value + 0.0;
+}
+template <>
+INLINE float narrow<float>(double value) {
+  return static_cast<float>(value) + 0.0f;
+}
+template <>
+INLINE bfloat16 narrow<bfloat16>(double value) {
+  const std::uint32_t bits = float32_to_odd(value);
+  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const std::uint32_t result = value != value ? 0x7fc0u : rounded;
+  return {static_cast<std::uint16_t>(result == 0x8000u ? 0u : result)};
+}
+template <>
+INLINE float16 narrow<float16>(double value) {
+  const std::uint32_t odd = float32_to_odd(value), magnitude = odd & 0x7fffffffu, sign = (odd >> 16) & 0x8000u;
+  // normal: the exponent's bias falls by 112, 13 bits are rounded off; 65520 and above becomes infinite
+  const std::uint32_t normal = (magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  // subnormal: adding 1/2 leaves the multiple of 2^-24 in the low bits, rounded to nearest even
+  const std::uint32_t tiny = bits_of<std::uint32_t>(bits_of<float>(magnitude) + 0.5f) - 0x3f000000u;
+  std::uint32_t result = magnitude < 0x38800000u ? tiny : normal;
+  result = magnitude >= 0x477ff000u ? 0x7c00u : result;
+  result = value != value ? 0x7e00u : (result == 0u ? 0u : result | sign);
+  return {static_cast<std::uint16_t>(result)};
+}
+
+constexpr double log2e = 1.4426950408889634, ln2 = 0.6931471805599453;
+constexpr double ln2_high = 0x1.62e42fefa0000p-1, ln2_low = 0x1.cf79abc9e3b3ap-40;
+constexpr double round_shift = 0x1.8p52;  // adding it rounds to an integer, which then sits in the low bits
+
+// value * 2^k for the integer k that `shifted` = k + round_shift holds, where neither is subnormal: k is added
+// to the exponent's bits. NaN stays NaN: its low bits are shifted out.
+INLINE double scale_by_power(double value, double shifted) {
+  return bits_of<double>(bits_of<std::uint64_t>(value) + (bits_of<std::uint64_t>(shifted) << 52));
+}
+
+// The temperature by which differences of logits are divided; 1 costs nothing, being known at compile time.
+struct NoTemperature {};
+struct Temperature {
+  double value, inverse;
+};
+
+INLINE double over(double difference, NoTemperature) { return difference; }
+INLINE double over(double difference, Temperature t) { return difference / t.value; }
+
+// exp((a - m) / T) for float32 and narrower: a - m is exact enough in float64, and 2^-34 of relative error is far
+// below half an ULP of float32. The polynomial has the least relative error on |r| <= ln(2)/2 (Remez, 4.0e-11).
+template <class Tempering>
+INLINE double exp_of_difference(float a, float m, Tempering t) {
+  double x = static_cast<double>(a) - static_cast<double>(m);
+  if constexpr (std::is_same_v<Tempering, Temperature>) x *= t.inverse;
+  x = x < -708.0 ? -708.0 : x;  // below float32's range by far; NaN passes through
+  const double shifted = x * log2e + round_shift;
+  const double r = x - (shifted - round_shift) * ln2;
+  double p = 0x1.9eb726c71680cp-13;
+  p = p * r + 0x1.6da4ac7ac6b53p-10;
+  p = p * r + 0x1.1112fa2a3035fp-7;
+  p = p * r + 0x1.55546871a0af4p-5;
+  p = p * r + 0x1.555553440456cp-3;
+  p = p * r + 0x1.00000059cbbebp-1;
+  p = p * r + 0x1.000000010b490p+0;
+  p = p * r + 0x1.ffffffffabbcep-1;
+  return scale_by_power(p, shifted);
+}
+
+// exp((a - m) / T) for float64. `error` is what a - m lost to rounding (TwoDiff; Knuth, TAOCP vol. 2, 4.2.2), and
+// the division; it joins the reduced argument. The polynomial is Taylor's to degree 13: 4e-18 at |r| = ln(2)/2.
+template <class Tempering>
+INLINE double exp_of_difference(double a, double m, Tempering t) {
+  double x = a - m;
+  const double b = x - a;
+  double error = (a - (x - b)) - (m + b);
+  if constexpr (std::is_same_v<Tempering, Temperature>) {
+    const double quotient = x * t.inverse;
+    error = (std::fma(-quotient, t.value, x) + error) * t.inverse;
+    x = quotient;
+  }
+  const bool below = x < -746.0;  // exp rounds to 0 there; -inf - m has no finite error either
+  const double y = below ? -746.0 : x;
+  error = below ? 0.0 : error;
+  const double shifted = y * log2e + round_shift;
+  const double k = shifted - round_shift;
+  const double r = ((y - k * ln2_high) - k * ln2_low) + error;
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  // 2^k in two factors, so that a subnormal result is rounded once and not flushed
+  return below ? 0.0 : scale_by_power(p, shifted + 600.0) * 0x1p-600;
+}
+
+// log(1 + y) for y >= 0, to about one ULP. With u = fl(1 + y) and c what that lost, log(1 + y) = log u + c/u;
+// u = 2^k (1 + f), and log(1 + f) = f - f^2/2 + s (f^2/2 + R) with s = f/(2 + f), R = 2 (s^2/3 + s^4/5 + ...):
+// the arrangement of Ng's log in FreeBSD's msun, with the series of atanh itself.
+INLINE double log1p_of(double y) {
+  const double u = 1.0 + y, back = u - 1.0;
+  const double c = (1.0 - (u - back)) + (y - back);
+  const std::uint64_t bits = bits_of<std::uint64_t>(u) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
+  // the exponent as a float64, by way of the low bits of 2^52, which has a vector form everywhere
+  const double k = bits_of<double>((bits >> 52) | 0x4330000000000000u) - (0x1p52 + 1023.0);
+  const double f = bits_of<double>((bits & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
+  const double s = f / (2.0 + f), z = s * s, half = 0.5 * f * f;
+  double r = 2.0 / 23.0;
+  r = r * z + 2.0 / 21.0;
+  r = r * z + 2.0 / 19.0;
+  r = r * z + 2.0 / 17.0;
+  r = r * z + 2.0 / 15.0;
+  r = r * z + 2.0 / 13.0;
+  r = r * z + 2.0 / 11.0;
+  r = r * z + 2.0 / 9.0;
+  r = r * z + 2.0 / 7.0;
+  r = r * z + 2.0 / 5.0;
+  r = r * z + 2.0 / 3.0;
+  return k * ln2_high - ((half - (s * (half + r * z) + (k * ln2_low + c / u))) - f);
+}
+
+}  // namespace chainrule

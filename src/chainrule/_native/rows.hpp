@@ -1,0 +1,318 @@
+// One row after another: the way of wide rows, of every option, and of everything but the plain gradient.
+//
+// For a row a with maximum m and a pivot (the label, or the largest class where there is no label), the
+// exponentials of the others are summed apart:
+//     s_o = sum over j != pivot of exp((a_j - m)/T),      S = s_o + exp((a_pivot - m)/T)
+//     loss   = (m - a_label)/T + log S, with log S = log1p(s_o) where a_pivot = m     terms >= 0: nothing cancels
+//     grad_j = exp((a_j - m)/T) / S,   grad_label = -s_o / S                          never softmax - 1
+// With targets q that sum to Q, smoothed labels being such targets, and the z-loss lambda (logsumexp)^2,
+//     loss   = sum_j q_j (m - a_j)/T + Q log S + lambda lse^2
+//     grad_j = (e_j (Q - q_j + 2 lambda lse) - q_j o_j) / S,   o_j = S - e_j, or s_o for the pivot
+// The row's exponentials stay in a float64 scratch row, in cache between the passes. Bytes moved: each logit is
+// read from memory once and each gradient written once, 2 N K sizeof(T); the scratch is 8 K for each thread.
+#pragma once
+#include <algorithm>
+
+#include "output_layer.hpp"
+
+namespace chainrule {
+
+constexpr std::size_t block = 256;  // logits that are loaded, or stored, at once
+constexpr std::size_t lanes = 16;   // loops run over multiples of this: a row's end is padded
+
+template <class T>
+using Wide = decltype(widen(T{}));
+
+// A row is walked in blocks of 256, one of what is left of whole vectors, and last a vector that ends with the row:
+// it overlaps what is done already, and `repeated` counts those. A row shorter than a vector is padded.
+struct Span {
+  std::size_t begin, vectors, repeated, next;
+  // a multiple of `lanes` that the compiler can see, so that its loops need no remainder
+  INLINE std::size_t length() const { return vectors * lanes; }
+};
+INLINE Span span_at(std::size_t begin, std::size_t k) {
+  const std::size_t left = k - begin, vectors = std::min(left, block) / lanes;
+  if (vectors) return {begin, vectors, 0, begin + vectors * lanes};
+  return k >= lanes ? Span{k - lanes, 1, lanes - left, k} : Span{0, 1, 0, k};
+}
+
+// A row of logits, read in blocks: the caller's own memory where it can be, else a widened copy, padded with -inf.
+template <class T>
+struct Reader {
+  using C = Wide<T>;
+  const T* row;
+  std::ptrdiff_t step;
+  std::size_t k;
+  alignas(64) C buffer[block];
+
+  // the buffer stays as it is: setting it to zero for each row would cost as much as its exponentials
+  INLINE Reader(const T* row_, std::ptrdiff_t step_, std::size_t k_) : row(row_), step(step_), k(k_) {}
+
+  INLINE C at(std::size_t j) const { return widen(row[static_cast<std::ptrdiff_t>(j) * step]); }
+
+  INLINE const C* load(const Span& span) {
+    if (span.begin + span.length() > k) {
+      for (std::size_t j = 0; j < lanes; ++j) buffer[j] = j < k ? at(j) : -std::numeric_limits<C>::infinity();
+      return buffer;
+    }
+    if constexpr (std::is_same_v<C, T>)
+      if (step == 1) return row + span.begin;
+    if (step == 1) {
+#pragma omp simd
+      for (std::size_t j = 0; j < span.length(); ++j) buffer[j] = widen(row[span.begin + j]);
+    } else {
+      for (std::size_t j = 0; j < span.length(); ++j) buffer[j] = at(span.begin + j);
+    }
+    return buffer;
+  }
+};
+
+template <class T>
+INLINE Wide<T> maximum(Reader<T>& a) {
+  Wide<T> m = -std::numeric_limits<Wide<T>>::infinity();
+  for (std::size_t begin = 0; begin < a.k;) {
+    const Span span = span_at(begin, a.k);
+    begin = span.next;
+    const Wide<T>* x = a.load(span);
+#pragma omp simd reduction(max : m)
+    for (std::size_t j = 0; j < span.length(); ++j) m = x[j] > m ? x[j] : m;
+  }
+  return m;
+}
+
+// A sum that keeps what each addition loses (TwoSum), so that a wide row's sum is as good as a narrow one's.
+struct Sum {
+  double value = 0.0, lost = 0.0;
+  INLINE void add(double x) {
+    const double total = value + x, b = total - value;
+    lost += (value - (total - b)) + (x - b);
+    value = total;
+  }
+  INLINE double total() const { return value - value == 0.0 ? value + lost : value; }
+};
+
+struct Exponentials {
+  double others, pivot;
+};
+
+// Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others.
+template <class T, class Tempering>
+INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tempering t, double* e,
+                                 const T* next = nullptr) {
+  Sum others;
+  double e_pivot = 0.0;
+  for (std::size_t begin = 0; begin < a.k;) {
+    const Span span = span_at(begin, a.k);
+    begin = span.next;
+    // the next row's memory is fetched while this one's exponentials keep the arithmetic busy
+    if (next)
+      for (std::size_t j = 0; j < span.length(); j += 64 / sizeof(T)) PREFETCH(next + span.begin + j);
+    const Wide<T>* x = a.load(span);
+    double* out = e + span.begin;
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t j = 0; j < span.length(); ++j) {
+      const double value = exp_of_difference(x[j], m, t);
+      out[j] = value;
+      sum += value;
+    }
+    const bool holds_pivot = pivot - span.begin < span.length();
+    if (holds_pivot) {
+      e_pivot = out[pivot - span.begin];
+      out[pivot - span.begin] = 0.0;
+    }
+    if (span.repeated) {
+      sum = 0.0;
+      for (std::size_t j = span.repeated; j < lanes; ++j) sum += out[j];
+    } else if (holds_pivot) {
+      sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+      for (std::size_t j = 0; j < span.length(); ++j) sum += out[j];
+    }
+    others.add(sum);
+  }
+  return {others.total(), e_pivot};
+}
+
+// Writes narrow(value(j)) for every j of a row.
+template <class T, class Value>
+INLINE void write(T* row, std::ptrdiff_t step, std::size_t k, Value value) {
+  if (step != 1 || k < lanes) {
+    for (std::size_t j = 0; j < k; ++j) row[static_cast<std::ptrdiff_t>(j) * step] = narrow<T>(value(j));
+    return;
+  }
+#pragma omp simd
+  for (std::size_t j = 0; j < k / lanes * lanes; ++j) row[j] = narrow<T>(value(j));
+  if (k % lanes) {
+#pragma omp simd
+    for (std::size_t j = k - lanes; j < k; ++j) row[j] = narrow<T>(value(j));
+  }
+}
+
+// What a row leaves for the loss, which is computed for many rows at once: the weight times (linear + log1p(y)).
+struct Pending {
+  static constexpr std::size_t rows = 64;
+  alignas(64) double linear[rows], y[rows], weight[rows], added[rows];
+  INLINE void set(std::size_t i, double linear_, double y_, double weight_, double added_) {
+    linear[i] = linear_, y[i] = y_, weight[i] = weight_, added[i] = added_;
+  }
+};
+
+template <class T>
+INLINE const T* row_of(const Matrix<const T>& matrix, std::size_t row) {
+  return matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+}
+template <class T>
+INLINE T* row_of(const Matrix<T>& matrix, std::size_t row) {
+  return matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+}
+
+// The first of the largest, or the first NaN: NumPy's argmax.
+template <class T>
+INLINE std::size_t argmax(const Reader<T>& a) {
+  std::size_t best = 0;
+  for (std::size_t j = 1; j < a.k; ++j)
+    if (!(a.at(j) <= a.at(best)) && a.at(best) == a.at(best)) best = j;
+  return best;
+}
+
+// The smoothed, weighted targets q of one row, element by element.
+template <class T>
+struct Targets {
+  const T* row;  // null where there is a label
+  std::ptrdiff_t step;
+  std::size_t label;
+  const double* weights;  // null: all 1
+  double smoothing, base;
+  INLINE double operator[](std::size_t j) const {
+    const double given = row ? static_cast<double>(widen(row[static_cast<std::ptrdiff_t>(j) * step]))
+                             : (j == label ? 1.0 : 0.0);
+    return (given * (1.0 - smoothing) + base) * (weights ? weights[j] : 1.0);
+  }
+};
+
+template <class T, class Tempering>
+INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
+  T* g = row_of(job.result, row);
+  const std::ptrdiff_t step = job.result.column_stride;
+  const std::size_t k = job.k;
+  Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
+  const bool ignored = job.labels && job.ignores && job.labels[row] == job.ignored;
+  const auto m = maximum(a);
+  const std::size_t largest = job.plain() ? 0 : argmax(a);
+  const std::size_t label = job.labels && !ignored ? static_cast<std::size_t>(job.labels[row]) : largest;
+  if (ignored && job.plain()) {
+    write(g, step, k, [](std::size_t) { return 0.0; });
+    pending.set(i, 0.0, 0.0, 0.0, 0.0);
+    return;
+  }
+  const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
+  const auto [others, e_pivot] = exponentials(a, m, label, t, e, next);
+  const double sum = others + e_pivot, inverse = 1.0 / sum;
+  const double top = static_cast<double>(m), a_label = static_cast<double>(a.at(label));
+  const double shift = a_label == top ? e_pivot - e_pivot : over(top - a_label, t);  // NaN where a - m is
+  const double y = a_label == top ? others : sum - 1.0;
+  const double per_logit = over(job.scale, t);
+
+  if (job.plain()) {
+    const double weight = job.class_weights ? job.class_weights[label] : 1.0, factor = weight * per_logit * inverse;
+    write(g, step, k, [=](std::size_t j) { return e[j] * factor; });
+    g[static_cast<std::ptrdiff_t>(label) * step] = narrow<T>(0.0 - others * factor);
+    pending.set(i, shift, y, weight, 0.0);
+    return;
+  }
+
+  e[label] = e_pivot;
+  const double log_sum = log1p_of(y) + (shift - shift), lse = over(top, t) + log_sum;
+  const Targets<T> q{job.labels ? nullptr : row_of(job.second, row), job.second.column_stride,
+                     label, job.class_weights, job.label_smoothing, job.label_smoothing / static_cast<double>(k)};
+  const auto distance = [&](std::size_t j) { return over(top - static_cast<double>(a.at(j)), t); };
+  const auto dot = [&](auto weight_of) {  // a class of weight 0 counts for nothing, even at -inf
+    Sum total;
+    for (std::size_t j = 0; j < k; ++j) {
+      const double w = weight_of(j);
+      if (w != 0.0) total.add(w * distance(j));
+    }
+    return total.total();
+  };
+  if (job.probabilities.data)
+    write(row_of(job.probabilities, row), job.probabilities.column_stride, k,
+          [=](std::size_t j) { return e[j] * inverse; });
+  if (job.logsumexp) job.logsumexp[row] = narrow<T>(lse);
+  if (job.entropy) job.entropy[row] = narrow<T>(dot([=](std::size_t j) { return e[j] * inverse; }) + log_sum);
+  if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(largest);
+  if (job.log_likelihood || job.correct) {
+    double likelihood = 0.0 - (shift + log_sum);
+    bool correct = label == largest;
+    if (!job.labels) {
+      const Targets<T> given{q.row, q.step, label, nullptr, 0.0, 0.0};
+      Sum mass;
+      for (std::size_t j = 0; j < k; ++j) mass.add(given[j]);
+      likelihood = 0.0 - (dot([&](std::size_t j) { return given[j]; }) + mass.total() * log_sum);
+      correct = argmax(Reader<T>{q.row, q.step, k}) == largest;
+    }
+    if (job.log_likelihood) job.log_likelihood[row] = narrow<T>(ignored ? 0.0 : likelihood);
+    if (job.correct) job.correct[row] = correct && !ignored;
+  }
+  if (ignored) {
+    write(g, step, k, [](std::size_t) { return 0.0; });
+    pending.set(i, 0.0, 0.0, 0.0, 0.0);
+    return;
+  }
+  Sum mass;
+  for (std::size_t j = 0; j < k; ++j) mass.add(q[j]);
+  const double total = mass.total(), pull = 2.0 * job.z_loss * lse;
+  const double cross = dot([&](std::size_t j) { return q[j]; }) + total * log_sum;
+  pending.set(i, 0.0, 0.0, 0.0, cross + (job.z_loss == 0.0 ? 0.0 : job.z_loss * lse * lse));
+  const double factor = per_logit * inverse;
+  const auto gradient = [&](std::size_t j, double o) {
+    const double target = q[j];
+    return (e[j] * ((total - target) + (job.z_loss == 0.0 ? 0.0 : pull)) - target * o) * factor;
+  };
+  const double at_label = gradient(label, others);
+  write(g, step, k, [&](std::size_t j) { return gradient(j, sum - e[j]); });
+  g[static_cast<std::ptrdiff_t>(label) * step] = narrow<T>(at_label);
+}
+
+// Everything that has no label: the pivot is the largest class.
+template <class T, class Tempering>
+INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double* e) {
+  T* p = row_of(job.result, row);
+  const std::ptrdiff_t step = job.result.column_stride;
+  Reader<T> a{row_of(job.logits, row), job.logits.column_stride, job.k};
+  const auto m = maximum(a);
+  std::size_t pivot = 0;
+  while (pivot + 1 < job.k && !(a.at(pivot) == m)) ++pivot;
+  const auto [others, e_pivot] = exponentials(a, m, pivot, t, e);
+  const double sum = others + e_pivot, inverse = 1.0 / sum, top = static_cast<double>(m);
+  T last;  // the pivot's, whose 1 - p is s_o / S
+  if (job.output == Output::log_softmax) {
+    const double log_sum = log1p_of(others) + (e_pivot - e_pivot);
+    write(p, step, job.k,
+          [&](std::size_t j) { return over(static_cast<double>(a.at(j)) - top, t) - log_sum; });
+    return;
+  }
+  if (job.output == Output::softmax) {
+    last = narrow<T>(e_pivot * inverse);
+    write(p, step, job.k, [=](std::size_t j) { return e[j] * inverse; });
+  } else if (job.output == Output::hessian_diagonal) {
+    last = narrow<T>(e_pivot * inverse * (others * inverse));
+    write(p, step, job.k, [=](std::size_t j) { return e[j] * inverse * ((sum - e[j]) * inverse); });
+  } else {
+    // p_j (v_j - p'v) does not change when v_pivot is taken from every v, and then the pivot's own term is 0
+    const T* v = row_of(job.second, row);
+    const std::ptrdiff_t v_step = job.second.column_stride;
+    const double v_pivot = static_cast<double>(widen(v[static_cast<std::ptrdiff_t>(pivot) * v_step]));
+    const auto u = [=](std::size_t j) {
+      return static_cast<double>(widen(v[static_cast<std::ptrdiff_t>(j) * v_step])) - v_pivot;
+    };
+    Sum mean;
+    for (std::size_t j = 0; j < job.k; ++j) mean.add(e[j] * inverse * u(j));
+    const double center = mean.total();
+    last = narrow<T>(e_pivot * inverse * (0.0 - center));
+    write(p, step, job.k, [&](std::size_t j) { return e[j] * inverse * (u(j) - center); });
+  }
+  p[static_cast<std::ptrdiff_t>(pivot) * step] = last;
+}
+
+}  // namespace chainrule
