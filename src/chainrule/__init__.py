@@ -2,6 +2,7 @@
 
 from chainrule.errors import ChainruleError
 from chainrule.gradcheck import GradientReport, check_gradients
+from chainrule.linear import LinearCrossEntropy, linear_cross_entropy
 from chainrule.network import Backward, Forward, Network
 from chainrule.optimizers import SGD, Adam, AdamW
 from chainrule.output import (
@@ -29,6 +30,7 @@ __all__ = [
     "Forward",
     "GradientReport",
     "History",
+    "LinearCrossEntropy",
     "Network",
     "SoftmaxCrossEntropy",
     "__version__",
@@ -37,6 +39,7 @@ __all__ = [
     "fit",
     "hessian_diagonal",
     "hessian_vector_product",
+    "linear_cross_entropy",
     "log_softmax",
     "softmax",
     "softmax_cross_entropy",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 
-__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float64", "to_float"]
+__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "to_float"]
 
 Array = npt.NDArray[Any]
 FORMATS = ("float16", "bfloat16", "float32", "float64")
@@ -148,7 +148,7 @@ def to_float(view: Array, format: str) -> Array:
     return view.view(np.float16).astype(np.float32) if format == "float16" else view
 
 
-def from_float64(numbers: npt.NDArray[np.float64], format: str) -> Array:
+def from_float(numbers: npt.NDArray[np.floating[Any]], format: str) -> Array:
     """Numbers rounded to a format, as a view of that format holds them."""
     if format != "bfloat16":
         return _bits(numbers.astype(format))

@@ -13,24 +13,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule._native import _kernels
 from chainrule.arrays import FORMATS, Borrowed, borrow, describe, to_float
 from chainrule.errors import InputError
 
 __all__ = [
+    "REDUCTIONS",
     "check_choice",
     "check_class_weights",
     "check_fraction",
     "check_integer",
     "check_labels",
     "check_logits",
+    "check_loss_options",
     "check_matrix",
     "check_not_built",
     "check_out",
     "check_positive",
     "check_targets",
+    "check_threads",
 ]
 
 _FLOATS = ("float32", "float64")
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[Any]:
@@ -149,6 +154,49 @@ def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -
             other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
             raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k}){other}")
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def check_loss_options(
+    a: Borrowed,
+    labels: Any,
+    reduction: str,
+    class_weights: Any,
+    label_smoothing: float,
+    ignore_index: int | None,
+    temperature: float,
+    z_loss: float,
+) -> dict[str, Any]:
+    """Return what a loss over the logits `a` takes, checked, by the kernels' names."""
+    n, k = a.view.shape
+    check_choice("reduction", reduction, REDUCTIONS)
+    options: dict[str, Any] = {
+        "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
+        "temperature": check_positive("temperature", temperature),
+        "z_loss": check_positive("z_loss", z_loss, zero=True),
+    }
+    if ignore_index is not None:
+        options["ignore_index"] = check_integer("ignore_index", ignore_index, minimum=-(2**63))
+    if class_weights is not None:
+        options["class_weights"] = check_class_weights(class_weights, k)
+    if _rank(labels) == 2:
+        if ignore_index is not None:
+            raise InputError("ignore_index: got target probabilities as labels, expected integer labels with it")
+        options["second"] = check_targets(labels, a)
+    else:
+        options["labels"] = check_labels(labels, n, k, ignore_index)
+    return options
+
+
+def _rank(labels: Any) -> int:
+    shape = getattr(labels, "shape", None)
+    if shape is not None:
+        return len(shape)
+    return 2 if isinstance(labels, Sequence) and labels and isinstance(labels[0], list | tuple | np.ndarray) else 1
+
+
+def check_threads(threads: Any) -> int:
+    """Return how many threads may be used: `threads`, or as many as the machine has for None."""
+    return _kernels.max_threads() if threads is None else min(check_integer("threads", threads), 1024)
 
 
 def check_out(out: Any, like: Borrowed, *others: npt.NDArray[Any] | None) -> npt.NDArray[Any]:

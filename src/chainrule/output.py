@@ -8,6 +8,7 @@ kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,18 +17,16 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule._native import _kernels
-from chainrule.arrays import Borrowed, empty, from_float64, to_float
+from chainrule.arrays import Borrowed, empty, from_float, to_float
 from chainrule.checks import (
+    REDUCTIONS,
     check_choice,
-    check_class_weights,
-    check_fraction,
-    check_integer,
     check_labels,
     check_logits,
+    check_loss_options,
     check_matrix,
     check_out,
-    check_positive,
-    check_targets,
+    check_threads,
 )
 from chainrule.errors import InputError
 
@@ -46,7 +45,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-REDUCTIONS = ("mean", "sum", "none")
 EXTRAS = ("probabilities", "logsumexp", "log_likelihood", "entropy", "prediction", "correct")
 
 
@@ -122,11 +120,11 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
     chosen = p[np.arange(n), label].astype(np.float64)
     grad = np.zeros(p.shape, dtype=borrowed.view.dtype)
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
-        grad[np.arange(n), label] = from_float64(-weight / chosen, borrowed.format)
+        grad[np.arange(n), label] = from_float(-weight / chosen, borrowed.format)
         losses = 0.0 - np.log(chosen)
         if reduction == "none":
-            return CrossEntropy(borrowed.give(from_float64(losses, borrowed.format)), borrowed.give(grad))
-    return CrossEntropy(_scalar(borrowed, losses.sum() * weight), borrowed.give(grad))
+            return CrossEntropy(borrowed.give(from_float(losses, borrowed.format)), borrowed.give(grad))
+    return CrossEntropy(reduced(borrowed, losses.sum() * weight, 1.0), borrowed.give(grad))
 
 
 def softmax_cross_entropy(
@@ -202,20 +200,17 @@ def softmax_cross_entropy(
     """
     a = check_logits("logits", logits)
     n, k = a.view.shape
-    options = _options(a, labels, class_weights, label_smoothing, ignore_index, temperature, z_loss)
-    check_choice("reduction", reduction, REDUCTIONS)
+    options = check_loss_options(
+        a, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
+    )
     wanted = _check_extras(extras)
-    team = _threads(threads)
-    counted = _counted(n, options)
-    if reduction == "mean":
-        options["scale"] = 1.0 / counted if counted else 0.0
+    team, divisor = check_threads(threads), divisor_of(reduction, n, options)
+    options["scale"] = 1.0 / divisor
     grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, options.get("second"))
     beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
     losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" else {}
     total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
-    if reduction == "mean":
-        total = total / counted if counted else 0.0
-    loss = a.give(losses["losses"]) if losses else _scalar(a, total)
+    loss = a.give(losses["losses"]) if losses else reduced(a, total, divisor)
     result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
     result.extras = {name: a.give(value) for name, value in beside.items()}
     return result
@@ -385,48 +380,8 @@ def _by_row(output: str, logits: Any, threads: int | None) -> Any:
 
 def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None) -> Any:
     result = empty(a.view.shape, a.view.dtype)
-    _kernels.run(a.format, output, a.view, result, options, _threads(threads))
+    _kernels.run(a.format, output, a.view, result, options, check_threads(threads))
     return a.give(result)
-
-
-def _options(
-    a: Borrowed, labels: Any, class_weights: Any, smoothing: float, ignore: int | None, temperature: float, z: float
-) -> dict[str, Any]:
-    """The checked options, by the kernel's names."""
-    n, k = a.view.shape
-    options: dict[str, Any] = {
-        "label_smoothing": check_fraction("label_smoothing", smoothing, one=True),
-        "temperature": check_positive("temperature", temperature),
-        "z_loss": check_positive("z_loss", z, zero=True),
-    }
-    if ignore is not None:
-        options["ignore_index"] = check_integer("ignore_index", ignore, minimum=-(2**63))
-    if class_weights is not None:
-        options["class_weights"] = check_class_weights(class_weights, k)
-    if _rank(labels) == 2:
-        if ignore is not None:
-            raise InputError("ignore_index: got target probabilities as labels, expected integer labels with it")
-        options["second"] = check_targets(labels, a)
-    else:
-        options["labels"] = check_labels(labels, n, k, ignore)
-    return options
-
-
-def _rank(labels: Any) -> int:
-    shape = getattr(labels, "shape", None)
-    if shape is not None:
-        return len(shape)
-    return 2 if isinstance(labels, Sequence) and labels and isinstance(labels[0], list | tuple | np.ndarray) else 1
-
-
-def _counted(n: int, options: dict[str, Any]) -> float:
-    """What a mean divides by: the sum of the counted labels' weights, or N for target probabilities."""
-    if "labels" not in options or not ("class_weights" in options or "ignore_index" in options):
-        return float(n)
-    labels = options["labels"]
-    if "ignore_index" in options:
-        labels = labels[labels != options["ignore_index"]]
-    return float(options["class_weights"][labels].sum() if "class_weights" in options else labels.size)
 
 
 def _check_extras(extras: Sequence[str]) -> list[str]:
@@ -439,10 +394,21 @@ def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:
     return {"prediction": np.int64, "correct": np.bool_}.get(extra, a.view.dtype)
 
 
-def _scalar(a: Borrowed, number: float) -> Any:
+def divisor_of(reduction: str, n: int, options: dict[str, Any]) -> float:
+    """What the sum is divided by: 1, or for a mean the sum of the counted labels' weights (N for target
+    probabilities), or infinity where nothing counts."""
+    if reduction != "mean":
+        return 1.0
+    counted = float(n)
+    if "labels" in options:
+        labels = options["labels"]
+        if "ignore_index" in options:
+            labels = labels[labels != options["ignore_index"]]
+        counted = float(options["class_weights"][labels].sum() if "class_weights" in options else labels.size)
+    return counted or math.inf
+
+
+def reduced(a: Borrowed, total: float, divisor: float) -> Any:
+    """The reduced loss as a scalar of the array's kind."""
     with np.errstate(under="ignore", over="ignore"):
-        return a.scalar(number)
-
-
-def _threads(threads: int | None) -> int:
-    return _kernels.max_threads() if threads is None else min(check_integer("threads", threads), 1024)
+        return a.scalar(total / divisor if divisor < math.inf else 0.0)

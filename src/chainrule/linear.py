@@ -1,0 +1,178 @@
+"""The last layer and the output layer together: logits W h + b, their loss, and its gradients, in chunks of rows.
+
+The N×K logits are never stored. A chunk of rows goes through a matrix product, the output layer's kernel in place,
+and the two products that carry the gradient back: lecture, section 2, ∇_W 𝓛 = ∇_a 𝓛 hᵀ and ∇_h 𝓛 = Wᵀ ∇_a 𝓛.
+
+The matrix products are NumPy's: its wheels carry OpenBLAS (or Accelerate on macOS), which is as fast as a BLAS that
+would have to be installed besides. SciPy carries the same library a second time. Neither has a product of 16-bit
+numbers, so float16 and bfloat16 are widened block by block, multiplied and summed in float32, and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule._native import _kernels
+from chainrule.arrays import Borrowed, borrow, empty, from_float, to_float
+from chainrule.checks import check_integer, check_logits, check_loss_options, check_threads
+from chainrule.errors import InputError
+from chainrule.output import divisor_of, reduced
+
+__all__ = ["LinearCrossEntropy", "linear_cross_entropy"]
+
+Array = npt.NDArray[Any]
+CHUNK_BYTES = 64 << 20
+
+
+class LinearCrossEntropy(NamedTuple):
+    """Loss, and its gradients w.r.t. the hidden units, (N, D), the weights, (K, D), and the biases, (K,) or None."""
+
+    loss: Any
+    grad_hidden: Any
+    grad_weight: Any
+    grad_bias: Any
+
+
+def linear_cross_entropy(
+    hidden: Any,
+    weight: Any,
+    labels: Any,
+    bias: Any = None,
+    *,
+    reduction: str = "mean",
+    class_weights: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    threads: int | None = None,
+    chunk_bytes: int | None = None,
+) -> LinearCrossEntropy:
+    """Cross entropy of softmax(hidden · weightᵀ + bias) with its gradients, without storing the logits.
+
+    Parameters
+    ----------
+    hidden : array (N, D), float16, bfloat16, float32 or float64
+    weight : array (K, D) of the same dtype: row i holds the weights of class i
+    labels : array (N,), int in [0, K), or target probabilities (N, K), of the logits' dtype (float32 for 16 bits)
+    bias : array (K,) of the same dtype, optional
+    reduction : "mean", "sum" or "none"
+        For "none" the loss is (N,), row n of grad_hidden is that of loss n, and the gradients w.r.t. the weights and
+        biases, which every example shares, are those of the sum.
+    class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
+        As in `softmax_cross_entropy`. The matrix products use the BLAS's own number of threads.
+    chunk_bytes : int, optional
+        At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are the BLAS's
+        own buffers and, for 16-bit weights, the float32 sums of their gradient, 4 K D.
+
+    Returns
+    -------
+    LinearCrossEntropy
+        loss, grad_hidden (N, D), grad_weight (K, D), grad_bias (K,), or None without a bias; of the kind and dtype
+        of what they are the gradients of. How rows are chunked decides the order of the sums over examples.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, label or option, or a chunk_bytes that does not hold one row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hidden, weight = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, grad_hidden, grad_weight, grad_bias = linear_cross_entropy(hidden, weight, [1])
+    >>> round(float(loss), 4), grad_hidden.round(4).tolist()
+    (0.3133, [[0.2689, -0.2689]])
+
+    Source: the lecture, sections 1 and 2.
+    """
+    h, w = check_logits("hidden", hidden, "(N, D)"), check_logits("weight", weight, "(K, D)")
+    (n, d), k = h.view.shape, w.view.shape[0]
+    if w.format != h.format or w.view.shape[1] != d or k == 0:
+        raise InputError(
+            f"weight: got shape {w.view.shape} and dtype {w.format}, expected (K, {d}) and {h.format}, K >= 1"
+        )
+    b = None if bias is None else _check_bias(bias, k, h.format)
+    format = "float64" if h.format == "float64" else "float32"
+    dtype = np.dtype(format)
+    # stands for the logits where shapes and dtypes are checked; it has no memory
+    logits_like = h._replace(view=np.broadcast_to(np.zeros((), dtype), (n, k)), format=format)
+    options = check_loss_options(
+        logits_like, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
+    )
+    team, divisor = check_threads(threads), divisor_of(reduction, n, options)
+    rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team)
+
+    options["scale"] = 1.0 / divisor
+    losses = empty((n,), dtype) if reduction == "none" else None
+    grad_hidden, grad_weight = empty((n, d), h.view.dtype), np.zeros((k, d), dtype)
+    grad_bias = None if b is None else np.zeros(k)
+    biases = None if b is None else to_float(b.view, b.format)
+    logits, product = np.empty((rows, k), dtype), np.empty(columns * d, dtype)
+    totals = []
+    for chunk in _slices(n, rows):
+        a = logits[: chunk.stop - chunk.start]
+        x = _numbers(h, chunk)
+        for block in _slices(k, columns):
+            np.matmul(x, _numbers(w, block).T, out=a[:, block])
+        if biases is not None:
+            a += biases
+        here = {name: value[chunk] if name in ("labels", "second") else value for name, value in options.items()}
+        if losses is not None:
+            here["losses"] = losses[chunk]
+        totals.append(_kernels.run(format, "gradient", a, a, here, team))
+        if grad_bias is not None:
+            grad_bias += np.ones(len(a), dtype) @ a
+        back = np.zeros((len(a), d), dtype)
+        for block in _slices(k, columns):
+            back += a[:, block] @ _numbers(w, block)
+            part = product[: (block.stop - block.start) * d].reshape(-1, d)
+            grad_weight[block] += np.matmul(a[:, block].T, x, out=part)
+        grad_hidden[chunk] = _as(h, back)
+    loss = reduced(h, math.fsum(totals), divisor) if losses is None else h.give(_as(h, losses))
+    given_bias = None if b is None or grad_bias is None else b.give(_as(b, grad_bias))
+    return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
+
+
+def _check_bias(bias: Any, k: int, format: str) -> Borrowed:
+    b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
+    if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
+        b = b._replace(view=b.view.astype(np.float64), format="float64")
+    if b.view.shape != (k,) or b.format != format:
+        raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
+    return b
+
+
+def _chunks(chunk_bytes: int | None, n: int, d: int, k: int, itemsize: int, threads: int) -> tuple[int, int]:
+    """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
+    budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
+    # of the classes: a block of the weight gradient's product, and of widened weights
+    columns = min(k, max(1, budget // 8 // (d * itemsize)))
+    fixed = 2 * columns * d * itemsize + threads * (8 * k + 256) + 16 * k
+    a_row = (k + 3 * d) * itemsize
+    if fixed + a_row > budget:
+        raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
+    return max(1, min(n, (budget - fixed) // a_row)), columns
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(begin, min(begin + step, length)) for begin in range(0, length, step))
+
+
+def _numbers(array: Borrowed, rows: slice) -> Array:
+    return to_float(array.view[rows], array.format)
+
+
+def _as(like: Borrowed, numbers: Array) -> Array:
+    """Numbers in the storage of `like`'s format, rounded a slice at a time."""
+    if numbers.dtype.name == like.format:
+        return numbers
+    result = np.empty(numbers.shape, like.view.dtype)
+    for part in _slices(len(numbers), 256):
+        result[part] = from_float(numbers[part], like.format)
+    return result

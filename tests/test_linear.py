@@ -1,0 +1,143 @@
+"""linear_cross_entropy against PyTorch in float64, and its memory."""
+
+import itertools
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+import chainrule
+
+OPTIONS = [
+    {},
+    {"class_weights": True},
+    {"label_smoothing": 0.2},
+    {"ignore_index": 3},
+    {"class_weights": True, "label_smoothing": 0.3, "ignore_index": -100},
+    {"temperature": 2.5},
+    {"z_loss": 0.01},
+]
+
+
+def case(n=23, d=7, k=11, seed=0, dtype=np.float64):
+    random = np.random.default_rng(seed)
+    arrays = random.normal(size=(n, d)), random.normal(size=(k, d)), random.normal(size=k)
+    return *(array.astype(dtype) for array in arrays), random.integers(0, k, n), random.random(k) + 0.1
+
+
+def by_torch(hidden, weight, labels, bias, reduction, options, weights):
+    """Everything in float64, the logits stored; temperature and z-loss written out."""
+    leaves = [torch.tensor(np.asarray(a, np.float64), requires_grad=True) for a in (hidden, weight, bias)]
+    options = dict(options)
+    temperature, z_loss = options.pop("temperature", 1.0), options.pop("z_loss", 0.0)
+    class_weights = torch.tensor(weights) if options.pop("class_weights", False) else None
+    logits = torch.nn.functional.linear(*leaves) / temperature
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels), weight=class_weights, reduction=reduction, **options
+    )
+    z = z_loss * torch.logsumexp(logits, 1) ** 2
+    loss = loss + {"none": z, "sum": z.sum(), "mean": z.mean()}[reduction]
+    loss.sum().backward()
+    return loss.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("chunk_bytes", [None, 3000])
+def test_every_option_equals_pytorch(options, reduction, chunk_bytes):
+    hidden, weight, bias, labels, weights = case()
+    expected = by_torch(hidden, weight, labels, bias, reduction, options, weights)
+    ours = dict(options, class_weights=weights if options.get("class_weights") else None)
+    result = chainrule.linear_cross_entropy(
+        hidden, weight, labels, bias, reduction=reduction, chunk_bytes=chunk_bytes, **ours
+    )
+    for got, wanted in zip(result, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_target_probabilities():
+    hidden, weight, bias, _, _ = case()
+    targets = np.random.default_rng(1).dirichlet(np.ones(11), 23)
+    expected = by_torch(hidden, weight, targets, bias, "mean", {}, None)
+    for got, wanted in zip(
+        chainrule.linear_cross_entropy(hidden, weight, targets, bias, chunk_bytes=3000), expected, strict=True
+    ):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("form", "tolerance"), [("float16", 2e-3), ("bfloat16", 1.6e-2), ("float32", 1e-5)])
+def test_formats_and_kind(form, tolerance):
+    hidden, weight, bias, labels, _ = case(40, 8, 12)
+    dtype = getattr(torch, form)
+    tensors = [torch.tensor(a).to(dtype) for a in (hidden, weight, bias)]
+    result = chainrule.linear_cross_entropy(*tensors[:2], torch.tensor(labels), tensors[2], chunk_bytes=4000)
+    given = [t.double().numpy() for t in tensors]
+    expected = by_torch(given[0], given[1], labels, given[2], "mean", {}, None)
+    for got, wanted in zip(result, expected, strict=True):
+        assert isinstance(got, torch.Tensor)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got.double().numpy(), wanted, rtol=tolerance, atol=tolerance * np.abs(wanted).max())
+
+
+def test_strides_change_nothing_and_inputs_stay():
+    hidden, weight, bias, labels, _ = case()
+    expected = chainrule.linear_cross_entropy(hidden, weight, labels, bias)
+    wide = np.repeat(np.repeat(weight, 2, axis=0), 3, axis=1)[::2, ::3]
+    copies = [np.asfortranarray(hidden), np.asfortranarray(weight)]
+    for h, w in itertools.product([hidden, copies[0], hidden[::-1].copy()[::-1]], [weight, copies[1], wide]):
+        h.flags.writeable = w.flags.writeable = False
+        for got, wanted in zip(chainrule.linear_cross_entropy(h, w, labels, bias), expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-13, atol=1e-15)
+
+
+def test_no_bias_and_no_example():
+    hidden, weight, bias, labels, _ = case()
+    without = chainrule.linear_cross_entropy(hidden, weight, labels)
+    assert without.grad_bias is None
+    np.testing.assert_array_equal(without.loss, chainrule.linear_cross_entropy(hidden, weight, labels, 0 * bias).loss)
+    nothing = chainrule.linear_cross_entropy(hidden[:0], weight, labels[:0], bias)
+    assert (nothing.loss, nothing.grad_hidden.shape) == (0.0, (0, 7))
+    assert not nothing.grad_weight.any()
+    assert not nothing.grad_bias.any()
+
+
+@pytest.mark.parametrize("form", ["float32", "float16"])
+def test_memory_stays_under_chunk_bytes(form):
+    n, d, k, chunk_bytes = 2000, 64, 3000, 2 << 20
+    hidden, weight, bias, labels, _ = case(n, d, k, dtype=form)
+    chainrule.linear_cross_entropy(hidden[:9], weight, labels[:9], bias)
+    tracemalloc.start()
+    result = chainrule.linear_cross_entropy(hidden, weight, labels, bias, chunk_bytes=chunk_bytes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    outputs = sum(array.nbytes for array in result[1:])
+    sums = 4 * k * d if form == "float16" else 0
+    assert peak <= outputs + sums + chunk_bytes
+    assert peak < n * k * hidden.itemsize  # the logits would not fit
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": np.zeros(7)}, r"hidden: got shape \(7,\), expected rank 2, \(N, D\)"),
+        ({"weight": np.zeros((11, 6))}, r"weight: got shape \(11, 6\) and dtype float64, expected \(K, 7\)"),
+        ({"weight": np.zeros((11, 7), "float32")}, "weight: got shape .* float32, expected .* float64"),
+        ({"weight": np.zeros((0, 7))}, r"weight: got shape \(0, 7\)"),
+        ({"bias": np.zeros(10)}, r"bias: got shape \(10,\) and dtype float64, expected \(11,\)"),
+        ({"bias": np.zeros(11, "int64")}, "bias: got shape .* int64"),
+        ({"labels": np.full(23, 11)}, r"labels: got 11 at index 0, expected integers in \[0, 11\)"),
+        ({"labels": np.zeros(22, int)}, r"labels: got shape \(22,\), expected \(23,\)"),
+        ({"reduction": "max"}, "reduction: got 'max'"),
+        ({"chunk_bytes": 0}, "chunk_bytes: got 0, expected an integer >= 1"),
+        ({"chunk_bytes": 10}, "chunk_bytes: got 10, expected at least [0-9]+, which holds one row"),
+        ({"temperature": 0}, "temperature: got 0"),
+        ({"threads": 0}, "threads: got 0"),
+    ],
+    ids=str,
+)
+def test_bad_input(change, message):
+    hidden, weight, bias, labels, _ = case()
+    arguments = {"hidden": hidden, "weight": weight, "labels": labels, "bias": bias} | change
+    with pytest.raises(chainrule.ChainruleError, match=message):
+        chainrule.linear_cross_entropy(**arguments)
