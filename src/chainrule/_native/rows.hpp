@@ -239,7 +239,10 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
     write(row_of(job.probabilities, row), job.probabilities.column_stride, k,
           [=](std::size_t j) { return e[j] * inverse; });
   if (job.logsumexp) job.logsumexp[row] = narrow<T>(lse);
-  if (job.entropy) job.entropy[row] = narrow<T>(dot([=](std::size_t j) { return e[j] * inverse; }) + log_sum);
+  if (job.entropy) {  // where exp is 0, e_j is only very small, and a masked class is infinitely far
+    const auto probability = [&](std::size_t j) { return distance(j) < 700.0 ? e[j] * inverse : 0.0; };
+    job.entropy[row] = narrow<T>(dot(probability) + log_sum);
+  }
   if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(largest);
   if (job.log_likelihood || job.correct) {
     double likelihood = 0.0 - (shift + log_sum);
