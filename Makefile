@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test nightly lint bench docs clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
@@ -17,7 +17,11 @@ demo: $(VENV)/.demo
 	@echo "The explanation: demo/explanation.html"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# What takes minutes and gigabytes: a million random rows, more than 2^31 elements.
+nightly: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m slow
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

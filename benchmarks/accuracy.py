@@ -37,7 +37,7 @@ COUNTS = ("rows", "wrong", "zero")
 PROPERTIES = {
     "never zero": "loss > 0 and true-class gradient < 0 wherever the exact value rounds to non-zero",
     "no −0.0": "no zero has a sign",
-    "sum": "a row's |Σg| ≤ ε Σ|g| + K · smallest subnormal, ε = 2⁻²³ in float32; Σ is exact",
+    "sum": "a row's |Σg| ≤ ε Σ|g| + K · smallest subnormal, ε = 1 ULP at 1, or the bar for gradients; Σ is exact",
     "shift": "a constant whose addition to every logit is exact changes no bit",
     "threads": "the number of threads changes no bit",
     "batch": "neither a row's place in the batch, nor the batch's split, nor the strides change a bit",
@@ -237,7 +237,8 @@ def violations(loss, grad, labels, truth, form):
     signed = (np.signbit(loss) & (loss == 0)) | (np.signbit(grad) & (grad == 0)).any(axis=1)
     # what is rounded among the subnormals is off by more than ε of itself
     slack = grad.shape[1] * 2.0**form.tiny
-    unequal = [abs(math.fsum(g)) > 2.0 ** (1 - form.digits) * math.fsum(np.abs(g)) + slack for g in grad]
+    epsilon = 2.0 ** (1 - form.digits) * max(1.0, BARS[form.dtype.name]["others"])
+    unequal = [abs(math.fsum(g)) > epsilon * math.fsum(np.abs(g)) + slack for g in grad]
     return {"never zero": int(zero.sum()), "no −0.0": int(signed.sum()), "sum": sum(unequal)}
 
 

@@ -14,9 +14,9 @@ def loss_and_grad(
     temperature=1.0,
     z_loss=0.0,
 ):
-    leaf = torch.tensor(np.asarray(logits, np.float64), requires_grad=True)
+    leaf = torch.tensor(np.array(logits, np.float64, order="C"), requires_grad=True)
     n, k = leaf.shape
-    labels = torch.tensor(np.asarray(labels))
+    labels = torch.tensor(np.ascontiguousarray(labels))
     weights = torch.ones(k, dtype=torch.float64) if class_weights is None else torch.tensor(np.asarray(class_weights))
     minus_log = -torch.log_softmax(leaf / temperature, 1)
     lse = torch.logsumexp(leaf / temperature, 1)

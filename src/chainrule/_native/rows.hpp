@@ -95,8 +95,9 @@ struct Exponentials {
   double others, pivot;
 };
 
-// Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others.
-template <class T, class Tempering>
+// Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others. As is the type whose
+// exponential is taken: float64's, exact to its last bits, where what follows subtracts.
+template <class As, class T, class Tempering>
 INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tempering t, double* e,
                                  const T* next = nullptr) {
   Sum others;
@@ -112,7 +113,7 @@ INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tem
     double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
     for (std::size_t j = 0; j < span.length(); ++j) {
-      const double value = exp_of_difference(x[j], m, t);
+      const double value = exp_of_difference(static_cast<As>(x[j]), static_cast<As>(m), t);
       out[j] = value;
       sum += value;
     }
@@ -207,7 +208,8 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
     return;
   }
   const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
-  const auto [others, e_pivot] = exponentials(a, m, label, t, e, next);
+  const auto [others, e_pivot] = job.plain() ? exponentials<Wide<T>>(a, m, label, t, e, next)
+                                             : exponentials<double>(a, m, label, t, e, next);
   const double sum = others + e_pivot, inverse = 1.0 / sum;
   const double top = static_cast<double>(m), a_label = static_cast<double>(a.at(label));
   const double shift = a_label == top ? e_pivot - e_pivot : over(top - a_label, t);  // NaN where a - m is
@@ -286,7 +288,9 @@ INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double*
   const auto m = maximum(a);
   std::size_t pivot = 0;
   while (pivot + 1 < job.k && !(a.at(pivot) == m)) ++pivot;
-  const auto [others, e_pivot] = exponentials(a, m, pivot, t, e);
+  const auto [others, e_pivot] = job.output == Output::hessian_vector_product
+                                     ? exponentials<double>(a, m, pivot, t, e)
+                                     : exponentials<Wide<T>>(a, m, pivot, t, e);
   const double sum = others + e_pivot, inverse = 1.0 / sum, top = static_cast<double>(m);
   T last;  // the pivot's, whose 1 - p is s_o / S
   if (job.output == Output::log_softmax) {

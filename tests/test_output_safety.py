@@ -1,0 +1,137 @@
+"""The output layer under property tests, from several threads, after fork, and beyond 2³¹ elements."""
+
+import os
+import threading
+
+import ml_dtypes
+import numpy as np
+import pytest
+import reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chainrule import softmax_cross_entropy
+
+FORMATS = {np.float16: 2.0**-11, ml_dtypes.bfloat16: 2.0**-8, np.float32: 2.0**-24, np.float64: 1e-13}
+
+
+@st.composite
+def calls(draw, least=0, most=12):
+    n, k, seed = draw(st.integers(least, most)), draw(st.integers(1, 80)), draw(st.integers(0, 2**32))
+    dtype = draw(st.sampled_from(list(FORMATS)))
+    random = np.random.default_rng(seed)
+    step = draw(st.sampled_from([(1, 1), (1, 2), (3, 1), (-1, 1), (1, -1), (-2, -3)]))
+    size = (n * abs(step[0]), k * abs(step[1]))
+    spread = draw(st.sampled_from([0.1, 1.0, 5.0]))
+    logits = random.normal(0, spread, size).astype(dtype)[:: step[0], :: step[1]]
+    options = {
+        "reduction": draw(st.sampled_from(["mean", "sum", "none"])),
+        "class_weights": draw(st.sampled_from([None, random.random(k) + 0.1])),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.1, 1.0])),
+        "temperature": draw(st.sampled_from([1.0, 0.5, 2.0, 3.7])),
+        "z_loss": draw(st.sampled_from([0.0, 1e-3])),
+    }
+    labels = random.integers(0, k, n)
+    if draw(st.booleans()):
+        options["ignore_index"] = draw(st.sampled_from([-100, 0]))
+        labels[random.random(n) < 0.3] = options["ignore_index"]
+    elif draw(st.booleans()):
+        labels = random.dirichlet(np.ones(k), n).astype(dtype).reshape(n, k)
+    return logits, labels, options, draw(st.sampled_from([1, 2]))
+
+
+def check(call):
+    logits, labels, options, threads = call
+    loss, grad = softmax_cross_entropy(logits, labels, threads=threads, **options)
+    given = labels if labels.ndim == 1 else labels.astype(np.float64)
+    true_loss, true_grad = reference.loss_and_grad(logits, given, **options)
+    tolerance = 1.02 * FORMATS[logits.dtype.type]
+    subnormal = 2.0**-25 if logits.dtype == np.float16 else 0.0
+    for got, wanted in ((loss, true_loss), (grad, true_grad)):
+        wanted = np.asarray(wanted)
+        # what the reference cancels, which is in proportion to its terms
+        atol = max(subnormal, 4e-15 * max(1.0, np.abs(wanted).max(initial=0.0)))
+        np.testing.assert_allclose(np.asarray(got, np.float64), wanted, rtol=tolerance, atol=1.02 * atol)
+
+
+@given(calls())
+@settings(max_examples=300, deadline=None)
+def test_any_call_equals_the_reference(call):
+    check(call)
+
+
+@pytest.mark.slow
+@given(calls(least=500, most=1000))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_million_rows_equal_the_reference(call):
+    check(call)
+
+
+def many_rows(k=100, n=2000):
+    random = np.random.default_rng(k)
+    return random.normal(0, 3, (n, k)).astype(np.float32), random.integers(0, k, n)
+
+
+def test_python_threads_at_once():
+    cases = [many_rows(k) for k in (3, 10, 100, 500)]
+    expected = [softmax_cross_entropy(*case) for case in cases]
+    wrong = []
+
+    def work(i):
+        for _ in range(20):
+            loss, grad = softmax_cross_entropy(*cases[i % 4])
+            if loss != expected[i % 4].loss or not np.array_equal(grad, expected[i % 4].grad_logits):
+                wrong.append(i)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:.*fork.*:RuntimeWarning")
+def test_a_forked_child_computes_the_same():
+    case = many_rows()
+    expected = softmax_cross_entropy(*case, threads=2)  # the parent's threads exist now
+    child = os.fork()
+    if child == 0:
+        same = False
+        try:
+            result = softmax_cross_entropy(*case, threads=2)
+            same = result.loss == expected.loss and np.array_equal(result.grad_logits, expected.grad_logits)
+        finally:
+            os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.slow
+def test_more_than_two_to_the_31_elements():
+    """Rows at the two ends, and around element 2³¹, have the values that they have by themselves."""
+    k = 1 << 16
+    n = (1 << 15) + 3
+    logits = np.zeros((n, k), np.float16)  # 4.3 GB; the gradient overwrites it
+    random = np.random.default_rng(0)
+    rows = [0, 1, (1 << 15) - 1, 1 << 15, n - 1]
+    some = random.normal(0, 3, (len(rows), k)).astype(np.float16)
+    logits[rows] = some
+    labels = random.integers(0, k, n)
+    loss, grad = softmax_cross_entropy(logits, labels, reduction="none", out=logits)
+    alone = softmax_cross_entropy(some, labels[rows], reduction="none")
+    np.testing.assert_array_equal(loss[rows], alone.loss)
+    np.testing.assert_array_equal(grad[rows], alone.grad_logits)
+    np.testing.assert_allclose(loss[2 : (1 << 15) - 1].astype(float), np.log(k), rtol=2.0**-11)
+
+
+@pytest.mark.slow
+def test_a_single_row_of_many_columns_in_a_wide_array():
+    """A stride that takes an offset beyond 2³¹ elements."""
+    wide = np.zeros((2, (1 << 31) + 8), np.float16)[:, :: 1 << 20]
+    wide[1] = np.random.default_rng(0).normal(size=wide.shape[1])
+    labels = np.array([0, wide.shape[1] - 1])
+    loss, grad = softmax_cross_entropy(wide, labels, reduction="none")
+    alone = softmax_cross_entropy(np.ascontiguousarray(wide), labels, reduction="none")
+    np.testing.assert_array_equal(loss, alone.loss)
+    np.testing.assert_array_equal(grad, alone.grad_logits)
