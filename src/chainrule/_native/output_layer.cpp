@@ -59,6 +59,7 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
     }
     finish(job, begin, count, pending, sum);
   }
+  fence();
   return sum.total();
 }
 
@@ -99,7 +100,7 @@ double run(const Job<T>& job, int threads) {
   const std::size_t few = 1 << 14;  // below this many logits a second thread costs more than it gives
   std::size_t team = job.n * job.k <= few || forked ? 1 : static_cast<std::size_t>(std::max(threads, 1));
   team = std::min(team, blocks);
-  const std::size_t pitch = (job.k + lanes + 7) / 8 * 8;  // padding, and no cache line shared by two threads
+  const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // padding, and no cache line shared by two threads
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
   const auto part = [&](std::size_t thread) {
     for (std::size_t b = blocks * thread / team; b < blocks * (thread + 1) / team; ++b)

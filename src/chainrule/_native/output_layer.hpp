@@ -39,6 +39,10 @@ struct Job {
   bool wants_extras() const {
     return probabilities.data || logsumexp || log_likelihood || entropy || prediction || correct;
   }
+  // Is the gradient so large that the caches cannot keep it, and written where nothing is read?
+  bool streams() const {
+    return result.data != logits.data && result.column_stride == 1 && k >= 512 && n * k * sizeof(T) > (32u << 20);
+  }
   // Neither smoothing, targets nor a z-loss: the gradient is that of one label, times a weight.
   bool plain() const { return labels && label_smoothing == 0.0 && z_loss == 0.0 && !wants_extras(); }
 };

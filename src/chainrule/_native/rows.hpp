@@ -91,6 +91,31 @@ struct Sum {
   INLINE double total() const { return value - value == 0.0 ? value + lost : value; }
 };
 
+// The same for sixteen sums side by side, which are added together once, at a row's end: one sum after another would
+// wait for each addition.
+struct LaneSums {
+  alignas(64) double value[lanes] = {}, lost[lanes] = {};
+  INLINE void add(const double* x) {
+#pragma omp simd
+    for (std::size_t l = 0; l < lanes; ++l) {
+      const double total = value[l] + x[l], b = total - value[l];
+      lost[l] += (value[l] - (total - b)) + (x[l] - b);
+      value[l] = total;
+    }
+  }
+  INLINE double total() {
+    fold<8>(), fold<4>(), fold<2>(), fold<1>();
+    return value[0] + lost[0];
+  }
+  template <std::size_t half>
+  INLINE void fold() {
+#pragma omp simd
+    for (std::size_t l = 0; l < half; ++l) value[l] += value[l + half];
+#pragma omp simd
+    for (std::size_t l = 0; l < half; ++l) lost[l] += lost[l + half];
+  }
+};
+
 struct Exponentials {
   double others, pivot;
 };
@@ -100,7 +125,7 @@ struct Exponentials {
 template <class As, class T, class Tempering>
 INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tempering t, double* e,
                                  const T* next = nullptr) {
-  Sum others;
+  LaneSums others;
   double e_pivot = 0.0;
   for (std::size_t begin = 0; begin < a.k;) {
     const Span span = span_at(begin, a.k);
@@ -110,27 +135,26 @@ INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tem
       for (std::size_t j = 0; j < span.length(); j += 64 / sizeof(T)) PREFETCH(next + span.begin + j);
     const Wide<T>* x = a.load(span);
     double* out = e + span.begin;
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (std::size_t j = 0; j < span.length(); ++j) {
-      const double value = exp_of_difference(static_cast<As>(x[j]), static_cast<As>(m), t);
-      out[j] = value;
-      sum += value;
-    }
+    alignas(64) double sums[lanes] = {};
+    for (std::size_t v = 0; v < span.length(); v += lanes)
+#pragma omp simd
+      for (std::size_t l = 0; l < lanes; ++l) {
+        const double value = exp_of_difference(static_cast<As>(x[v + l]), static_cast<As>(m), t);
+        out[v + l] = value;
+        sums[l] += value;
+      }
     const bool holds_pivot = pivot - span.begin < span.length();
     if (holds_pivot) {
       e_pivot = out[pivot - span.begin];
       out[pivot - span.begin] = 0.0;
     }
-    if (span.repeated) {
-      sum = 0.0;
-      for (std::size_t j = span.repeated; j < lanes; ++j) sum += out[j];
-    } else if (holds_pivot) {
-      sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-      for (std::size_t j = 0; j < span.length(); ++j) sum += out[j];
+    if (holds_pivot || span.repeated) {  // once more, without the pivot and what has been summed before
+      for (std::size_t l = 0; l < lanes; ++l) sums[l] = l < span.repeated ? 0.0 : out[l];
+      for (std::size_t v = lanes; v < span.length(); v += lanes)
+#pragma omp simd
+        for (std::size_t l = 0; l < lanes; ++l) sums[l] += out[v + l];
     }
-    others.add(sum);
+    others.add(sums);
   }
   return {others.total(), e_pivot};
 }
@@ -147,6 +171,18 @@ INLINE void write(T* row, std::ptrdiff_t step, std::size_t k, Value value) {
   if (k % lanes) {
 #pragma omp simd
     for (std::size_t j = k - lanes; j < k; ++j) row[j] = narrow<T>(value(j));
+  }
+}
+
+// The same for a whole row that is not read again soon.
+template <class T, class Value>
+INLINE void write_past_caches(T* row, std::size_t k, Value value) {
+  alignas(64) T buffer[block];
+  for (std::size_t begin = 0; begin < k; begin += block) {
+    const std::size_t count = std::min(block, k - begin);
+#pragma omp simd
+    for (std::size_t j = 0; j < block; ++j) buffer[j] = narrow<T>(value(begin + j));
+    stream(row + begin, buffer, count * sizeof(T));
   }
 }
 
@@ -218,8 +254,10 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
 
   if (job.plain()) {
     const double weight = job.class_weights ? job.class_weights[label] : 1.0, factor = weight * per_logit * inverse;
-    write(g, step, k, [=](std::size_t j) { return e[j] * factor; });
-    g[static_cast<std::ptrdiff_t>(label) * step] = narrow<T>(0.0 - others * factor);
+    e[label] = 0.0 - others;
+    const auto value = [=](std::size_t j) { return e[j] * factor; };
+    if (job.streams()) write_past_caches(g, k, value);
+    else write(g, step, k, value);
     pending.set(i, shift, y, weight, 0.0);
     return;
   }
