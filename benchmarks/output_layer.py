@@ -1,108 +1,212 @@
-"""Speed of the output layer: loss and gradient in float32, side by side with PyTorch and with a copy of the logits.
+"""Speed and memory of the output layer: loss and gradient, side by side with a copy of the logits and with peers.
 
-    python -m benchmarks.output_layer [--threads 2] [--repeats 9]
+    python -m benchmarks.output_layer [--threads 2 1] [--formats float32 bfloat16 float64] [--repeats 9] [--json FILE]
 
-The contestants take turns within a run, so that a slow moment of the machine meets them all. Each is given the
-same logits and labels and leaves the mean loss and its gradient w.r.t. the logits. Bytes: a copy reads and writes
-4 N K each, and so does the gradient; PyTorch's logits are a leaf that requires its gradient.
+Each contestant is given the same logits and labels and leaves the mean loss and its gradient w.r.t. the logits. Bytes:
+the copy (numpy.copyto between arrays that exist, as many threads as the others have) reads N K numbers and writes as
+many, and so does the gradient. PyTorch's logits are a leaf that requires its gradient; compiled and jitted functions
+are compiled before they are timed; scikit-learn and NumPy write into arrays that exist. Every number of threads has a
+process of its own, bound to that many cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
+import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# before NumPy is loaded: this setting would make its matrix products slower, for every contestant
-os.environ.pop("OPENBLAS_CORETYPE", None)
+from benchmarks import linear
+from benchmarks.machine import facts, limit_threads, peak_bytes_of, take_turns
 
-import numpy as np
-
-import chainrule
-
-SIZES = [(65536, 10), (65536, 100), (32768, 1000), (4096, 32000)]
+SIZES = [(65536, 10), (65536, 100), (32768, 1000), (4096, 32000), (1024, 128000)]
+PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn")
 
 
 def contestants(logits, labels, threads):
+    """Name to a function that runs once. Ours and the copy are there for every format."""
+    import numpy as np
+
+    import chainrule
+
+    place, out, copy = logits.copy(), np.empty_like(logits), np.empty_like(logits)
+    bounds = np.linspace(0, len(logits), threads + 1).astype(int)
+    pool = ThreadPoolExecutor(threads)
+
+    def copied():
+        parts = [slice(*bounds[i : i + 2]) for i in range(threads)]
+        list(pool.map(lambda part: np.copyto(copy[part], logits[part]), parts))
+
+    runs = {
+        "copy": copied if threads > 1 else lambda: np.copyto(copy, logits),
+        "in place": lambda: chainrule.softmax_cross_entropy(place, labels, out=place, threads=threads),
+        "out of place": lambda: chainrule.softmax_cross_entropy(logits, labels, out=out, threads=threads),
+    }
+    for make in (by_torch, by_compiled_torch, by_jax, by_sklearn, by_numpy):
+        try:
+            runs |= make(logits, labels, threads)
+        except ImportError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return runs
+
+
+def by_torch(logits, labels, threads):
     import torch
 
     torch.set_num_threads(threads)
     target = torch.from_numpy(labels)
-    leaf = torch.from_numpy(logits).requires_grad_()
-    place, out, copy = logits.copy(), np.empty_like(logits), np.empty_like(logits)
+    leaf = _as_torch(logits).requires_grad_()
 
-    def by_torch():
+    def run():
         leaf.grad = None
         torch.nn.functional.cross_entropy(leaf, target).backward()
 
-    def copied():
-        # as torch copies: on as many threads as the others may use
-        torch.from_numpy(copy).copy_(leaf.detach())
-
-    return {
-        "copy": copied,
-        "chainrule, out=logits": lambda: chainrule.softmax_cross_entropy(place, labels, out=place, threads=threads),
-        "chainrule, out=buffer": lambda: chainrule.softmax_cross_entropy(logits, labels, out=out, threads=threads),
-        "PyTorch eager": by_torch,
-    }
+    return {"PyTorch": run}
 
 
-def measure(n, k, threads, repeats):
+def by_compiled_torch(logits, labels, threads):
+    import torch
+
+    target = torch.from_numpy(labels)
+    leaf = _as_torch(logits).requires_grad_()
+    torch._dynamo.reset()
+    loss = torch.compile(torch.nn.functional.cross_entropy, dynamic=False)
+
+    def run():
+        leaf.grad = None
+        loss(leaf, target).backward()
+
+    return {"torch.compile": run}
+
+
+def _as_torch(logits):
+    import torch
+
+    if logits.dtype.name == "bfloat16":
+        return torch.from_numpy(logits.view("int16").copy()).view(torch.bfloat16)
+    return torch.from_numpy(logits.copy())
+
+
+def by_jax(logits, labels, threads):
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+    def loss(a, label):
+        return -jax.numpy.take_along_axis(jax.nn.log_softmax(a), label[:, None], axis=1).mean()
+
+    step, a, label = jax.jit(jax.value_and_grad(loss)), jax.numpy.asarray(logits), jax.numpy.asarray(labels)
+    return {"JAX": lambda: jax.block_until_ready(step(a, label))}
+
+
+def by_sklearn(logits, labels, threads):
+    import numpy as np
+    from sklearn._loss import HalfMultinomialLoss
+
+    if logits.dtype.itemsize == 2:
+        return {}
+    loss, y = HalfMultinomialLoss(n_classes=logits.shape[1]), labels.astype(logits.dtype)
+    losses, gradient = np.empty(len(y), logits.dtype), np.empty_like(logits)
+
+    def run():
+        loss.loss_gradient(y, logits, loss_out=losses, gradient_out=gradient, n_threads=threads)
+        losses.mean()
+
+    return {"scikit-learn": run}
+
+
+def by_numpy(logits, labels, threads):
+    import numpy as np
+
+    if logits.dtype.itemsize == 2:
+        return {}
+    rows, gradient, n = np.arange(len(labels)), np.empty_like(logits), len(labels)
+
+    def run():
+        np.subtract(logits, logits.max(axis=1, keepdims=True), out=gradient)
+        chosen = gradient[rows, labels]
+        np.exp(gradient, out=gradient)
+        total = gradient.sum(axis=1)
+        (np.log(total) - chosen).mean()
+        gradient[...] *= (1 / (n * total))[:, None]
+        gradient[rows, labels] -= 1 / n
+
+    return {"NumPy": run}
+
+
+def measure(n, k, form, threads, repeats):
+    import ml_dtypes
+    import numpy as np
+
+    import chainrule
+
     random = np.random.default_rng(0)
-    logits = random.standard_normal((n, k), dtype=np.float32)
-    runs = contestants(logits, random.integers(0, k, n), threads)
-    times = {name: [] for name in runs}
-    for repeat in range(repeats + 2):
-        for name, run in runs.items():
-            time.sleep(0.01)  # until the last one's threads have ceased to spin
-            start = time.perf_counter()
-            run()
-            if repeat >= 2:  # the first two warm the caches and the page tables
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    dtype = ml_dtypes.bfloat16 if form == "bfloat16" else np.dtype(form)
+    logits, labels = random.standard_normal((n, k), dtype=np.float32).astype(dtype), random.integers(0, k, n)
+    seconds = take_turns(contestants(logits, labels, threads), repeats)
+    beyond = peak_bytes_of(lambda: chainrule.softmax_cross_entropy(logits, labels, out=logits, threads=threads))
+    return {"n": n, "k": k, "format": form, "threads": threads, "seconds": seconds, "bytes beyond": beyond}
+
+
+def worker(options):
+    """One number of threads; one line of JSON for each size and format, and one for the last layer."""
+    threads = options.worker
+    for form in options.formats:
+        for n, k in SIZES:
+            print(json.dumps(measure(n, k, form, threads, options.repeats)), flush=True)
+    if threads == max(options.threads):
+        print(json.dumps(linear.measure(threads)), flush=True)
+
+
+def tell(record):
+    if "linear" in record:
+        return linear.tell(record)
+    seconds, bar = dict(record["seconds"]), record["threads"] * record["k"] * 8 + (1 << 20)
+    copy, place, out = (seconds.pop(name) for name in ("copy", "in place", "out of place"))
+    peers = ", ".join(f"{name} {time / place:.1f}" for name, time in seconds.items())
+    beyond = record["bytes beyond"]
+    memory = "unknown" if beyond is None else f"{beyond / 2**20:.2f} of {bar / 2**20:.2f}"
+    cells = [f"{record['n']} × {record['k']}", f"{1e3 * copy:.2f}", f"{1e3 * place:.2f}", f"{1e3 * out:.2f}"]
+    return f"| {' | '.join([*cells, f'{place / copy:.2f}', f'{out / copy:.2f}', peers, memory])} |"
+
+
+HEADER = """
+{format}, {threads} thread(s)
+
+| N × K | copy, ms | in place, ms | out of place, ms | in place / copy | out / copy | peers / in place | MiB beyond |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
+    parser.add_argument("--formats", nargs="+", default=["float32", "bfloat16", "float64"])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/output_layer.json"))
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    import torch
-
-    facts = {
-        "processor": _processor(),
-        "kernel": chainrule.which_kernel(),
-        "threads": options.threads,
-        "versions": f"Python {sys.version.split()[0]}, NumPy {np.__version__}, PyTorch {torch.__version__}, "
-        f"chainrule {chainrule.__version__}",
-    }
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()), end="\n\n")
-    print("| N × K | copy, ms | in place, ms | out of place, ms | PyTorch, ms | in place / copy | PyTorch / in place |")
-    print("|---|---|---|---|---|---|---|")
-    results = []
-    for n, k in SIZES:
-        median = measure(n, k, options.threads, options.repeats)
-        results.append({"n": n, "k": k, "seconds": median})
-        copy, place, out, peer = median.values()
-        cells = [f"{1e3 * t:.2f}" for t in (copy, place, out, peer)]
-        print(f"| {n} × {k} | {' | '.join(cells)} | {place / copy:.2f} | {peer / place:.1f} |", flush=True)
+    if options.worker:
+        limit_threads(options.worker)
+        return worker(options)
+    about, records, told = facts(*PACKAGES), [], None
+    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    for threads in options.threads:
+        command = [sys.executable, "-m", "benchmarks.output_layer", *sys.argv[1:], "--worker", str(threads)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                record = json.loads(line)
+                records.append(record)
+                if "linear" not in record and told != (record["format"], threads):
+                    told = record["format"], threads
+                    print(HEADER.format(**record))
+                print(tell(record), flush=True)
+        if process.returncode:
+            sys.exit(f"the process with {threads} threads ended with {process.returncode}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(facts | {"results": results}, indent=1))
+    options.json.write_text(json.dumps(about | {"results": records}, indent=1))
     print(f"\nwritten to {options.json}")
-
-
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""The last layer with its loss, 4096 × 768 → 50257: a part of `python -m benchmarks.output_layer`.
+
+The three matrix products alone write into arrays that exist: the logits, and the gradients w.r.t. hidden units and
+weights. The peers hold the same arrays, as leaves that require their gradients.
+"""
+
+from __future__ import annotations
+
+from benchmarks.machine import peak_bytes_of, take_turns
+
+N, D, K = 4096, 768, 50257
+
+
+def measure(threads, repeats=3):
+    import numpy as np
+    import torch
+
+    import chainrule
+
+    torch.set_num_threads(threads)
+    random = np.random.default_rng(0)
+    hidden = random.standard_normal((N, D), dtype=np.float32)
+    weight = 0.05 * random.standard_normal((K, D), dtype=np.float32)
+    labels = random.integers(0, K, N)
+
+    def ours():
+        return chainrule.linear_cross_entropy(hidden, weight, labels, threads=threads)
+
+    ours()  # the BLAS takes its own buffers at its first product
+    kept = []
+    peak = peak_bytes_of(lambda: kept.append(ours()))
+    outputs = sum(array.nbytes for array in kept.pop()[1:3])
+
+    logits, grad_hidden, grad_weight = np.empty((N, K), np.float32), np.empty_like(hidden), np.empty_like(weight)
+
+    def products():
+        np.matmul(hidden, weight.T, out=logits)
+        np.matmul(logits, weight, out=grad_hidden)
+        np.matmul(logits.T, hidden, out=grad_weight)
+
+    leaves = [torch.from_numpy(array).requires_grad_() for array in (hidden, weight)]
+    target = torch.from_numpy(labels)
+
+    def by_torch(loss):
+        def run():
+            for leaf in leaves:
+                leaf.grad = None
+            loss(*leaves, target).backward()
+
+        return run
+
+    functional = torch.nn.functional
+    runs = {
+        "three products": products,
+        "linear_cross_entropy": ours,
+        "F.linear + F.cross_entropy": by_torch(lambda h, w, t: functional.cross_entropy(functional.linear(h, w), t)),
+    }
+    if hasattr(functional, "linear_cross_entropy"):
+        options = torch.nn.LinearCrossEntropyOptions()
+        chunked = by_torch(lambda h, w, t: functional.linear_cross_entropy(h, w, t, options=options))
+        runs["F.linear_cross_entropy, chunked"] = chunked
+    return {
+        "linear": [N, D, K],
+        "threads": threads,
+        "seconds": take_turns(runs, repeats),
+        "peak": peak,
+        "outputs": outputs,
+    }
+
+
+def tell(record):
+    n, d, k = record["linear"]
+    alone = record["seconds"]["three products"]
+    lines = [f"\nlinear_cross_entropy, {n} × {d} → {k}, float32, {record['threads']} threads\n"]
+    lines += ["| contestant | s | of the three products |", "|---|---|---|"]
+    lines += [f"| {name} | {time:.2f} | {time / alone:.2f} |" for name, time in record["seconds"].items()]
+    if record["peak"] is not None:
+        beyond = (record["peak"] - record["outputs"]) / 2**20
+        lines.append(f"\nlinear_cross_entropy's peak memory beyond inputs and outputs: {beyond:.1f} MiB")
+    return "\n".join(lines)
