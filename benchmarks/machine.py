@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import platform
@@ -54,6 +55,7 @@ def take_turns(runs: dict, repeats: int) -> dict[str, float]:
 
 def peak_bytes_of(run) -> int | None:
     """How much the process's resident memory rises above where it stands while `run` runs; None where not known."""
+    gc.collect()  # what is freed while `run` runs would count against it
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = _status("VmRSS")
