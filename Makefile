@@ -17,9 +17,9 @@ demo: $(VENV)/.demo
 	@echo "The explanation: demo/explanation.html"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q
 
-# What takes minutes and gigabytes: a million random rows, more than 2^31 elements.
+# Only what takes long or gigabytes: a million random rows, more than 2^31 elements.
 nightly: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -107,7 +108,19 @@ def test_a_forked_child_computes_the_same():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def memory():
+    """Bytes that this process may use."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return physical if text == "max" else min(physical, int(text))
+
+
+needs_memory = pytest.mark.skipif(memory() < 12 << 30, reason="needs 12 GiB of memory")
+
+
 @pytest.mark.slow
+@needs_memory
 def test_more_than_two_to_the_31_elements():
     """Rows at the two ends, and around element 2³¹, have the values that they have by themselves."""
     k = 1 << 16
@@ -126,6 +139,7 @@ def test_more_than_two_to_the_31_elements():
 
 
 @pytest.mark.slow
+@needs_memory
 def test_a_single_row_of_many_columns_in_a_wide_array():
     """A stride that takes an offset beyond 2³¹ elements."""
     wide = np.zeros((2, (1 << 31) + 8), np.float16)[:, :: 1 << 20]

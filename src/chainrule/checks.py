@@ -19,6 +19,7 @@ from chainrule.errors import InputError
 
 __all__ = [
     "REDUCTIONS",
+    "check_bias",
     "check_choice",
     "check_class_weights",
     "check_fraction",
@@ -124,6 +125,16 @@ def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
     if bad.size:
         raise InputError(f"class_weights: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
     return weights
+
+
+def check_bias(bias: Any, k: int, format: str) -> Borrowed:
+    """Borrow biases of shape (K,) in the weights' format."""
+    b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
+    if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
+        b = b._replace(view=b.view.astype(np.float64), format="float64")
+    if b.view.shape != (k,) or b.format != format:
+        raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
+    return b
 
 
 def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -> npt.NDArray[np.int64]:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule._native import _kernels
-from chainrule.arrays import Borrowed, borrow, empty, from_float, to_float
-from chainrule.checks import check_integer, check_logits, check_loss_options, check_threads
+from chainrule.arrays import Borrowed, empty, from_float, to_float
+from chainrule.checks import check_bias, check_integer, check_logits, check_loss_options, check_threads
 from chainrule.errors import InputError
 from chainrule.output import divisor_of, reduced
 
@@ -96,7 +96,7 @@ def linear_cross_entropy(
         raise InputError(
             f"weight: got shape {w.view.shape} and dtype {w.format}, expected (K, {d}) and {h.format}, K >= 1"
         )
-    b = None if bias is None else _check_bias(bias, k, h.format)
+    b = None if bias is None else check_bias(bias, k, h.format)
     format = "float64" if h.format == "float64" else "float32"
     dtype = np.dtype(format)
     # stands for the logits where shapes and dtypes are checked; it has no memory
@@ -106,8 +106,7 @@ def linear_cross_entropy(
     )
     team, divisor = check_threads(threads), divisor_of(reduction, n, options)
     # what the BLAS cannot read as it lies is widened, or made contiguous, a block at a time
-    readable = w.view.dtype == dtype and dtype.itemsize in w.view.strides and min(w.view.strides) > 0
-    copies = 0 if readable else 1
+    copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
     rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies)
     direct = _slices(k, columns if copies else k)
 
@@ -120,7 +119,7 @@ def linear_cross_entropy(
     totals = []
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
-        x = _numbers(h, chunk)
+        x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
         for block in direct:
             np.matmul(x, _numbers(w, block).T, out=a[:, block])
         if biases is not None:
@@ -131,11 +130,9 @@ def linear_cross_entropy(
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
-        back, more = np.zeros((2, len(a), d), dtype) if len(direct) > 1 else (np.empty((len(a), d), dtype), None)
+        back, more = np.zeros((len(a), d), dtype), np.empty((len(a), d), dtype)
         for block in direct:
-            np.matmul(a[:, block], _numbers(w, block), out=back if more is None else more)
-            if more is not None:
-                back += more
+            back += np.matmul(a[:, block], _numbers(w, block), out=more)
         for block in _slices(k, columns):
             if chunk.start == 0:
                 np.matmul(a[:, block].T, x, out=grad_weight[block])
@@ -150,13 +147,8 @@ def linear_cross_entropy(
     return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
 
 
-def _check_bias(bias: Any, k: int, format: str) -> Borrowed:
-    b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
-    if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
-        b = b._replace(view=b.view.astype(np.float64), format="float64")
-    if b.view.shape != (k,) or b.format != format:
-        raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
-    return b
+def _readable(view: Array, dtype: np.dtype[Any]) -> bool:
+    return view.dtype == dtype and dtype.itemsize in view.strides and min(view.strides) > 0
 
 
 def _chunks(

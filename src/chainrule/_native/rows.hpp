@@ -80,14 +80,17 @@ INLINE Wide<T> maximum(Reader<T>& a) {
   return m;
 }
 
-// A sum that keeps what each addition loses (TwoSum), so that a wide row's sum is as good as a narrow one's.
+// Adds x to a sum, and to `lost` what the addition loses (TwoSum).
+INLINE void add_to(double& value, double& lost, double x) {
+  const double total = value + x, b = total - value;
+  lost += (value - (total - b)) + (x - b);
+  value = total;
+}
+
+// A sum that keeps what each addition loses, so that a wide row's sum is as good as a narrow one's.
 struct Sum {
   double value = 0.0, lost = 0.0;
-  INLINE void add(double x) {
-    const double total = value + x, b = total - value;
-    lost += (value - (total - b)) + (x - b);
-    value = total;
-  }
+  INLINE void add(double x) { add_to(value, lost, x); }
   INLINE double total() const { return value - value == 0.0 ? value + lost : value; }
 };
 
@@ -97,11 +100,7 @@ struct LaneSums {
   alignas(64) double value[lanes] = {}, lost[lanes] = {};
   INLINE void add(const double* x) {
 #pragma omp simd
-    for (std::size_t l = 0; l < lanes; ++l) {
-      const double total = value[l] + x[l], b = total - value[l];
-      lost[l] += (value[l] - (total - b)) + (x[l] - b);
-      value[l] = total;
-    }
+    for (std::size_t l = 0; l < lanes; ++l) add_to(value[l], lost[l], x[l]);
   }
   INLINE double total() {
     fold<8>(), fold<4>(), fold<2>(), fold<1>();
@@ -179,7 +178,7 @@ template <class T, class Value>
 INLINE void write_past_caches(T* row, std::size_t k, Value value) {
   alignas(64) T buffer[block];
   for (std::size_t begin = 0; begin < k; begin += block) {
-    const std::size_t count = std::min(block, k - begin);
+    const std::size_t count = std::min(block, k - begin);  // what lies beyond is computed and not written
 #pragma omp simd
     for (std::size_t j = 0; j < block; ++j) buffer[j] = narrow<T>(value(begin + j));
     stream(row + begin, buffer, count * sizeof(T));
