@@ -132,13 +132,25 @@ struct Temperature {
 INLINE double over(double difference, NoTemperature) { return difference; }
 INLINE double over(double difference, Temperature t) { return difference / t.value; }
 
+// How exact an exponential has to be, and how wide the logits are that it is taken of.
+struct Float32 {};
+struct Float64 {};
+
+// Beyond these arguments exp leaves float32's range by far, and near 709 float64's.
+constexpr double lowest_argument = -708.0, highest_argument = 700.0;
+constexpr double overflowing = 1e290;  // a sum that may hold exp(highest_argument)
+
 // exp((a - m) / T) for float32 and narrower: a - m is exact enough in float64, and 2^-34 of relative error is far
 // below half an ULP of float32. The polynomial has the least relative error on |r| <= ln(2)/2 (Remez, 4.0e-11).
-template <class Tempering>
-INLINE double exp_of_difference(float a, float m, Tempering t) {
-  double x = static_cast<double>(a) - static_cast<double>(m);
+// Arguments are kept between the bounds; where the caller knows that they are (`within`), that is left out.
+template <bool within, class Tempering>
+INLINE double exp_of_difference(Float32, double a, double m, Tempering t) {
+  double x = a - m;
   if constexpr (std::is_same_v<Tempering, Temperature>) x *= t.inverse;
-  x = x < -708.0 ? -708.0 : x;  // below float32's range by far; NaN passes through
+  if constexpr (!within) {  // NaN passes through
+    x = x < lowest_argument ? lowest_argument : x;
+    x = highest_argument < x ? highest_argument : x;
+  }
   const double shifted = x * log2e + round_shift;
   const double r = x - (shifted - round_shift) * ln2;
   double p = 0x1.9eb726c71680cp-13;
@@ -154,8 +166,9 @@ INLINE double exp_of_difference(float a, float m, Tempering t) {
 
 // exp((a - m) / T) for float64. `error` is what a - m lost to rounding (TwoDiff; Knuth, TAOCP vol. 2, 4.2.2), and
 // the division; it joins the reduced argument. The polynomial is Taylor's to degree 13: 4e-18 at |r| = ln(2)/2.
-template <class Tempering>
-INLINE double exp_of_difference(double a, double m, Tempering t) {
+// Nothing overflows: m is the largest, and what is far below is kept apart whether `within` is known or not.
+template <bool within, class Tempering>
+INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
   double x = a - m;
   const double b = x - a;
   double error = (a - (x - b)) - (m + b);
@@ -187,6 +200,20 @@ INLINE double exp_of_difference(double a, double m, Tempering t) {
   // 2^k in two factors, so that a subnormal result is rounded once and not flushed
   return below ? 0.0 : scale_by_power(p, shifted + 600.0) * 0x1p-600;
 }
+
+// Adds x to a sum, and to `lost` what the addition loses (TwoSum).
+INLINE void add_to(double& value, double& lost, double x) {
+  const double total = value + x, b = total - value;
+  lost += (value - (total - b)) + (x - b);
+  value = total;
+}
+
+// A sum that keeps what each addition loses, so that a wide row's sum is as good as a narrow one's.
+struct Sum {
+  double value = 0.0, lost = 0.0;
+  INLINE void add(double x) { add_to(value, lost, x); }
+  INLINE double total() const { return value - value == 0.0 ? value + lost : value; }
+};
 
 // log(1 + y) for y >= 0, to about one ULP. With u = fl(1 + y) and c what that lost, log(1 + y) = log u + c/u;
 // u = 2^k (1 + f), and log(1 + f) = f - f^2/2 + s (f^2/2 + R) with s = f/(2 + f), R = 2 (s^2/3 + s^4/5 + ...):

@@ -1,11 +1,8 @@
-// Runs a job: picks the way (tiles.hpp for few classes, rows.hpp otherwise) by K alone, never by N or the threads,
-// shares the rows among the threads in fixed blocks, and sums the losses in one order.
+// Runs a job: shares the rows among the threads in fixed blocks, and sums the losses in one order.
 #include "output_layer.hpp"
 
+#include <algorithm>
 #include <memory>
-#include <type_traits>
-
-#include "tiles.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -14,74 +11,8 @@
 #include <pthread.h>
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
-    !defined(CHAINRULE_NO_CLONES)
-// Function multi-versioning: the loader picks the clone. Helpers are inlined into each.
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#define HAS_CLONES 1
-#else
-#define CLONES
-#endif
-
 namespace chainrule {
 namespace {
-
-// Losses of the pending rows, and their sum. Rows after `count` are padding.
-template <class T>
-INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pending& pending, Sum& sum) {
-  const std::size_t computed = (count + lanes - 1) / lanes * lanes;
-  for (std::size_t i = count; i < computed; ++i) pending.set(i, 0.0, 0.0, 0.0, 0.0);
-#pragma omp simd
-  for (std::size_t i = 0; i < computed; ++i)
-    pending.added[i] += pending.weight[i] * (pending.linear[i] + log1p_of(pending.y[i]));
-  for (std::size_t i = 0; i < count; ++i) {
-    sum.add(pending.added[i]);
-    if (job.losses) job.losses[begin + i] = narrow<T>(pending.added[i]);
-  }
-}
-
-template <class T, class Tempering>
-INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch, Tempering t) {
-  if (job.output != Output::gradient) {
-    for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, t, scratch);
-    return 0.0;
-  }
-  Sum sum;
-  Pending pending;
-  const bool tiled = job.k <= tile_classes && job.plain();
-  for (; begin < end; begin += Pending::rows) {
-    const std::size_t count = std::min(Pending::rows, end - begin);
-    if (tiled) {
-      for (std::size_t i = 0; i < count; i += tile_rows)
-        gradient_tile(job, begin + i, std::min(tile_rows, count - i), t, pending, i);
-    } else {
-      for (std::size_t i = 0; i < count; ++i) gradient_row(job, begin + i, t, scratch, pending, i);
-    }
-    finish(job, begin, count, pending, sum);
-  }
-  fence();
-  return sum.total();
-}
-
-template <class T>
-INLINE double rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch) {
-  if (job.temperature == 1.0) return some_rows(job, begin, end, scratch, NoTemperature{});
-  return some_rows(job, begin, end, scratch, Temperature{job.temperature, 1.0 / job.temperature});
-}
-
-// Clones must be plain functions, outside the parallel region: neither templates nor outlined loops inherit them.
-CLONES double run_rows(const Job<float>& job, std::size_t begin, std::size_t end, double* scratch) {
-  return rows(job, begin, end, scratch);
-}
-CLONES double run_rows(const Job<double>& job, std::size_t begin, std::size_t end, double* scratch) {
-  return rows(job, begin, end, scratch);
-}
-CLONES double run_rows(const Job<bfloat16>& job, std::size_t begin, std::size_t end, double* scratch) {
-  return rows(job, begin, end, scratch);
-}
-CLONES double run_rows(const Job<float16>& job, std::size_t begin, std::size_t end, double* scratch) {
-  return rows(job, begin, end, scratch);
-}
 
 // GNU's OpenMP has no threads in a forked child and waits for them for ever: a child works alone.
 bool forked = false;
@@ -100,7 +31,7 @@ double run(const Job<T>& job, int threads) {
   const std::size_t few = 1 << 14;  // below this many logits a second thread costs more than it gives
   std::size_t team = job.n * job.k <= few || forked ? 1 : static_cast<std::size_t>(std::max(threads, 1));
   team = std::min(team, blocks);
-  const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // padding, and no cache line shared by two threads
+  const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // no cache line is shared by two threads
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
   const auto part = [&](std::size_t thread) {
     for (std::size_t b = blocks * thread / team; b < blocks * (thread + 1) / team; ++b)
@@ -137,7 +68,7 @@ int max_threads() {
 }
 
 const char* instruction_set() {
-#ifdef HAS_CLONES
+#ifdef CHAINRULE_CLONES
   __builtin_cpu_init();
   if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4 (AVX-512)";
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3 (AVX2, FMA)";

@@ -5,7 +5,13 @@
 
 #include "arithmetic.hpp"
 
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
+#define CHAINRULE_CLONES
+#endif
+
 namespace chainrule {
+
+constexpr std::size_t block = 256;  // logits that are loaded, or stored, at once: a row's scratch is so much longer
 
 enum class Output { gradient, softmax, log_softmax, hessian_diagonal, hessian_vector_product };
 
@@ -46,6 +52,12 @@ struct Job {
   // Neither smoothing, targets nor a z-loss: the gradient is that of one label, times a weight.
   bool plain() const { return labels && label_smoothing == 0.0 && z_loss == 0.0 && !wants_extras(); }
 };
+
+// Runs some rows on this thread, and returns the sum of their losses; `scratch` holds k + block numbers.
+double run_rows(const Job<float>& job, std::size_t begin, std::size_t end, double* scratch);
+double run_rows(const Job<double>& job, std::size_t begin, std::size_t end, double* scratch);
+double run_rows(const Job<bfloat16>& job, std::size_t begin, std::size_t end, double* scratch);
+double run_rows(const Job<float16>& job, std::size_t begin, std::size_t end, double* scratch);
 
 // Runs the job; returns the sum of the losses, in one order whatever the threads.
 template <class T>

@@ -17,11 +17,12 @@
 
 namespace chainrule {
 
-constexpr std::size_t block = 256;  // logits that are loaded, or stored, at once
 constexpr std::size_t lanes = 16;   // loops run over multiples of this: a row's end is padded
 
 template <class T>
 using Wide = decltype(widen(T{}));
+template <class T>
+using Enough = std::conditional_t<sizeof(T) == 8, Float64, Float32>;
 
 // A row is walked in blocks of 256, one of what is left of whole vectors, and last a vector that ends with the row:
 // it overlaps what is done already, and `repeated` counts those. A row shorter than a vector is padded.
@@ -80,22 +81,15 @@ INLINE Wide<T> maximum(Reader<T>& a) {
   return m;
 }
 
-// Adds x to a sum, and to `lost` what the addition loses (TwoSum).
-INLINE void add_to(double& value, double& lost, double x) {
-  const double total = value + x, b = total - value;
-  lost += (value - (total - b)) + (x - b);
-  value = total;
+// Adds sixteen numbers by halves, which does not wait for one addition after another; leaves the sum in the first.
+template <std::size_t half = lanes / 2>
+INLINE void fold(double* x) {
+#pragma omp simd
+  for (std::size_t l = 0; l < half; ++l) x[l] += x[l + half];
+  if constexpr (half > 1) fold<half / 2>(x);
 }
 
-// A sum that keeps what each addition loses, so that a wide row's sum is as good as a narrow one's.
-struct Sum {
-  double value = 0.0, lost = 0.0;
-  INLINE void add(double x) { add_to(value, lost, x); }
-  INLINE double total() const { return value - value == 0.0 ? value + lost : value; }
-};
-
-// The same for sixteen sums side by side, which are added together once, at a row's end: one sum after another would
-// wait for each addition.
+// Sixteen such sums side by side, which are added together once, at a row's end.
 struct LaneSums {
   alignas(64) double value[lanes] = {}, lost[lanes] = {};
   INLINE void add(const double* x) {
@@ -103,15 +97,8 @@ struct LaneSums {
     for (std::size_t l = 0; l < lanes; ++l) add_to(value[l], lost[l], x[l]);
   }
   INLINE double total() {
-    fold<8>(), fold<4>(), fold<2>(), fold<1>();
-    return value[0] + lost[0];
-  }
-  template <std::size_t half>
-  INLINE void fold() {
-#pragma omp simd
-    for (std::size_t l = 0; l < half; ++l) value[l] += value[l + half];
-#pragma omp simd
-    for (std::size_t l = 0; l < half; ++l) lost[l] += lost[l + half];
+    fold(value), fold(lost);
+    return value[0] - value[0] == 0.0 ? value[0] + lost[0] : value[0];
   }
 };
 
@@ -119,10 +106,42 @@ struct Exponentials {
   double others, pivot;
 };
 
-// Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others. As is the type whose
-// exponential is taken: float64's, exact to its last bits, where what follows subtracts.
+// Can (x_j - m)/T leave exp's bounds, or a share of them, for any of `count` logits? The bounds are far, so rounding
+// does not matter; an infinity does leave them, NaN does not.
+template <class C, class Tempering>
+INLINE bool stays_within(const C* x, double m, std::size_t count, Tempering t, double share = 1.0) {
+  const C center = static_cast<C>(m);
+  C farthest = 0;
+#pragma omp simd reduction(max : farthest)
+  for (std::size_t j = 0; j < count; ++j) {
+    const C distance = std::fabs(x[j] - center);
+    farthest = distance > farthest ? distance : farthest;
+  }
+  return over(static_cast<double>(farthest), t) < 0.99 * share * highest_argument;
+}
+
+struct Lanes {
+  alignas(64) double value[lanes] = {};
+};
+
+// Stores exp((x_j - m)/T) for `count` logits, a multiple of `lanes`, and returns `lanes` sums of them.
+template <bool within, class As, class C, class Tempering>
+INLINE Lanes some_exponentials(As as, const C* x, double m, std::size_t count, Tempering t, double* out) {
+  Lanes sums;
+  for (std::size_t v = 0; v < count; v += lanes)
+#pragma omp simd
+    for (std::size_t l = 0; l < lanes; ++l) {
+      const double value = exp_of_difference<within>(as, static_cast<double>(x[v + l]), m, t);
+      out[v + l] = value;
+      sums.value[l] += value;
+    }
+  return sums;
+}
+
+// Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others. They are exact
+// to float64's last bits where what follows subtracts; m is the largest then.
 template <class As, class T, class Tempering>
-INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tempering t, double* e,
+INLINE Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot, Tempering t, double* e,
                                  const T* next = nullptr) {
   LaneSums others;
   double e_pivot = 0.0;
@@ -134,26 +153,21 @@ INLINE Exponentials exponentials(Reader<T>& a, Wide<T> m, std::size_t pivot, Tem
       for (std::size_t j = 0; j < span.length(); j += 64 / sizeof(T)) PREFETCH(next + span.begin + j);
     const Wide<T>* x = a.load(span);
     double* out = e + span.begin;
-    alignas(64) double sums[lanes] = {};
-    for (std::size_t v = 0; v < span.length(); v += lanes)
-#pragma omp simd
-      for (std::size_t l = 0; l < lanes; ++l) {
-        const double value = exp_of_difference(static_cast<As>(x[v + l]), static_cast<As>(m), t);
-        out[v + l] = value;
-        sums[l] += value;
-      }
+    Lanes sums = std::is_same_v<As, Float64> || stays_within(x, m, span.length(), t)
+                     ? some_exponentials<true>(as, x, m, span.length(), t, out)
+                     : some_exponentials<false>(as, x, m, span.length(), t, out);
     const bool holds_pivot = pivot - span.begin < span.length();
     if (holds_pivot) {
       e_pivot = out[pivot - span.begin];
       out[pivot - span.begin] = 0.0;
     }
     if (holds_pivot || span.repeated) {  // once more, without the pivot and what has been summed before
-      for (std::size_t l = 0; l < lanes; ++l) sums[l] = l < span.repeated ? 0.0 : out[l];
+      for (std::size_t l = 0; l < lanes; ++l) sums.value[l] = l < span.repeated ? 0.0 : out[l];
       for (std::size_t v = lanes; v < span.length(); v += lanes)
 #pragma omp simd
-        for (std::size_t l = 0; l < lanes; ++l) sums[l] += out[v + l];
+        for (std::size_t l = 0; l < lanes; ++l) sums.value[l] += out[v + l];
     }
-    others.add(sums);
+    others.add(sums.value);
   }
   return {others.total(), e_pivot};
 }
@@ -195,12 +209,12 @@ struct Pending {
 };
 
 template <class T>
-INLINE const T* row_of(const Matrix<const T>& matrix, std::size_t row) {
+INLINE T* row_of(const Matrix<T>& matrix, std::size_t row) {
   return matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
 }
 template <class T>
-INLINE T* row_of(const Matrix<T>& matrix, std::size_t row) {
-  return matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+INLINE T& element(const Matrix<T>& matrix, std::size_t row, std::size_t j) {
+  return row_of(matrix, row)[static_cast<std::ptrdiff_t>(j) * matrix.column_stride];
 }
 
 // The first of the largest, or the first NaN: NumPy's argmax.
@@ -227,39 +241,71 @@ struct Targets {
   }
 };
 
+template <class T>
+INLINE bool is_ignored(const Job<T>& job, std::size_t row) {
+  return job.ignores && job.labels && job.labels[row] == job.ignored;
+}
+
+// What S is and what the loss is made of, given the sums of exponentials of distances to `top`.
+struct Sums {
+  double sum, inverse, shift, y;
+  template <class Tempering>
+  INLINE Sums(Exponentials e, double top, double a_label, Tempering t)
+      : sum(e.others + e.pivot), inverse(1.0 / sum),
+        shift(a_label == top ? e.pivot - e.pivot : over(top - a_label, t)),  // NaN where a - top is
+        y(a_label == top ? e.others : sum - 1.0) {}
+};
+
+// The formulas hold for any m. While no exponential overflows, the label's own logit saves the search for the largest;
+// float64's exponential is made for arguments <= 0.
+template <class T>
+constexpr bool anchored = std::is_same_v<Enough<T>, Float32>;
+
+// The gradient of one label, times a weight.
+template <class T, class Tempering>
+INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
+  T* g = row_of(job.result, row);
+  const std::ptrdiff_t step = job.result.column_stride;
+  const std::size_t k = job.k;
+  if (is_ignored(job, row)) {
+    write(g, step, k, [](std::size_t) { return 0.0; });
+    pending.set(i, 0.0, 0.0, 0.0, 0.0);
+    return;
+  }
+  const auto label = static_cast<std::size_t>(job.labels[row]);
+  Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
+  const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
+  const auto a_label = static_cast<double>(a.at(label));
+  double m = anchored<T> ? a_label : static_cast<double>(maximum(a));
+  Exponentials found = exponentials(Enough<T>{}, a, m, label, t, e, next);
+  if (anchored<T> && !(found.others < overflowing)) {
+    m = static_cast<double>(maximum(a));
+    found = exponentials(Enough<T>{}, a, m, label, t, e);
+  }
+  const Sums s{found, m, a_label, t};
+  const double weight = job.class_weights ? job.class_weights[label] : 1.0;
+  const double factor = weight * over(job.scale, t) * s.inverse;
+  e[label] = 0.0 - found.others;
+  const auto value = [=](std::size_t j) { return e[j] * factor; };
+  if (job.streams()) write_past_caches(g, k, value);
+  else write(g, step, k, value);
+  pending.set(i, s.shift, s.y, weight, 0.0);
+}
+
+// The gradient with every option, and what else was asked for.
 template <class T, class Tempering>
 INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
   T* g = row_of(job.result, row);
   const std::ptrdiff_t step = job.result.column_stride;
   const std::size_t k = job.k;
   Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
-  const bool ignored = job.labels && job.ignores && job.labels[row] == job.ignored;
-  const auto m = maximum(a);
-  const std::size_t largest = job.plain() ? 0 : argmax(a);
+  const bool ignored = is_ignored(job, row);
+  const auto top = static_cast<double>(maximum(a));
+  const std::size_t largest = argmax(a);
   const std::size_t label = job.labels && !ignored ? static_cast<std::size_t>(job.labels[row]) : largest;
-  if (ignored && job.plain()) {
-    write(g, step, k, [](std::size_t) { return 0.0; });
-    pending.set(i, 0.0, 0.0, 0.0, 0.0);
-    return;
-  }
-  const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
-  const auto [others, e_pivot] = job.plain() ? exponentials<Wide<T>>(a, m, label, t, e, next)
-                                             : exponentials<double>(a, m, label, t, e, next);
-  const double sum = others + e_pivot, inverse = 1.0 / sum;
-  const double top = static_cast<double>(m), a_label = static_cast<double>(a.at(label));
-  const double shift = a_label == top ? e_pivot - e_pivot : over(top - a_label, t);  // NaN where a - m is
-  const double y = a_label == top ? others : sum - 1.0;
-  const double per_logit = over(job.scale, t);
-
-  if (job.plain()) {
-    const double weight = job.class_weights ? job.class_weights[label] : 1.0, factor = weight * per_logit * inverse;
-    e[label] = 0.0 - others;
-    const auto value = [=](std::size_t j) { return e[j] * factor; };
-    if (job.streams()) write_past_caches(g, k, value);
-    else write(g, step, k, value);
-    pending.set(i, shift, y, weight, 0.0);
-    return;
-  }
+  const Exponentials found = exponentials(Float64{}, a, top, label, t, e);
+  const auto [others, e_pivot] = found;
+  const auto [sum, inverse, shift, y] = Sums{found, top, static_cast<double>(a.at(label)), t};
 
   e[label] = e_pivot;
   const double log_sum = log1p_of(y) + (shift - shift), lse = over(top, t) + log_sum;
@@ -306,7 +352,7 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
   const double total = mass.total(), pull = 2.0 * job.z_loss * lse;
   const double cross = dot([&](std::size_t j) { return q[j]; }) + total * log_sum;
   pending.set(i, 0.0, 0.0, 0.0, cross + (job.z_loss == 0.0 ? 0.0 : job.z_loss * lse * lse));
-  const double factor = per_logit * inverse;
+  const double factor = over(job.scale, t) * inverse;
   const auto gradient = [&](std::size_t j, double o) {
     const double target = q[j];
     return (e[j] * ((total - target) + (job.z_loss == 0.0 ? 0.0 : pull)) - target * o) * factor;
@@ -322,13 +368,13 @@ INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double*
   T* p = row_of(job.result, row);
   const std::ptrdiff_t step = job.result.column_stride;
   Reader<T> a{row_of(job.logits, row), job.logits.column_stride, job.k};
-  const auto m = maximum(a);
+  const auto top = static_cast<double>(maximum(a));
   std::size_t pivot = 0;
-  while (pivot + 1 < job.k && !(a.at(pivot) == m)) ++pivot;
+  while (pivot + 1 < job.k && !(static_cast<double>(a.at(pivot)) == top)) ++pivot;
   const auto [others, e_pivot] = job.output == Output::hessian_vector_product
-                                     ? exponentials<double>(a, m, pivot, t, e)
-                                     : exponentials<Wide<T>>(a, m, pivot, t, e);
-  const double sum = others + e_pivot, inverse = 1.0 / sum, top = static_cast<double>(m);
+                                     ? exponentials(Float64{}, a, top, pivot, t, e)
+                                     : exponentials(Enough<T>{}, a, top, pivot, t, e);
+  const double sum = others + e_pivot, inverse = 1.0 / sum;
   T last;  // the pivot's, whose 1 - p is s_o / S
   if (job.output == Output::log_softmax) {
     const double log_sum = log1p_of(others) + (e_pivot - e_pivot);

@@ -1,0 +1,136 @@
+// Many rows at once: the way of the plain gradient where the classes are few.
+//
+// The logits of as many rows as fit a buffer are one flat run of numbers, whatever K: their exponentials fill the
+// vectors without a row's end being waited for. What belongs to a row, its label's logit and its factor, is spread
+// over the row's numbers in whole vectors, which reach into the next row and are overwritten by it. The loss and
+// the gradient are those of rows.hpp; a row whose sums overflow is left to it.
+// Bytes moved: as in rows.hpp, 2 N K sizeof(T); the buffers, 24 KiB, stay in the first cache.
+#pragma once
+#include "rows.hpp"
+
+namespace chainrule {
+
+constexpr std::size_t group_logits = 1024;  // in a group's buffers
+
+// Wider rows fill the vectors by themselves; and float64's sums, which keep no losses here, stay short.
+template <class T>
+constexpr std::size_t group_classes = sizeof(T) == 8 ? 64 : 512;
+
+// How many rows make a group.
+INLINE std::size_t group_rows(std::size_t k) { return std::min(Pending::rows, group_logits / k); }
+
+// The sum of k numbers, in an order that depends on k alone; what follows them is read and not counted.
+INLINE double sum_of(const double* x, std::size_t k) {
+  if (k < lanes) {  // one after another, while other rows' sums go on beside it
+    double total = 0.0;
+    for (std::size_t j = 0; j < k; ++j) total += x[j];
+    return total;
+  }
+  alignas(64) double sums[lanes] = {};
+  std::size_t v = 0;
+  for (; v + lanes <= k; v += lanes)
+#pragma omp simd
+    for (std::size_t l = 0; l < lanes; ++l) sums[l] += x[v + l];
+  const auto left = static_cast<std::int64_t>(k - v);
+#pragma omp simd
+  for (std::int64_t l = 0; l < static_cast<std::int64_t>(lanes); ++l)
+    sums[l] += l < left ? x[v + static_cast<std::size_t>(l)] : 0.0;
+  fold(sums);
+  return sums[0];
+}
+
+template <class C>
+INLINE C largest_of(const C* x, std::size_t k) {
+  C top = x[0];
+#pragma omp simd reduction(max : top)
+  for (std::size_t j = 0; j < k; ++j) top = x[j] > top ? x[j] : top;
+  return top;
+}
+
+// Is a matrix one run of numbers?
+template <class T>
+INLINE bool flat(const Matrix<T>& matrix, std::size_t k) {
+  return matrix.column_stride == 1 && matrix.row_stride == static_cast<std::ptrdiff_t>(k);
+}
+
+// The group's logits as one run that may be read for `lanes` more: the caller's own memory where it can be.
+template <class T>
+INLINE const Wide<T>* run_of(const Job<T>& job, std::size_t begin, std::size_t count, Wide<T>* buffer) {
+  const std::size_t k = job.k;
+  if (flat(job.logits, k)) {
+    const T* from = row_of(job.logits, begin);
+    if constexpr (std::is_same_v<T, Wide<T>>)
+      if ((begin + count) * k + lanes <= job.n * k) return from;
+#pragma omp simd
+    for (std::size_t i = 0; i < count * k; ++i) buffer[i] = widen(from[i]);
+  } else {
+    for (std::size_t r = 0; r < count; ++r)
+      for (std::size_t j = 0; j < k; ++j) buffer[r * k + j] = widen(element(job.logits, begin + r, j));
+  }
+  for (std::size_t l = 0; l < lanes; ++l) buffer[count * k + l] = 0;
+  return buffer;
+}
+
+template <class T, class Tempering>
+INLINE void gradient_group(const Job<T>& job, std::size_t begin, std::size_t count, Tempering t, double* scratch,
+                           Pending& pending, std::size_t first) {
+  using C = Wide<T>;
+  constexpr std::size_t size = group_logits + lanes;
+  const std::size_t k = job.k, whole = (k + lanes - 1) / lanes * lanes;
+  alignas(64) C buffer[size];
+  alignas(64) double e[size];
+  alignas(64) T g[size];
+  std::size_t label[Pending::rows];
+  alignas(64) double others[Pending::rows], pivot[Pending::rows], factor[Pending::rows], weight[Pending::rows];
+  alignas(64) double top[Pending::rows], a_label[Pending::rows];
+  bool left[Pending::rows], any_left = false;  // to plain_row
+
+  const C* a = run_of(job, begin, count, buffer);
+  for (std::size_t r = 0; r < count; ++r) {
+    left[r] = is_ignored(job, begin + r);
+    const std::size_t l = left[r] ? 0 : static_cast<std::size_t>(job.labels[begin + r]);
+    label[r] = r * k + l;
+    weight[r] = job.class_weights ? job.class_weights[l] : 1.0;
+    a_label[r] = static_cast<double>(a[label[r]]);
+    top[r] = anchored<T> ? a_label[r] : static_cast<double>(largest_of(a + r * k, k));
+  }
+  const auto each_row = [&](auto within) {
+    for (std::size_t r = 0; r < count; ++r) {
+      for (std::size_t j = 0; j < k; j += 64 / sizeof(C)) PREFETCH(a + (count + r) * k + j);  // the next group's
+      some_exponentials<within>(Enough<T>{}, a + r * k, top[r], whole, t, e + r * k);
+    }
+  };
+  if (stays_within(a, 0.0, count * k, t, 0.5)) each_row(std::true_type{});
+  else each_row(std::false_type{});
+
+  for (std::size_t r = 0; r < count; ++r) pivot[r] = e[label[r]], e[label[r]] = 0.0;
+  for (std::size_t r = 0; r < count; ++r) others[r] = sum_of(e + r * k, k);
+  const double per_logit = over(job.scale, t);
+#pragma omp simd
+  for (std::size_t r = 0; r < count; ++r) {
+    const Sums s{{others[r], pivot[r]}, top[r], a_label[r], t};
+    factor[r] = weight[r] * per_logit * s.inverse;
+    pending.set(first + r, s.shift, s.y, weight[r], 0.0);
+  }
+  for (std::size_t r = 0; r < count; ++r) {
+    e[label[r]] = 0.0 - others[r];
+    left[r] |= anchored<T> && !(others[r] < overflowing);
+    any_left |= left[r];
+  }
+  for (std::size_t r = 0; r < count; ++r)
+    for (std::size_t v = r * k; v < r * k + k; v += lanes)
+#pragma omp simd
+      for (std::size_t l = 0; l < lanes; ++l) g[v + l] = narrow<T>(e[v + l] * factor[r]);
+
+  if (flat(job.result, k) && !any_left) {
+    std::memcpy(row_of(job.result, begin), g, count * k * sizeof(T));
+    return;
+  }
+  for (std::size_t r = 0; r < count; ++r) {
+    if (left[r]) plain_row(job, begin + r, t, scratch, pending, first + r);
+    else
+      for (std::size_t j = 0; j < k; ++j) element(job.result, begin + r, j) = g[r * k + j];
+  }
+}
+
+}  // namespace chainrule

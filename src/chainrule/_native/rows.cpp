@@ -1,0 +1,68 @@
+// The rows of one format, compiled for every instruction set that is worth it. CMake compiles this file once for each
+// FORMAT, side by side. Few classes go by groups.hpp and the rest by rows.hpp, which K alone decides, never N or the
+// threads; bytes moved: 2 N K sizeof(T), as told there.
+#include "groups.hpp"
+
+#ifdef CHAINRULE_CLONES
+// Function multi-versioning: the loader picks the clone. Helpers are inlined into each.
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+namespace chainrule {
+namespace {
+
+// Losses of the pending rows, and their sum. Rows after `count` are padding.
+template <class T>
+INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pending& pending, LaneSums& sum) {
+  const std::size_t computed = (count + lanes - 1) / lanes * lanes;
+  for (std::size_t i = count; i < computed; ++i) pending.set(i, 0.0, 0.0, 0.0, 0.0);
+#pragma omp simd
+  for (std::size_t i = 0; i < computed; ++i)
+    pending.added[i] += pending.weight[i] * (pending.linear[i] + log1p_of(pending.y[i]));
+  for (std::size_t i = 0; i < computed; i += lanes) sum.add(pending.added + i);
+  if (job.losses)
+    for (std::size_t i = 0; i < count; ++i) job.losses[begin + i] = narrow<T>(pending.added[i]);
+}
+
+template <class T, class Tempering>
+INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch, Tempering t) {
+  if (job.output != Output::gradient) {
+    for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, t, scratch);
+    return 0.0;
+  }
+  LaneSums sum;
+  Pending pending;
+  const bool grouped = job.k <= group_classes<T> && job.plain();
+  for (; begin < end; begin += Pending::rows) {
+    const std::size_t count = std::min(Pending::rows, end - begin);
+    if (grouped) {
+      const std::size_t together = group_rows(job.k);
+      for (std::size_t i = 0; i < count; i += together)
+        gradient_group(job, begin + i, std::min(together, count - i), t, scratch, pending, i);
+    } else {
+      for (std::size_t i = 0; i < count; ++i)
+        if (job.plain()) plain_row(job, begin + i, t, scratch, pending, i);
+        else gradient_row(job, begin + i, t, scratch, pending, i);
+    }
+    finish(job, begin, count, pending, sum);
+  }
+  fence();
+  return sum.total();
+}
+
+template <class T>
+INLINE double rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch) {
+  if (job.temperature == 1.0) return some_rows(job, begin, end, scratch, NoTemperature{});
+  return some_rows(job, begin, end, scratch, Temperature{job.temperature, 1.0 / job.temperature});
+}
+
+}  // namespace
+
+// Clones must be plain functions, outside the parallel region: neither templates nor outlined loops inherit them.
+CLONES double run_rows(const Job<FORMAT>& job, std::size_t begin, std::size_t end, double* scratch) {
+  return rows(job, begin, end, scratch);
+}
+
+}  // namespace chainrule
