@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
 
-.PHONY: demo test nightly lint bench docs clean
+.PHONY: demo test nightly sanitize fuzz lint bench docs clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
@@ -22,6 +22,18 @@ test: $(VENV)/.test
 # Only what takes long or gigabytes: a million random rows, more than 2^31 elements.
 nightly: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow
+
+# The native part built with AddressSanitizer and UndefinedBehaviorSanitizer, in an environment of its own that borrows
+# the other packages; then the tests of what calls it. PyTorch and JAX bring libraries that the sanitizers do not know.
+SANITIZED := build/sanitize/bin/python
+SANITIZERS = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+sanitize: build/sanitize/.built
+	$(SANITIZERS) $(SANITIZED) -m pytest -q -m "not slow" tests
+
+FUZZ_SECONDS ?= 600
+fuzz: build/sanitize/.built
+	$(SANITIZERS) $(SANITIZED) tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -45,10 +57,18 @@ $(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
 	$(PIP) install -q -e '.[cli]'
 	touch $@
 
-# PyTorch in its pinned version first, so that the extras do not bring another
-$(VENV)/.test: $(VENV)/.demo
+# PyTorch in its pinned version first, so that the extras do not bring another. One build for both: it takes minutes.
+$(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
 	$(PIP) install -q --group test
 	$(PIP) install -q -e '.[all]'
+	touch $@ $(VENV)/.demo
+
+build/sanitize/.built: $(VENV)/.test
+	$(PYTHON) -m venv --without-pip build/sanitize
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(SANITIZED) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth
+	$(PIP) --python $(SANITIZED) install -q --no-deps --force-reinstall -C cmake.define.CHAINRULE_SANITIZE=ON \
+		-C build-dir=build/sanitize/cmake .
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.demo

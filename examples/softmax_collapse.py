@@ -1,6 +1,6 @@
 """Softmax collapse: the same network trained with the ordinary float32 gradient and with the exact one.
 
-    python examples/softmax_collapse.py [--steps 5000] [--seeds 0 1] [-o softmax_collapse]
+    python examples/softmax_collapse.py [--steps 4000] [--seeds 0 1] [-o softmax_collapse]
 
 The task is (x + y) mod 113 from the two numbers' one-hot codes, 60 % of the pairs for training. Once the training
 pairs are fitted their margins grow, float32's softmax - e(l) rounds to exactly 0 for more and more of them, and
@@ -129,7 +129,7 @@ def plot(runs, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("-o", "--output", default="softmax_collapse")
     arguments = parser.parse_args()

@@ -212,6 +212,7 @@ def test_layout_changes_no_bit(form, layout, k):
     logits, labels, weights, targets = case(9, k, form)
     arranged = LAYOUTS[layout](logits)
     arranged.flags.writeable = False
+    assert arranged.flags.aligned == (layout != "unaligned")
     np.testing.assert_array_equal(arranged, logits)
     for options in ({}, {"class_weights": weights, "z_loss": 0.1, "extras": ("probabilities",)}):
         for given in (labels, targets.astype(FORMATS[form])):
@@ -220,7 +221,12 @@ def test_layout_changes_no_bit(form, layout, k):
             )
             np.testing.assert_array_equal(result.loss, expected.loss)
             np.testing.assert_array_equal(result.grad_logits, expected.grad_logits)
-    if layout != "unaligned":
+    if layout == "unaligned":
+        odd = LAYOUTS[layout](labels[:, None])[:, 0]
+        np.testing.assert_array_equal(
+            softmax_cross_entropy(logits, odd).grad_logits, softmax_cross_entropy(logits, labels).grad_logits
+        )
+    else:
         out = LAYOUTS[layout](np.zeros_like(logits))
         assert softmax_cross_entropy(logits, labels, out=out).grad_logits is out
         np.testing.assert_array_equal(out, softmax_cross_entropy(logits, labels).grad_logits)

@@ -82,7 +82,7 @@ def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
         raise InputError(f"{name}: got dtype {borrowed.format}, expected {expected}")
     if shape[1] == 0:
         raise InputError(f"{name}: got shape {shape}, expected at least one class (K >= 1)")
-    return borrowed if _whole_steps(borrowed.view) else borrowed._replace(view=np.ascontiguousarray(borrowed.view))
+    return borrowed if _whole_steps(borrowed.view) else borrowed._replace(view=borrowed.view.copy())
 
 
 def _whole_steps(view: npt.NDArray[Any]) -> bool:
@@ -120,7 +120,7 @@ def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
     numbers = to_float(borrowed.view, borrowed.format)
     if numbers.dtype.kind not in "iuf":
         raise InputError(f"class_weights: got dtype {borrowed.format}, expected numbers")
-    weights = np.ascontiguousarray(numbers, dtype=np.float64)
+    weights = np.require(numbers, np.float64, ("C", "A"))
     bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if bad.size:
         raise InputError(f"class_weights: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
@@ -164,7 +164,7 @@ def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -
         if bad.size:
             other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
             raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k}){other}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.require(array, np.int64, ("C", "A"))
 
 
 def check_loss_options(

@@ -27,9 +27,15 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
 
+template <class A>
+void require_aligned(const A& array) {
+  require(reinterpret_cast<std::uintptr_t>(array.data()) % sizeof(*array.data()) == 0, "an array is not aligned");
+}
+
 template <class T, class A>
 chainrule::Matrix<T> matrix(const A& array, std::size_t n, std::size_t k) {
   require(array.shape(0) == n && array.shape(1) == k, "a matrix has another shape than the logits");
+  require_aligned(array);
   return {reinterpret_cast<T*>(array.data()), static_cast<std::ptrdiff_t>(array.stride(0)),
           static_cast<std::ptrdiff_t>(array.stride(1))};
 }
@@ -38,6 +44,7 @@ template <class V>
 V* vector(nb::handle value, std::size_t length) {
   const auto array = nb::cast<Vector<V>>(value, false);
   require(array.shape(0) == length, "a vector has another length than it should");
+  require_aligned(array);
   return array.data();
 }
 

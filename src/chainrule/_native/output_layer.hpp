@@ -5,7 +5,8 @@
 
 #include "arithmetic.hpp"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
+    !defined(CHAINRULE_NO_CLONES)
 #define CHAINRULE_CLONES
 #endif
 
