@@ -24,7 +24,7 @@ nightly: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow
 
 # The native part built with AddressSanitizer and UndefinedBehaviorSanitizer, in an environment of its own that borrows
-# the other packages; then the tests of what calls it. PyTorch and JAX bring libraries that the sanitizers do not know.
+# the other packages; then the tests. Leaks are not looked for: Python and its packages keep memory to their end.
 SANITIZED := build/sanitize/bin/python
 SANITIZERS = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -67,8 +67,8 @@ build/sanitize/.built: $(VENV)/.test
 	$(PYTHON) -m venv --without-pip build/sanitize
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> $$($(SANITIZED) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth
-	$(PIP) --python $(SANITIZED) install -q --no-deps --force-reinstall -C cmake.define.CHAINRULE_SANITIZE=ON \
-		-C build-dir=build/sanitize/cmake .
+	$(PIP) --python $(SANITIZED) install -q --no-deps -C cmake.define.CHAINRULE_SANITIZE=ON \
+		-C build-dir=build/sanitize/cmake -e .
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.demo

@@ -109,7 +109,7 @@ struct Exponentials {
 // Can (x_j - m)/T leave exp's bounds, or a share of them, for any of `count` logits? The bounds are far, so rounding
 // does not matter; an infinity does leave them, NaN does not.
 template <class C, class Tempering>
-INLINE bool stays_within(const C* x, double m, std::size_t count, Tempering t, double share = 1.0) {
+INLINE bool stays_within(Float32, const C* x, double m, std::size_t count, Tempering t, double share = 1.0) {
   const C center = static_cast<C>(m);
   C farthest = 0;
 #pragma omp simd reduction(max : farthest)
@@ -118,6 +118,10 @@ INLINE bool stays_within(const C* x, double m, std::size_t count, Tempering t, d
     farthest = distance > farthest ? distance : farthest;
   }
   return over(static_cast<double>(farthest), t) < 0.99 * share * highest_argument;
+}
+template <class C, class Tempering>
+INLINE bool stays_within(Float64, const C*, double, std::size_t, Tempering, double = 1.0) {
+  return true;  // its exp minds its own bounds
 }
 
 struct Lanes {
@@ -153,9 +157,8 @@ INLINE Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivo
       for (std::size_t j = 0; j < span.length(); j += 64 / sizeof(T)) PREFETCH(next + span.begin + j);
     const Wide<T>* x = a.load(span);
     double* out = e + span.begin;
-    Lanes sums = std::is_same_v<As, Float64> || stays_within(x, m, span.length(), t)
-                     ? some_exponentials<true>(as, x, m, span.length(), t, out)
-                     : some_exponentials<false>(as, x, m, span.length(), t, out);
+    Lanes sums = stays_within(as, x, m, span.length(), t) ? some_exponentials<true>(as, x, m, span.length(), t, out)
+                                                          : some_exponentials<false>(as, x, m, span.length(), t, out);
     const bool holds_pivot = pivot - span.begin < span.length();
     if (holds_pivot) {
       e_pivot = out[pivot - span.begin];
@@ -246,6 +249,12 @@ INLINE bool is_ignored(const Job<T>& job, std::size_t row) {
   return job.ignores && job.labels && job.labels[row] == job.ignored;
 }
 
+template <class T>
+INLINE void count_for_nothing(const Job<T>& job, std::size_t row, Pending& pending, std::size_t i) {
+  write(row_of(job.result, row), job.result.column_stride, job.k, [](std::size_t) { return 0.0; });
+  pending.set(i, 0.0, 0.0, 0.0, 0.0);
+}
+
 // What S is and what the loss is made of, given the sums of exponentials of distances to `top`.
 struct Sums {
   double sum, inverse, shift, y;
@@ -267,11 +276,7 @@ INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e
   T* g = row_of(job.result, row);
   const std::ptrdiff_t step = job.result.column_stride;
   const std::size_t k = job.k;
-  if (is_ignored(job, row)) {
-    write(g, step, k, [](std::size_t) { return 0.0; });
-    pending.set(i, 0.0, 0.0, 0.0, 0.0);
-    return;
-  }
+  if (is_ignored(job, row)) return count_for_nothing(job, row, pending, i);
   const auto label = static_cast<std::size_t>(job.labels[row]);
   Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
   const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
@@ -342,11 +347,7 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
     if (job.log_likelihood) job.log_likelihood[row] = narrow<T>(ignored ? 0.0 : likelihood);
     if (job.correct) job.correct[row] = correct && !ignored;
   }
-  if (ignored) {
-    write(g, step, k, [](std::size_t) { return 0.0; });
-    pending.set(i, 0.0, 0.0, 0.0, 0.0);
-    return;
-  }
+  if (ignored) return count_for_nothing(job, row, pending, i);
   Sum mass;
   for (std::size_t j = 0; j < k; ++j) mass.add(q[j]);
   const double total = mass.total(), pull = 2.0 * job.z_loss * lse;
