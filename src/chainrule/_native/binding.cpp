@@ -88,11 +88,12 @@ double compute(const std::string& output, nb::object logits, nb::object result, 
   if (job.output == chainrule::Output::gradient) require(job.labels || job.second.data || n == 0, "neither labels nor targets");
   if (product) require(job.second.data || n == 0, "no vectors");
   nb::gil_scoped_release release;
-  if (job.labels)
-    for (std::size_t row = 0; row < n; ++row)  // cheap, and nothing is written before it
-      if ((job.labels[row] < 0 || job.labels[row] >= static_cast<std::int64_t>(k)) &&
-          !(job.ignores && job.labels[row] == job.ignored))
-        throw std::out_of_range("a label is out of range");
+  if (job.labels) {  // before anything is written; without a branch, so that the compiler vectorises it
+    bool wrong = false;
+    for (std::size_t row = 0; row < n; ++row)
+      wrong |= (static_cast<std::uint64_t>(job.labels[row]) >= k) & !(job.ignores & (job.labels[row] == job.ignored));
+    if (wrong) throw std::out_of_range("a label is out of range");
+  }
   return chainrule::run(job, threads);
 }
 

@@ -69,7 +69,7 @@ INLINE void gradient_group(const Job<T>& job, std::size_t begin, std::size_t cou
   constexpr std::size_t size = group_logits + lanes;
   const std::size_t k = job.k, whole = (k + lanes - 1) / lanes * lanes;
   alignas(64) C buffer[size];
-  alignas(64) double e[size];
+  alignas(64) double e[size], tops[size];
   alignas(64) T g[size];
   std::size_t label[Pending::rows];
   alignas(64) double others[Pending::rows], pivot[Pending::rows], factor[Pending::rows], weight[Pending::rows];
@@ -89,7 +89,26 @@ INLINE void gradient_group(const Job<T>& job, std::size_t begin, std::size_t cou
       top[r] = static_cast<double>(maximum(row));
     }
   }
+  // Narrow rows would leave much of their last vector unused: all of them are one run, each logit beside its row's top.
+  const bool one_run = k < 64 && k % lanes != 0;
+  const std::size_t run = (count * k + lanes - 1) / lanes * lanes;
+  if (one_run) {
+    for (std::size_t r = 0; r < count; ++r)
+      for (std::size_t v = r * k; v < r * k + whole; v += lanes)
+#pragma omp simd
+        for (std::size_t l = 0; l < lanes; ++l) tops[v + l] = top[r];
+    for (std::size_t l = 0; l < lanes; ++l) tops[count * k + l] = 0.0;
+  }
   const auto each_row = [&](auto within) {
+    if (one_run) {
+      for (std::size_t v = 0; v < run; v += lanes) {
+        PREFETCH(a + run + v);
+#pragma omp simd
+        for (std::size_t l = 0; l < lanes; ++l)
+          e[v + l] = exp_of_difference<within>(Enough<T>{}, static_cast<double>(a[v + l]), tops[v + l], t);
+      }
+      return;
+    }
     for (std::size_t r = 0; r < count; ++r) {
       for (std::size_t j = 0; j < k; j += 64 / sizeof(C)) PREFETCH(a + (count + r) * k + j);  // the next group's
       some_exponentials<within>(Enough<T>{}, a + r * k, top[r], whole, t, e + r * k);

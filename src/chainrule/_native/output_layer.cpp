@@ -2,6 +2,7 @@
 #include "output_layer.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #ifdef _OPENMP
@@ -33,21 +34,25 @@ double run(const Job<T>& job, int threads) {
   team = std::min(team, blocks);
   const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // no cache line is shared by two threads
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
+  // Whoever is free takes the next run of blocks: a thread that wakes late, or shares its core, does not hold up the
+  // others. A run is long, because each row prefetches the next, which no other thread should be writing then.
+  const std::size_t together = std::max<std::size_t>(1, blocks / (16 * team));
+  std::atomic<std::size_t> next{0};
   const auto part = [&](std::size_t thread) {
-    for (std::size_t b = blocks * thread / team; b < blocks * (thread + 1) / team; ++b)
-      sums[b] = run_rows(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block),
-                         scratch.get() + thread * pitch);
+    for (std::size_t first; (first = next.fetch_add(together, std::memory_order_relaxed)) < blocks;)
+      for (std::size_t b = first; b < std::min(first + together, blocks); ++b)
+        sums[b] = run_rows(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block),
+                           scratch.get() + thread * pitch);
   };
 #ifdef _OPENMP
   if (team > 1) {
-#pragma omp parallel for num_threads(static_cast<int>(team)) schedule(static, 1)
-    for (std::ptrdiff_t thread = 0; thread < static_cast<std::ptrdiff_t>(team); ++thread)
-      part(static_cast<std::size_t>(thread));
+#pragma omp parallel num_threads(static_cast<int>(team))
+    part(static_cast<std::size_t>(omp_get_thread_num()));
   } else {
     part(0);
   }
 #else
-  for (std::size_t thread = 0; thread < team; ++thread) part(thread);
+  part(0);
 #endif
   Sum total;
   for (std::size_t b = 0; b < blocks; ++b) total.add(sums[b]);
