@@ -1,15 +1,20 @@
 """Training: the optimizers against PyTorch's, the same bits twice, interruption, and what is refused."""
 
+import csv
+import dataclasses
 import json
 import signal
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chainrule import SGD, Adam, AdamW, Network, fit
+from chainrule import SGD, Adam, AdamW, Cosine, Network, OnPlateau, StepDecay, WarmUp, fit
 from chainrule.errors import CheckpointError, InputError, NonFiniteError, OutputFileError
+from chainrule.examples import check_examples, split
 
 OPTIMIZERS = {
     "sgd": (SGD(0.1), lambda t, p: t.optim.SGD(p, 0.1)),
@@ -18,6 +23,14 @@ OPTIMIZERS = {
     "adam": (Adam(0.01), lambda t, p: t.optim.Adam(p, 0.01)),
     "adamw": (AdamW(0.01, weight_decay=0.1), lambda t, p: t.optim.AdamW(p, 0.01, weight_decay=0.1)),
 }
+
+
+@pytest.fixture(scope="module")
+def digits():
+    with Path("examples/digits.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    labels = np.array([int(row.pop("label")) for row in rows])
+    return np.array([[float(value) for value in row.values()] for row in rows], dtype="float32") / 16, labels
 
 
 def blobs(n=120, seed=0):
@@ -122,14 +135,16 @@ def test_early_stopping_keeps_the_best():
 
 SCRIPT = """
 import sys, numpy as np
-from chainrule import Adam, Network, fit
+from chainrule import Adam, Cosine, Network, WarmUp, fit
 random = np.random.default_rng(0)
 labels = random.integers(0, 3, 400)
 x = random.normal(size=(400, 4)) + np.eye(3, 4)[labels]
 net = Network.create([4, 16, 3], seed=0)
 def progress(record):
     print(record.epoch, flush=True)
-fit(net, x, labels, epochs=40, batch_size=8, optimizer=Adam(0.01), seed=3, checkpoint=sys.argv[1], progress=progress)
+fit(net, x, labels, epochs=40, batch_size=8, optimizer=Adam(0.01), seed=3, checkpoint=sys.argv[1], progress=progress,
+    schedule=WarmUp(2, Cosine(0.1)), weight_decay=1e-4, dropout=0.2, label_smoothing=0.1, clip_norm=1.0,
+    sample_weight=random.random(400), class_weight="balanced")
 net.save(sys.argv[2])
 """
 
@@ -226,23 +241,6 @@ def test_a_loss_out_of_range_names_step_and_layer():
     assert net.weights[0].tobytes() == before.weights[0].tobytes()
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"schedule": "cosine"},
-        {"weight_decay": 0.1},
-        {"dropout": 0.5},
-        {"sample_weight": np.ones(120)},
-        {"class_weight": "balanced"},
-        {"clip_norm": 1.0},
-    ],
-)
-def test_an_option_not_built_is_named(option):
-    x, labels = blobs()
-    with pytest.raises(NotImplementedError, match=next(iter(option))):
-        fit(new_net(), x, labels, **option)
-
-
 def test_bad_input_changes_nothing(tmp_path):
     x, labels = blobs()
     with_nan = x.copy()
@@ -257,6 +255,19 @@ def test_bad_input_changes_nothing(tmp_path):
         ({"validation": 1.0}, InputError, "validation: got 1.0"),
         ({"patience": 3, "validation": 0}, InputError, "patience"),
         ({"optimizer": "adam"}, InputError, "optimizer: got 'adam'"),
+        ({"schedule": "cosine"}, InputError, "schedule: got 'cosine'"),
+        ({"weight_decay": -1}, InputError, "weight_decay: got -1"),
+        ({"dropout": 1.0}, InputError, "dropout: got 1.0"),
+        ({"label_smoothing": 2}, InputError, "label_smoothing: got 2"),
+        ({"clip_norm": 0}, InputError, "clip_norm: got 0"),
+        ({"sample_weight": np.ones(3)}, InputError, "sample_weight: got shape"),
+        ({"sample_weight": -np.ones(120)}, InputError, "sample_weight: got -1.0 at index 0"),
+        ({"class_weight": "even"}, InputError, "class_weight: got 'even'"),
+        ({"class_weight": {7: 1.0}}, InputError, "class_weight: got the class 7"),
+        ({"class_weight": [1.0, 2.0]}, InputError, "class_weights: got shape"),
+        ({"threads": 0}, InputError, "threads: got 0"),
+        ({"memory": 5, "validation": 0}, InputError, "memory: got 5 bytes"),
+        ({"memory": 10**6}, InputError, "validation: got 0.1 with memory"),
         ({"seed": -1}, InputError, "seed"),
         ({"checkpoint": tmp_path / "no" / "folder"}, OutputFileError, "does not exist"),
     ]
@@ -268,6 +279,126 @@ def test_bad_input_changes_nothing(tmp_path):
     for bad in (lambda: Adam(-1), lambda: SGD(0.1, 1.0), lambda: SGD(nesterov=True), lambda: Adam(betas=(0.9, 1.0))):
         with pytest.raises(InputError):
             bad()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": WarmUp(1, Cosine())},
+        {"schedule": StepDecay(8, 0.3), "weight_decay": 1e-4},
+        {"schedule": OnPlateau(0.5, 3), "class_weight": "balanced"},
+        {"dropout": 0.2, "label_smoothing": 0.05},
+        {"clip_norm": 1.0, "sample_weight": 0.5 + np.random.default_rng(5).random(1797)},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_every_option_learns_the_digits(digits, name, options):
+    x, labels = digits
+    test = np.arange(len(x)) % 5 == 0
+    weights = options.get("sample_weight")
+    if weights is not None:
+        options = options | {"sample_weight": weights[~test]}
+    lr = {"sgd": 0.5, "momentum": 0.05, "nesterov": 0.05, "adam": 0.003, "adamw": 0.003}[name]
+    optimizer = dataclasses.replace(OPTIMIZERS[name][0], lr=lr)
+    net = Network.create([64, 64, 10], seed=0)
+    fit(net, x[~test], labels[~test], optimizer=optimizer, epochs=25, batch_size=32, **options)
+    assert (net.predict(x[test]) == labels[test]).mean() >= 0.95
+
+
+def test_a_callback_ends_training_and_sees_each_epoch():
+    x, labels = blobs()
+    seen = []
+
+    def third(record):
+        seen.append(record.epoch)
+        return record.epoch == 3
+
+    history = fit(new_net(), x, labels, epochs=50, callbacks=[third])
+    assert (seen, history.stopped, len(history.loss)) == ([1, 2, 3], "callback", 3)
+
+
+def test_schedules_set_the_learning_rate():
+    x, labels = blobs()
+    options = {"epochs": 4, "batch_size": 60, "validation": 0, "optimizer": SGD(0.1)}
+    history = fit(new_net(), x, labels, schedule=StepDecay(2, 0.5), **options)
+    np.testing.assert_allclose(history.learning_rate, [0.1, 0.1, 0.05, 0.05])
+    history = fit(new_net(), x, labels, schedule=WarmUp(2, Cosine()), **options)
+    t = np.array([0.5, 1.5, 2.5, 3.5])  # the second and last step of each epoch
+    np.testing.assert_allclose(
+        history.learning_rate, 0.1 * np.minimum((t + 0.5) / 2, 1) * (1 + np.cos(np.pi * t / 4)) / 2
+    )
+
+
+def test_validation_is_stratified():
+    labels = np.repeat([0, 1, 2], [100, 20, 1])
+    x = np.arange(121.0)[:, None] * np.ones((1, 4))
+    net = new_net()
+    train, held_out = split(net, check_examples(net, "x", x, labels), 0.2, seed=0)
+    assert np.bincount(held_out.labels, minlength=3).tolist() in ([20, 4, 0], [19, 4, 1], [20, 3, 1])
+    both = np.concatenate([train.x[:, 0], held_out.x[:, 0]])
+    assert sorted(both) == list(range(121))
+    np.testing.assert_array_equal(held_out.labels, labels[held_out.x[:, 0].astype(int)])
+
+
+def test_sparse_input_equals_dense():
+    scipy_sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
+    x, labels = blobs()
+    x = np.where(np.abs(x) < 1.0, 0.0, x)
+    options = {"epochs": 5, "batch_size": 16, "validation": 0.25, "optimizer": Adam(0.01)}
+    dense, sparse = new_net(), new_net()
+    expected = fit(dense, x, labels, **options)
+    history = fit(sparse, scipy_sparse.csr_array(x), labels, **options)
+    np.testing.assert_allclose(sparse.weights[0], dense.weights[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(history.validation_loss, expected.validation_loss, rtol=1e-10)
+    bad = scipy_sparse.csr_array(np.where(np.arange(480).reshape(120, 4) == 21, np.inf, x))
+    with pytest.raises(InputError, match="x: got inf at row 5, column 1"):
+        fit(new_net(), bad, labels)
+
+
+def test_a_memory_map_is_streamed_within_its_bound(tmp_path):
+    n, memory = 40_000, 1 << 20
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, n)
+    mapped = np.memmap(tmp_path / "x.npy", dtype="float32", mode="w+", shape=(n, 32))
+    mapped[:] = random.normal(size=(n, 32)) + 2 * np.eye(3, 32)[labels]
+    mapped.flush()
+    x = np.memmap(tmp_path / "x.npy", dtype="float32", mode="r", shape=(n, 32))
+    assert x.nbytes > 4 * memory
+    net = Network.create([32, 16, 3], seed=0)
+    tracemalloc.start()
+    history = fit(net, x, labels, epochs=2, batch_size=64, validation=0, memory=memory)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < memory + 2 * labels.nbytes + (1 << 18)  # the labels and their check are no part of it
+    assert history.accuracy[-1] > 0.8
+    again = Network.create([32, 16, 3], seed=0)
+    fit(again, x, labels, epochs=2, batch_size=64, validation=0, memory=memory)
+    assert again.weights[0].tobytes() == net.weights[0].tobytes()
+    mapped[7, 3] = np.nan
+    with pytest.raises(InputError, match="x: got nan at row 7, column 3"):
+        fit(net, x, labels, epochs=1, validation=0, memory=memory)
+
+
+def test_the_shapes_at_the_edge():
+    random = np.random.default_rng(0)
+    for n, d, widths, labels in ((1, 4, [5], [0]), (50, 1, [1, 1], None), (7, 3, [], None), (40, 2, [9], [0] * 40)):
+        labels = random.integers(0, 3, n) if labels is None else np.array(labels)
+        net = Network.create([d, *widths, 3], seed=0)
+        x = random.normal(size=(n, d))
+        x[:, 0] = 1.0  # a column that does not vary
+        history = fit(net, x, labels, epochs=2, batch_size=100)
+        assert np.isfinite(history.loss).all()
+
+
+def test_history_as_columns():
+    x, labels = blobs()
+    history = fit(new_net(), x, labels, epochs=3)
+    frame = pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(history.columns())
+    assert frame["loss"].tolist() == history.loss
+    assert {"epoch", "validation_loss", "learning_rate", "gradient_norm_1", "gradient_norm_2"} <= set(frame.columns)
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    assert polars.DataFrame(history.columns()).height == 3
 
 
 def test_history_is_json():

@@ -17,6 +17,7 @@ from chainrule.output import (
     softmax_jacobian,
     which_kernel,
 )
+from chainrule.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
 from chainrule.training import History, fit
 from chainrule.version import __version__
 
@@ -26,13 +27,18 @@ __all__ = [
     "AdamW",
     "Backward",
     "ChainruleError",
+    "Constant",
+    "Cosine",
     "CrossEntropy",
     "Forward",
     "GradientReport",
     "History",
     "LinearCrossEntropy",
     "Network",
+    "OnPlateau",
     "SoftmaxCrossEntropy",
+    "StepDecay",
+    "WarmUp",
     "__version__",
     "check_gradients",
     "cross_entropy",

@@ -28,7 +28,6 @@ __all__ = [
     "check_logits",
     "check_loss_options",
     "check_matrix",
-    "check_not_built",
     "check_out",
     "check_positive",
     "check_targets",
@@ -279,18 +278,3 @@ def _as_float(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: got {value!r}, expected a number") from error
-
-
-def check_not_built(function: str, **options: tuple[object, object]) -> None:
-    """Refuse an option that has a name but no code yet: `option=(value, default)`.
-
-    Raises
-    ------
-    NotImplementedError
-        An option differs from its default; the message names it.
-    """
-    for name, (value, default) in options.items():
-        if value is not default and not (isinstance(value, (int, float)) and value == default):
-            raise NotImplementedError(
-                f"{function}: the option {name}={value!r} is not built yet; leave it at {default!r}"
-            )

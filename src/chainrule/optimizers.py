@@ -29,6 +29,13 @@ class Optimizer(Protocol):
     def step(self, parameters: Array, gradient: Array, state: dict[str, Array], t: int, scratch: Array) -> None:
         """Update `parameters` (n,) in place; `t` counts steps from 1. `gradient` and `scratch` are overwritten."""
 
+    def native_options(self) -> dict[str, Any]:
+        """What the native trainer needs to know to take the same step, but for the learning rate."""
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+
 
 @dataclass(frozen=True)
 class SGD:
@@ -68,6 +75,9 @@ class SGD:
 
     def state(self, n: int, dtype: Any) -> dict[str, Array]:
         return {"velocity": np.zeros(n, dtype)} if self.momentum else {}
+
+    def native_options(self) -> dict[str, Any]:
+        return {"rule": "sgd", "momentum": self.momentum, "nesterov": self.nesterov}
 
     def step(self, parameters: Array, gradient: Array, state: dict[str, Array], t: int, scratch: Array) -> None:
         direction = gradient
@@ -125,6 +135,9 @@ class Adam:
     def state(self, n: int, dtype: Any) -> dict[str, Array]:
         return {"mean": np.zeros(n, dtype), "square": np.zeros(n, dtype)}
 
+    def native_options(self) -> dict[str, Any]:
+        return {"rule": "adam", "beta1": self.betas[0], "beta2": self.betas[1], "eps": self.eps}
+
     def step(self, parameters: Array, gradient: Array, state: dict[str, Array], t: int, scratch: Array) -> None:
         (beta1, beta2), mean, square = self.betas, state["mean"], state["square"]
         mean *= beta1
@@ -170,6 +183,9 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("weight_decay", self.weight_decay, zero=True)
+
+    def native_options(self) -> dict[str, Any]:
+        return super().native_options() | {"decay": self.weight_decay}
 
     def step(self, parameters: Array, gradient: Array, state: dict[str, Array], t: int, scratch: Array) -> None:
         parameters *= 1 - self.lr * self.weight_decay

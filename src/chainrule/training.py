@@ -1,7 +1,7 @@
-"""`fit`: batches, early stopping, checkpoints, history.
+"""`fit`: epochs, schedules, early stopping, checkpoints, history.
 
 Every random choice comes from (seed, epoch), so that a run resumed at an epoch has no random state to restore,
-and the same seed gives the same weights, bit for bit, on the same machine and library versions.
+and the same seed gives the same weights, bit for bit, on the same machine, library versions and number of threads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.checks import check_fraction, check_integer, check_labels, check_not_built
+from chainrule.checks import check_fraction, check_integer, check_positive, check_threads
+from chainrule.engine import Engine, Sparse
 from chainrule.errors import CheckpointError, InputError, NonFiniteError
+from chainrule.examples import Examples, blocks_of, check_class_weight, check_examples, check_memory, split
 from chainrule.files import open_tensors, require_writable, save_tensors
-from chainrule.network import Forward, Network
+from chainrule.network import Network
 from chainrule.optimizers import Adam, Optimizer
 from chainrule.output import softmax_cross_entropy
+from chainrule.schedules import Constant, Schedule
 from chainrule.version import __version__
 
 __all__ = ["EpochRecord", "History", "fit"]
@@ -35,7 +38,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What a progress callback is given at the end of each epoch (counted from 1)."""
+    """What `progress` and the callbacks are given at the end of each epoch (counted from 1)."""
 
     epoch: int
     epochs: int
@@ -53,8 +56,9 @@ class History:
     loss, accuracy : over the epoch's batches, as they were met
     validation_loss, validation_accuracy : after the epoch; empty without validation
     gradient_norms : for each epoch, the norm of ∇_{W_k} 𝓛 for k = 1 … L, averaged over its steps
+    learning_rate : that of the epoch's last step
     best_epoch : the epoch whose weights were kept, from 1; 0 before any
-    stopped : "epochs", "patience" or "interrupted"
+    stopped : "epochs", "patience", "callback" or "interrupted"
     """
 
     loss: list[float] = field(default_factory=list)
@@ -62,6 +66,7 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     gradient_norms: list[list[float]] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
     examples_per_second: list[float] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = "epochs"
@@ -69,6 +74,27 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain Python data."""
         return asdict(self)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One list for each quantity, a number an epoch, as `pandas.DataFrame` and `polars.DataFrame` take them.
+
+        Examples
+        --------
+        >>> History(loss=[0.5, 0.25], accuracy=[0.75, 1.0], gradient_norms=[[1.0], [0.5]]).columns()["loss"]
+        [0.5, 0.25]
+        """
+        named: dict[str, list[Any]] = {
+            "epoch": list(range(1, len(self.loss) + 1)),
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+            "learning_rate": self.learning_rate,
+            "examples_per_second": self.examples_per_second,
+        }
+        layers = zip(*self.gradient_norms, strict=True)
+        named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
+        return {name: list(values) for name, values in named.items() if values}
 
 
 def fit(
@@ -81,35 +107,52 @@ def fit(
     batch_size: int = 128,
     validation: float | tuple[Any, Any] = 0.1,
     patience: int | None = None,
-    schedule: Any = None,
+    schedule: Schedule | None = None,
     weight_decay: float = 0.0,
     dropout: float = 0.0,
+    label_smoothing: float = 0.0,
     sample_weight: Any = None,
     class_weight: Any = None,
     clip_norm: float | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[EpochRecord], object] | None = None,
+    callbacks: Sequence[Callable[[EpochRecord], object]] = (),
+    memory: int | None = None,
+    threads: int | None = None,
 ) -> History:
     """Train a network in place.
 
     Parameters
     ----------
-    net : a network of NumPy float32 or float64 arrays; its weights are overwritten when training ends
-    x : array (N, D), finite numbers
+    net : a network of NumPy float32 or float64 arrays; its weights are overwritten when training ends, and training
+        starts from those it has
+    x : array (N, D) of finite numbers, or a scipy.sparse matrix; a numpy.memmap is streamed where `memory` is given
     labels : array (N,), int in [0, K)
     optimizer : SGD, Adam or AdamW; Adam(1e-3) by default
     epochs, batch_size : int >= 1
-    validation : the fraction of the examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
+    validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
         With validation, the weights of the epoch with the lowest validation loss are kept, else the last ones.
     patience : stop after this many epochs without a lower validation loss
+    schedule : what multiplies the learning rate: Constant, Cosine, StepDecay, WarmUp or OnPlateau of
+        `chainrule.schedules`
+    weight_decay : λ of an L2 penalty: λθ is added to the gradient, of weights and biases, as PyTorch's optimizers do.
+        AdamW has its own, decoupled.
+    dropout : the fraction of hidden units that is dropped at each step, in [0, 1); the others are scaled up
+    label_smoothing : as in `softmax_cross_entropy`
+    sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights.
+    class_weight : array (K,), a dict from class to weight, or "balanced": N/(K · the class's examples). Multiplies.
+    clip_norm : gradients whose norm, over all parameters, is larger are scaled down to it
     seed : int >= 0
     checkpoint : a file that is written, whole, after each epoch. If it exists and is of the same run (data,
         network, options), training goes on from it and ends with the same bits as if never interrupted; `epochs`
         may be larger than before. Needs chainrule[cli].
     progress : called with an EpochRecord after each epoch
-    schedule, weight_decay, dropout, sample_weight, class_weight, clip_norm
-        Not built yet: anything but the default raises NotImplementedError.
+    callbacks : the same; training stops after an epoch for which one returns True
+    memory : bytes that the examples of a numpy.memmap may take at a time; they are read in blocks of consecutive
+        rows, the blocks and the rows in them in a random order. `validation` is then given, or 0.
+    threads : at most this many, and only where a step is long enough to gain by it. A batch's sums are taken by
+        thread, so that their number decides the order of additions.
 
     Returns
     -------
@@ -136,60 +179,77 @@ def fit(
     >>> net.predict([[0.0, 1.0], [1.0, 0.0]]).tolist()
     [0, 1]
     """
-    check_not_built(
-        "fit",
-        schedule=(schedule, None),
-        weight_decay=(weight_decay, 0.0),
-        dropout=(dropout, 0.0),
-        sample_weight=(sample_weight, None),
-        class_weight=(class_weight, None),
-        clip_norm=(clip_norm, None),
-    )
     optimizer = Adam() if optimizer is None else optimizer
-    if not hasattr(optimizer, "step") or not hasattr(optimizer, "state"):
+    if not hasattr(optimizer, "native_options"):
         raise InputError(f"optimizer: got {optimizer!r}, expected SGD, Adam or AdamW")
+    schedule = Constant() if schedule is None else schedule
+    if not callable(getattr(schedule, "factors", None)):
+        raise InputError(f"schedule: got {schedule!r}, expected one of chainrule.schedules")
     epochs, batch_size = check_integer("epochs", epochs), check_integer("batch_size", batch_size)
     seed = check_integer("seed", seed, minimum=0)
     patience = None if patience is None else check_integer("patience", patience)
-    train, held_out = _split(net, x, labels, validation, seed)
+    if not all(isinstance(w, np.ndarray) and w.dtype.name in ("float32", "float64") for w in net.weights):
+        raise InputError("net: got arrays of another library or dtype, expected NumPy float32 or float64 to train")
+    options = {
+        "l2_weights": check_positive("weight_decay", weight_decay, zero=True),
+        "l2_biases": float(weight_decay),
+        "dropout": check_fraction("dropout", dropout),
+        "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
+        "clip_norm": 0.0 if clip_norm is None else check_positive("clip_norm", clip_norm),
+    }
+    examples = check_examples(net, "x", x, labels, sample_weight)
+    block = check_memory(memory, net.widths[0] * net.weights[0].itemsize, batch_size)
+    if block is not None and not isinstance(validation, tuple) and validation:
+        raise InputError(f"validation: got {validation!r} with memory={memory}, expected (x, labels) or 0")
+    train, held_out = split(net, examples, validation, seed)
     if patience is not None and held_out is None:
         raise InputError(f"patience: got {patience} with validation={validation!r}, expected validation examples")
-    run = _Run(net, optimizer, train, held_out, batch_size, seed)
+    weights = check_class_weight(class_weight, train.labels, net.widths[-1])
+    if weights is not None:
+        options["class_weights"] = weights.tolist()
+    run = _Run(net, optimizer, schedule, train, held_out, min(batch_size, len(train.labels)), seed, options, threads)
+    run.block, run.observers = block, [*([] if progress is None else [progress]), *callbacks]
     if checkpoint is not None:
         require_writable(checkpoint)
         run.fingerprint = run.identify()
         if os.path.exists(checkpoint):
             run.restore(checkpoint)
     # numbers that leave their range are found by their values, and named
-    with _interrupt_flag() as interrupted, np.errstate(over="ignore", invalid="ignore"):
-        run.train(epochs, patience, checkpoint, progress, interrupted)
-    run.copy_into(net)
+    with _interrupt_flag(run.engine.stopped) as interrupted, np.errstate(over="ignore", invalid="ignore"):
+        run.train(epochs, patience, checkpoint, interrupted)
+    run.engine.parameters[:] = run.best
+    for array, view in zip([*net.weights, *net.biases], [*run.engine.weights, *run.engine.biases], strict=True):
+        array[...] = view
     return run.history
 
 
 class _Run:
-    """One training run: a flat parameter buffer, a flat gradient buffer, and all that a step depends on."""
+    """One training run: the engine with its buffers, and all that a step depends on."""
 
     def __init__(
         self,
         net: Network,
         optimizer: Optimizer,
-        train: tuple[Array, Array],
-        held_out: tuple[Array, Array] | None,
+        schedule: Schedule,
+        train: Examples,
+        held_out: Examples | None,
         batch_size: int,
         seed: int,
+        options: dict[str, Any],
+        threads: int | None,
     ) -> None:
-        self.optimizer, self.batch_size, self.seed = optimizer, batch_size, seed
-        (self.x, self.labels), self.held_out = train, held_out
-        arrays = [*net.weights, *net.biases]
-        self.parameters = np.concatenate([a.ravel() for a in arrays])
-        self.gradient, self.scratch = np.empty_like(self.parameters), np.empty_like(self.parameters)
-        self.best = self.parameters.copy()
-        self.state = optimizer.state(self.parameters.size, self.parameters.dtype)
-        views = _views(self.parameters, arrays)
-        self.net = Network(views[: net.depth], views[net.depth :], net.activation)
-        self.gradients = _views(self.gradient, arrays)
-        self.step = self.epoch = 0
+        self.optimizer, self.schedule, self.batch_size, self.seed = optimizer, schedule, batch_size, seed
+        self.examples, self.held_out, self.options = train, held_out, options
+        self.threads = check_threads(threads)
+        self.engine = Engine(
+            net.weights, net.biases, net.activation, optimizer, batch_size,
+            **options, seed=seed % 2**64, threads=self.threads,
+        )  # fmt: skip
+        self.net = Network(self.engine.weights, self.engine.biases, net.activation)
+        self.best = self.engine.parameters.copy()
+        self.epoch = 0
+        self.block: int | None = None
+        self.observers: list[Callable[[EpochRecord], object]] = []
         self.history = History()
         self.fingerprint: dict[str, str] = {}
 
@@ -198,83 +258,88 @@ class _Run:
         epochs: int,
         patience: int | None,
         checkpoint: str | os.PathLike[str] | None,
-        progress: Callable[[EpochRecord], object] | None,
         interrupted: threading.Event,
     ) -> None:
         history = self.history
         while self.epoch < epochs and not self._out_of_patience(patience):
             started = time.perf_counter()
-            if not self._train_epoch(interrupted):
+            if interrupted.is_set() or not self._train_epoch(epochs):
                 history.stopped = "interrupted"
                 break
             self.epoch += 1
-            history.examples_per_second.append(len(self.x) / max(time.perf_counter() - started, 1e-9))
+            history.examples_per_second.append(len(self.examples.labels) / max(time.perf_counter() - started, 1e-9))
             self._validate()
             if checkpoint is not None:
                 self.store(checkpoint)
-            if progress is not None:
-                progress(self._record(epochs))
+            record = self._record(epochs)
+            if any([observer(record) is True for observer in self.observers]):  # each of them is called
+                history.stopped = "callback"
+                break
         else:
             history.stopped = "patience" if self._out_of_patience(patience) else "epochs"
         if self.held_out is None and history.stopped == "interrupted":
-            self.best[:] = self.parameters  # without validation the latest weights are the best known
+            self.best[:] = self.engine.parameters  # without validation the latest weights are the best known
             history.best_epoch = self.epoch
 
-    def _train_epoch(self, interrupted: threading.Event) -> bool:
+    def _train_epoch(self, epochs: int) -> bool:
         """One pass over the examples in an order of (seed, epoch); False when Ctrl-C cut it short."""
-        n, depth = len(self.x), self.net.depth
-        order = np.random.default_rng([self.seed, 1, self.epoch]).permutation(n)
-        losses, correct, norms, steps = 0.0, 0, [0.0] * depth, 0
-        for begin in range(0, n, self.batch_size):
-            if interrupted.is_set():
+        n, engine, history = len(self.examples.labels), self.engine, self.history
+        steps, began = -(-n // self.batch_size), engine.steps
+        times = self.epoch + np.arange(steps) / steps
+        rates = self.optimizer.lr * self.schedule.factors(times, epochs, history.validation_loss or history.loss)
+        loss = weight = 0.0
+        correct, norms = 0, np.zeros(self.net.depth)
+        random = np.random.default_rng([self.seed, 1, self.epoch])
+        for block, order in blocks_of(self.examples, self.batch_size, self.block, random):
+            due = -(-len(order) // self.batch_size)
+            taken = engine.steps - began
+            found = engine.run(block.x, block.labels, order, rates[taken : taken + due], block.weights)
+            if not found.finite:
+                raise self._left_the_range(block, order[found.steps * self.batch_size :][: self.batch_size])
+            if found.steps < due:
                 return False
-            batch = order[begin : begin + self.batch_size]
-            labels = self.labels[batch]
-            forward = self.net.forward(self.x[batch])
-            backward = self.net.backward(forward, labels)
-            if not math.isfinite(backward.loss):
-                raise self._left_the_range(forward)
-            for view, grad in zip(self.gradients, [*backward.grad_weights, *backward.grad_biases], strict=True):
-                view[...] = grad
-            norms = [s + float(np.linalg.norm(g)) for s, g in zip(norms, self.gradients[:depth], strict=True)]
-            self.step += 1
-            steps += 1
-            self.optimizer.step(self.parameters, self.gradient, self.state, self.step, self.scratch)
-            losses += float(backward.loss) * len(batch)
-            correct += int((forward.logits.argmax(axis=1) == labels).sum())
-        if not np.isfinite(self.parameters).all():
-            raise self._left_the_range(None)
-        self.history.loss.append(losses / n)
-        self.history.accuracy.append(correct / n)
-        self.history.gradient_norms.append([s / steps for s in norms])
+            loss, weight, correct = loss + found.loss, weight + found.weight, correct + found.correct
+            norms += found.norms
+        if not np.isfinite(engine.parameters).all():
+            raise self._left_the_range(None, None)
+        history.loss.append(loss / weight if weight else 0.0)
+        history.accuracy.append(correct / n)
+        history.gradient_norms.append((norms / steps).tolist())
+        history.learning_rate.append(float(rates[-1]))
         return True
 
-    def _left_the_range(self, forward: Forward | None) -> NonFiniteError:
+    def _left_the_range(self, block: Examples | None, batch: Array | None) -> NonFiniteError:
         layers: list[tuple[str, Any]] = [
             (f"the weights of layer {k}", w) for k, w in enumerate(self.net.weights, start=1)
         ] + [(f"the biases of layer {k}", b) for k, b in enumerate(self.net.biases, start=1)]
-        if forward is not None:
-            layers += [(f"the pre-activations of layer {k}", a) for k, a in enumerate(forward.preactivations, start=1)]
+        if block is not None and batch is not None:
+            layers += self._preactivations(block.take(batch))
         where = next((name for name, values in layers if not np.isfinite(values).all()), "the loss itself")
         return NonFiniteError(
-            f"training: the loss became NaN or infinite at step {self.step + 1} (epoch {self.epoch + 1}): "
+            f"training: the loss became NaN or infinite at step {self.engine.steps + 1} (epoch {self.epoch + 1}): "
             f"first out of range: {where}; a smaller learning rate or standardised inputs may help"
         )
+
+    def _preactivations(self, batch: Examples) -> list[tuple[str, Any]]:
+        forward = self.net.forward(batch.dense(self.net.widths[0]))
+        return [(f"the pre-activations of layer {k}", a) for k, a in enumerate(forward.preactivations, start=1)]
 
     def _validate(self) -> None:
         """Record the validation loss, and keep the weights if they are the best so far."""
         history = self.history
         if self.held_out is not None:
-            x, labels = self.held_out
-            logits = self.net.forward(x).logits
-            history.validation_accuracy.append(float((logits.argmax(axis=1) == labels).mean()))
-            history.validation_loss.append(float(softmax_cross_entropy(logits, labels, out=logits).loss))
+            loss, correct, n = 0.0, 0, len(self.held_out.labels)
+            for logits, labels in self.held_out.logits(self.net):
+                correct += int((logits.argmax(axis=1) == labels).sum())
+                loss += float(softmax_cross_entropy(logits, labels, out=logits, reduction="sum").loss)
+            history.validation_accuracy.append(correct / n)
+            history.validation_loss.append(loss / n)
             best = min(history.validation_loss)
             if not math.isfinite(history.validation_loss[-1]) or history.validation_loss[-1] > best:
                 return
             if history.best_epoch and history.validation_loss[history.best_epoch - 1] == best:
                 return  # a tie: the earlier epoch stays
-        self.best[:] = self.parameters
+        self.best[:] = self.engine.parameters
         history.best_epoch = self.epoch
 
     def _out_of_patience(self, patience: int | None) -> bool:
@@ -293,38 +358,39 @@ class _Run:
             h.examples_per_second[-1],
         )
 
-    def copy_into(self, net: Network) -> None:
-        for array, view in zip(
-            [*net.weights, *net.biases], _views(self.best, [*net.weights, *net.biases]), strict=True
-        ):
-            array[...] = view
-
     # --- checkpoints: all that a step depends on ---
 
     def identify(self) -> dict[str, str]:
         """What makes a run this run. `epochs` is not in it: a finished run can be made longer."""
-        held_out = self.held_out or ()
+        sets = [self.examples] if self.held_out is None else [self.examples, self.held_out]
         return {
-            "the examples": _digest(self.x, *held_out[:1]),
-            "the labels": _digest(self.labels, *held_out[1:]),
-            "the network's initial weights": _digest(self.parameters),
-            "the network": f"{self.net.widths} {self.net.activation} {self.parameters.dtype}",
+            "the examples": _digest(*(part for s in sets for part in (s.x if isinstance(s.x, Sparse) else [s.x]))),
+            "the labels": _digest(*(s.labels for s in sets)),
+            "the sample weights": _digest(*(s.weights for s in sets if s.weights is not None)),
+            "the network's initial weights": _digest(self.engine.parameters),
+            "the network": f"{self.net.widths} {self.net.activation} {self.engine.parameters.dtype}",
             "the optimizer": repr(self.optimizer),
+            "the schedule": repr(self.schedule),
+            "the options": repr(self.options),
+            "the memory": repr(self.block),
             "batch_size": str(self.batch_size),
+            "the threads": str(self.threads),
             "seed": str(self.seed),
             "the versions": f"chainrule {__version__}, numpy {np.__version__}",
         }
 
+    def _tensors(self) -> dict[str, Array]:
+        state = {f"state.{name}": value for name, value in self.engine.state.items()}
+        return {"parameters": self.engine.parameters, "best": self.best} | state
+
     def store(self, path: str | os.PathLike[str]) -> None:
-        tensors = {"parameters": self.parameters, "best": self.best}
-        tensors |= {f"state.{name}": value for name, value in self.state.items()}
         description = {
-            "step": self.step,
+            "step": self.engine.steps,
             "epoch": self.epoch,
             "run": self.fingerprint,
             "history": self.history.to_dict(),
         }
-        save_tensors(path, tensors, {"checkpoint": description})
+        save_tensors(path, self._tensors(), {"checkpoint": description})
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         file, outer = open_tensors(path, CheckpointError)
@@ -336,8 +402,7 @@ class _Run:
             raise CheckpointError(
                 f"{path}: is of another run, which differs in {', '.join(other)}; delete it or name another file"
             )
-        targets = {"parameters": self.parameters, "best": self.best}
-        targets |= {f"state.{name}": value for name, value in self.state.items()}
+        targets = self._tensors()
         if set(file.keys()) != set(targets):
             raise CheckpointError(f"{path}: has tensors {sorted(file.keys())}, expected {sorted(targets)}")
         loaded = {name: file.get_tensor(name) for name in targets}
@@ -345,18 +410,12 @@ class _Run:
             if loaded[name].shape != target.shape or loaded[name].dtype != target.dtype:
                 raise CheckpointError(f"{path}: tensor {name} has shape {loaded[name].shape}, expected {target.shape}")
         try:
-            self.step, self.epoch = int(description["step"]), int(description["epoch"])
+            self.engine.steps, self.epoch = int(description["step"]), int(description["epoch"])
             self.history = History(**description["history"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: its description is damaged: {error}") from error
         for name, target in targets.items():
             target[...] = loaded[name]
-
-
-def _views(flat: Array, like: list[Any]) -> list[Any]:
-    """Views of a flat buffer in the shapes of `like`, one after the other."""
-    ends = np.cumsum([a.size for a in like])
-    return [flat[end - a.size : end].reshape(a.shape) for a, end in zip(like, ends, strict=True)]
 
 
 def _digest(*arrays: Array) -> str:
@@ -367,41 +426,10 @@ def _digest(*arrays: Array) -> str:
     return total.hexdigest()
 
 
-def _examples(net: Network, name: str, x: Any, labels: Any) -> tuple[Array, Array]:
-    array = np.ascontiguousarray(net.forward_input(x))
-    bad = np.argwhere(~np.isfinite(array))
-    if bad.size:
-        row, column = bad[0]
-        raise InputError(f"{name}: got {array[row, column]} at row {row}, column {column}, expected finite numbers")
-    return array, check_labels(labels, len(array), net.widths[-1])
-
-
-def _split(
-    net: Network, x: Any, labels: Any, validation: float | tuple[Any, Any], seed: int
-) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
-    """Training and validation examples."""
-    if not all(isinstance(w, np.ndarray) and w.dtype.name in ("float32", "float64") for w in net.weights):
-        raise InputError("net: got arrays of another library or dtype, expected NumPy float32 or float64 to train")
-    array, checked = _examples(net, "x", x, labels)
-    if len(array) == 0:
-        raise InputError("x: got no examples, expected at least one")
-    if isinstance(validation, tuple):
-        if len(validation) != 2:
-            raise InputError(f"validation: got a tuple of {len(validation)}, expected (x, labels) or a fraction")
-        held_out = _examples(net, "validation", *validation)
-        return (array, checked), held_out if len(held_out[0]) else None
-    fraction = check_fraction("validation", validation)
-    size = min(max(round(len(array) * fraction), 1), len(array) - 1) if fraction else 0
-    if size == 0:
-        return (array, checked), None
-    order = np.random.default_rng([seed, 0]).permutation(len(array))
-    rest, chosen = np.sort(order[size:]), np.sort(order[:size])
-    return (array[rest], checked[rest]), (array[chosen], checked[chosen])
-
-
 @contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt. Main thread only."""
+def _interrupt_flag(stopped: Array) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, with the engine's flag; the second raises KeyboardInterrupt. Main thread
+    only."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -412,6 +440,7 @@ def _interrupt_flag() -> Iterator[threading.Event]:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()
+        stopped[0] = 1
 
     if before is None or before == signal.SIG_IGN:  # nothing to restore it to, or the caller ignores Ctrl-C
         yield flag

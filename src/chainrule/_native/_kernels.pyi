@@ -14,3 +14,27 @@ def run(
 ) -> float: ...
 def max_threads() -> int: ...
 def instruction_set() -> str: ...
+
+class TrainerFloat32:
+    def __init__(
+        self,
+        widths: list[int],
+        parameters: npt.NDArray[Any],
+        gradient: npt.NDArray[Any],
+        first: npt.NDArray[Any] | None,
+        second: npt.NDArray[Any] | None,
+        options: dict[str, Any],
+    ) -> None: ...
+    def run(
+        self,
+        x: Any,
+        labels: npt.NDArray[Any] | None,
+        targets: npt.NDArray[Any] | None,
+        weights: npt.NDArray[Any] | None,
+        order: npt.NDArray[Any],
+        lr: npt.NDArray[Any],
+        steps_before: int,
+        stopped: npt.NDArray[Any],
+    ) -> dict[str, Any]: ...
+
+class TrainerFloat64(TrainerFloat32): ...

@@ -108,9 +108,12 @@ double run(const std::string& format, const std::string& output, nb::object logi
 
 }  // namespace
 
+void bind_training(nb::module_& m);  // training_binding.cpp
+
 NB_MODULE(_kernels, m) {
   m.doc() = "The output layer's kernels; chainrule.output checks what goes in.";
   m.def("run", &run, "format"_a, "output"_a, "logits"_a, "result"_a, "options"_a, "threads"_a);
+  bind_training(m);
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);
 }

@@ -1,0 +1,318 @@
+"""Speed of training with Adam, per step, side by side with its matrix products alone and with peers.
+
+    python -m benchmarks.training [--threads 2 1] [--repeats 7] [--json FILE]
+
+Each contestant trains the same network on the same examples for one epoch: shuffling, gathering, forward, loss,
+backward and Adam, float32, ReLU. The products alone are NumPy's, into arrays that exist: forward, and the gradients
+w.r.t. weights and, but for the first layer, w.r.t. inputs. Functions that compile have done so before they are timed.
+NumPy in closed form writes into arrays that exist, where NumPy lets it. "beside a busy process": the same epoch of ours
+while another process keeps one of the cores busy. Every number of threads has a process of its own, bound to as many
+cores. PyTorch's MKL takes AVX2 kernels on AMD processors: its ratio says nothing about Intel's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.machine import facts, limit_threads, peak_bytes_of, take_turns
+
+NETWORKS = [  # widths, batch, examples
+    ([64, 64, 10], 32, 32 * 45),
+    ([784, 128, 10], 128, 128 * 40),
+    ([784, 512, 256, 10], 256, 256 * 12),
+    ([54, 64, 64, 7], 256, 256 * 60),
+]
+PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn", "keras")
+
+
+def contestants(widths, batch, x, labels, threads):
+    runs = {"products": products(widths, batch, len(x) // batch), "chainrule": ours(widths, batch, x, labels, threads)}
+    for make in (by_numpy, by_jax, by_torch, by_sklearn, by_keras):
+        try:
+            runs |= make(widths, batch, x, labels, threads)
+        except ImportError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return runs
+
+
+def ours(widths, batch, x, labels, threads):
+    import chainrule
+
+    net = chainrule.Network.create(widths, seed=0)
+    return lambda: chainrule.fit(net, x, labels, epochs=1, batch_size=batch, validation=0, threads=threads)
+
+
+def products(widths, batch, steps):
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    weights = [random.standard_normal((u, d), dtype=np.float32) for d, u in pairwise(widths)]
+    h = [random.standard_normal((batch, w), dtype=np.float32) for w in widths]
+    g = [random.standard_normal((batch, w), dtype=np.float32) for w in widths]
+    out, back, grads = [a.copy() for a in h], [a.copy() for a in g], [w.copy() for w in weights]
+
+    def run():
+        for _ in range(steps):
+            for k, w in enumerate(weights):
+                np.matmul(h[k], w.T, out=out[k + 1])
+            for k in range(len(weights) - 1, -1, -1):
+                np.matmul(g[k + 1].T, h[k], out=grads[k])
+                if k:
+                    np.matmul(g[k + 1], weights[k], out=back[k])
+
+    return run
+
+
+def _start(widths):
+    import chainrule
+
+    net = chainrule.Network.create(widths, seed=0)
+    return net.weights, net.biases
+
+
+def by_numpy(widths, batch, x, labels, threads):
+    import numpy as np
+
+    weights, biases = _start(widths)
+    parameters = [*weights, *biases]
+    grads, m, v, work = ([np.zeros_like(p) for p in parameters] for _ in range(4))
+    h = [np.empty((batch, w), np.float32) for w in widths]
+    g = [np.empty((batch, w), np.float32) for w in widths]
+    random, rows, depth, t = np.random.default_rng(0), np.arange(batch), len(weights), 0
+
+    def run():
+        nonlocal t
+        order = random.permutation(len(x))
+        for begin in range(0, len(x), batch):
+            at = order[begin : begin + batch]
+            np.take(x, at, axis=0, out=h[0])
+            y = labels[at]
+            for k in range(depth):
+                np.matmul(h[k], weights[k].T, out=h[k + 1])
+                h[k + 1] += biases[k]
+                if k < depth - 1:
+                    np.maximum(h[k + 1], 0, out=h[k + 1])
+            a = h[depth]
+            a -= a.max(axis=1, keepdims=True)
+            np.exp(a, out=a)
+            a /= a.sum(axis=1, keepdims=True)
+            np.log(a[rows, y]).mean()
+            a[rows, y] -= 1
+            a /= batch
+            g[depth][...] = a
+            for k in range(depth - 1, -1, -1):
+                np.matmul(g[k + 1].T, h[k], out=grads[k])
+                np.sum(g[k + 1], axis=0, out=grads[depth + k])
+                if k:
+                    np.matmul(g[k + 1], weights[k], out=g[k])
+                    g[k] *= h[k] > 0
+            t += 1
+            for p, grad, mean, square, w in zip(parameters, grads, m, v, work, strict=True):
+                mean *= 0.9
+                np.multiply(grad, 0.1, out=w)
+                mean += w
+                square *= 0.999
+                np.multiply(grad, grad, out=w)
+                w *= 0.001
+                square += w
+                np.sqrt(square, out=w)
+                w *= 1 / (1 - 0.999**t) ** 0.5
+                w += 1e-8
+                np.divide(mean, w, out=w)
+                w *= 1e-3 / (1 - 0.9**t)
+                p -= w
+
+    return {"NumPy": run}
+
+
+def by_jax(widths, batch, x, labels, threads):
+    import jax
+    import jax.numpy as jnp
+
+    weights, biases = _start(widths)
+    parameters = [(jnp.asarray(w.T), jnp.asarray(b)) for w, b in zip(weights, biases, strict=True)]
+    xs, ys, steps = jnp.asarray(x), jnp.asarray(labels), len(x) // batch
+
+    def loss(p, h, y):
+        for w, b in p[:-1]:
+            h = jax.nn.relu(h @ w + b)
+        a = jax.nn.log_softmax(h @ p[-1][0] + p[-1][1])
+        return -jnp.take_along_axis(a, y[:, None], axis=1).mean()
+
+    @jax.jit
+    def epoch(p, m, v, t, key):
+        order = jax.random.permutation(key, len(x)).reshape(steps, batch)
+
+        def step(carry, at):
+            p, m, v, t = carry
+            value, g = jax.value_and_grad(loss)(p, xs[at], ys[at])
+            t = t + 1
+            m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+            v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+            c1, c2 = 1 - 0.9**t, 1 - 0.999**t
+            p = jax.tree.map(lambda p, m, v: p - 1e-3 * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), p, m, v)
+            return (p, m, v, t), value
+
+        return jax.lax.scan(step, (p, m, v, t), order)
+
+    state = [parameters, jax.tree.map(jnp.zeros_like, parameters), jax.tree.map(jnp.zeros_like, parameters), 0.0]
+    key = [jax.random.key(0)]
+
+    def run():
+        key[0], now = jax.random.split(key[0])
+        state[:], losses = epoch(*state, now)
+        losses.block_until_ready()
+
+    return {"JAX, one scan": run}
+
+
+def by_torch(widths, batch, x, labels, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    xs, ys = torch.from_numpy(x), torch.from_numpy(labels)
+
+    def contestant(fused, gathered):
+        layers = []
+        for k, (d, u) in enumerate(pairwise(widths)):
+            layers += [torch.nn.Linear(d, u), torch.nn.ReLU()] if k < len(widths) - 2 else [torch.nn.Linear(d, u)]
+        model = torch.nn.Sequential(*layers)
+        adam = torch.optim.Adam(model.parameters(), 1e-3, fused=fused)
+
+        def run():
+            order = torch.randperm(len(xs))
+            if gathered:
+                shuffled, targets = xs[order], ys[order]
+            for begin in range(0, len(xs), batch):
+                if gathered:
+                    h, y = shuffled[begin : begin + batch], targets[begin : begin + batch]
+                else:
+                    at = order[begin : begin + batch]
+                    h, y = xs[at], ys[at]
+                adam.zero_grad()
+                torch.nn.functional.cross_entropy(model(h), y).backward()
+                adam.step()
+
+        return run
+
+    return {"PyTorch, fused Adam": contestant(True, True), "PyTorch eager": contestant(False, False)}
+
+
+def by_sklearn(widths, batch, x, labels, threads):
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    warnings.simplefilter("ignore", ConvergenceWarning)
+
+    def run():
+        MLPClassifier(tuple(widths[1:-1]), batch_size=batch, max_iter=1, random_state=0, alpha=0.0).fit(x, labels)
+
+    return {"scikit-learn": run}
+
+
+def by_keras(widths, batch, x, labels, threads):
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    layers = [keras.layers.Dense(u, activation="relu") for u in widths[1:-1]] + [keras.layers.Dense(widths[-1])]
+    model = keras.Sequential(layers)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return {"Keras on JAX": lambda: model.fit(x, labels, batch_size=batch, verbose=0)}
+
+
+def measure(widths, batch, n, threads, repeats):
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    x = random.standard_normal((n, widths[0]), dtype=np.float32)
+    labels = random.integers(0, widths[-1], n)
+    runs = contestants(widths, batch, x, labels, threads)
+    seconds = take_turns(runs, repeats)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)
+        beside = take_turns({"chainrule": runs["chainrule"]}, repeats)["chainrule"]
+    finally:
+        busy.kill()
+        busy.wait()
+    steps = n // batch
+    return {
+        "widths": widths,
+        "batch": batch,
+        "threads": threads,
+        "microseconds": {name: 1e6 * value / steps for name, value in seconds.items()},
+        "beside a busy process": 1e6 * beside / steps,
+        "bytes beyond": peak_bytes_of(runs["chainrule"]),
+        "batch bytes": 4 * batch * widths[0],
+        "parameter bytes": 4 * sum((d + 1) * u for d, u in pairwise(widths)),
+    }
+
+
+def worker(options):
+    for widths, batch, n in NETWORKS:
+        print(json.dumps(measure(widths, batch, n, options.worker, options.repeats)), flush=True)
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            named = {key: library.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+            print(json.dumps({"blas": named}), flush=True)
+
+
+def tell(record):
+    times = dict(record["microseconds"])
+    alone, own = times.pop("products"), times.pop("chainrule")
+    peers = ", ".join(f"{name} {time / own:.1f}" for name, time in times.items())
+    memory = "unknown" if record["bytes beyond"] is None else f"{record['bytes beyond'] / 2**20:.1f}"
+    cells = ["-".join(map(str, record["widths"])), record["batch"], f"{alone:.1f}", f"{own:.1f}", f"{own / alone:.2f}"]
+    cells += [peers, f"{record['beside a busy process'] / own:.1f}", memory]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEADER = """
+float32, Adam, {threads} thread(s), µs a step
+
+| network | batch | products alone | Chainrule | ratio | peers / Chainrule | beside a busy process | MiB beyond |
+|---|---|---|---|---|---|---|---|"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/training.json"))
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        limit_threads(options.worker)
+        return worker(options)
+    about, records = facts(*PACKAGES), []
+    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    for threads in options.threads:
+        command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--worker", str(threads)]
+        print(HEADER.format(threads=threads), flush=True)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                record = json.loads(line)
+                records.append(record)
+                print(record if "blas" in record else tell(record), flush=True)
+        if process.returncode:
+            sys.exit(f"the process with {threads} threads ended with {process.returncode}")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(about | {"results": records}, indent=1))
+    print(f"\nwritten to {options.json}")
+
+
+if __name__ == "__main__":
+    main()

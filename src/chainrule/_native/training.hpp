@@ -1,0 +1,137 @@
+// Training: steps of backpropagation over one flat buffer of parameters, as the binding sees them.
+//
+// A batch is cut into shards of rows. A shard goes forward and back by itself: its rows are gathered, multiplied by the
+// weights, activated; its logits become their gradient (output_layer.hpp); and the gradient walks back, leaving the
+// shard's own gradient of the parameters. Then, chunk by chunk of the parameters, the shards' gradients are added up
+// and the optimizer takes its step. There is a shard for each thread that pays, and sums are taken in the order of the
+// shards, never in that of time: the same number of threads gives the same bits. Nothing is allocated in a step.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "output_layer.hpp"
+
+namespace chainrule {
+
+enum class Activation { identity, relu, leaky_relu, tanh, logistic, gelu, silu, softplus };
+enum class Rule { sgd, adam };
+
+// What a step does to the parameters; equations in optimizers.py.
+struct Update {
+  Rule rule = Rule::adam;
+  double momentum = 0.0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  bool nesterov = false;
+  double decay = 0.0;         // decoupled: θ ← θ − lr·decay·θ first
+  // of one step
+  double lr = 0.0, step_scale = 1.0, root_scale = 1.0;
+};
+
+// Parameters that are updated together, and the layer whose weights they are, or -1 for biases.
+struct Chunk {
+  std::size_t begin, end;
+  std::ptrdiff_t layer;
+};
+
+// A matrix product: C = A B, or C += A B, or C = A B + bias, with A (m, k) and B (k, n) of any strides, C (m, n) by rows.
+template <class T>
+struct Product {
+  std::size_t m, n, k;
+  const T* a;
+  std::ptrdiff_t a_row, a_column;
+  const T* b;
+  std::ptrdiff_t b_row, b_column;
+  T* c;
+  std::ptrdiff_t c_row;
+  const T* bias = nullptr;
+};
+
+// The kernels of training_kernels.cpp, compiled for several instruction sets.
+#define CHAINRULE_KERNELS(T)                                                                                        \
+  void multiply(const Product<T>& job);                                                                             \
+  /* pre-activations a to activations h, and a to the slopes g'(a), unless h is a, where h tells the slope */        \
+  void activate(Activation g, T* a, T* h, std::size_t count);                                                       \
+  void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count);                                  \
+  /* scales what is kept, sets to 0 what is dropped; the element's index and the key decide */                      \
+  void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first, std::uint32_t dropped, T scale);       \
+  void add_rows(const T* rows, std::size_t n, std::size_t width, T* total);                                         \
+  void scale_row(T* row, std::size_t count, double by);                                                             \
+  double logistic_output(T* logits, const T* targets, std::size_t count, double scale);                             \
+  std::size_t count_correct(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k);             \
+  double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end);  \
+  void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end);               \
+  double sum_of_squares(const T* x, std::size_t begin, std::size_t end);                                            \
+  void update(const Update& how, T* parameters, const T* gradient, T* first, T* second, std::size_t begin, std::size_t end);
+CHAINRULE_KERNELS(float)
+CHAINRULE_KERNELS(double)
+#undef CHAINRULE_KERNELS
+
+// The examples of one call, which are visited in `order`. Rows of x are dense, or compressed sparse (CSR).
+template <class T>
+struct Examples {
+  std::size_t n = 0;  // visited
+  const std::int64_t* order = nullptr;
+  const T* x = nullptr;
+  std::ptrdiff_t x_row = 0;
+  const std::int64_t *columns = nullptr, *row_starts = nullptr;  // CSR, with x the values
+  const std::int64_t* labels = nullptr;  // of a softmax output; or
+  const T* targets = nullptr;            // (N, K) of a logistic one
+  const double* weights = nullptr;       // of the examples
+};
+
+struct Summary {
+  double loss = 0.0, weight = 0.0;       // sums over the examples
+  std::size_t correct = 0, steps = 0;    // steps that were taken
+  bool finite = true;                    // else the step after them met a loss that is not
+  std::vector<double> norms;             // of each layer's weight gradient, summed over the steps
+};
+
+template <class T>
+struct Training {
+  std::vector<std::size_t> widths;       // inputs, units …, classes
+  Activation activation = Activation::relu;
+  bool logistic = false;                 // K logistic outputs instead of a softmax
+  // weights (inputs, units) …, then biases; their gradient, which a step leaves there; and the optimizer's state
+  T *parameters = nullptr, *gradient = nullptr, *first = nullptr, *second = nullptr;
+  Update update;
+  double l2_weights = 0.0, l2_biases = 0.0;  // added to the gradient: l2·θ
+  bool l2_by_batch = false;              // divided by the batch's size, and in the loss, as scikit-learn does
+  double dropout = 0.0, clip_norm = 0.0, label_smoothing = 0.0;
+  std::vector<double> class_weights;     // (K,), or empty
+  std::uint64_t seed = 0;
+  std::size_t batch = 0;
+  int threads = 1;
+
+  void prepare();                        // allocates; after the members above are set
+  // One step for each batch; lr (steps,); `stop` is asked now and then, and ends the run between two steps.
+  Summary run(const Examples<T>& examples, const double* lr, std::uint64_t steps_before,
+              const std::function<bool()>& stop);
+
+ private:
+  struct Shard {
+    std::vector<T*> h, a;                // activations h_0 …, and pre-activations (slopes), a_L the logits
+    T *grad[2], *gradient;
+    std::vector<std::int64_t> labels;
+    std::vector<T> losses;
+    std::vector<double> weights;
+    std::vector<T> targets;
+    double loss, weight;
+    std::size_t correct;
+  };
+  std::size_t depth_ = 0, count_ = 0;
+  std::vector<std::size_t> weights_at_, biases_at_;
+  std::vector<Shard> shards_;
+  std::vector<Chunk> chunks_;
+  std::vector<double> squares_, decay_squares_, scratch_;
+  std::vector<std::unique_ptr<T[]>> memory_;
+
+  T* allocate(std::size_t count);
+  void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,
+                 std::uint64_t step, double divisor);
+  void first_layer(const Examples<T>& examples, const std::int64_t* rows, std::size_t n, Shard& shard);
+  void first_gradient(const Examples<T>& examples, const std::int64_t* rows, std::size_t n, Shard& shard, const T* grad);
+};
+
+}  // namespace chainrule

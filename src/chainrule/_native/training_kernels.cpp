@@ -1,0 +1,352 @@
+// The kernels of a training step, compiled once for each FORMAT (float, double) and each instruction set.
+//
+// The matrix product keeps a tile of 6 x 2 vectors of C in registers and walks k: per step of k two vectors of B are
+// read and six numbers of A are spread out, for twelve multiply-adds. B is copied into a narrow panel where its rows lie
+// far apart or its width is no whole number of vectors. It reaches the processor's peak once its operands are in the
+// second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
+#include <utility>
+
+#include "arithmetic.hpp"
+#include "training.hpp"
+
+#ifdef CHAINRULE_CLONES
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+namespace chainrule {
+namespace {
+
+using T = FORMAT;
+
+// Eight float32 or four float64: with GCC and Clang a vector type, because a plain array of sums is not always kept in
+// registers; elsewhere a plain array.
+constexpr std::size_t width = 32 / sizeof(T);
+#if defined(__GNUC__)
+typedef T Vector __attribute__((vector_size(32)));
+#else
+struct Vector {
+  T x[width];
+  INLINE friend Vector operator*(T a, const Vector& b) {
+    Vector r;
+    for (std::size_t l = 0; l < width; ++l) r.x[l] = a * b.x[l];
+    return r;
+  }
+  INLINE Vector& operator+=(const Vector& b) {
+    for (std::size_t l = 0; l < width; ++l) x[l] += b.x[l];
+    return *this;
+  }
+};
+#endif
+INLINE Vector load(const T* x) {
+  Vector v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
+
+constexpr std::size_t rows = 6, columns = 2 * width;  // of a tile
+constexpr std::size_t depth = 256;                    // of a panel, which then stays in the first cache
+
+enum class Start { zero, bias, c };
+
+template <std::size_t M>
+INLINE void tile(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* b, std::ptrdiff_t b_row, std::size_t k,
+                 Start start, const T* bias, T* c, std::ptrdiff_t c_row) {
+  Vector low[M], high[M];
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < M; ++i) {
+    const T* from = c + static_cast<std::ptrdiff_t>(i) * c_row;
+    low[i] = start == Start::zero ? Vector{} : load(start == Start::c ? from : bias);
+    high[i] = start == Start::zero ? Vector{} : load((start == Start::c ? from : bias) + width);
+  }
+  for (std::size_t p = 0; p < k; ++p) {
+    const Vector b_low = load(b), b_high = load(b + width);
+#pragma GCC unroll 6
+    for (std::size_t i = 0; i < M; ++i) {
+      const T x = a[static_cast<std::ptrdiff_t>(i) * a_row];
+      low[i] += x * b_low;
+      high[i] += x * b_high;
+    }
+    a += a_column, b += b_row;
+  }
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < M; ++i) {
+    store(c + static_cast<std::ptrdiff_t>(i) * c_row, low[i]);
+    store(c + static_cast<std::ptrdiff_t>(i) * c_row + width, high[i]);
+  }
+}
+
+INLINE void tile_of(std::size_t m, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* b,
+                    std::ptrdiff_t b_row, std::size_t k, Start start, const T* bias, T* c, std::ptrdiff_t c_row) {
+  switch (m) {
+    case 6: return tile<6>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+    case 5: return tile<5>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+    case 4: return tile<4>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+    case 3: return tile<3>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+    case 2: return tile<2>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+    default: return tile<1>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
+  }
+}
+
+INLINE void multiply_inlined(const Product<T>& job) {
+  alignas(64) T panel[depth * columns], edge[rows * columns], padded_bias[columns];
+  for (std::size_t done = 0; done == 0 || done < job.k; done += depth) {
+    const std::size_t k = std::min(depth, job.k - done);
+    const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
+    for (std::size_t j = 0; j < job.n; j += columns) {
+      const std::size_t n = std::min(columns, job.n - j);
+      const T* b = job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
+      std::ptrdiff_t b_row = job.b_row;
+      if (n < columns || job.b_column != 1 || (b_row * sizeof(T) > 512 && job.m > 2 * rows)) {
+        if (n < columns) std::memset(panel, 0, sizeof panel);
+        if (job.b_column == 1) {
+          for (std::size_t p = 0; p < k; ++p)
+            std::memcpy(panel + p * columns, b + static_cast<std::ptrdiff_t>(p) * job.b_row, n * sizeof(T));
+        } else {
+          for (std::size_t q = 0; q < n; ++q) {
+            const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
+            for (std::size_t p = 0; p < k; ++p) panel[p * columns + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
+          }
+        }
+        b = panel, b_row = columns;
+      }
+      const T* bias = job.bias ? job.bias + j : nullptr;
+      if (bias && n < columns) {
+        for (std::size_t q = 0; q < columns; ++q) padded_bias[q] = q < n ? bias[q] : T(0);
+        bias = padded_bias;
+      }
+      const Start start = done ? Start::c : bias ? Start::bias : Start::zero;
+      for (std::size_t i = 0; i < job.m; i += rows) {
+        const std::size_t m = std::min(rows, job.m - i);
+        const T* from = a + static_cast<std::ptrdiff_t>(i) * job.a_row;
+        T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
+        if (n == columns) {
+          tile_of(m, from, job.a_row, job.a_column, b, b_row, k, start, bias, c, job.c_row);
+          continue;
+        }
+        if (start == Start::c)
+          for (std::size_t r = 0; r < m; ++r)
+            std::memcpy(edge + r * columns, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
+        tile_of(m, from, job.a_row, job.a_column, b, b_row, k, start, bias, edge, columns);
+        for (std::size_t r = 0; r < m; ++r)
+          std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
+      }
+    }
+  }
+}
+
+// exp(x) - 1 for x <= 0, to about one ULP: exp(r) - 1 is a series without its 1, and 2^k - 1 is exact.
+INLINE double expm1_of(double x) {
+  x = x < -40.0 ? -40.0 : x;
+  const double shifted = x * log2e + round_shift, k = shifted - round_shift;
+  const double r = (x - k * ln2_high) - k * ln2_low;
+  double q = 1.0 / 6227020800.0;
+  q = q * r + 1.0 / 479001600.0;
+  q = q * r + 1.0 / 39916800.0;
+  q = q * r + 1.0 / 3628800.0;
+  q = q * r + 1.0 / 362880.0;
+  q = q * r + 1.0 / 40320.0;
+  q = q * r + 1.0 / 5040.0;
+  q = q * r + 1.0 / 720.0;
+  q = q * r + 1.0 / 120.0;
+  q = q * r + 1.0 / 24.0;
+  q = q * r + 1.0 / 6.0;
+  q = q * r + 0.5;
+  const double power = scale_by_power(1.0, shifted);
+  return power * (q * r * r + r) + (power - 1.0);
+}
+
+// exp(-|a|), in float64's precision or float32's.
+INLINE double decayed(double a) {
+  const double x = -std::fabs(a);
+  if constexpr (sizeof(T) == 8) return exp_of_difference<false>(Float64{}, x, 0.0, NoTemperature{});
+  else return exp_of_difference<false>(Float32{}, x, 0.0, NoTemperature{});
+}
+
+struct ValueAndSlope {
+  double value, slope;
+};
+
+INLINE ValueAndSlope logistic_of(double a) {
+  const double e = decayed(a), inverse = 1.0 / (1.0 + e);
+  return {(a >= 0 ? 1.0 : e) * inverse, e * inverse * inverse};
+}
+INLINE ValueAndSlope tanh_of(double a) {
+  const double m = expm1_of(-2.0 * std::fabs(a)), inverse = 1.0 / (2.0 + m), value = -m * inverse;
+  return {a < 0 ? -value : value, 4.0 * (1.0 + m) * inverse * inverse};  // 1 - tanh^2 without its cancellation
+}
+INLINE ValueAndSlope silu_of(double a) {
+  const auto [value, slope] = logistic_of(a);
+  return {a * value, value + a * slope};
+}
+INLINE ValueAndSlope softplus_of(double a) {
+  const double e = decayed(a);
+  return {(a > 0 ? a : 0.0) + log1p_of(e), (a >= 0 ? 1.0 : e) / (1.0 + e)};
+}
+INLINE ValueAndSlope gelu_of(double a) {  // the C library's erf, one by one
+  const double share = 0.5 * (1.0 + std::erf(a * 0.7071067811865476));
+  return {a * share, share + a * std::exp(-0.5 * a * a) * 0.3989422804014327};
+}
+
+template <class F>
+INLINE void each(T* a, T* h, std::size_t count, F f) {
+#pragma omp simd
+  for (std::size_t i = 0; i < count; ++i) {
+    const ValueAndSlope found = f(static_cast<double>(a[i]));
+    h[i] = static_cast<T>(found.value);
+    a[i] = static_cast<T>(found.slope);
+  }
+}
+
+constexpr T leaky_slope = T(0.01);
+
+}  // namespace
+
+CLONES void multiply(const Product<T>& job) { multiply_inlined(job); }
+
+CLONES void activate(Activation g, T* a, T* h, std::size_t count) {
+  switch (g) {
+    case Activation::identity: return;
+    case Activation::relu:
+#pragma omp simd
+      for (std::size_t i = 0; i < count; ++i) a[i] = a[i] > T(0) ? a[i] : (a[i] != a[i] ? a[i] : T(0));
+      return;
+    case Activation::leaky_relu:
+#pragma omp simd
+      for (std::size_t i = 0; i < count; ++i) a[i] = a[i] > T(0) ? a[i] : leaky_slope * a[i];
+      return;
+    case Activation::tanh: return each(a, h, count, [](double x) { return tanh_of(x); });
+    case Activation::logistic: return each(a, h, count, [](double x) { return logistic_of(x); });
+    case Activation::silu: return each(a, h, count, [](double x) { return silu_of(x); });
+    case Activation::softplus: return each(a, h, count, [](double x) { return softplus_of(x); });
+    case Activation::gelu:
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto [value, slope] = gelu_of(static_cast<double>(a[i]));
+        h[i] = static_cast<T>(value), a[i] = static_cast<T>(slope);
+      }
+  }
+}
+
+CLONES void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count) {
+  if (g == Activation::identity) return;
+  if (g == Activation::relu || g == Activation::leaky_relu) {
+    const T other = g == Activation::relu ? T(0) : leaky_slope;
+#pragma omp simd
+    for (std::size_t i = 0; i < count; ++i) grad[i] = slope_or_h[i] > T(0) ? grad[i] : other * grad[i];
+    return;
+  }
+#pragma omp simd
+  for (std::size_t i = 0; i < count; ++i) grad[i] *= slope_or_h[i];
+}
+
+CLONES void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first, std::uint32_t dropped, T scale) {
+#pragma omp simd
+  for (std::size_t i = 0; i < count; ++i) {  // a 32-bit mixer (Wellons, "Prospecting for hash functions", 2018)
+    std::uint32_t z = (first + static_cast<std::uint32_t>(i)) * 0x9e3779b1u + key;
+    z ^= z >> 16, z *= 0x7feb352du, z ^= z >> 15, z *= 0x846ca68bu, z ^= z >> 16;
+    x[i] = z < dropped ? T(0) : x[i] * scale;
+  }
+}
+
+CLONES void add_rows(const T* rows_, std::size_t n, std::size_t width_, T* total) {
+  std::memset(total, 0, width_ * sizeof(T));
+  for (std::size_t r = 0; r < n; ++r)
+#pragma omp simd
+    for (std::size_t j = 0; j < width_; ++j) total[j] += rows_[r * width_ + j];
+}
+
+CLONES void scale_row(T* row, std::size_t count, double by) {
+#pragma omp simd
+  for (std::size_t j = 0; j < count; ++j) row[j] = static_cast<T>(static_cast<double>(row[j]) * by);
+}
+
+// -t log s(a) - (1 - t) log s(-a) summed, with s the logistic function; and its gradient, (1 - t) s(a) - t s(-a), in
+// which nothing cancels.
+CLONES double logistic_output(T* logits, const T* targets, std::size_t count, double scale) {
+  double loss = 0.0;
+#pragma omp simd reduction(+ : loss)
+  for (std::size_t i = 0; i < count; ++i) {
+    const double a = static_cast<double>(logits[i]), t = static_cast<double>(targets[i]);
+    const double e = decayed(a), far = log1p_of(e), near = std::fabs(a) + far, inverse = 1.0 / (1.0 + e);
+    const double yes = (a >= 0 ? 1.0 : e) * inverse, no = (a >= 0 ? e : 1.0) * inverse;
+    loss += t * (a >= 0 ? far : near) + (1.0 - t) * (a >= 0 ? near : far);
+    logits[i] = static_cast<T>(((1.0 - t) * yes - t * no) * scale);
+  }
+  return loss;
+}
+
+// Is the label the first of the largest?
+CLONES std::size_t count_correct(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k) {
+  std::size_t correct = 0;
+  for (std::size_t r = 0; r < n; ++r) {
+    const T* a = logits + r * k;
+    const auto label = static_cast<std::size_t>(labels[r]);
+    const T own = a[label];
+    int above = 0;
+#pragma omp simd reduction(+ : above)
+    for (std::size_t j = 0; j < k; ++j) above += !(a[j] <= own);
+    for (std::size_t j = 0; j < label && above == 0; ++j) above += a[j] == own;
+    correct += above == 0;
+  }
+  return correct;
+}
+
+CLONES double sum_of_squares(const T* x, std::size_t begin, std::size_t end) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+CLONES double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end) {
+  for (std::size_t s = 0; s < n_others; ++s) {
+    const T* other = others[s];
+#pragma omp simd
+    for (std::size_t i = begin; i < end; ++i) total[i] += other[i];
+  }
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = begin; i < end; ++i) sum += static_cast<double>(total[i]) * static_cast<double>(total[i]);
+  return sum;
+}
+
+CLONES void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end) {
+  const T by = static_cast<T>(decay);
+#pragma omp simd
+  for (std::size_t i = begin; i < end; ++i) gradient[i] += by * parameters[i];
+}
+
+CLONES void update(const Update& how, T* __restrict parameters, const T* __restrict gradient, T* __restrict first,
+                   T* __restrict second, std::size_t begin, std::size_t end) {
+  const T shrink = static_cast<T>(1.0 - how.lr * how.decay), lr = static_cast<T>(how.lr);
+  if (how.rule == Rule::sgd) {
+    const T momentum = static_cast<T>(how.momentum);
+    if (!first) {
+#pragma omp simd
+      for (std::size_t i = begin; i < end; ++i) parameters[i] = shrink * parameters[i] - lr * gradient[i];
+      return;
+    }
+#pragma omp simd
+    for (std::size_t i = begin; i < end; ++i) {
+      const T g = gradient[i], v = momentum * first[i] + g;
+      first[i] = v;
+      parameters[i] = shrink * parameters[i] - lr * (how.nesterov ? g + momentum * v : v);
+    }
+    return;
+  }
+  const T beta1 = static_cast<T>(how.beta1), beta2 = static_cast<T>(how.beta2);
+  const T rest1 = static_cast<T>(1.0 - how.beta1), rest2 = static_cast<T>(1.0 - how.beta2);
+  const T root_scale = static_cast<T>(how.root_scale), eps = static_cast<T>(how.eps);
+  const T step = static_cast<T>(how.lr * how.step_scale);
+#pragma omp simd
+  for (std::size_t i = begin; i < end; ++i) {
+    const T g = gradient[i];
+    const T m = beta1 * first[i] + rest1 * g, v = beta2 * second[i] + rest2 * (g * g);
+    first[i] = m, second[i] = v;
+    parameters[i] = shrink * parameters[i] - step * (m / (std::sqrt(v) * root_scale + eps));
+  }
+}
+
+}  // namespace chainrule

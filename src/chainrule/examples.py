@@ -1,0 +1,191 @@
+"""The examples that `fit` trains on: checked, weighted, split, and walked through in shuffled blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.checks import check_class_weights, check_fraction, check_integer, check_labels
+from chainrule.engine import Sparse, as_rows
+from chainrule.errors import InputError
+from chainrule.network import Network
+
+__all__ = ["Examples", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split"]
+
+Array = npt.NDArray[Any]
+ROWS_AT_ONCE = 4096  # of what is computed for many examples outside of training
+
+
+class Examples(NamedTuple):
+    """x : rows (N, D), dense or sparse, or a memory map; labels : (N,) int64; weights : (N,) float64, or None."""
+
+    x: Any
+    labels: Array
+    weights: Array | None = None
+
+    def take(self, rows: Array) -> Examples:
+        """Some of them; a memory map is read into memory."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(_rows(self.x, rows), self.labels[rows], weights)
+
+    def dense(self, columns: int) -> Array:
+        """x as a matrix (N, D)."""
+        if not isinstance(self.x, Sparse):
+            return np.asarray(self.x)
+        full = np.zeros((len(self.x), columns), self.x.values.dtype)
+        rows = np.repeat(np.arange(len(self.x)), np.diff(self.x.row_starts))
+        np.add.at(full, (rows, self.x.columns), self.x.values)
+        return full
+
+    def logits(self, net: Network) -> Iterator[tuple[Array, Array]]:
+        """The network's logits and the labels, some thousand rows at a time."""
+        for begin in range(0, len(self.labels), ROWS_AT_ONCE):
+            rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(self.labels)))
+            yield net.forward(self.take(rows).dense(net.widths[0])).logits, self.labels[rows]
+
+
+def _rows(x: Any, rows: Array) -> Any:
+    if not isinstance(x, Sparse):
+        return np.ascontiguousarray(x[rows])
+    counts = np.diff(x.row_starts)[rows]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    source = np.repeat(x.row_starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
+    return Sparse(x.values[source], x.columns[source], starts)
+
+
+def check_examples(net: Network, name: str, x: Any, labels: Any, sample_weight: Any = None) -> Examples:
+    """x (N, D) as the engine reads it, its labels, and its weights; a memory map of the right dtype stays one.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, label or weight, or a number that is not finite: its row and column are named.
+    """
+    dtype = net.weights[0].dtype
+    rows: Any
+    if hasattr(x, "tocsr"):
+        if x.ndim != 2 or x.shape[1] != net.widths[0]:
+            raise InputError(f"{name}: got shape {x.shape}, expected (N, {net.widths[0]})")
+        rows = as_rows(x, dtype)
+        bad = np.flatnonzero(~np.isfinite(rows.values))
+        if bad.size:
+            row = int(np.searchsorted(rows.row_starts, bad[0], side="right")) - 1
+            _refuse(name, rows.values[bad[0]], row, int(rows.columns[bad[0]]))
+    elif isinstance(x, np.memmap) and x.dtype == dtype and x.ndim == 2 and x.shape[1] == net.widths[0]:
+        rows = x  # each block is checked when it is read
+    else:
+        rows = np.ascontiguousarray(net.forward_input(x))
+        require_finite(name, rows)
+    return Examples(rows, check_labels(labels, len(rows), net.widths[-1]), _check_weights(sample_weight, len(rows)))
+
+
+def require_finite(name: str, rows: Array, first_row: int = 0) -> None:
+    """Raise an InputError that names the first number that is not finite."""
+    if np.isfinite(rows).all():
+        return
+    row, column = np.argwhere(~np.isfinite(rows))[0]
+    _refuse(name, rows[row, column], first_row + int(row), int(column))
+
+
+def _refuse(name: str, value: Any, row: int, column: int) -> None:
+    raise InputError(f"{name}: got {value} at row {row}, column {column}, expected finite numbers")
+
+
+def _check_weights(sample_weight: Any, n: int) -> Array | None:
+    if sample_weight is None:
+        return None
+    try:
+        weights = np.ascontiguousarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"sample_weight: got {type(sample_weight).__name__}, expected ({n},) numbers") from error
+    if weights.shape != (n,):
+        raise InputError(f"sample_weight: got shape {weights.shape}, expected ({n},), one weight for each example")
+    bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    if bad.size:
+        raise InputError(f"sample_weight: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+    return weights
+
+
+def check_class_weight(class_weight: Any, labels: Array, k: int) -> Array | None:
+    """Weights (K,) of the classes: as given, by a dict from class to weight (1 where it has none), or "balanced",
+    N / (K · the class's number of examples), 0 for a class without any."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise InputError(f"class_weight: got {class_weight!r}, expected 'balanced', a dict or ({k},) numbers")
+        counts = np.bincount(labels, minlength=k)
+        return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    if isinstance(class_weight, Mapping):
+        weights = np.ones(k)
+        for label, weight in class_weight.items():
+            if not isinstance(label, int | np.integer) or not 0 <= label < k:
+                raise InputError(f"class_weight: got the class {label!r}, expected integers in [0, {k})")
+            weights[label] = weight
+        class_weight = weights
+    return check_class_weights(class_weight, k)
+
+
+def split(
+    net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int
+) -> tuple[Examples, Examples | None]:
+    """Training and validation examples: those given, or a fraction of each class, chosen by the seed."""
+    n = len(examples.labels)
+    if n == 0:
+        raise InputError("x: got no examples, expected at least one")
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise InputError(f"validation: got a tuple of {len(validation)}, expected (x, labels) or a fraction")
+        held_out = check_examples(net, "validation", *validation)
+        return examples, held_out if len(held_out.labels) else None
+    fraction = check_fraction("validation", validation)
+    size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
+    if size == 0:
+        return examples, None
+    chosen = _stratified(examples.labels, size, np.random.default_rng([seed, 0]))
+    rest = np.ones(n, dtype=bool)
+    rest[chosen] = False
+    return examples.take(np.flatnonzero(rest)), examples.take(chosen)
+
+
+def _stratified(labels: Array, size: int, random: np.random.Generator) -> Array:
+    """`size` rows in which the classes have the shares that they have in all: within a class, and where the shares
+    leave a choice, at random."""
+    order = random.permutation(len(labels))
+    in_class = np.empty(len(labels))  # the place of each row among its class's rows, as a share in (0, 1)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    in_class[by_class] = np.concatenate([(np.arange(c) + random.random()) / c for c in counts])
+    return np.sort(np.argsort(in_class, kind="stable")[:size])
+
+
+def blocks_of(
+    examples: Examples, batch_size: int, memory: int | None, random: np.random.Generator
+) -> Iterator[tuple[Examples, Array]]:
+    """Examples in memory, and an order to visit them in: all at once; or from a memory map in blocks of whole batches
+    that take at most `memory` bytes, themselves in a random order."""
+    n = len(examples.labels)
+    if not isinstance(examples.x, np.memmap) or memory is None:
+        yield examples, random.permutation(n)
+        return
+    rows = max(1, memory // (examples.x.shape[1] * examples.x.itemsize) // batch_size) * batch_size
+    for block in random.permutation(-(-n // rows)):
+        at = slice(int(block) * rows, min((int(block) + 1) * rows, n))
+        x = np.array(examples.x[at])
+        require_finite("x", x, at.start)
+        weights = None if examples.weights is None else examples.weights[at]
+        yield Examples(x, examples.labels[at], weights), random.permutation(len(x))
+
+
+def check_memory(memory: Any, row_bytes: int, batch_size: int) -> int | None:
+    """Return how many bytes a block may take: half of `memory`, since the next is read before the last is freed."""
+    if memory is None:
+        return None
+    least = 2 * row_bytes * batch_size
+    if check_integer("memory", memory) < least:
+        raise InputError(f"memory: got {memory} bytes, expected at least {least}, two batches")
+    return int(memory) // 2
