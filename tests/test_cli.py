@@ -68,6 +68,33 @@ def test_the_whole_path(tmp_path, capsys):
     assert main(["explain", model, str(table), "--row", "0", "--unit", "2,1"]) == 0
 
 
+def test_every_option_of_training_reaches_it(tmp_path, capsys):
+    table = small(tmp_path)
+    more = ["--schedule", "cosine", "--warm-up", 1, "--weight-decay", 1e-4, "--dropout", 0.1, "--label-smoothing", 0.05]
+    more += ["--clip-norm", 5, "--balanced", "--threads", 1]
+    assert train(tmp_path, table, "class", "--epochs", 3, "--report", tmp_path / "r.html", *more) == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    for shown in ("WarmUp(epochs=1.0, then=Cosine", "weight decay", "0.0001", "balanced", "label smoothing"):
+        assert shown in page
+
+
+def test_a_parquet_table_larger_than_its_memory(tmp_path, capsys):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    path, n = tmp_path / "t.parquet", 30_000
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, n)
+    columns = {f"x{j}": random.normal(size=n) + (y == j) * 3 for j in range(12)}
+    columns["kind"] = np.array(["a", "b", "c"])[random.integers(0, 3, n)]
+    polars.DataFrame(columns | {"class": y}).write_parquet(path)
+    assert path.stat().st_size > 2 * 2**20
+    options = ["--epochs", 2, "--test", 0.2, "--memory", "1M", "--report", tmp_path / "r.html"]
+    assert train(tmp_path, path, "class", *options) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test accuracy"))
+    assert float(line.split()[2]) > 0.9
+    assert train(tmp_path, small(tmp_path), "class", "--memory", "1M") == 1
+    assert "only a .parquet file can be streamed" in capsys.readouterr().err
+
+
 def test_the_same_seed_writes_the_same_file(tmp_path):
     table = small(tmp_path)
     files = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from chainrule import SGD, Adam, AdamW, Cosine, Network, OnPlateau, StepDecay, WarmUp, fit
-from chainrule.errors import CheckpointError, InputError, NonFiniteError, OutputFileError
+from chainrule.errors import CheckpointError, InputError, NonFiniteError, OutputFileError, TableError
 from chainrule.examples import check_examples, split
 
 OPTIMIZERS = {
@@ -378,6 +378,31 @@ def test_a_memory_map_is_streamed_within_its_bound(tmp_path):
     mapped[7, 3] = np.nan
     with pytest.raises(InputError, match="x: got nan at row 7, column 3"):
         fit(net, x, labels, epochs=1, validation=0, memory=memory)
+
+
+def test_a_parquet_file_is_streamed(tmp_path):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    n, memory = 60_000, 2 << 20
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, n)
+    x = (random.normal(size=(n, 20)) + 2 * np.eye(3, 20)[labels]).astype("float32")
+    path = tmp_path / "x.parquet"
+    columns = {f"x{j}": x[:, j] for j in range(20)}
+    polars.DataFrame(columns | {"y": labels}).write_parquet(path, row_group_size=5000)
+    assert path.stat().st_size > 2 * memory
+    from_file, from_map = (Network.create([20, 8, 3], seed=0) for _ in range(2))
+    fit(from_file, path, "y", epochs=1, validation=0, memory=memory)
+    mapped = np.memmap(tmp_path / "x.raw", dtype="float32", mode="w+", shape=x.shape)
+    mapped[:] = x
+    fit(from_map, mapped, labels, epochs=1, validation=0, memory=memory)
+    assert from_file.weights[0].tobytes() == from_map.weights[0].tobytes()
+    with pytest.raises(InputError, match="x: got the path"):
+        fit(from_file, path, labels, memory=memory)
+    with pytest.raises(TableError, match="has no column 'z'"):
+        fit(from_file, path, "z", memory=memory)
+    polars.DataFrame({"a": ["text"] * 9, "y": [0, 1, 2] * 3}).write_parquet(path)
+    with pytest.raises(TableError, match="column 'a': holds String"):
+        fit(Network.create([1, 3]), path, "y", batch_size=2, validation=0, memory=memory)
 
 
 def test_the_shapes_at_the_edge():

@@ -70,13 +70,28 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
     train.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="adam", help="sgd has momentum 0.9")
     train.add_argument("--lr", type=_positive, default=None, help="learning rate; by default 0.001, for sgd 0.01")
-    train.add_argument("--epochs", type=_count, default=50, help="passes over the training rows")
+    train.add_argument("--epochs", type=_count, default=30, help="passes over the training rows")
     train.add_argument("--batch-size", type=_count, default=32, help="rows in a step")
     train.add_argument("--validation", type=_fraction, default=0.1, help="fraction held out to choose the best epoch")
     train.add_argument(
         "--test", type=_fraction, default=0.0, help="fraction held out of everything, to judge the model"
     )
     train.add_argument("--patience", type=_count, default=None, help="stop after so many epochs without improvement")
+    train.add_argument(
+        "--schedule", choices=["constant", "cosine", "step", "plateau"], default="cosine",
+        help="of the learning rate: half a cosine to 0, a tenth every third of the epochs, or half on a plateau",
+    )  # fmt: skip
+    train.add_argument("--warm-up", type=_positive, default=None, metavar="EPOCHS", help="the rate rises from 0 first")
+    train.add_argument("--weight-decay", type=_not_negative, default=0.0, help="L2 penalty")
+    train.add_argument("--dropout", type=_fraction, default=0.0, help="fraction of hidden units dropped at each step")
+    train.add_argument("--label-smoothing", type=_fraction, default=0.0, help="share of the target spread evenly")
+    train.add_argument("--clip-norm", type=_positive, default=None, help="largest norm of a step's gradient")
+    train.add_argument("--balanced", action="store_true", help="weigh rare classes up to the others")
+    train.add_argument("--threads", type=_count, default=None, help="at most this many")
+    train.add_argument(
+        "--memory", type=_bytes, default=None, metavar="SIZE",
+        help="stream a Parquet table that is larger than memory, with so much of it at a time: 500M, 2G",
+    )  # fmt: skip
     train.add_argument("--seed", type=_seed, default=0, help="of the weights, the splits and the order of the rows")
     train.add_argument(
         "--checkpoint", metavar="FILE", default=None, help="written each epoch; the same command goes on from it"
@@ -134,6 +149,16 @@ def _positive(text: str) -> float:
     return float(_number(text, float, lambda v: 0 < v < float("inf"), "a number > 0"))
 
 
+def _not_negative(text: str) -> float:
+    return float(_number(text, float, lambda v: 0 <= v < float("inf"), "a number >= 0"))
+
+
+def _bytes(text: str) -> int:
+    unit = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
+    expected = "a size of at least 1 byte, as 500M or 2G"
+    return int(_number(text[:-1] if unit else text, float, lambda v: 1 <= v < 2**33, expected) * 2**unit)
+
+
 def _fraction(text: str) -> float:
     return float(_number(text, float, lambda v: 0 <= v < 1, "a fraction in [0, 1)"))
 
@@ -158,7 +183,14 @@ def _indices(count: int) -> Callable[[str], list[int]]:
 def _train(options: Any) -> int:
     from chainrule import jobs
     from chainrule.progress import progress_bar
+    from chainrule.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
 
+    schedule: Any = {
+        "constant": Constant(),
+        "cosine": Cosine(),
+        "step": StepDecay(every=max(1, options.epochs // 3)),
+        "plateau": OnPlateau(),
+    }[options.schedule]
     with progress_bar(options.epochs) as progress:
         result = jobs.train(
             options.table,
@@ -177,6 +209,14 @@ def _train(options: Any) -> int:
             output=options.output,
             report=options.report,
             progress=progress,
+            memory=options.memory,
+            schedule=schedule if options.warm_up is None else WarmUp(options.warm_up, schedule),
+            weight_decay=options.weight_decay,
+            dropout=options.dropout,
+            label_smoothing=options.label_smoothing,
+            clip_norm=options.clip_norm,
+            class_weight="balanced" if options.balanced else None,
+            threads=options.threads,
         )
     print("\n".join(result.lines()))
     return 0

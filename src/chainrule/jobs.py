@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import softmax_cross_entropy
 from chainrule.report import write_report
 from chainrule.scores import confusion_matrix
+from chainrule.streams import ParquetTable, features_on_disk
 from chainrule.tables import Schema, learn_schema, read_table
 from chainrule.training import EpochRecord, History, fit
 
@@ -41,7 +43,12 @@ class TrainingResult:
     def lines(self) -> list[str]:
         """What to tell the user."""
         history = self.history
-        how = {"epochs": "", "patience": ", stopped early", "interrupted": ", stopped by Ctrl-C"}[history.stopped]
+        how = {
+            "epochs": "",
+            "patience": ", stopped early",
+            "callback": ", stopped by a callback",
+            "interrupted": ", stopped by Ctrl-C",
+        }[history.stopped]
         kept = f"kept the weights of epoch {history.best_epoch}"
         lines = [f"trained {len(history.loss)} epochs in {self.seconds:.2f} s{how}; {kept}"]
         if history.best_epoch:
@@ -74,8 +81,13 @@ def train(
     output: Path,
     report: Path | None,
     progress: Callable[[EpochRecord], object] | None = None,
+    memory: int | None = None,
+    **options: Any,
 ) -> TrainingResult:
     """Read a table, train a network on it, write the model and the report.
+
+    `options` are what else `fit` takes. With `memory`, in bytes, a Parquet table is streamed, and the report shows its
+    first training rows, as many as fit.
 
     Raises
     ------
@@ -85,38 +97,86 @@ def train(
     for path in (output, report, checkpoint):
         if path is not None:
             require_writable(path)
-    frame = read_table(table)
-    order = np.random.default_rng([seed, 2]).permutation(frame.height)
-    held_out = min(max(round(frame.height * test), 1), frame.height - 1) if test else 0
-    rows, test_rows = np.sort(order[held_out:]), np.sort(order[:held_out])
-    training_frame = frame[rows.tolist()]
-    schema = learn_schema(training_frame, target)
-    x, labels = schema.features(training_frame), schema.labels(training_frame)
+    schema, (x, labels, rows), held_out, judged = (
+        _read_whole(table, target, test, validation, seed)
+        if memory is None
+        else _read_streamed(table, target, test, validation, seed, memory)
+    )
     net = Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
     chosen = _optimizer(optimizer, lr)
     started = time.perf_counter()
     history = fit(
-        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size, validation=validation,
-        patience=patience, seed=seed, checkpoint=checkpoint, progress=progress,
+        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size, validation=held_out,
+        patience=patience, seed=seed, checkpoint=checkpoint, progress=progress, memory=memory, **options,
     )  # fmt: skip
     seconds = time.perf_counter() - started
-    judged, accuracy = None, None
-    if held_out:
-        test_frame = frame[test_rows.tolist()]
-        judged = schema.features(test_frame), schema.labels(test_frame)
-        accuracy = float((net.predict(judged[0]) == judged[1]).mean())
+    accuracy = None if judged is None else _accuracy(net, *judged)
     settings = {
-        "target": target, "rows": len(rows), "test rows": held_out, "features": x.shape[1], "widths": net.widths,
-        "activation": activation, "optimizer": repr(chosen), "epochs": epochs, "batch size": batch_size,
-        "validation": validation, "seed": seed,
-    }  # fmt: skip
+        "target": target, "rows": len(rows), "test rows": 0 if judged is None else len(judged[1]),
+        "features": x.shape[1], "widths": net.widths, "activation": activation, "optimizer": repr(chosen),
+        "epochs": epochs, "batch size": batch_size, "validation": validation, "seed": seed,
+    } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=settings)
     if report is not None:
+        shown = len(rows) if memory is None else max(1, min(len(rows), memory // (8 * sum(net.widths))))
+        if judged is not None:
+            judged = judged[0][:shown], judged[1][:shown]
         write_report(
-            report, net, history, (x, labels), classes=schema.classes, rows=rows.tolist(), judged=judged,
+            report, net, history, (x[:shown], labels[:shown]), classes=schema.classes, rows=rows[:shown].tolist(),
+            judged=judged,
             judged_name="test" if judged else "training", settings=settings | {"seconds": f"{seconds:.2f}"},
         )  # fmt: skip
     return TrainingResult(history, accuracy, seconds, output, report)
+
+
+_Part = tuple[Any, Any, Any]  # features, labels, rows of the table
+
+
+def _read_whole(
+    table: Path, target: str, test: float, validation: float, seed: int
+) -> tuple[Schema, _Part, float | tuple[Any, Any], tuple[Any, Any] | None]:
+    """The schema, the training examples, what `fit` takes for validation, and the test examples or None."""
+    frame = read_table(table)
+    test_rows, rows = _held_out(frame.height, test, seed, 2)
+    training_frame = frame[rows.tolist()]
+    schema = learn_schema(training_frame, target)
+    judged = None
+    if len(test_rows):
+        test_frame = frame[test_rows.tolist()]
+        judged = schema.features(test_frame), schema.labels(test_frame)
+    return schema, (schema.features(training_frame), schema.labels(training_frame), rows), validation, judged
+
+
+def _read_streamed(
+    table: Path, target: str, test: float, validation: float, seed: int, memory: int
+) -> tuple[Schema, _Part, float | tuple[Any, Any], tuple[Any, Any] | None]:
+    """The same, with the features in memory maps; the schema is that of the whole table."""
+    frame = ParquetTable(table)
+    schema = learn_schema(frame, target)
+    labels = schema.labels(frame)
+    features = features_on_disk(frame, schema.features, len(schema.feature_names), "float32", memory)
+    test_rows, rows = _held_out(frame.height, test, seed, 2)
+    at, rest = _held_out(len(rows), validation, seed, 0)
+
+    def part(chosen: Any) -> _Part:
+        mask = np.zeros(frame.height, dtype=bool)
+        mask[chosen] = True
+        return features(mask), labels[chosen], chosen
+
+    judged = part(test_rows)[:2] if len(test_rows) else None
+    return schema, part(rows[rest]), part(rows[at])[:2] if len(at) else 0.0, judged
+
+
+def _held_out(n: int, fraction: float, seed: int, purpose: int) -> tuple[Any, Any]:
+    """A fraction of n rows, at least one, and the others."""
+    order = np.random.default_rng([seed, purpose]).permutation(n)
+    count = min(max(round(n * fraction), 1), n - 1) if fraction else 0
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def _accuracy(net: Network, x: Any, labels: Any) -> float:
+    correct = sum(int((net.predict(x[i : i + 4096]) == labels[i : i + 4096]).sum()) for i in range(0, len(x), 4096))
+    return correct / len(x)
 
 
 def predict(model: Path, table: Path) -> str:

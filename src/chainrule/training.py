@@ -127,8 +127,9 @@ def fit(
     ----------
     net : a network of NumPy float32 or float64 arrays; its weights are overwritten when training ends, and training
         starts from those it has
-    x : array (N, D) of finite numbers, or a scipy.sparse matrix; a numpy.memmap is streamed where `memory` is given
-    labels : array (N,), int in [0, K)
+    x : array (N, D) of finite numbers, or a scipy.sparse matrix; where `memory` is given, a numpy.memmap or the path of
+        a Parquet file, whose columns of numbers are taken as they are (chainrule[cli])
+    labels : array (N,), int in [0, K); for a Parquet file the name of its column
     optimizer : SGD, Adam or AdamW; Adam(1e-3) by default
     epochs, batch_size : int >= 1
     validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
@@ -149,8 +150,8 @@ def fit(
         may be larger than before. Needs chainrule[cli].
     progress : called with an EpochRecord after each epoch
     callbacks : the same; training stops after an epoch for which one returns True
-    memory : bytes that the examples of a numpy.memmap may take at a time; they are read in blocks of consecutive
-        rows, the blocks and the rows in them in a random order. `validation` is then given, or 0.
+    memory : bytes that examples larger than memory may take at a time; they are read in blocks of consecutive rows,
+        the blocks and the rows in them in a random order. `validation` is then given, or 0.
     threads : at most this many, and only where a step is long enough to gain by it. A batch's sums are taken by
         thread, so that their number decides the order of additions.
 
@@ -197,8 +198,14 @@ def fit(
         "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
         "clip_norm": 0.0 if clip_norm is None else check_positive("clip_norm", clip_norm),
     }
-    examples = check_examples(net, "x", x, labels, sample_weight)
     block = check_memory(memory, net.widths[0] * net.weights[0].itemsize, batch_size)
+    if isinstance(x, str | os.PathLike):
+        if memory is None or not isinstance(labels, str):
+            raise InputError(f"x: got the path {os.fspath(x)!r}, expected memory in bytes, and labels, a column's name")
+        from chainrule.streams import numeric_examples  # needs polars
+
+        x, labels = numeric_examples(x, labels, net.weights[0].dtype.name, memory)
+    examples = check_examples(net, "x", x, labels, sample_weight)
     if block is not None and not isinstance(validation, tuple) and validation:
         raise InputError(f"validation: got {validation!r} with memory={memory}, expected (x, labels) or 0")
     train, held_out = split(net, examples, validation, seed)
