@@ -251,7 +251,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       return summary;
     }
 
-    const double by = l2_by_batch ? 1.0 / static_cast<double>(n) : 1.0;
+    const double by = l2_by_batch ? 1.0 / divisor : 1.0;
     update.lr = lr[summary.steps];
     if (update.rule == Rule::adam) {
       const double t = static_cast<double>(step);

@@ -24,6 +24,8 @@ struct Update {
   Rule rule = Rule::adam;
   double momentum = 0.0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   bool nesterov = false;
+  bool lr_in_velocity = false;  // v ← μv + lr·g, as scikit-learn has it
+  bool eps_inside = false;      // ε beside √v before it is corrected for bias, as scikit-learn has it
   double decay = 0.0;         // decoupled: θ ← θ − lr·decay·θ first
   // of one step
   double lr = 0.0, step_scale = 1.0, root_scale = 1.0;
@@ -97,7 +99,7 @@ struct Training {
   T *parameters = nullptr, *gradient = nullptr, *first = nullptr, *second = nullptr;
   Update update;
   double l2_weights = 0.0, l2_biases = 0.0;  // added to the gradient: l2·θ
-  bool l2_by_batch = false;              // divided by the batch's size, and in the loss, as scikit-learn does
+  bool l2_by_batch = false;              // divided as the batch's loss is, and in the loss, as scikit-learn does
   double dropout = 0.0, clip_norm = 0.0, label_smoothing = 0.0;
   std::vector<double> class_weights;     // (K,), or empty
   std::uint64_t seed = 0;

@@ -61,6 +61,8 @@ struct Trainer {
       else if (name == "rule") u.rule = nb::cast<std::string>(value) == "sgd" ? chainrule::Rule::sgd : chainrule::Rule::adam;
       else if (name == "momentum") u.momentum = number();
       else if (name == "nesterov") u.nesterov = nb::cast<bool>(value);
+      else if (name == "lr_in_velocity") u.lr_in_velocity = nb::cast<bool>(value);
+      else if (name == "eps_inside") u.eps_inside = nb::cast<bool>(value);
       else if (name == "beta1") u.beta1 = number();
       else if (name == "beta2") u.beta2 = number();
       else if (name == "eps") u.eps = number();

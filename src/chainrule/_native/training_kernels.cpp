@@ -323,6 +323,7 @@ CLONES void update(const Update& how, T* __restrict parameters, const T* __restr
   const T shrink = static_cast<T>(1.0 - how.lr * how.decay), lr = static_cast<T>(how.lr);
   if (how.rule == Rule::sgd) {
     const T momentum = static_cast<T>(how.momentum);
+    const T inside = how.lr_in_velocity ? lr : T(1), outside = how.lr_in_velocity ? T(1) : lr;
     if (!first) {
 #pragma omp simd
       for (std::size_t i = begin; i < end; ++i) parameters[i] = shrink * parameters[i] - lr * gradient[i];
@@ -330,15 +331,15 @@ CLONES void update(const Update& how, T* __restrict parameters, const T* __restr
     }
 #pragma omp simd
     for (std::size_t i = begin; i < end; ++i) {
-      const T g = gradient[i], v = momentum * first[i] + g;
+      const T g = inside * gradient[i], v = momentum * first[i] + g;
       first[i] = v;
-      parameters[i] = shrink * parameters[i] - lr * (how.nesterov ? g + momentum * v : v);
+      parameters[i] = shrink * parameters[i] - outside * (how.nesterov ? g + momentum * v : v);
     }
     return;
   }
   const T beta1 = static_cast<T>(how.beta1), beta2 = static_cast<T>(how.beta2);
   const T rest1 = static_cast<T>(1.0 - how.beta1), rest2 = static_cast<T>(1.0 - how.beta2);
-  const T root_scale = static_cast<T>(how.root_scale), eps = static_cast<T>(how.eps);
+  const T root_scale = static_cast<T>(how.root_scale), eps = static_cast<T>(how.eps * (how.eps_inside ? how.root_scale : 1.0));
   const T step = static_cast<T>(how.lr * how.step_scale);
 #pragma omp simd
   for (std::size_t i = begin; i < end; ++i) {
