@@ -292,7 +292,7 @@ def tell(record):
 HEADER = """
 float32, Adam, {threads} thread(s), µs a step
 
-| network | batch | products alone | Chainrule | ratio | peers / Chainrule | scikit-learn / our MLPClassifier | beside a busy process | MiB beyond |
+| network | batch | products alone | Chainrule | ratio | peers / Chainrule | scikit-learn / its face | beside a busy process | MiB beyond |
 |---|---|---|---|---|---|---|---|---|"""
 
 
