@@ -5,8 +5,8 @@
 Each contestant trains the same network on the same examples, an epoch at a time (five where a call sets up as well):
 shuffling, gathering, forward, loss, backward and Adam, float32, ReLU. The products alone are NumPy's, into arrays that
 exist: forward, and the gradients w.r.t. weights and, but for the first layer, w.r.t. inputs. Functions that compile
-have done so before they are timed. NumPy in closed form writes into arrays that exist, where NumPy lets it. "beside a
-busy process": the same epoch of ours while another process keeps one of the cores busy. Every number of threads has a
+have done so before they are timed. NumPy in closed form writes into arrays that exist, where NumPy lets it. "busy":
+the same epoch of ours while another process keeps one of the cores busy. Every number of threads has a
 process of its own, bound to as many cores. PyTorch's MKL takes AVX2 kernels on AMD processors: its ratio says nothing
 about Intel's.
 """
@@ -281,6 +281,7 @@ def worker(options):
 def tell(record):
     times = dict(record["microseconds"])
     alone, own = times.pop("products"), times.pop("chainrule")
+    # scikit-learn's MLPClassifier against ours, by the same call
     face = times["scikit-learn"] / times.pop("our MLPClassifier") if "scikit-learn" in times else float("nan")
     peers = ", ".join(f"{name} {time / own:.1f}" for name, time in times.items())
     memory = "unknown" if record["bytes beyond"] is None else f"{record['bytes beyond'] / 2**20:.1f}"
@@ -292,7 +293,7 @@ def tell(record):
 HEADER = """
 float32, Adam, {threads} thread(s), µs a step
 
-| network | batch | products alone | Chainrule | ratio | peers / Chainrule | scikit-learn / its face | beside a busy process | MiB beyond |
+| network | batch | products | Chainrule | ratio | peers / Chainrule | scikit-learn / face | busy | MiB beyond |
 |---|---|---|---|---|---|---|---|---|"""
 
 

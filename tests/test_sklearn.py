@@ -186,6 +186,26 @@ def test_warm_start_keeps_the_optimizers_state(digits):
         halves.set_params(hidden_layer_sizes=(11,)).fit(x, y)
 
 
+def test_what_may_change_between_two_fits(digits):
+    x, y = digits[0][:256], digits[1][:256]
+    model = MLPClassifier((10,), max_iter=3, warm_start=True, schedule=Cosine(), random_state=0).fit(x, y)
+    before = model.coefs_[0].copy()
+    assert abs(model.fit(x, y).coefs_[0] - before).max() > 1e-4  # the schedule begins anew
+    before = model.coefs_[0].copy()
+    assert abs(model.set_params(learning_rate_init=1e-12).fit(x, y).coefs_[0] - before).max() < 1e-9
+    before = model.loss_
+    model.set_params(learning_rate_init=0.01).fit(x.astype("float32"), y)
+    assert model.coefs_[0].dtype == np.float64
+    assert model.loss_ < before
+
+
+def test_label_smoothing_of_logistic_outputs():
+    x, y = binary()
+    model = MLPClassifier((), alpha=0.0, label_smoothing=0.2, solver="lbfgs", max_iter=500, tol=1e-9).fit(x, y)
+    # at the optimum the mean of what is predicted is the mean of the targets, 0.1 and 0.9
+    assert model.predict_proba(x)[:, 1].mean() == pytest.approx((0.1 + 0.8 * y).mean(), abs=1e-5)
+
+
 def test_weights_count_as_repetitions(digits):
     x, y = digits[0][:100], digits[1][:100]
     times = np.random.default_rng(0).integers(0, 3, 100)
@@ -245,6 +265,15 @@ def test_activations_and_gradients(digits):
             losses.append(log_loss(y, moved.predict_proba(x), labels=np.arange(10)))
         assert coefs[k][i, j] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-9)
     assert [g.shape for g in intercepts] == [(12,), (7,), (10,)]
+    x, y = binary()
+    model = MLPClassifier((5,), max_iter=3, alpha=0.5, random_state=0).fit(x, y)
+    coefs, _ = model.gradients(x, y)
+    losses = []
+    for h in (1e-6, -1e-6):
+        moved = pickle.loads(pickle.dumps(model))
+        moved.coefs_[0][2, 3] += h
+        losses.append(log_loss(y, moved.predict_proba(x)))
+    assert coefs[0][2, 3] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-4)
 
 
 def test_a_confident_model_keeps_its_digits():
@@ -267,6 +296,12 @@ def test_what_cannot_be_trained_says_why():
         (lambda: MLPClassifier(solver="rmsprop").fit(x, y), "solver"),
         (lambda: MLPClassifier(schedule="cosine").fit(x, y), "schedule"),
         (lambda: MLPClassifier(dropout=1.0).fit(x, y), "dropout"),
+        (lambda: MLPClassifier(solver="lbfgs", clip_norm=1.0).fit(x, y), "clip_norm: got 1.0 with solver='lbfgs'"),
+        (lambda: MLPClassifier(solver="lbfgs").fit(x, y, eval_set=(x, y)), "eval_set: got"),
+        (lambda: MLPClassifier(solver="lbfgs").fit(x * 1e200, y), "NaN or infinite"),
+        (lambda: MLPClassifier(class_weight="balanced").partial_fit(x, y, classes=[0, 1, 2]), "class_weight"),
+        (lambda: MLPClassifier().fit(x, y, sample_weight=-np.ones(30)), "[Nn]egative"),
+        (lambda: MLPClassifier(max_iter=1).fit(x, y).gradients(x, y + 5), "y: has the classes"),
         (lambda: MLPClassifier(early_stopping=True).partial_fit(x, y, classes=[0, 1, 2]), "early_stopping"),
         (lambda: MLPClassifier().fit(x, y, eval_set=x), "eval_set: got ndarray"),
         (lambda: MLPClassifier().fit(x, y, eval_set=(x, y + 1)), "eval_set: y has the classes"),

@@ -83,8 +83,12 @@ class Engine:
         dtype = weights[0].dtype
         widths = [weights[0].shape[1], *(len(w) for w in weights)]
         count = sum((d + 1) * u for d, u in pairwise(widths))
-        self.parameters, self.gradient = (_zeros(count, dtype) for _ in range(2))
-        self.state = {name: _zeros(count, dtype) for name in optimizer.state(0, dtype)}
+        names = list(optimizer.state(0, dtype))
+        pitch = -(-count // 16) * 16  # in one block, which NumPy puts into large pages if it can
+        block = empty((2 + len(names), pitch), dtype)
+        block[...] = 0
+        self.parameters, self.gradient, *buffers = (row[:count] for row in block)
+        self.state = dict(zip(names, buffers, strict=True))
         self.weights, self.biases = [], []
         at = 0
         for d, u in pairwise(widths):
@@ -129,13 +133,10 @@ class Engine:
             self.stopped,
         )
         self.steps += found["steps"]
+        raised = found.pop("raised")  # by a signal's handler: KeyboardInterrupt
+        if raised is not None:
+            raise raised
         return Pass(**found)
-
-
-def _zeros(count: int, dtype: Any) -> Array:
-    array = empty((count,), dtype)
-    array[...] = 0
-    return array
 
 
 def as_rows(x: Any, dtype: Any) -> Array | Sparse:

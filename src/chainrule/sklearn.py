@@ -28,9 +28,7 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.engine import Engine, as_rows
-from chainrule.errors import InputError
 from chainrule.extras import require
-from chainrule.network import Network
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import log_softmax, softmax, softmax_cross_entropy
 from chainrule.schedules import Schedule
@@ -74,7 +72,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     activation : one of `chainrule.equations.ACTIVATIONS`
     class_weight : dict, "balanced" or None; multiplies the sample weights
     dropout : fraction of hidden units dropped at each step
-    label_smoothing : share of a label's target that is spread evenly; for softmax outputs
+    label_smoothing : share of a label's target that is spread evenly over the classes, for logistic outputs over 0, 1
     clip_norm : largest norm of a step's gradient
     weight_decay : the decoupled decay of "adamw"
     schedule : multiplies the learning rate; one of `chainrule.schedules`
@@ -207,8 +205,13 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        self._refuse_what_is_not_used(eval_set, incremental)
         X, targets, y = self._checked(X, y, incremental, first)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if not first:
+            X = X.astype(self.coefs_[0].dtype, copy=False)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
             own = compute_sample_weight(self.class_weight, y)
             weights = own if weights is None else weights * own
@@ -225,6 +228,16 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not all(np.isfinite(a).all() for a in [*self.coefs_, *self.intercepts_]):
             raise ValueError("The weights became NaN or infinite: a smaller learning rate or scaled inputs may help.")
         return self
+
+    def _refuse_what_is_not_used(self, eval_set: Any, incremental: bool) -> None:
+        if self.solver == "lbfgs":
+            given = {"callbacks": self.callbacks, "clip_norm": self.clip_norm, "schedule": self.schedule}
+            given |= {"eval_set": eval_set, "progress": self.progress or None}
+            for name, value in given.items():
+                if value is not None:
+                    raise ValueError(f"{name}: got {value!r:.60} with solver='lbfgs', which takes no steps of its own")
+        if incremental and self.class_weight == "balanced":
+            raise ValueError("class_weight: got 'balanced' in partial_fit, which does not see all of y; give a dict")
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array, Any]:
         X, y = validate_data(
@@ -253,7 +266,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.coefs_.append(self._random_state.uniform(-bound, bound, (d, u)).astype(dtype))
             self.intercepts_.append(self._random_state.uniform(-bound, bound, u).astype(dtype))
         self._optimizer_state: tuple[dict[str, Array], int] = ({}, 0)
-        self._rate, self._no_improvement = self.learning_rate_init, 0
+        self._slowed, self._no_improvement = 1.0, 0  # what the learning rate has been multiplied by, and for how long
         if self.solver in STOCHASTIC:
             self.loss_curve_: list[float] = []
             self.best_loss_: Any = None if self.early_stopping else np.inf
@@ -277,7 +290,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """As the engine takes them: the classes' numbers for a softmax, 0 and 1 for logistic outputs."""
         if self.out_activation_ == "softmax":
             return np.asarray(targets.argmax(axis=1), dtype=np.int64)
-        return np.ascontiguousarray(targets, dtype=dtype)
+        smoothed = targets * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return np.ascontiguousarray(smoothed, dtype=dtype)
 
     def _fit_lbfgs(self, X: Any, targets: Array, weights: Array | None) -> None:
         from scipy.optimize import minimize
@@ -290,13 +304,16 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             engine.parameters[:] = parameters
             engine.steps = 0  # the same units are dropped each time: the function must not change
             found = engine.run(rows, labels, order, 0.0, weights)
-            return found.loss / (found.weight or n), engine.gradient.astype(np.float64)
+            loss = found.loss / (found.weight or n) if found.finite else np.inf
+            return loss, engine.gradient.astype(np.float64)
 
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
         start = engine.parameters.astype(np.float64)
         result = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True, options=options)
         if not result.success:
             warnings.warn(f"lbfgs did not converge: {result.message}", ConvergenceWarning, stacklevel=4)
+        if not np.isfinite(result.fun):
+            raise ValueError("The loss became NaN or infinite: scaled inputs may help.")
         self.n_iter_, self.loss_ = min(int(result.nit), self.max_iter), float(result.fun)
         engine.parameters[:] = result.x
         self._keep(engine)
@@ -340,8 +357,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                         places = np.arange(n)
                         self._random_state.shuffle(places)
                         order = order[places]
+                    rates = self._rates(-(-n // batch), len(self.loss_curve_) if incremental else self.n_iter_)
                     started = time.perf_counter()
-                    found = engine.run(rows, labels, order, self._rates(-(-n // batch)), weights)
+                    found = engine.run(rows, labels, order, rates, weights)
                     if not found.finite:
                         raise ValueError(
                             f"The loss became NaN or infinite in epoch {self.n_iter_ + 1}: a smaller learning rate or "
@@ -357,7 +375,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     if self._improved(engine, held_out):
                         best[:] = engine.parameters
                     if self.solver == "sgd" and self.learning_rate == "invscaling":
-                        self._rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+                        self._slowed = 1.0 / (self.t_ + 1) ** self.power_t
                     accuracy = found.correct / n if self.out_activation_ == "softmax" else float("nan")
                     record = self._record(accuracy, n / max(seconds, 1e-9))
                     if any([observer(record) is True for observer in observers]):  # each of them is called
@@ -381,13 +399,12 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # only where it is needed: otherwise the random numbers are scikit-learn's
         return int(self._random_state.randint(2**31 - 1)) if self.dropout else 0
 
-    def _rates(self, steps: int) -> Array:
+    def _rates(self, steps: int, epoch: int) -> Array:
+        rate = float(self.learning_rate_init) * self._slowed
         if self.schedule is None:
-            return np.full(steps, float(self._rate))
-        epoch = len(self.loss_curve_)
+            return np.full(steps, rate)
         losses = self.validation_loss_curve_ or self.loss_curve_
-        t = epoch + np.arange(steps) / steps
-        return np.asarray(self._rate * self.schedule.factors(t, self.max_iter, list(losses)))
+        return np.asarray(rate * self.schedule.factors(epoch + np.arange(steps) / steps, self.max_iter, list(losses)))
 
     @contextmanager
     def _observers(self) -> Iterator[list[Callable[[EpochRecord], object]]]:
@@ -432,7 +449,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X, targets, weights = held_out
             self._keep(engine)
             logits = self._logits(X)
-            self.validation_loss_curve_.append(self._loss(logits, targets))
+            self.validation_loss_curve_.append(self._loss(logits, targets, weights))
             truth, found = (self._label_binarizer.inverse_transform(t) for t in (targets, self._decided(logits)))
             self.validation_scores_.append(float(accuracy_score(truth, found, sample_weight=weights)))
         if not self.early_stopping:
@@ -450,8 +467,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return bool(last > best)
 
     def _gives_up(self) -> bool:
-        if self.solver == "sgd" and self.learning_rate == "adaptive" and self._rate > 1e-6:
-            self._rate /= 5.0
+        if self.solver == "sgd" and self.learning_rate == "adaptive" and self.learning_rate_init * self._slowed > 1e-6:
+            self._slowed /= 5.0
             self._no_improvement = 0
             return False
         if self.verbose:
@@ -463,11 +480,15 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _hidden(self, X: Any) -> list[Any]:
         g, outputs = equations.ACTIVATIONS[self.activation].function, [X]
         for coef, intercept in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
-            outputs.append(g(outputs[-1] @ coef + intercept))
+            a = outputs[-1] @ coef
+            a += intercept
+            outputs.append(np.maximum(a, 0, out=a) if self.activation == "relu" else g(a))
         return outputs
 
     def _logits(self, X: Any) -> Array:
-        return np.asarray(self._hidden(X)[-1] @ self.coefs_[-1] + self.intercepts_[-1])
+        logits = np.asarray(self._hidden(X)[-1] @ self.coefs_[-1])
+        logits += self.intercepts_[-1]
+        return logits
 
     def _probabilities(self, logits: Array) -> Array:
         if self.out_activation_ == "softmax":
@@ -479,10 +500,12 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return np.asarray(np.eye(self.n_outputs_, dtype=np.int64)[logits.argmax(axis=1)])
         return (logits > 0).astype(np.int64)
 
-    def _loss(self, logits: Array, targets: Array) -> float:
+    def _loss(self, logits: Array, targets: Array, weights: Array | None) -> float:
         if self.out_activation_ == "softmax":
-            return float(softmax_cross_entropy(logits, targets.argmax(axis=1)).loss)
-        return float(np.logaddexp(0.0, np.where(targets > 0, -logits, logits)).sum(axis=1).mean())
+            losses = softmax_cross_entropy(logits, targets.argmax(axis=1), reduction="none").loss
+        else:
+            losses = np.logaddexp(0.0, np.where(targets > 0, -logits, logits)).sum(axis=1)
+        return float(np.average(losses, weights=weights))
 
     def _fitted_input(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -515,21 +538,18 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return [*self._hidden(X), self._probabilities(self._logits(X))]
 
     def gradients(self, X: Any, y: Any) -> tuple[list[Array], list[Array]]:
-        """The gradient of the mean loss, without the penalty, w.r.t. `coefs_` and `intercepts_`, for a softmax output.
-
-        Raises
-        ------
-        InputError
-            The output is logistic.
-        """
+        """The gradient of the mean loss, without the penalty, w.r.t. `coefs_` and `intercepts_`."""
         X = self._fitted_input(X)
-        if self.out_activation_ != "softmax":
-            raise InputError("gradients: got a logistic output, expected a softmax output, three classes or more")
-        labels = self._label_binarizer.transform(y).argmax(axis=1)
-        net = Network([c.T for c in self.coefs_], self.intercepts_, self.activation)
-        dense = X.toarray() if hasattr(X, "toarray") else X
-        backward = net.backward(net.forward(dense.astype(self.coefs_[0].dtype)), labels)
-        return [np.asarray(g.T) for g in backward.grad_weights], list(backward.grad_biases)
+        other = np.setdiff1d(unique_labels(y), self.classes_)
+        if other.size:
+            raise ValueError(f"y: has the classes {other}, which training had not")
+        engine, dtype = self._engine(SGD(), X.shape[0]), self.coefs_[0].dtype
+        targets = self._targets(self._label_binarizer.transform(y), dtype)
+        engine.run(as_rows(X, dtype), targets, np.arange(X.shape[0]), 0.0)
+        penalty = float(self.alpha) / X.shape[0]
+        parts = np.split(engine.gradient, np.cumsum([a.size for a in [*self.coefs_, *self.intercepts_]])[:-1])
+        coefs = [g.reshape(c.shape) - penalty * c for g, c in zip(parts, self.coefs_, strict=False)]
+        return coefs, [g.copy() for g in parts[len(coefs) :]]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

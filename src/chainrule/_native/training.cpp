@@ -9,6 +9,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace chainrule {
 namespace {
@@ -40,12 +43,21 @@ void for_each(std::size_t count, int threads, F f) {
 
 }  // namespace
 
+// Zeroed, since a vector reads beyond an array's end, and in large pages where that pays: a product that walks down the
+// columns of a wide matrix meets a new page with every row.
 template <class T>
 T* Training<T>::allocate(std::size_t count) {
-  constexpr std::size_t line = 64 / sizeof(T);
-  memory_.emplace_back(new T[count + 2 * line]());  // zeroed: what a vector reads beyond an array's end is a number
-  const auto address = reinterpret_cast<std::uintptr_t>(memory_.back().get());
-  return memory_.back().get() + (64 - address % 64) % 64 / sizeof(T);
+  constexpr std::size_t large = 1 << 21, line = 64;
+  std::size_t bytes = (count + 2 * line / sizeof(T)) * sizeof(T);
+  const std::size_t alignment = bytes < large / 4 ? line : large;
+  bytes = (bytes + alignment - 1) / alignment * alignment;
+  const std::align_val_t align{alignment};
+  memory_.emplace_back(static_cast<T*>(::operator new(bytes, align)), Free{align});
+#ifdef __linux__
+  if (alignment == large) madvise(memory_.back().get(), bytes, MADV_HUGEPAGE);
+#endif
+  std::memset(static_cast<void*>(memory_.back().get()), 0, bytes);
+  return memory_.back().get();
 }
 
 template <class T>

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "output_layer.hpp"
@@ -127,7 +128,11 @@ struct Training {
   std::vector<Shard> shards_;
   std::vector<Chunk> chunks_;
   std::vector<double> squares_, decay_squares_, scratch_;
-  std::vector<std::unique_ptr<T[]>> memory_;
+  struct Free {
+    std::align_val_t alignment;
+    void operator()(T* memory) const { ::operator delete(memory, alignment); }
+  };
+  std::vector<std::unique_ptr<T, Free>> memory_;
 
   T* allocate(std::size_t count);
   void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,

@@ -131,17 +131,20 @@ struct Trainer {
               "a label is out of range");
     }
     chainrule::Summary found;
+    nb::object raised = nb::none();  // what a handler raised: handed back, so that the steps before it are counted
     {
       nb::gil_scoped_release release;
       found = training.run(examples, rates, steps_before, [&] {
         nb::gil_scoped_acquire acquire;  // Python's own handlers run here: Ctrl-C sets the flag, or raises
-        if (PyErr_CheckSignals() != 0) throw nb::python_error();
-        return flag.data()[0] != 0;
+        if (PyErr_CheckSignals() == 0) return flag.data()[0] != 0;
+        raised = nb::borrow(nb::python_error().value());
+        return true;
       });
     }
     nb::dict result;
     result["loss"] = found.loss, result["weight"] = found.weight, result["correct"] = found.correct;
     result["steps"] = found.steps, result["finite"] = found.finite, result["norms"] = found.norms;
+    result["raised"] = raised;
     return result;
   }
 };
