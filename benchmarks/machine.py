@@ -45,7 +45,7 @@ def take_turns(runs: dict, repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
-            time.sleep(0.01)  # until the last one's threads have ceased to spin
+            time.sleep(0.1)  # until the last one's threads have ceased to spin, which OpenBLAS's do for 30 ms
             start = time.perf_counter()
             run()
             if repeat >= 2:  # the first two warm the caches and the page tables, and compile

@@ -2,6 +2,7 @@
 
 from chainrule.errors import ChainruleError
 from chainrule.gradcheck import GradientReport, check_gradients
+from chainrule.history import History
 from chainrule.linear import LinearCrossEntropy, linear_cross_entropy
 from chainrule.network import Backward, Forward, Network
 from chainrule.optimizers import SGD, Adam, AdamW
@@ -18,7 +19,7 @@ from chainrule.output import (
     which_kernel,
 )
 from chainrule.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
-from chainrule.training import History, fit
+from chainrule.training import fit
 from chainrule.version import __version__
 
 __all__ = [

@@ -15,6 +15,7 @@ from chainrule.errors import InputError, ModelFileError
 from chainrule.explain import Explanation, explain
 from chainrule.files import require_writable
 from chainrule.gradcheck import GradientReport, check_gradients
+from chainrule.history import EpochRecord, History
 from chainrule.model_file import Model, load_model, save_model
 from chainrule.network import Network
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
@@ -23,7 +24,7 @@ from chainrule.report import write_report
 from chainrule.scores import confusion_matrix
 from chainrule.streams import ParquetTable, features_on_disk
 from chainrule.tables import Schema, learn_schema, read_table
-from chainrule.training import EpochRecord, History, fit
+from chainrule.training import fit
 
 __all__ = ["TrainingResult", "check", "evaluate", "explanation", "predict", "train"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from chainrule.extras import require
-from chainrule.training import EpochRecord
+from chainrule.history import EpochRecord
 
 __all__ = ["progress_bar"]
 

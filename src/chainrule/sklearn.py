@@ -29,10 +29,10 @@ from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.engine import Engine, as_rows
 from chainrule.extras import require
+from chainrule.history import EpochRecord
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import log_softmax, softmax, softmax_cross_entropy
 from chainrule.schedules import Schedule
-from chainrule.training import EpochRecord
 
 require("sklearn", "sklearn")
 

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,76 +24,16 @@ from chainrule.engine import Engine, Sparse
 from chainrule.errors import CheckpointError, InputError, NonFiniteError
 from chainrule.examples import Examples, blocks_of, check_class_weight, check_examples, check_memory, split
 from chainrule.files import open_tensors, require_writable, save_tensors
+from chainrule.history import EpochRecord, History
 from chainrule.network import Network
 from chainrule.optimizers import Adam, Optimizer
 from chainrule.output import softmax_cross_entropy
 from chainrule.schedules import Constant, Schedule
 from chainrule.version import __version__
 
-__all__ = ["EpochRecord", "History", "fit"]
+__all__ = ["fit"]
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What `progress` and the callbacks are given at the end of each epoch (counted from 1)."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    examples_per_second: float
-
-
-@dataclass
-class History:
-    """What training looked like, one number an epoch.
-
-    loss, accuracy : over the epoch's batches, as they were met
-    validation_loss, validation_accuracy : after the epoch; empty without validation
-    gradient_norms : for each epoch, the norm of ∇_{W_k} 𝓛 for k = 1 … L, averaged over its steps
-    learning_rate : that of the epoch's last step
-    best_epoch : the epoch whose weights were kept, from 1; 0 before any
-    stopped : "epochs", "patience", "callback" or "interrupted"
-    """
-
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    gradient_norms: list[list[float]] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    examples_per_second: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str = "epochs"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain Python data."""
-        return asdict(self)
-
-    def columns(self) -> dict[str, list[Any]]:
-        """One list for each quantity, a number an epoch, as `pandas.DataFrame` and `polars.DataFrame` take them.
-
-        Examples
-        --------
-        >>> History(loss=[0.5, 0.25], accuracy=[0.75, 1.0], gradient_norms=[[1.0], [0.5]]).columns()["loss"]
-        [0.5, 0.25]
-        """
-        named: dict[str, list[Any]] = {
-            "epoch": list(range(1, len(self.loss) + 1)),
-            "loss": self.loss,
-            "accuracy": self.accuracy,
-            "validation_loss": self.validation_loss,
-            "validation_accuracy": self.validation_accuracy,
-            "learning_rate": self.learning_rate,
-            "examples_per_second": self.examples_per_second,
-        }
-        layers = zip(*self.gradient_norms, strict=True)
-        named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
-        return {name: list(values) for name, values in named.items() if values}
 
 
 def fit(

@@ -11,9 +11,9 @@ import numpy as np
 
 from chainrule import html
 from chainrule.files import write_atomically
+from chainrule.history import History
 from chainrule.network import Network
 from chainrule.scores import confusion_matrix, hardest, output_gradient_norms
-from chainrule.training import History
 
 __all__ = ["write_report"]
 
