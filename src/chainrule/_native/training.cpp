@@ -253,8 +253,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
     const std::uint64_t step = steps_before + summary.steps + 1;
-    const int now = pace_.threads_now(threads);
-    for_each(shards_.size(), now, [&](std::size_t s) {
+    for_each(shards_.size(), threads, [&](std::size_t s) {
       run_shard(s, examples, std::min(begin + s * per_shard, end), std::min(begin + (s + 1) * per_shard, end), step, divisor);
     });
     double loss = 0.0;
@@ -286,16 +285,15 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       ::chainrule::update(update, parameters, gradient, first, second, from, to);
     };
     if (clip_norm > 0.0) {
-      for_each(chunks_.size(), now, gather);
+      for_each(chunks_.size(), threads, gather);
       double total = 0.0;
       for (const double square : squares_) total += square;
       kept = std::min(1.0, clip_norm / (std::sqrt(total) + 1e-6));
-      for_each(chunks_.size(), now, change);
+      for_each(chunks_.size(), threads, change);
     } else {
-      for_each(chunks_.size(), now, [&](std::size_t c) { gather(c), change(c); });
+      for_each(chunks_.size(), threads, [&](std::size_t c) { gather(c), change(c); });
     }
 
-    pace_.step_done();
     std::fill(squares.begin(), squares.end(), 0.0);
     for (std::size_t c = 0; c < chunks_.size(); ++c)
       if (chunks_[c].layer >= 0) squares[static_cast<std::size_t>(chunks_[c].layer)] += squares_[c];

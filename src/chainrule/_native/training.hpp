@@ -6,9 +6,6 @@
 // and the optimizer takes its step. There is a shard for each thread that pays, and sums are taken in the order of the
 // shards, never in that of time: the same number of threads gives the same bits. Nothing is allocated in a step.
 #pragma once
-#include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -94,35 +91,6 @@ struct Summary {
   std::vector<double> norms;             // of each layer's weight gradient, summed over the steps
 };
 
-// Decides before each step whether its shards go side by side. On a core that something else keeps busy, a thread that
-// waits for the other can take ten times as long as one thread alone: steps that are suddenly slow are followed by steps
-// on one thread, and by ever more of them while trying again finds the core still busy. The shards stay what they are,
-// and so do the bits.
-class Pace {
- public:
-  int threads_now(int allowed) {
-    alone_ = allowed == 1 || waiting_ > 0;
-    if (waiting_ > 0) --waiting_;
-    begun_ = std::chrono::steady_clock::now();
-    return alone_ ? 1 : allowed;
-  }
-  void step_done() {
-    if (alone_) return;
-    const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-    best_ = std::min(best_, took);
-    slow_ = took > 2.5 * best_ ? slow_ + 1 : 0;
-    if (slow_ == 0) pause_ = 16;
-    if (slow_ < 2) return;
-    waiting_ = pause_, pause_ = std::min<std::size_t>(2 * pause_, 1024), slow_ = 1;
-  }
-
- private:
-  bool alone_ = true;
-  double best_ = HUGE_VAL;
-  std::size_t slow_ = 0, waiting_ = 0, pause_ = 16;
-  std::chrono::steady_clock::time_point begun_;
-};
-
 template <class T>
 struct Training {
   std::vector<std::size_t> widths;       // inputs, units …, classes
@@ -158,7 +126,6 @@ struct Training {
   std::size_t depth_ = 0, count_ = 0;
   std::vector<std::size_t> weights_at_, biases_at_;
   std::vector<Shard> shards_;
-  Pace pace_;
   std::vector<Chunk> chunks_;
   std::vector<double> squares_, decay_squares_, scratch_;
   struct Free {
