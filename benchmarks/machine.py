@@ -40,12 +40,12 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def take_turns(runs: dict, repeats: int) -> dict[str, float]:
+def take_turns(runs: dict, repeats: int, rest: float = 0.01) -> dict[str, float]:
     """The median time of each, in seconds. They take turns, so that a slow moment of the machine meets them all."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
-            time.sleep(0.1)  # until the last one's threads have ceased to spin, which OpenBLAS's do for 30 ms
+            time.sleep(rest)  # until the last one's threads have ceased to spin
             start = time.perf_counter()
             run()
             if repeat >= 2:  # the first two warm the caches and the page tables, and compile

@@ -31,6 +31,7 @@ NETWORKS = [  # widths, batch, examples
     ([54, 64, 64, 7], 256, 256 * 60),
 ]
 EPOCHS = 5  # of one call where a call also sets up: ours and scikit-learn's
+REST = 0.1  # seconds between contestants: OpenBLAS's threads spin for 30 ms after their last product
 PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn", "keras")
 
 
@@ -241,11 +242,11 @@ def measure(widths, batch, n, threads, repeats):
     x = random.standard_normal((n, widths[0]), dtype=np.float32)
     labels = random.integers(0, widths[-1], n)
     runs = contestants(widths, batch, x, labels, threads)
-    seconds = take_turns(runs, repeats)
+    seconds = take_turns(runs, repeats, REST)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(0.2)
-        beside = take_turns({"chainrule": runs["chainrule"]}, repeats)["chainrule"]
+        beside = take_turns({"chainrule": runs["chainrule"]}, repeats, REST)["chainrule"]
     finally:
         busy.kill()
         busy.wait()
