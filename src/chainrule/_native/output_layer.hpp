@@ -8,6 +8,10 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
     !defined(CHAINRULE_NO_CLONES)
 #define CHAINRULE_CLONES
+// Function multi-versioning: the loader picks the clone.
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
 #endif
 
 namespace chainrule {

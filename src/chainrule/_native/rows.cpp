@@ -3,13 +3,6 @@
 // threads; bytes moved: 2 N K sizeof(T), as told there.
 #include "groups.hpp"
 
-#ifdef CHAINRULE_CLONES
-// Function multi-versioning: the loader picks the clone. Helpers are inlined into each.
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-
 namespace chainrule {
 namespace {
 

@@ -9,12 +9,6 @@
 #include "arithmetic.hpp"
 #include "training.hpp"
 
-#ifdef CHAINRULE_CLONES
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-
 namespace chainrule {
 namespace {
 
