@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,6 +40,24 @@ def _processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def run_workers(module: str, threads: list[int], packages: tuple[str, ...], path: Path, tell) -> None:
+    """Run `python -m module … --worker N` for each number of threads, print what `tell` makes of each line of JSON that
+    it prints, and write all of them to a file."""
+    about, records = facts(*packages), []
+    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    for count in threads:
+        command = [sys.executable, "-m", module, *sys.argv[1:], "--worker", str(count)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                records.append(json.loads(line))
+                print(tell(records[-1], records[:-1]), flush=True)
+        if process.returncode:
+            sys.exit(f"the process with {count} threads ended with {process.returncode}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about | {"results": records}, indent=1))
+    print(f"\nwritten to {path}")
 
 
 def take_turns(runs: dict, repeats: int, rest: float = 0.01) -> dict[str, float]:

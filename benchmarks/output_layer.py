@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks import linear
-from benchmarks.machine import facts, limit_threads, peak_bytes_of, take_turns
+from benchmarks.machine import limit_threads, peak_bytes_of, run_workers, take_turns
 
 SIZES = [(65536, 10), (65536, 100), (32768, 1000), (4096, 32000), (1024, 128000)]
 PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn")
@@ -179,6 +178,13 @@ HEADER = """
 |---|---|---|---|---|---|---|---|"""
 
 
+def told(record, before):
+    """A record as a row, under a header where it is the first of its format and number of threads."""
+    key = record.get("format"), record["threads"]
+    new = "linear" not in record and key not in [(r.get("format"), r["threads"]) for r in before]
+    return (HEADER.format(**record) + "\n" if new else "") + tell(record)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
@@ -190,23 +196,7 @@ def main():
     if options.worker:
         limit_threads(options.worker)
         return worker(options)
-    about, records, told = facts(*PACKAGES), [], None
-    print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    for threads in options.threads:
-        command = [sys.executable, "-m", "benchmarks.output_layer", *sys.argv[1:], "--worker", str(threads)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                record = json.loads(line)
-                records.append(record)
-                if "linear" not in record and told != (record["format"], threads):
-                    told = record["format"], threads
-                    print(HEADER.format(**record))
-                print(tell(record), flush=True)
-        if process.returncode:
-            sys.exit(f"the process with {threads} threads ended with {process.returncode}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(about | {"results": records}, indent=1))
-    print(f"\nwritten to {options.json}")
+    run_workers("benchmarks.output_layer", options.threads, PACKAGES, options.json, told)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.machine import facts, limit_threads, peak_bytes_of, take_turns
+from benchmarks.machine import limit_threads, peak_bytes_of, run_workers, take_turns
 
 NETWORKS = [  # widths, batch, examples
     ([64, 64, 10], 32, 32 * 45),
@@ -298,6 +298,14 @@ float32, Adam, {threads} thread(s), µs a step
 |---|---|---|---|---|---|---|---|---|"""
 
 
+def told(record, before):
+    """A record as a row, under a header where it is the first with its number of threads."""
+    if "blas" in record:
+        return record
+    new = record["threads"] not in [r.get("threads") for r in before]
+    return (HEADER.format(**record) + "\n" if new else "") + tell(record)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -308,21 +316,7 @@ def main():
     if options.worker:
         limit_threads(options.worker)
         return worker(options)
-    about, records = facts(*PACKAGES), []
-    print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    for threads in options.threads:
-        command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--worker", str(threads)]
-        print(HEADER.format(threads=threads), flush=True)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                record = json.loads(line)
-                records.append(record)
-                print(record if "blas" in record else tell(record), flush=True)
-        if process.returncode:
-            sys.exit(f"the process with {threads} threads ended with {process.returncode}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(about | {"results": records}, indent=1))
-    print(f"\nwritten to {options.json}")
+    run_workers("benchmarks.training", options.threads, PACKAGES, options.json, told)
 
 
 if __name__ == "__main__":
