@@ -3,9 +3,11 @@
 The N×K logits are never stored. A chunk of rows goes through a matrix product, the output layer's kernel in place,
 and the two products that carry the gradient back: lecture, section 2, ∇_W 𝓛 = ∇_a 𝓛 hᵀ and ∇_h 𝓛 = Wᵀ ∇_a 𝓛.
 
-The matrix products are NumPy's: its wheels carry OpenBLAS (or Accelerate on macOS), which is as fast as a BLAS that
-would have to be installed besides. SciPy carries the same library a second time. Neither has a product of 16-bit
-numbers, so float16 and bfloat16 are widened block by block, multiplied and summed in float32, and rounded once.
+Two of the matrix products are NumPy's: its wheels carry OpenBLAS (or Accelerate on macOS), which is as fast as a BLAS
+that would have to be installed besides. SciPy carries the same library a second time. Neither has a product of 16-bit
+numbers, so float16 and bfloat16 are widened block by block, multiplied and summed in float32, and rounded once. The
+third product, of the weights' gradient, is added to its result chunk after chunk, which NumPy cannot do without
+a second array and a pass over both; it is Chainrule's own (_native/product.cpp).
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def linear_cross_entropy(
         For "none" the loss is (N,), row n of grad_hidden is that of loss n, and the gradients w.r.t. the weights and
         biases, which every example shares, are those of the sum.
     class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
-        As in `softmax_cross_entropy`. The matrix products use the BLAS's own number of threads.
+        As in `softmax_cross_entropy`. The products that are NumPy's use the BLAS's own number of threads.
     chunk_bytes : int, optional
         At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are the BLAS's
         own buffers and, for 16-bit weights, the float32 sums of their gradient, 4 K D.
@@ -99,6 +101,7 @@ def linear_cross_entropy(
     b = None if bias is None else check_bias(bias, k, h.format)
     format = "float64" if h.format == "float64" else "float32"
     dtype = np.dtype(format)
+    add_product = _kernels.add_product_float64 if format == "float64" else _kernels.add_product_float32
     # stands for the logits where shapes and dtypes are checked; it has no memory
     logits_like = h._replace(view=np.broadcast_to(np.zeros((), dtype), (n, k)), format=format)
     options = check_loss_options(
@@ -108,19 +111,19 @@ def linear_cross_entropy(
     # what the BLAS cannot read as it lies is widened, or made contiguous, a block at a time
     copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
     rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies)
-    direct = _slices(k, columns if copies else k)
+    blocks = _slices(k, columns)
 
     options["scale"] = 1.0 / divisor
     losses = empty((n,), dtype) if reduction == "none" else None
     grad_hidden, grad_weight = empty((n, d), h.view.dtype), empty((k, d), dtype)
+    grad_weight[...] = 0
     grad_bias = None if b is None else np.zeros(k)
     biases = None if b is None else to_float(b.view, b.format)
-    logits, product = np.empty((rows, k), dtype), np.empty(columns * d, dtype)
-    totals = []
+    logits, totals = np.empty((rows, k), dtype), []
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
-        for block in direct:
+        for block in blocks:
             np.matmul(x, _numbers(w, block).T, out=a[:, block])
         if biases is not None:
             a += biases
@@ -130,18 +133,13 @@ def linear_cross_entropy(
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
-        back, more = np.zeros((len(a), d), dtype), np.empty((len(a), d), dtype)
-        for block in direct:
-            back += np.matmul(a[:, block], _numbers(w, block), out=more)
-        for block in _slices(k, columns):
-            if chunk.start == 0:
-                np.matmul(a[:, block].T, x, out=grad_weight[block])
-            else:
-                part = product[: (block.stop - block.start) * d].reshape(-1, d)
-                grad_weight[block] += np.matmul(a[:, block].T, x, out=part)
+        back, more = np.empty((2, len(a), d), dtype)
+        for block in blocks:
+            np.matmul(a[:, block], _numbers(w, block), out=more if block.start else back)
+            if block.start:
+                back += more
+        add_product(a, x, grad_weight, team)
         grad_hidden[chunk] = _as(h, back)
-    if n == 0:
-        grad_weight[:] = 0
     loss = reduced(h, math.fsum(totals), divisor) if losses is None else h.give(_as(h, losses))
     given_bias = None if b is None or grad_bias is None else b.give(_as(b, grad_bias))
     return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
@@ -156,13 +154,13 @@ def _chunks(
 ) -> tuple[int, int]:
     """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
-    # a block of the weight gradient's product, and one of widened weights
-    columns = _whole(min(k, max(1, budget // 32 // (d * itemsize))))
-    fixed = (1 + copies) * columns * d * itemsize + threads * (8 * k + 256) + 16 * k
+    columns = _whole(min(k, max(1, budget // 32 // (d * itemsize)))) if copies else k  # of weights widened together
+    packed = 96 * min(n, 320) * itemsize if d > 32 else 0  # what a thread of the own product copies together: product.hpp
+    fixed = copies * columns * d * itemsize + threads * (8 * k + 256 + packed) + 16 * k
     a_row = (k + (2 + copies) * d) * itemsize
     if fixed + a_row > budget:
         raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
-    return _whole(max(1, min(n, (budget - fixed) // a_row))), columns
+    return _whole(max(1, min(n, (budget - fixed) // a_row))), max(columns, 1)
 
 
 def _whole(count: int) -> int:

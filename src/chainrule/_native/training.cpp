@@ -6,9 +6,6 @@
 #include <cmath>
 #include <cstring>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -26,19 +23,6 @@ std::uint32_t key_of(std::uint64_t seed, std::uint64_t step, std::uint64_t layer
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   return static_cast<std::uint32_t>((z ^ (z >> 31)) >> 32);
-}
-
-template <class F>
-void for_each(std::size_t count, int threads, F f) {
-#ifdef _OPENMP
-  if (threads > 1 && count > 1) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::ptrdiff_t i = 0; i < static_cast<std::ptrdiff_t>(count); ++i) f(static_cast<std::size_t>(i));
-    return;
-  }
-#endif
-  (void)threads;
-  for (std::size_t i = 0; i < count; ++i) f(i);
 }
 
 }  // namespace
@@ -93,6 +77,7 @@ void Training<T>::prepare() {
     }
     shard.grad[0] = allocate(n * widest), shard.grad[1] = allocate(n * widest);
     shard.gradient = s ? allocate(count_) : gradient;
+    shard.packed = allocate(tall * std::min(n, deep));
     shard.labels.resize(n), shard.losses.resize(n), shard.weights.resize(n);
     if (logistic) shard.targets.resize(n * widths[depth_]);
     shards_.push_back(std::move(shard));
@@ -128,7 +113,8 @@ void Training<T>::first_gradient(const Examples<T>& x, const std::int64_t* rows,
   T* to = shard.gradient + weights_at_[0];
   if (!x.row_starts) {
     multiply(Product<T>{inputs, units, n, shard.h[0], 1, static_cast<std::ptrdiff_t>(inputs), grad,
-                        static_cast<std::ptrdiff_t>(units), 1, to, static_cast<std::ptrdiff_t>(units)});
+                        static_cast<std::ptrdiff_t>(units), 1, to, static_cast<std::ptrdiff_t>(units), nullptr, false,
+                        shard.packed});
     return;
   }
   std::memset(to, 0, inputs * units * sizeof(T));
@@ -213,7 +199,7 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
     add_rows(grad, n, widths[k + 1], shard.gradient + biases_at_[k]);
     if (k == 0) return first_gradient(x, rows, n, shard, grad);
     multiply(Product<T>{widths[k], widths[k + 1], n, shard.h[k], 1, inputs, grad, units, 1,
-                        shard.gradient + weights_at_[k], units});
+                        shard.gradient + weights_at_[k], units, nullptr, false, shard.packed});
     T* below = shard.grad[k % 2];
     multiply(Product<T>{n, widths[k], widths[k + 1], grad, units, 1, parameters + weights_at_[k], 1, units, below, inputs});
     const bool slopes = keeps_slopes(activation);
@@ -232,6 +218,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   for (std::size_t s = 1; s < shards_.size(); ++s) others.push_back(shards_[s].gradient);
   auto asked = std::chrono::steady_clock::now();
   std::vector<double> squares(depth_);
+  Team team(threads, pace_);
   for (std::size_t begin = 0; begin < examples.n; begin += batch) {
     if (summary.steps % 16 == 0) {
       const auto time = std::chrono::steady_clock::now();
@@ -253,7 +240,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
     const std::uint64_t step = steps_before + summary.steps + 1;
-    for_each(shards_.size(), threads, [&](std::size_t s) {
+    team.run(shards_.size(), [&](std::size_t s) {
       run_shard(s, examples, std::min(begin + s * per_shard, end), std::min(begin + (s + 1) * per_shard, end), step, divisor);
     });
     double loss = 0.0;
@@ -285,13 +272,13 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       ::chainrule::update(update, parameters, gradient, first, second, from, to);
     };
     if (clip_norm > 0.0) {
-      for_each(chunks_.size(), threads, gather);
+      team.run(chunks_.size(), gather);
       double total = 0.0;
       for (const double square : squares_) total += square;
       kept = std::min(1.0, clip_norm / (std::sqrt(total) + 1e-6));
-      for_each(chunks_.size(), threads, change);
+      team.run(chunks_.size(), change);
     } else {
-      for_each(chunks_.size(), threads, [&](std::size_t c) { gather(c), change(c); });
+      team.run(chunks_.size(), [&](std::size_t c) { gather(c), change(c); });
     }
 
     std::fill(squares.begin(), squares.end(), 0.0);

@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "output_layer.hpp"
+#include "product.hpp"
+#include "team.hpp"
 
 namespace chainrule {
 
@@ -38,22 +40,8 @@ struct Chunk {
   std::ptrdiff_t layer;
 };
 
-// A matrix product: C = A B, or C += A B, or C = A B + bias, with A (m, k) and B (k, n) of any strides, C (m, n) by rows.
-template <class T>
-struct Product {
-  std::size_t m, n, k;
-  const T* a;
-  std::ptrdiff_t a_row, a_column;
-  const T* b;
-  std::ptrdiff_t b_row, b_column;
-  T* c;
-  std::ptrdiff_t c_row;
-  const T* bias = nullptr;
-};
-
 // The kernels of training_kernels.cpp, compiled for several instruction sets.
 #define CHAINRULE_KERNELS(T)                                                                                        \
-  void multiply(const Product<T>& job);                                                                             \
   /* pre-activations a to activations h, and a to the slopes g'(a), unless h is a, where h tells the slope */        \
   void activate(Activation g, T* a, T* h, std::size_t count);                                                       \
   void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count);                                  \
@@ -115,7 +103,7 @@ struct Training {
  private:
   struct Shard {
     std::vector<T*> h, a;                // activations h_0 …, and pre-activations (slopes), a_L the logits
-    T *grad[2], *gradient;
+    T *grad[2], *gradient, *packed;
     std::vector<std::int64_t> labels;
     std::vector<T> losses;
     std::vector<double> weights;
@@ -133,6 +121,7 @@ struct Training {
     void operator()(T* memory) const { ::operator delete(memory, alignment); }
   };
   std::vector<std::unique_ptr<T, Free>> memory_;
+  Pace pace_;
 
   T* allocate(std::size_t count);
   void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,

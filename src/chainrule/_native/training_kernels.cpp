@@ -1,9 +1,4 @@
 // The kernels of a training step, compiled once for each FORMAT (float, double) and each instruction set.
-//
-// The matrix product keeps a tile of 6 x 2 vectors of C in registers and walks k: per step of k two vectors of B are
-// read and six numbers of A are spread out, for twelve multiply-adds. B is copied into a narrow panel where its rows lie
-// far apart or its width is no whole number of vectors. It reaches the processor's peak once its operands are in the
-// second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
 #include <utility>
 
 #include "arithmetic.hpp"
@@ -13,123 +8,6 @@ namespace chainrule {
 namespace {
 
 using T = FORMAT;
-
-// Eight float32 or four float64: with GCC and Clang a vector type, because a plain array of sums is not always kept in
-// registers; elsewhere a plain array.
-constexpr std::size_t width = 32 / sizeof(T);
-#if defined(__GNUC__)
-typedef T Vector __attribute__((vector_size(32)));
-#else
-struct Vector {
-  T x[width];
-  INLINE friend Vector operator*(T a, const Vector& b) {
-    Vector r;
-    for (std::size_t l = 0; l < width; ++l) r.x[l] = a * b.x[l];
-    return r;
-  }
-  INLINE Vector& operator+=(const Vector& b) {
-    for (std::size_t l = 0; l < width; ++l) x[l] += b.x[l];
-    return *this;
-  }
-};
-#endif
-INLINE Vector load(const T* x) {
-  Vector v;
-  std::memcpy(&v, x, sizeof v);
-  return v;
-}
-INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
-
-constexpr std::size_t rows = 6, columns = 2 * width;  // of a tile
-constexpr std::size_t depth = 256;                    // of a panel, which then stays in the first cache
-
-enum class Start { zero, bias, c };
-
-template <std::size_t M>
-INLINE void tile(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* b, std::ptrdiff_t b_row, std::size_t k,
-                 Start start, const T* bias, T* c, std::ptrdiff_t c_row) {
-  Vector low[M], high[M];
-#pragma GCC unroll 6
-  for (std::size_t i = 0; i < M; ++i) {
-    const T* from = c + static_cast<std::ptrdiff_t>(i) * c_row;
-    low[i] = start == Start::zero ? Vector{} : load(start == Start::c ? from : bias);
-    high[i] = start == Start::zero ? Vector{} : load((start == Start::c ? from : bias) + width);
-  }
-  for (std::size_t p = 0; p < k; ++p) {
-    const Vector b_low = load(b), b_high = load(b + width);
-#pragma GCC unroll 6
-    for (std::size_t i = 0; i < M; ++i) {
-      const T x = a[static_cast<std::ptrdiff_t>(i) * a_row];
-      low[i] += x * b_low;
-      high[i] += x * b_high;
-    }
-    a += a_column, b += b_row;
-  }
-#pragma GCC unroll 6
-  for (std::size_t i = 0; i < M; ++i) {
-    store(c + static_cast<std::ptrdiff_t>(i) * c_row, low[i]);
-    store(c + static_cast<std::ptrdiff_t>(i) * c_row + width, high[i]);
-  }
-}
-
-INLINE void tile_of(std::size_t m, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* b,
-                    std::ptrdiff_t b_row, std::size_t k, Start start, const T* bias, T* c, std::ptrdiff_t c_row) {
-  switch (m) {
-    case 6: return tile<6>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-    case 5: return tile<5>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-    case 4: return tile<4>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-    case 3: return tile<3>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-    case 2: return tile<2>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-    default: return tile<1>(a, a_row, a_column, b, b_row, k, start, bias, c, c_row);
-  }
-}
-
-INLINE void multiply_inlined(const Product<T>& job) {
-  alignas(64) T panel[depth * columns], edge[rows * columns], padded_bias[columns];
-  for (std::size_t done = 0; done == 0 || done < job.k; done += depth) {
-    const std::size_t k = std::min(depth, job.k - done);
-    const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
-    for (std::size_t j = 0; j < job.n; j += columns) {
-      const std::size_t n = std::min(columns, job.n - j);
-      const T* b = job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
-      std::ptrdiff_t b_row = job.b_row;
-      if (n < columns || job.b_column != 1 || (b_row * sizeof(T) > 512 && job.m > 2 * rows)) {
-        if (n < columns) std::memset(panel, 0, sizeof panel);
-        if (job.b_column == 1) {
-          for (std::size_t p = 0; p < k; ++p)
-            std::memcpy(panel + p * columns, b + static_cast<std::ptrdiff_t>(p) * job.b_row, n * sizeof(T));
-        } else {
-          for (std::size_t q = 0; q < n; ++q) {
-            const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
-            for (std::size_t p = 0; p < k; ++p) panel[p * columns + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
-          }
-        }
-        b = panel, b_row = columns;
-      }
-      const T* bias = job.bias ? job.bias + j : nullptr;
-      if (bias && n < columns) {
-        for (std::size_t q = 0; q < columns; ++q) padded_bias[q] = q < n ? bias[q] : T(0);
-        bias = padded_bias;
-      }
-      const Start start = done ? Start::c : bias ? Start::bias : Start::zero;
-      for (std::size_t i = 0; i < job.m; i += rows) {
-        const std::size_t m = std::min(rows, job.m - i);
-        const T* from = a + static_cast<std::ptrdiff_t>(i) * job.a_row;
-        T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
-        if (n == columns) {
-          tile_of(m, from, job.a_row, job.a_column, b, b_row, k, start, bias, c, job.c_row);
-          continue;
-        }
-        if (start == Start::c)
-          for (std::size_t r = 0; r < m; ++r)
-            std::memcpy(edge + r * columns, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
-        tile_of(m, from, job.a_row, job.a_column, b, b_row, k, start, bias, edge, columns);
-        for (std::size_t r = 0; r < m; ++r)
-          std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
-      }
-    }
-  }
-}
 
 // exp(x) - 1 for x <= 0, to about one ULP: exp(r) - 1 is a series without its 1, and 2^k - 1 is exact.
 INLINE double expm1_of(double x) {
@@ -197,8 +75,6 @@ INLINE void each(T* a, T* h, std::size_t count, F f) {
 constexpr T leaky_slope = T(0.01);
 
 }  // namespace
-
-CLONES void multiply(const Product<T>& job) { multiply_inlined(job); }
 
 CLONES void activate(Activation g, T* a, T* h, std::size_t count) {
   switch (g) {

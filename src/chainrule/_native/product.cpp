@@ -1,0 +1,164 @@
+// The matrix product, compiled once for each FORMAT (float, double) and each instruction set.
+//
+// A tile of 6 x 2 vectors of C is kept in registers while k is walked: per step of k two vectors of B are read and six
+// numbers of A are spread out, for twelve multiply-adds. B is copied into a narrow panel, which stays in the first cache,
+// where its rows lie far apart or its width is no whole number of vectors; a transposed A is copied tile by tile, since
+// its columns would meet a new cache line with each number. It reaches the processor's peak once its operands are in the
+// second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
+#include <cstring>
+
+#include "output_layer.hpp"
+#include "product.hpp"
+
+namespace chainrule {
+namespace {
+
+using T = FORMAT;
+
+// Eight float32 or four float64: with GCC and Clang a vector type, because a plain array of sums is not always kept in
+// registers; elsewhere a plain array.
+constexpr std::size_t width = 32 / sizeof(T);
+#if defined(__GNUC__)
+typedef T Vector __attribute__((vector_size(32)));
+#define PREFETCH(address) __builtin_prefetch(address, 1)
+#else
+struct Vector {
+  T x[width];
+  INLINE friend Vector operator*(T a, const Vector& b) {
+    Vector r;
+    for (std::size_t l = 0; l < width; ++l) r.x[l] = a * b.x[l];
+    return r;
+  }
+  INLINE Vector& operator+=(const Vector& b) {
+    for (std::size_t l = 0; l < width; ++l) x[l] += b.x[l];
+    return *this;
+  }
+};
+#define PREFETCH(address)
+#endif
+INLINE Vector load(const T* x) {
+  Vector v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
+
+constexpr std::size_t rows = 6, columns = 2 * width;  // of a tile
+static_assert(tall % rows == 0);
+
+struct Strided {
+  const T* data;
+  std::ptrdiff_t row, column;
+};
+
+template <std::size_t M>
+INLINE void tile(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c,
+                 std::ptrdiff_t c_row) {
+  Vector low[M], high[M];
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < M; ++i) {
+    low[i] = bias ? load(bias) : Vector{};
+    high[i] = bias ? load(bias + width) : Vector{};
+    if (adds) PREFETCH(c + static_cast<std::ptrdiff_t>(i) * c_row);  // it is on its way while k is walked
+  }
+  for (std::size_t p = 0; p < k; ++p) {
+    const Vector b_low = load(b), b_high = load(b + width);
+#pragma GCC unroll 6
+    for (std::size_t i = 0; i < M; ++i) {
+      const T x = a.data[static_cast<std::ptrdiff_t>(i) * a.row];
+      low[i] += x * b_low;
+      high[i] += x * b_high;
+    }
+    a.data += a.column, b += b_row;
+  }
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < M; ++i) {
+    T* to = c + static_cast<std::ptrdiff_t>(i) * c_row;
+    if (adds) low[i] += load(to), high[i] += load(to + width);
+    store(to, low[i]);
+    store(to + width, high[i]);
+  }
+}
+
+INLINE void tile_of(std::size_t m, Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds,
+                    T* c, std::ptrdiff_t c_row) {
+  switch (m) {
+    case 6: return tile<6>(a, b, b_row, k, bias, adds, c, c_row);
+    case 5: return tile<5>(a, b, b_row, k, bias, adds, c, c_row);
+    case 4: return tile<4>(a, b, b_row, k, bias, adds, c, c_row);
+    case 3: return tile<3>(a, b, b_row, k, bias, adds, c, c_row);
+    case 2: return tile<2>(a, b, b_row, k, bias, adds, c, c_row);
+    default: return tile<1>(a, b, b_row, k, bias, adds, c, c_row);
+  }
+}
+
+// Some rows of a transposed A, as tiles of six numbers for each step of k.
+INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
+  for (std::size_t p = 0; p < k; ++p, a.data += a.column) {
+    std::size_t i = 0;
+    for (; i + rows <= m; i += rows) std::memcpy(to + i * k + p * rows, a.data + i, rows * sizeof(T));
+    if (i < m) std::memcpy(to + i * k + p * rows, a.data + i, (m - i) * sizeof(T));
+  }
+}
+
+INLINE void multiply_inlined(const Product<T>& job) {
+  alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
+  const std::size_t parts = std::max<std::size_t>(1, (job.k + deep - 1) / deep), depth = (job.k + parts - 1) / parts;
+  const bool packs = job.packed && packed_size(job) > 0;
+  const std::size_t band = packs ? tall : std::max<std::size_t>(job.m, 1);
+  for (std::size_t part = 0; part < parts; ++part)
+    for (std::size_t first = 0; first < job.m; first += band) {
+      const std::size_t done = std::min(part * depth, job.k), k = std::min(depth, job.k - done);
+      const std::size_t last = std::min(first + band, job.m);
+      const bool adds = job.adds || part > 0;
+      const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
+      if (packs) pack({a + first, job.a_row, job.a_column}, last - first, k, job.packed);
+      for (std::size_t j = 0; j < job.n; j += columns) {
+        const std::size_t n = std::min(columns, job.n - j);
+        const T* b =
+            job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
+        std::ptrdiff_t b_row = job.b_row;
+        if (n < columns || job.b_column != 1 || (b_row * sizeof(T) > 512 && last - first > 2 * rows)) {
+          if (n < columns) std::memset(panel, 0, sizeof panel);
+          if (job.b_column == 1) {
+            for (std::size_t p = 0; p < k; ++p)
+              std::memcpy(panel + p * columns, b + static_cast<std::ptrdiff_t>(p) * job.b_row, n * sizeof(T));
+          } else {
+            for (std::size_t q = 0; q < n; ++q) {
+              const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
+              for (std::size_t p = 0; p < k; ++p)
+                panel[p * columns + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
+            }
+          }
+          b = panel, b_row = columns;
+        }
+        const T* bias = job.bias && part == 0 ? job.bias + j : nullptr;
+        if (bias && n < columns) {
+          for (std::size_t q = 0; q < columns; ++q) padded_bias[q] = q < n ? bias[q] : T(0);
+          bias = padded_bias;
+        }
+        for (std::size_t i = first; i < last; i += rows) {
+          const std::size_t m = std::min(rows, last - i);
+          const Strided from = packs ? Strided{job.packed + (i - first) * k, 1, rows}
+                                     : Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column};
+          T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
+          if (n == columns) {
+            tile_of(m, from, b, b_row, k, bias, adds, c, job.c_row);
+            continue;
+          }
+          if (adds)
+            for (std::size_t r = 0; r < m; ++r)
+              std::memcpy(edge + r * columns, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
+          tile_of(m, from, b, b_row, k, bias, adds, edge, columns);
+          for (std::size_t r = 0; r < m; ++r)
+            std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
+        }
+      }
+    }
+}
+
+}  // namespace
+
+CLONES void multiply(const Product<T>& job) { multiply_inlined(job); }
+
+}  // namespace chainrule

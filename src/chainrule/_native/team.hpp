@@ -1,0 +1,137 @@
+// A few threads that work through many short rounds together, on cores that may not be theirs alone.
+//
+// Nobody is waited for who has not begun: whoever is there takes what is left of a round, so that a thread which wakes
+// late, or whose core another process has taken, costs its help and no more. Only an item that was begun is waited for,
+// and not for long by spinning: a core that sleeps is one onto which the system can move the thread that lost its own.
+// Where that happened, the rounds of the next while are done alone.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace chainrule {
+
+// Until when to work alone; kept from one team to the next.
+struct Pace {
+  std::chrono::steady_clock::time_point alone_until{};
+};
+
+class Team {
+  using Clock = std::chrono::steady_clock;
+
+ public:
+  Team(int threads, Pace& pace) : pace_(pace), size_(static_cast<std::size_t>(std::max(threads, 1))) {
+    if (size_ == 1) return;
+    ranges_ = std::make_unique<Range[]>(size_);
+    try {
+      for (std::size_t t = 1; t < size_; ++t) threads_.emplace_back([this, t] { serve(t); });
+    } catch (const std::system_error&) {  // no more threads to be had: those that are here do the work
+    }
+  }
+  Team(const Team&) = delete;
+  ~Team() {
+    over_.store(true, std::memory_order_relaxed);
+    turn_.fetch_add(1, std::memory_order_release);
+    turn_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // f(i), or f(i, thread), for each i < count. A thread begins with its own share, which the next round gives it again.
+  template <class F>
+  void run(std::size_t count, F f) {
+    const auto call = [](void* context, std::size_t i, std::size_t thread) {
+      if constexpr (std::is_invocable_v<F, std::size_t, std::size_t>) (*static_cast<F*>(context))(i, thread);
+      else (*static_cast<F*>(context))(i), (void)thread;
+    };
+    if (threads_.empty() || count < 2 || alone()) {
+      for (std::size_t i = 0; i < count; ++i) call(&f, i, 0);
+      return;
+    }
+    const auto start = Clock::now();
+    call_ = call, context_ = &f;
+    pending_.store(static_cast<int>(count), std::memory_order_relaxed);
+    for (std::size_t t = 0; t < size_; ++t) {
+      ranges_[t].begin = count * t / size_;
+      ranges_[t].left.store(static_cast<int>(count * (t + 1) / size_ - ranges_[t].begin), std::memory_order_release);
+    }
+    turn_.fetch_add(1, std::memory_order_release);
+    turn_.notify_all();
+    work(0);
+    wait(Clock::now() - start);
+  }
+
+ private:
+  // Items begin … begin + left - 1 are not taken yet. One that is taken after a round's end finds left <= 0, or belongs
+  // to the next round, whose begin and function were written before its left.
+  struct alignas(64) Range {
+    std::atomic<int> left{0};
+    std::size_t begin = 0;
+  };
+  static constexpr std::chrono::microseconds spin{50}, long_wait{300};
+
+  bool alone() const { return pace_.alone_until > Clock::time_point{} && Clock::now() < pace_.alone_until; }
+
+  void work(std::size_t thread) {
+    for (std::size_t t = 0; t < size_; ++t) {
+      Range& range = ranges_[(thread + t) % size_];
+      for (int left; (left = range.left.fetch_sub(1, std::memory_order_acq_rel)) > 0;) {
+        call_(context_, range.begin + static_cast<std::size_t>(left - 1), thread);
+        if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_all();
+      }
+    }
+  }
+
+  // Spins for a while until done() is true; says whether it is.
+  template <class F>
+  static bool spun(F done) {
+    const auto start = Clock::now();
+    do {
+      for (int i = 0; i < 64; ++i) {
+        if (done()) return true;
+#if defined(__x86_64__) && defined(__GNUC__)
+        __builtin_ia32_pause();
+#endif
+      }
+    } while (Clock::now() - start < spin);
+    return false;
+  }
+
+  void wait(Clock::duration own) {
+    int left = 0;
+    const auto done = [&] { return (left = pending_.load(std::memory_order_acquire)) == 0; };
+    if (spun(done)) return;
+    const auto start = Clock::now();
+    while (!done()) pending_.wait(left, std::memory_order_acquire);
+    const auto end = Clock::now();
+    if (end - start > std::max<Clock::duration>(long_wait, own)) pace_.alone_until = end + 8 * (end - start);
+  }
+
+  void serve(std::size_t thread) {
+    unsigned seen = 0;
+    for (;;) {
+      const auto next = [&] { return turn_.load(std::memory_order_acquire) != seen; };
+      if (!spun(next)) turn_.wait(seen, std::memory_order_acquire);
+      seen = turn_.load(std::memory_order_acquire);
+      if (over_.load(std::memory_order_relaxed)) return;
+      work(thread);
+    }
+  }
+
+  Pace& pace_;
+  const std::size_t size_;
+  void (*call_)(void*, std::size_t, std::size_t) = nullptr;
+  void* context_ = nullptr;
+  std::unique_ptr<Range[]> ranges_;
+  alignas(64) std::atomic<unsigned> turn_{0};
+  std::atomic<bool> over_{false};
+  alignas(64) std::atomic<int> pending_{0};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace chainrule
