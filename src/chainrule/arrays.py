@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 
-__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "to_float"]
+__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "in_format", "to_float"]
 
 Array = npt.NDArray[Any]
 FORMATS = ("float16", "bfloat16", "float32", "float64")
@@ -25,13 +25,15 @@ class Borrowed(NamedTuple):
     """An array as the kernels see it.
 
     view: the caller's memory, uint16 where the format has 16 bits; format: one of FORMATS, or the dtype's name;
-    give: from such a view to an array of the caller's kind; scalar: from a float to that kind's scalar.
+    give: from such a view to an array of the caller's kind; scalar: from a float to that kind's scalar;
+    copied: what is written into the view does not reach the caller.
     """
 
     view: Array
     format: str
     give: Callable[[Array], Any]
     scalar: Callable[[float], Any]
+    copied: bool = False
 
 
 def borrow(name: str, value: Any, expected: str) -> Borrowed:
@@ -54,9 +56,11 @@ def borrow(name: str, value: Any, expected: str) -> Borrowed:
         return _from_jax(jax, name, value, expected)
     if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray | np.generic):
         return _from_dlpack(name, value, expected)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name}: got an array with masked elements, expected {expected}, every one of them")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever a foreign __array__ raises
         raise InputError(f"{name}: got {describe(value)}, expected {expected}") from error
     if not hasattr(value, "dtype") and array.dtype.kind in "iuf" and not array.dtype.hasobject and array.ndim == 2:
         array = array.astype(np.float64)  # nested lists of Python numbers
@@ -77,18 +81,24 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
     if value.device.type != "cpu" or value.layout != torch.strided:
         came = f"a {value.layout} tensor on {value.device}"
         raise InputError(f"{name}: got {came}, expected {expected}, dense, on the CPU")
-    dtype, plain = value.dtype, value.detach().resolve_neg()
-    if dtype in (torch.float16, torch.bfloat16):
-        view = plain.view(torch.int16).numpy().view(np.uint16)
-    else:
-        view = plain.numpy()
+    dtype = value.dtype
+    try:
+        plain = value.detach().resolve_neg()
+        half = dtype in (torch.float16, torch.bfloat16)
+        view = plain.view(torch.int16).numpy().view(np.uint16) if half else plain.numpy()
+    except (TypeError, RuntimeError) as error:  # NumPy has no such dtype, or a transform's tensor has no values yet
+        raise InputError(
+            f"{name}: got a tensor of dtype {dtype} that NumPy cannot read, expected {expected}"
+        ) from error
 
     def give(result: Array) -> Any:
         if result.dtype == np.uint16:
             return torch.from_numpy(result.view(np.int16)).view(dtype)
         return torch.from_numpy(result)
 
-    return Borrowed(view, str(dtype).removeprefix("torch."), give, lambda number: torch.tensor(number, dtype=dtype))
+    return Borrowed(
+        view, str(dtype).removeprefix("torch."), give, lambda number: torch.tensor(number, dtype=dtype), value.is_neg()
+    )
 
 
 def _from_jax(jax: Any, name: str, value: Any, expected: str) -> Borrowed:
@@ -111,7 +121,7 @@ def _from_dlpack(name: str, value: Any, expected: str) -> Borrowed:
     try:
         on_cpu = int(value.__dlpack_device__()[0]) == 1
         array = np.from_dlpack(value) if on_cpu else None
-    except (BufferError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever a foreign __dlpack__ raises
         raise InputError(f"{name}: got {describe(value)}, expected {expected}") from error
     if array is None:
         raise InputError(f"{name}: got {describe(value)}, expected {expected}, on the CPU")
@@ -154,3 +164,8 @@ def from_float(numbers: npt.NDArray[np.floating[Any]], format: str) -> Array:
         return _bits(numbers.astype(format))
     bits = numbers.astype(np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def in_format(array: Borrowed, format: str) -> Array:
+    """The view of a borrowed array, or a copy of its numbers in a wider format."""
+    return array.view if array.format == format else to_float(array.view, array.format).astype(format)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule._native import _kernels
-from chainrule.arrays import FORMATS, Borrowed, borrow, describe, to_float
+from chainrule.arrays import FORMATS, Borrowed, borrow, describe, from_float, to_float
 from chainrule.errors import InputError
 
 __all__ = [
@@ -78,9 +78,10 @@ def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
         raise InputError(f"{name}: got shape {shape}, expected rank 2, {meaning}{hint}")
     if borrowed.format not in FORMATS or not borrowed.view.dtype.isnative:
         expected = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} in native byte order"
-        raise InputError(f"{name}: got dtype {borrowed.format}, expected {expected}")
+        order = "" if borrowed.view.dtype.isnative else " in foreign byte order"
+        raise InputError(f"{name}: got dtype {borrowed.format}{order}, expected {expected}")
     if shape[1] == 0:
-        raise InputError(f"{name}: got shape {shape}, expected at least one class (K >= 1)")
+        raise InputError(f"{name}: got shape {shape}, expected at least one column of {meaning}")
     return borrowed if _whole_steps(borrowed.view) else borrowed._replace(view=borrowed.view.copy())
 
 
@@ -88,8 +89,8 @@ def _whole_steps(view: npt.NDArray[Any]) -> bool:
     return view.flags.aligned and all(step % view.itemsize == 0 for step in view.strides)
 
 
-def check_targets(targets: Any, like: Borrowed) -> npt.NDArray[Any]:
-    """Return target probabilities, (N, K), as a view in the logits' format: finite and not negative."""
+def check_targets(targets: Any, like: Borrowed) -> Borrowed:
+    """Borrow target probabilities, (N, K), finite and not negative, of the logits' format or a narrower one."""
     shape = like.view.shape
     came = borrow("labels", targets, f"({shape[0]},) integers or {shape} target probabilities").view.shape
     if came != shape:
@@ -102,13 +103,16 @@ def check_targets(targets: Any, like: Borrowed) -> npt.NDArray[Any]:
             raise InputError(f"labels: got target probabilities of dtype {borrowed.format}, expected {like.format}")
         if like.view.dtype == np.uint16:
             raise InputError(f"labels: got {type(targets).__name__}, expected an array of dtype {like.format}")
-        view = to_float(view, borrowed.format).astype(like.view.dtype)
-    numbers = to_float(view, like.format)
-    if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
-        row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
-        came = numbers[row, column]
-        raise InputError(f"labels: got {came} at row {row}, column {column}, expected finite numbers >= 0")
-    return view
+        if not widens:
+            borrowed = borrowed._replace(view=view.astype(like.view.dtype), format=like.format)
+            view = borrowed.view
+    for begin in range(0, len(view), 256):  # a part at a time: 16 bits are widened to be looked at
+        numbers = to_float(view[begin : begin + 256], borrowed.format)
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
+            row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
+            where = f"at row {begin + row}, column {column}"
+            raise InputError(f"labels: got {numbers[row, column]} {where}, expected finite numbers >= 0")
+    return borrowed
 
 
 def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
@@ -123,6 +127,11 @@ def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
     bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if bad.size:
         raise InputError(f"class_weights: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+    extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
+    if extreme.size:  # a mean divides by their sum
+        raise InputError(
+            f"class_weights: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150"
+        )
     return weights
 
 
@@ -130,7 +139,9 @@ def check_bias(bias: Any, k: int, format: str) -> Borrowed:
     """Borrow biases of shape (K,) in the weights' format."""
     b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
     if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
-        b = b._replace(view=b.view.astype(np.float64), format="float64")
+        b = b._replace(view=b.view.astype(format if format in _FLOATS else np.float64), format=format)
+        if format not in _FLOATS:
+            b = b._replace(view=from_float(b.view, format))
     if b.view.shape != (k,) or b.format != format:
         raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
     return b
@@ -146,6 +157,8 @@ def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -
     chainrule.errors.InputError: labels: got 3 at index 1, expected integers in [0, 3)
     """
     array = borrow("labels", labels, f"({n},) integers in [0, {k})").view
+    if array.shape != (n,):
+        raise InputError(f"labels: got shape {array.shape}, expected ({n},), one label for each example")
     if array.size == 0 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # an empty list has no integers to take a dtype from
     if array.dtype.kind == "f":
@@ -154,8 +167,6 @@ def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -
         raise InputError(f"labels: got dtype {array.dtype}{first}, expected integers in [0, {k})")
     if array.dtype.kind not in "iu":
         raise InputError(f"labels: got dtype {array.dtype}, expected integers in [0, {k})")
-    if array.shape != (n,):
-        raise InputError(f"labels: got shape {array.shape}, expected ({n},), one label for each example")
     # compared before the cast: a uint64 beyond int64 would wrap to a negative number
     if array.size and (array.min() < 0 or array.max() >= k):
         wrong = (array < 0) | (array >= k)
@@ -181,11 +192,11 @@ def check_loss_options(
     check_choice("reduction", reduction, REDUCTIONS)
     options: dict[str, Any] = {
         "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
-        "temperature": check_positive("temperature", temperature),
+        "temperature": check_positive("temperature", temperature, least=1e-150),
         "z_loss": check_positive("z_loss", z_loss, zero=True),
     }
     if ignore_index is not None:
-        options["ignore_index"] = check_integer("ignore_index", ignore_index, minimum=-(2**63))
+        options["ignore_index"] = check_integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
     if class_weights is not None:
         options["class_weights"] = check_class_weights(class_weights, k)
     if _rank(labels) == 2:
@@ -218,6 +229,8 @@ def check_out(out: Any, like: Borrowed, *others: npt.NDArray[Any] | None) -> npt
         raise InputError(f"out: got {describe(out)}, expected {expected}")
     borrowed = borrow("out", out, expected)
     view = borrowed.view
+    if borrowed.copied:
+        raise InputError(f"out: got {describe(out)} that cannot be written where it lies, expected {expected}")
     if view.shape != logits.shape or borrowed.format != like.format or not view.dtype.isnative:
         raise InputError(f"out: got {describe(out)}, expected {expected}")
     if not view.flags.writeable:
@@ -246,7 +259,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     return value
 
 
-def check_integer(name: str, value: Any, minimum: int = 1) -> int:
+def check_integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """Return `value` as an int of at least `minimum`; floats and booleans are refused."""
     try:
         number = operator.index(value)
@@ -254,14 +267,18 @@ def check_integer(name: str, value: Any, minimum: int = 1) -> int:
         number = None
     if number is None or isinstance(value, bool) or number < minimum:
         raise InputError(f"{name}: got {value!r}, expected an integer >= {minimum}")
+    if maximum is not None and number > maximum:
+        raise InputError(f"{name}: got {value!r}, expected an integer <= {maximum}")
     return number
 
 
-def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
-    """Return `value` as a finite float > 0 (or >= 0 where `zero` is allowed)."""
+def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 0.0) -> float:
+    """Return `value` as a finite float > 0 (or >= 0 where `zero` is allowed), and not below `least`."""
     number = _as_float(name, value)
     if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise InputError(f"{name}: got {value!r}, expected a finite number {'>=' if zero else '>'} 0")
+    if number < least:
+        raise InputError(f"{name}: got {value!r}, expected at least {least}")
     return number
 
 
@@ -275,6 +292,8 @@ def check_fraction(name: str, value: Any, *, one: bool = False) -> float:
 
 def _as_float(name: str, value: Any) -> float:
     try:
+        if isinstance(value, str | bytes | bool | np.bool_):
+            raise TypeError
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name}: got {value!r}, expected a number") from error

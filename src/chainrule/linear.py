@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule._native import _kernels
-from chainrule.arrays import Borrowed, empty, from_float, to_float
+from chainrule.arrays import Borrowed, empty, from_float, in_format, to_float
 from chainrule.checks import check_bias, check_integer, check_logits, check_loss_options, check_threads
 from chainrule.errors import InputError
 from chainrule.output import divisor_of, reduced
@@ -110,7 +110,9 @@ def linear_cross_entropy(
     team, divisor = check_threads(threads), divisor_of(reduction, n, options)
     # what the BLAS cannot read as it lies is widened, or made contiguous, a block at a time
     copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
-    rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies)
+    widened = int("second" in options and options["second"].format != format)
+    beside = (2 + copies + (ignore_index is not None)) * d + widened * k
+    rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies, beside)
     blocks = _slices(k, columns)
 
     options["scale"] = 1.0 / divisor
@@ -123,11 +125,14 @@ def linear_cross_entropy(
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
+        here = _of_rows(options, chunk, format)
+        ignored = here["labels"] == ignore_index if ignore_index is not None else np.zeros(0, bool)
+        if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
+            x = np.where(ignored[:, None], dtype.type(0), x)
         for block in blocks:
             np.matmul(x, _numbers(w, block).T, out=a[:, block])
         if biases is not None:
             a += biases
-        here = {name: value[chunk] if name in ("labels", "second") else value for name, value in options.items()}
         if losses is not None:
             here["losses"] = losses[chunk]
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
@@ -145,19 +150,31 @@ def linear_cross_entropy(
     return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
 
 
+def _of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
+    """The options of some rows, with target probabilities in the logits' format."""
+    here = dict(options)
+    if "labels" in here:
+        here["labels"] = here["labels"][rows]
+    if "second" in here:
+        here["second"] = in_format(here["second"]._replace(view=here["second"].view[rows]), format)
+    return here
+
+
 def _readable(view: Array, dtype: np.dtype[Any]) -> bool:
     return view.dtype == dtype and dtype.itemsize in view.strides and min(view.strides) > 0
 
 
 def _chunks(
-    chunk_bytes: int | None, n: int, d: int, k: int, itemsize: int, threads: int, copies: int
+    chunk_bytes: int | None, n: int, d: int, k: int, itemsize: int, threads: int, copies: int, beside: int
 ) -> tuple[int, int]:
     """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     columns = _whole(min(k, max(1, budget // 32 // (d * itemsize)))) if copies else k  # of weights widened together
-    packed = 96 * min(n, 320) * itemsize if d > 32 else 0  # what a thread of the own product copies together: product.hpp
+    packed = (
+        96 * min(n, 320) * itemsize if d > 32 else 0
+    )  # what a thread of the own product copies together: product.hpp
     fixed = copies * columns * d * itemsize + threads * (8 * k + 256 + packed) + 16 * k
-    a_row = (k + (2 + copies) * d) * itemsize
+    a_row = (k + beside) * itemsize
     if fixed + a_row > budget:
         raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
     return _whole(max(1, min(n, (budget - fixed) // a_row))), max(columns, 1)

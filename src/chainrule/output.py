@@ -9,7 +9,7 @@ kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule._native import _kernels
-from chainrule.arrays import Borrowed, empty, from_float, to_float
+from chainrule.arrays import Borrowed, empty, from_float, in_format, to_float
 from chainrule.checks import (
     REDUCTIONS,
     check_choice,
@@ -158,11 +158,11 @@ def softmax_cross_entropy(
     labels : array (N,), int in [0, K), or target probabilities (N, K), of the logits' dtype, >= 0
     reduction : "mean", "sum" or "none"
         The mean divides by the sum of the weights w_ℓ of the counted examples; with targets, by N.
-    class_weights : array (K,), >= 0, optional
+    class_weights : array (K,), each 0 or between 1e-150 and 1e150, optional
     label_smoothing : float in [0, 1]
     ignore_index : int, optional
         Examples with this label count for nothing: loss 0, gradient 0.
-    temperature : float > 0
+    temperature : float > 0, at least 1e-150
         Divides the logits. The gradient is w.r.t. the logits as given: the factor 1/T is in it.
     z_loss : float >= 0
         λ of the term λ·logsumexp², added for each counted example, whatever its class's weight.
@@ -203,10 +203,13 @@ def softmax_cross_entropy(
     options = check_loss_options(
         a, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
     )
+    if "second" in options:
+        options["second"] = in_format(options["second"], a.format)
     wanted = _check_extras(extras)
     team, divisor = check_threads(threads), divisor_of(reduction, n, options)
     options["scale"] = 1.0 / divisor
-    grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, options.get("second"))
+    read = [options.get(name) for name in ("second", "labels", "class_weights")]
+    grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
     beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
     losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" else {}
     total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
@@ -277,11 +280,11 @@ def softmax_jacobian(logits: Any) -> Array:
 
     Parameters
     ----------
-    logits : array (N, K), float16, bfloat16, float32 or float64
+    logits : NumPy array (N, K), float32 or float64, or what NumPy makes one of
 
     Returns
     -------
-    array (N, K, K) of the logits' dtype: row i of a matrix belongs to ŷ_i, column j to a_j
+    NumPy array (N, K, K) of the logits' dtype: row i of a matrix belongs to ŷ_i, column j to a_j
 
     Raises
     ------
@@ -385,9 +388,9 @@ def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None)
 
 
 def _check_extras(extras: Sequence[str]) -> list[str]:
-    if isinstance(extras, str):
-        raise InputError(f"extras: got the string {extras!r}, expected a sequence of names, ({extras!r},)")
-    return [check_choice("extras", name, EXTRAS) for name in dict.fromkeys(extras)]
+    if isinstance(extras, str) or not isinstance(extras, Iterable):
+        raise InputError(f"extras: got {extras!r}, expected a sequence of names, such as ('entropy',)")
+    return list(dict.fromkeys(check_choice("extras", name, EXTRAS) for name in extras))
 
 
 def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:

@@ -118,7 +118,7 @@ constexpr double ln2_high = 0x1.62e42fefa0000p-1, ln2_low = 0x1.cf79abc9e3b3ap-4
 constexpr double round_shift = 0x1.8p52;  // adding it rounds to an integer, which then sits in the low bits
 
 // value * 2^k for the integer k that `shifted` = k + round_shift holds, where neither is subnormal: k is added
-// to the exponent's bits. NaN stays NaN: its low bits are shifted out.
+// to the exponent's bits. NaN stays NaN where its low bits are 0, as a widened float32's are.
 INLINE double scale_by_power(double value, double shifted) {
   return bits_of<double>(bits_of<std::uint64_t>(value) + (bits_of<std::uint64_t>(shifted) << 52));
 }
@@ -198,7 +198,8 @@ INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
   p = p * r + 1.0;
   p = p * r + 1.0;
   // 2^k in two factors, so that a subnormal result is rounded once and not flushed
-  return below ? 0.0 : scale_by_power(p, shifted + 600.0) * 0x1p-600;
+  const double value = scale_by_power(p, shifted + 600.0) * 0x1p-600;
+  return below ? 0.0 : (x == x ? value : x);  // whatever a NaN's low bits say
 }
 
 // Adds x to a sum, and to `lost` what the addition loses (TwoSum).

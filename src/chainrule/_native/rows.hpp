@@ -313,7 +313,7 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
   const auto [sum, inverse, shift, y] = Sums{found, top, static_cast<double>(a.at(label)), t};
 
   e[label] = e_pivot;
-  const double log_sum = log1p_of(y) + (shift - shift), lse = over(top, t) + log_sum;
+  const double log_sum = log1p_of(y) + (sum - sum), lse = over(top, t) + log_sum;
   const Targets<T> q{job.labels ? nullptr : row_of(job.second, row), job.second.column_stride,
                      label, job.class_weights, job.label_smoothing, job.label_smoothing / static_cast<double>(k)};
   const auto distance = [&](std::size_t j) { return over(top - static_cast<double>(a.at(j)), t); };
@@ -348,15 +348,17 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
     if (job.correct) job.correct[row] = correct && !ignored;
   }
   if (ignored) return count_for_nothing(job, row, pending, i);
-  Sum mass;
-  for (std::size_t j = 0; j < k; ++j) mass.add(q[j]);
-  const double total = mass.total(), pull = 2.0 * job.z_loss * lse;
+  std::size_t heavy = 0;  // the heaviest target: what the others weigh is summed apart too, never Q - q
+  for (std::size_t j = 1; j < k; ++j) heavy = q[j] > q[heavy] ? j : heavy;
+  Sum rest;
+  for (std::size_t j = 0; j < k; ++j) rest.add(j == heavy ? 0.0 : q[j]);
+  const double away = rest.total(), total = away + q[heavy], pull = 2.0 * job.z_loss * lse;
   const double cross = dot([&](std::size_t j) { return q[j]; }) + total * log_sum;
   pending.set(i, 0.0, 0.0, 0.0, cross + (job.z_loss == 0.0 ? 0.0 : job.z_loss * lse * lse));
   const double factor = over(job.scale, t) * inverse;
   const auto gradient = [&](std::size_t j, double o) {
     const double target = q[j];
-    return (e[j] * ((total - target) + (job.z_loss == 0.0 ? 0.0 : pull)) - target * o) * factor;
+    return (e[j] * ((j == heavy ? away : total - target) + (job.z_loss == 0.0 ? 0.0 : pull)) - target * o) * factor;
   };
   const double at_label = gradient(label, others);
   write(g, step, k, [&](std::size_t j) { return gradient(j, sum - e[j]); });
