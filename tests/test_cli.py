@@ -4,15 +4,21 @@ import csv
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from chainrule import training
 from chainrule.cli import main
+from chainrule.errors import TableError
 
 for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
+
+from chainrule.tables import learn_schema, read_table  # noqa: E402
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.csv"
 
@@ -214,3 +220,46 @@ def test_help(command, capsys):
         main([command, "--help"])
     assert caught.value.code == 0
     assert "TABLE" in capsys.readouterr().out
+
+
+def test_no_file_is_written_over_what_is_read(tmp_path, capsys):
+    table, model = small(tmp_path), str(tmp_path / "m.safetensors")
+    before = table.read_bytes()
+    assert main(["train", str(table), "--target", "class", "--epochs", "1", "-o", str(table)]) == 1
+    assert "output: is the same file as table" in capsys.readouterr().err
+    same = ["-o", model, "--report", str(tmp_path / "." / "m.safetensors")]
+    assert main(["train", str(table), "--target", "class", "--epochs", "1", *same]) == 1
+    assert train(tmp_path, table, "class", "--epochs", 1) == 0
+    for command in (["predict"], ["explain", "--row", "0"]):
+        for over in (model, str(table)):
+            assert main([command[0], model, str(table), *command[1:], "-o", over]) == 1
+    assert table.read_bytes() == before
+
+
+def test_an_untrained_model_replaces_no_other(tmp_path, capsys, monkeypatch):
+    model = tmp_path / "m.safetensors"
+    model.write_text("older")
+    flag = threading.Event()
+    flag.set()  # Ctrl-C before the first epoch is over
+
+    @contextmanager
+    def interrupted(stopped):
+        stopped[0] = 1
+        yield flag
+
+    monkeypatch.setattr(training, "_interrupt_flag", interrupted)
+    assert train(tmp_path, small(tmp_path), "class") == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert model.read_text() == "older"
+
+
+def test_words_for_missing_numbers(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,c,y\n1,x,nan,0\nNA,nan,2,1\n 3,y,?,0\n")
+    frame = read_table(table)
+    assert frame["a"].to_list() == [1.0, None, 3.0]
+    assert frame["b"].to_list() == ["x", "nan", "y"]
+    assert frame["c"].to_list() == [None, 2.0, None]
+    table.write_text("a,y\ninf,0\n2,1\nnan,1\n")
+    with pytest.raises(TableError, match="column 'a', row 0: is infinite"):
+        learn_schema(read_table(table), "y")

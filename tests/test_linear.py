@@ -141,3 +141,29 @@ def test_bad_input(change, message):
     arguments = {"hidden": hidden, "weight": weight, "labels": labels, "bias": bias} | change
     with pytest.raises(chainrule.ChainruleError, match=message):
         chainrule.linear_cross_entropy(**arguments)
+
+
+def test_an_ignored_example_leaves_no_trace():
+    hidden, weight, bias, labels, _ = case()
+    labels[:2] = -1
+    expected = chainrule.linear_cross_entropy(hidden, weight, labels, bias, ignore_index=-1)
+    hidden[0], hidden[1] = np.nan, np.inf
+    for got, wanted in zip(
+        chainrule.linear_cross_entropy(hidden, weight, labels, bias, ignore_index=-1), expected, strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_narrow_targets_are_widened_a_chunk_at_a_time():
+    n, d, k, chunk_bytes = 512, 8, 20000, 2 << 20
+    random = np.random.default_rng(0)
+    hidden, weight = random.normal(size=(n, d)).astype(np.float16), random.normal(size=(k, d)).astype(np.float16)
+    targets = np.zeros((n, k), np.float16)
+    targets[np.arange(n), random.integers(0, k, n)] = 1
+    tracemalloc.start()
+    result = chainrule.linear_cross_entropy(hidden, weight, targets, chunk_bytes=chunk_bytes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= result.grad_hidden.nbytes + result.grad_weight.nbytes + 4 * k * d + chunk_bytes
+    wide = chainrule.linear_cross_entropy(hidden, weight, targets.argmax(1), chunk_bytes=chunk_bytes)
+    np.testing.assert_allclose(result.grad_hidden.astype(float), wide.grad_hidden.astype(float), atol=1e-3)

@@ -171,7 +171,7 @@ def test_bad_labels_leave_the_logits_untouched(labels, message):
     [
         (np.zeros(3), "expected rank 2"),
         (np.zeros((2, 3, 1)), "expected rank 2"),
-        (np.zeros((2, 0)), "at least one class"),
+        (np.zeros((2, 0)), "at least one column of"),
         (np.zeros((2, 3), dtype=object), "logits: got dtype object"),
         (np.zeros((2, 3), dtype=np.int32), "logits: got dtype int32"),
         (np.zeros((2, 3), dtype=complex), "logits: got dtype complex128"),

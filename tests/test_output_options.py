@@ -289,7 +289,7 @@ BAD = [
     ({"threads": 0}, "threads: got 0, expected an integer >= 1"),
     ({"threads": 1.5}, "threads: got 1.5"),
     ({"reduction": "max"}, "reduction: got 'max', expected one of 'mean', 'sum', 'none'"),
-    ({"extras": "entropy"}, "extras: got the string 'entropy', expected a sequence of names"),
+    ({"extras": "entropy"}, "extras: got 'entropy', expected a sequence of names"),
     ({"extras": ("entropie",)}, "extras: got 'entropie', expected one of 'probabilities'"),
     ({"labels": np.full((9, 6), -0.1)}, "labels: got -0.1 at row 0, column 0, expected finite numbers >= 0"),
     ({"labels": np.full((9, 6), np.inf)}, "labels: got inf at row 0, column 0"),

@@ -1,17 +1,22 @@
 """The output layer under property tests, from several threads, after fork, and beyond 2³¹ elements."""
 
+import math
 import os
 import threading
 from pathlib import Path
 
 import ml_dtypes
+import mpmath
 import numpy as np
 import pytest
 import reference
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import chainrule
 from chainrule import softmax_cross_entropy
+from chainrule.errors import InputError
 
 FORMATS = {np.float16: 2.0**-11, ml_dtypes.bfloat16: 2.0**-8, np.float32: 2.0**-24, np.float64: 1e-13}
 
@@ -149,3 +154,113 @@ def test_a_single_row_of_many_columns_in_a_wide_array():
     alone = softmax_cross_entropy(np.ascontiguousarray(wide), labels, reduction="none")
     np.testing.assert_array_equal(loss, alone.loss)
     np.testing.assert_array_equal(grad, alone.grad_logits)
+
+
+@pytest.mark.parametrize("payload", [1, 0x7A2, 0xFFF, 0x123456789])  # 0x7A2 is R's NA
+def test_a_nan_with_any_payload_gives_nan(payload):
+    logits = np.zeros((1, 4))
+    logits.view(np.uint64)[0, 1] = 0x7FF8000000000000 | payload
+    for other in (0.0, 40.0):
+        logits[0, 2] = other
+        assert np.isnan(chainrule.softmax(logits)).all()
+        assert np.isnan(chainrule.log_softmax(logits)).all()
+        assert np.isnan(chainrule.hessian_diagonal(logits)).all()
+        assert np.isnan(chainrule.hessian_vector_product(logits, np.ones((1, 4)))).all()
+        for smoothing in (0.0, 0.1):
+            loss, grad = softmax_cross_entropy(logits, [0], label_smoothing=smoothing)
+            assert np.isnan(loss)
+            assert np.isnan(grad).all()
+
+
+def test_out_may_not_lie_in_labels_or_weights():
+    logits, out = np.zeros((64, 100)), np.zeros((64, 100))
+    labels, weights = out.reshape(-1)[:64].view(np.int64), out.reshape(-1)[:100]
+    for arguments in ({"labels": labels}, {"labels": np.arange(64), "class_weights": weights}):
+        with pytest.raises(InputError, match="out: overlaps an input"):
+            softmax_cross_entropy(logits, out=out, **arguments)
+    assert not out.any()
+
+
+@pytest.mark.parametrize("form", ["float32", "float64"])
+def test_a_masked_label_loses_infinitely_and_hides_nothing_else(form):
+    logits = np.array([[-np.inf, 0.0, 1.0]], form)
+    for options in ({"extras": ("prediction",)}, {"label_smoothing": 0.1}, {"z_loss": 0.1}):
+        loss, grad = softmax_cross_entropy(logits, [0], **options)
+        assert loss == np.inf
+        assert np.isfinite(grad).all()
+    found = softmax_cross_entropy(logits, [0], extras=("logsumexp", "entropy", "log_likelihood"))
+    p = 1 / (1 + math.e)
+    assert found.logsumexp[0] == pytest.approx(math.log1p(math.e), rel=1e-7)
+    assert found.entropy[0] == pytest.approx(-p * math.log(p) - (1 - p) * math.log(1 - p), rel=1e-7)
+    assert found.log_likelihood[0] == -np.inf
+    far = softmax_cross_entropy([[1.7e308, -1.7e308]], [1], extras=("logsumexp", "entropy"))
+    assert (far.logsumexp[0], far.entropy[0]) == (1.7e308, 0.0)
+
+
+def exact_gradient(logits, targets):
+    """grad_j = e_j (Q - q_j)/S - q_j (S - e_j)/S at 200 bits."""
+    with mpmath.workprec(200):
+        e = [mpmath.exp(mpmath.mpf(float(a)) - mpmath.mpf(float(max(logits)))) for a in logits]
+        q = [mpmath.mpf(t) for t in targets]
+        return [(e[j] * (sum(q) - q[j]) - q[j] * (sum(e) - e[j])) / sum(e) for j in range(len(e))]
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-10, 1e-20])
+@pytest.mark.parametrize("margin", [40.0, 100.0])
+def test_a_little_smoothing_keeps_its_digits(margin, epsilon):
+    logits = np.array([[margin, 0.0, 1.0, -2.0]])
+    smoothed = softmax_cross_entropy(logits, [0], label_smoothing=epsilon).grad_logits[0]
+    with mpmath.workprec(200):
+        share = mpmath.mpf(epsilon) / 4
+        truth = exact_gradient(logits[0], [1 - 3 * share, share, share, share])
+    given = softmax_cross_entropy(logits, np.array([[1.0, epsilon, 0.0, 0.0]])).grad_logits[0]
+    for got, exact in ((smoothed, truth), (given, exact_gradient(logits[0], [1.0, epsilon, 0.0, 0.0]))):
+        for g, t in zip(got, exact, strict=True):
+            assert abs(g - t) <= 1e-14 * abs(t)
+
+
+def test_what_a_tensor_does_not_hold_as_it_lies_is_no_out():
+    lazy = torch.complex(torch.zeros(3, 4), torch.zeros(3, 4)).conj().imag  # its negative bit is set
+    with pytest.raises(InputError, match=r"out: got Tensor .* cannot be written where it lies"):
+        softmax_cross_entropy(torch.randn(3, 4), [0, 1, 2], out=lazy)
+
+
+class Foreign:
+    def __array__(self, dtype=None, copy=None):
+        raise KeyError("broken")
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (Foreign(), "logits: got Foreign"),
+        (torch.zeros(3, 4).to(torch.float8_e5m2), "logits: got a tensor of dtype torch.float8_e5m2"),
+        (np.ma.masked_array(np.zeros((3, 4)), mask=np.eye(3, 4)), "logits: got an array with masked elements"),
+        (np.zeros((3, 4), ">f8"), "logits: got dtype float64 in foreign byte order"),
+    ],
+    ids=["foreign", "float8", "masked", "byte order"],
+)
+def test_arrays_that_cannot_be_read_are_named(logits, message):
+    with pytest.raises(InputError, match=message):
+        softmax_cross_entropy(logits, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ignore_index": 2**63}, "ignore_index: got 9223372036854775808, expected an integer <="),
+        ({"temperature": 10**400}, "temperature: got 1000"),
+        ({"temperature": "5"}, "temperature: got '5', expected a number"),
+        ({"z_loss": True}, "z_loss: got True, expected a number"),
+        ({"temperature": 1e-310}, "temperature: got 1e-310, expected at least"),
+        ({"class_weights": [1e-310] * 4}, "class_weights: got 1e-310 at index 0"),
+        ({"class_weights": [1e308] * 4}, r"class_weights: got 1e\+308 at index 0"),
+        ({"extras": None}, "extras: got None"),
+        ({"extras": [[1]]}, r"extras: got \[1\]"),
+        ({"labels": np.zeros((1, 3, 4))}, r"labels: got shape \(1, 3, 4\)"),
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        softmax_cross_entropy(np.zeros((3, 4)), **({"labels": [0, 1, 2]} | change))

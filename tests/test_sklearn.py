@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import joblib
+import scipy.sparse
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
@@ -304,7 +306,7 @@ def test_what_cannot_be_trained_says_why():
         (lambda: MLPClassifier(max_iter=1).fit(x, y).gradients(x, y + 5), "y: has the classes"),
         (lambda: MLPClassifier(early_stopping=True).partial_fit(x, y, classes=[0, 1, 2]), "early_stopping"),
         (lambda: MLPClassifier().fit(x, y, eval_set=x), "eval_set: got ndarray"),
-        (lambda: MLPClassifier().fit(x, y, eval_set=(x, y + 1)), "eval_set: y has the classes"),
+        (lambda: MLPClassifier().fit(x, y, eval_set=(x, y + 1)), "eval_set: has the classes"),
         (lambda: MLPClassifier(learning_rate_init=1e300, solver="sgd").fit(x * 1e9, y), "NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=match):
@@ -325,3 +327,66 @@ def test_the_edges():
         MLPClassifier((1,), max_iter=1, batch_size=64).fit(x, y)
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         MLPClassifier((4,), max_iter=2).fit(x, y)
+
+
+def test_sparse_multilabel_targets():
+    X, Y = make_multilabel_classification(150, 8, n_classes=4, random_state=0)
+    sparse_y = scipy.sparse.csr_matrix(Y)
+    ours = MLPClassifier((5,), max_iter=30, random_state=0).fit(X, sparse_y)
+    theirs = Theirs((5,), max_iter=30, random_state=0).fit(X, sparse_y)
+    assert scipy.sparse.issparse(ours.predict(X))
+    np.testing.assert_array_equal(ours.predict(X).toarray(), theirs.predict(X).toarray())
+    assert ours.score(X, sparse_y) == theirs.score(X, sparse_y)
+
+
+def test_what_the_face_refuses_by_name():
+    X, Y = make_multilabel_classification(60, 8, n_classes=4, random_state=0)
+    y = Y[:, 0]
+    for options, message in (
+        ({"class_weight": {0: -1}}, "class_weight: got -1 for 0"),
+        ({"class_weight": {0: np.nan}}, "class_weight: got nan"),
+        ({"class_weight": {0: "a"}}, "class_weight: got 'a'"),
+        ({"hidden_layer_sizes": (5.9,)}, r"hidden_layer_sizes must be > 0, got \(5.9,\)"),
+        ({"hidden_layer_sizes": (5, "a")}, "hidden_layer_sizes must be > 0"),
+        ({"callbacks": ["a"]}, "callbacks: got"),
+        ({"schedule": Cosine}, "schedule: got <class"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MLPClassifier(**options).fit(X, y)
+    model = MLPClassifier((5,), max_iter=2).fit(X, Y)
+    with pytest.raises(ValueError, match="y: got binary y, expected multilabel-indicator"):
+        model.gradients(X, y)
+    with pytest.raises(ValueError, match="y: got 5 targets for 60 examples"):
+        model.gradients(X, Y[:5])
+    with pytest.raises(ValueError, match="eval_set: got binary y"):
+        MLPClassifier((5,), max_iter=2).fit(X, Y, eval_set=(X, y))
+
+
+def test_curves_stay_in_step_over_warm_starts():
+    X, Y = make_multilabel_classification(60, 8, n_classes=4, random_state=0)
+    model = MLPClassifier((5,), max_iter=3, warm_start=True)
+    for eval_set in (None, (X, Y), None):
+        model.fit(X, Y, eval_set=eval_set)
+    assert len(model.loss_curve_) == 9
+    assert np.isnan(model.validation_loss_curve_).tolist() == [True] * 3 + [False] * 3 + [True] * 3
+    model = MLPClassifier((5,), max_iter=3, warm_start=True, early_stopping=True).fit(X, Y)
+    assert len(model.set_params(early_stopping=False).fit(X, Y).loss_curve_) == 6
+    model = MLPClassifier((5,), max_iter=3, warm_start=True, solver="lbfgs").fit(X, Y)
+    assert len(model.set_params(solver="adam").fit(X, Y).loss_curve_) == 3
+
+
+def test_partial_fit_weighs_classes_that_a_part_has_not():
+    X, y = np.random.default_rng(0).normal(size=(90, 4)), np.arange(90) % 3
+    weights, two = {0: 2.0, 2: 1.5}, y < 2
+    by_class, by_sample = (MLPClassifier((5,), random_state=0, class_weight=w) for w in (weights, None))
+    by_class.partial_fit(X[two], y[two], classes=[0, 1, 2])
+    by_sample.partial_fit(X[two], y[two], np.where(y[two] == 0, 2.0, 1.0), classes=[0, 1, 2])
+    np.testing.assert_array_equal(by_class.coefs_[0], by_sample.coefs_[0])
+
+
+def test_accuracy_of_logistic_outputs():
+    X, Y = make_multilabel_classification(64, 8, n_classes=3, random_state=0)
+    for y in (Y[:, 0], Y):
+        seen, start = [], MLPClassifier((5,), max_iter=1, random_state=0, learning_rate_init=1e-12).fit(X, y)
+        start.set_params(callbacks=[lambda record, seen=seen: seen.append(record.accuracy)], warm_start=True).fit(X, y)
+        assert seen == [start.score(X, y)]

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from chainrule import SGD, Adam, AdamW, Cosine, Network, OnPlateau, StepDecay, WarmUp, fit
+from chainrule.equations import ACTIVATIONS
 from chainrule.errors import CheckpointError, InputError, NonFiniteError, OutputFileError, TableError
 from chainrule.examples import check_examples, split
 
@@ -203,7 +205,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(new_net(), x, labels, epochs=2, checkpoint=path)
 
 
-def test_ctrl_c_keeps_the_best_weights():
+@pytest.fixture
+def ctrl_c():
+    """As in a terminal: a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_keeps_the_best_weights(ctrl_c):
     x, labels = blobs()
 
     def interrupt(record):
@@ -220,17 +230,25 @@ def test_ctrl_c_keeps_the_best_weights():
     assert net.weights[0].tobytes() == three.weights[0].tobytes()
 
 
-def test_a_second_ctrl_c_raises():
+def test_a_second_ctrl_c_raises_and_so_does_a_callback_and_nothing_is_lost(ctrl_c):
     x, labels = blobs()
 
     def interrupt_twice(record):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        if record.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
-    net, before = new_net(), new_net()
-    with pytest.raises(KeyboardInterrupt):
-        fit(net, x, labels, epochs=5, progress=interrupt_twice)
-    assert net.weights[0].tobytes() == before.weights[0].tobytes()
+    def fail(record):
+        if record.epoch == 2:
+            raise ZeroDivisionError
+
+    two = new_net()
+    fit(two, x, labels, epochs=2)
+    for callback, error in ((interrupt_twice, KeyboardInterrupt), (fail, ZeroDivisionError)):
+        net = new_net()
+        with pytest.raises(error):
+            fit(net, x, labels, epochs=5, progress=callback)
+        assert net.weights[0].tobytes() == two.weights[0].tobytes()
 
 
 def test_a_loss_out_of_range_names_step_and_layer():
@@ -264,7 +282,7 @@ def test_bad_input_changes_nothing(tmp_path):
         ({"sample_weight": -np.ones(120)}, InputError, "sample_weight: got -1.0 at index 0"),
         ({"class_weight": "even"}, InputError, "class_weight: got 'even'"),
         ({"class_weight": {7: 1.0}}, InputError, "class_weight: got the class 7"),
-        ({"class_weight": [1.0, 2.0]}, InputError, "class_weights: got shape"),
+        ({"class_weight": [1.0, 2.0]}, InputError, "class_weight: got shape"),
         ({"threads": 0}, InputError, "threads: got 0"),
         ({"memory": 5, "validation": 0}, InputError, "memory: got 5 bytes"),
         ({"memory": 10**6}, InputError, "validation: got 0.1 with memory"),
@@ -430,3 +448,125 @@ def test_history_is_json():
     x, labels = blobs()
     history = fit(new_net(), x, labels, epochs=2)
     assert json.loads(json.dumps(history.to_dict()))["loss"] == history.loss
+
+
+def mapped(path, array, order="C", mode="r"):
+    np.memmap(path, dtype=array.dtype, mode="w+", shape=array.shape, order=order)[...] = array
+    return np.memmap(path, dtype=array.dtype, mode=mode, shape=array.shape, order=order)
+
+
+@pytest.mark.parametrize("memory", [None, 1 << 16])
+def test_a_memory_map_is_checked_whole_before_anything_is_trained(tmp_path, memory):
+    x, labels = blobs()
+    bad = x.copy()
+    bad[70, 2] = np.nan
+    broken = mapped(tmp_path / "bad", bad)
+    net, before = new_net(), new_net()
+    with pytest.raises(InputError, match=r"^x: got nan at row 70, column 2"):
+        fit(net, broken, labels, validation=0, memory=memory)
+    with pytest.raises(InputError, match=r"^validation: x: got nan at row 70, column 2"):
+        fit(net, x, labels, validation=(broken, labels), memory=memory)
+    assert net.weights[0].tobytes() == before.weights[0].tobytes()
+    expected = new_net()
+    fit(expected, x, labels, epochs=2, validation=0)
+    columns = new_net()  # a map whose rows do not lie in one piece
+    fit(columns, mapped(tmp_path / "f", x, "F"), labels, epochs=2, validation=0)
+    assert columns.weights[0].tobytes() == expected.weights[0].tobytes()
+    private = mapped(tmp_path / "c", x, mode="c")  # what its owner changed is not in the file, and stays
+    private[0] += 1
+    fit(new_net(), private, labels, epochs=1, validation=0, memory=memory)
+    np.testing.assert_array_equal(private[0], x[0] + 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc that tells what is resident")
+def test_what_has_been_read_of_a_map_does_not_stay_in_memory(tmp_path):
+    n, memory = 200_000, 2 << 20
+    x = mapped(tmp_path / "x", np.random.default_rng(0).normal(size=(n, 40)).astype("float32"))
+
+    def resident():
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return 1024 * int(status["RssFile"].split()[0])
+
+    net, labels = Network.create([40, 4, 2], seed=0), np.arange(n) % 2
+    before, seen = resident(), []
+    fit(net, x, labels, epochs=2, validation=(x, labels), memory=memory, progress=lambda _: seen.append(resident()))
+    assert x.nbytes == 32_000_000
+    assert max(seen) - before < 8_000_000
+
+
+def test_options_that_fail_later_elsewhere_are_named_at_once():
+    x, labels = blobs()
+
+    class Wrong:
+        def __init__(self, result):
+            self.result = result
+
+        def factors(self, t, epochs, losses):
+            return self.result(t)
+
+    cases = [
+        ({"callbacks": None}, "callbacks: got None"),
+        ({"callbacks": ["a"]}, "callbacks: got"),
+        ({"progress": "a"}, "progress: got 'a'"),
+        ({"optimizer": Adam}, "optimizer: got <class"),
+        ({"schedule": Cosine}, "schedule: got <class"),
+        ({"class_weight": {0: None}}, r"class_weight\[0\]: got None"),
+        ({"class_weight": {True: 2.0}}, "class_weight: got the class True"),
+        ({"validation": (x[:, :3], labels)}, r"validation: x: got shape \(120, 3\)"),
+        ({"validation": (x, labels + 5)}, "validation: labels: got"),
+        ({"validation": [x, labels]}, "validation: got list, expected a tuple"),
+        ({"validation": ("a.parquet", "y")}, "validation: got a tuple of str and str"),
+        ({"sample_weight": np.ones(120) * 1j}, "sample_weight: got"),
+        ({"sample_weight": np.full(120, 1e308)}, r"sample_weight: got 1e\+308 at index 0"),
+        ({"dropout": "0.1"}, "dropout: got '0.1'"),
+        *(
+            ({"schedule": Wrong(result)}, "schedule: got the factors")
+            for result in (
+                lambda t: t[:-1],
+                lambda t: t[:, None],
+                lambda t: None,
+                lambda t: t * np.nan,
+                lambda t: t - 9,
+            )
+        ),
+    ]
+    for change, message in cases:
+        net, before = new_net(), new_net()
+        with pytest.raises(InputError, match=message):
+            fit(net, x, labels, **change)
+        assert net.weights[0].tobytes() == before.weights[0].tobytes()
+    with pytest.raises(InputError, match="then: got 'x'"):
+        WarmUp(then="x")
+    small = Network([w.astype("float32") for w in new_net().weights], [b.astype("float32") for b in new_net().biases])
+    with pytest.raises(InputError, match=r"x: got 1e\+300 at row 3, column 1"):
+        fit(small, np.where(np.arange(480).reshape(120, 4) == 13, 1e300, x), labels)
+    fixed = new_net()
+    fixed.weights[0].flags.writeable = False
+    with pytest.raises(InputError, match="net: got read-only arrays"):
+        fit(fixed, x, labels)
+
+
+def test_a_checkpoint_towards_another_number_of_epochs(tmp_path):
+    x, labels = blobs()
+    path = tmp_path / "c.safetensors"
+    fit(new_net(), x, labels, epochs=3, schedule=Cosine(), checkpoint=path)
+    with pytest.raises(CheckpointError, match="learning rates went towards another number of epochs"):
+        fit(new_net(), x, labels, epochs=6, schedule=Cosine(), checkpoint=path)
+
+
+def test_what_a_callback_ended_stays_ended(tmp_path):
+    x, labels = blobs()
+    path, nets = tmp_path / "c.safetensors", [new_net(), new_net()]
+    for net in nets:
+        history = fit(net, x, labels, epochs=6, checkpoint=path, callbacks=[lambda record: record.epoch == 3])
+        assert (len(history.loss), history.stopped) == (3, "callback")
+    assert nets[0].weights[0].tobytes() == nets[1].weights[0].tobytes()
+
+
+def test_nan_goes_through_every_activation():
+    x = np.zeros((2, 4))
+    x[1, 2] = np.nan
+    for name in ACTIVATIONS:
+        logits = Network.create([4, 6, 3], activation=name, seed=0).forward(x).logits
+        assert np.isfinite(logits[0]).all()
+        assert np.isnan(logits[1]).all()

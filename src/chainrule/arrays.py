@@ -168,4 +168,4 @@ def from_float(numbers: npt.NDArray[np.floating[Any]], format: str) -> Array:
 
 def in_format(array: Borrowed, format: str) -> Array:
     """The view of a borrowed array, or a copy of its numbers in a wider format."""
-    return array.view if array.format == format else to_float(array.view, array.format).astype(format)
+    return array.view if array.format == format else to_float(array.view, array.format).astype(format, copy=False)

@@ -106,8 +106,9 @@ def check_targets(targets: Any, like: Borrowed) -> Borrowed:
         if not widens:
             borrowed = borrowed._replace(view=view.astype(like.view.dtype), format=like.format)
             view = borrowed.view
-    for begin in range(0, len(view), 256):  # a part at a time: 16 bits are widened to be looked at
-        numbers = to_float(view[begin : begin + 256], borrowed.format)
+    step = max(1, 2**16 // shape[1])
+    for begin in range(0, len(view), step):  # a part at a time: 16 bits are widened to be looked at
+        numbers = to_float(view[begin : begin + step], borrowed.format)
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
             row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
             where = f"at row {begin + row}, column {column}"
@@ -115,23 +116,21 @@ def check_targets(targets: Any, like: Borrowed) -> Borrowed:
     return borrowed
 
 
-def check_class_weights(class_weights: Any, k: int) -> npt.NDArray[np.float64]:
+def check_class_weights(class_weights: Any, k: int, name: str = "class_weights") -> npt.NDArray[np.float64]:
     """Return `class_weights` as float64 of shape (K,), finite and not negative."""
-    borrowed = borrow("class_weights", class_weights, f"({k},) numbers")
+    borrowed = borrow(name, class_weights, f"({k},) numbers")
     if borrowed.view.shape != (k,):
-        raise InputError(f"class_weights: got shape {borrowed.view.shape}, expected ({k},), one weight for each class")
+        raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({k},), one weight for each class")
     numbers = to_float(borrowed.view, borrowed.format)
     if numbers.dtype.kind not in "iuf":
-        raise InputError(f"class_weights: got dtype {borrowed.format}, expected numbers")
+        raise InputError(f"{name}: got dtype {borrowed.format}, expected numbers")
     weights = np.require(numbers, np.float64, ("C", "A"))
     bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if bad.size:
-        raise InputError(f"class_weights: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+        raise InputError(f"{name}: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
     extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
     if extreme.size:  # a mean divides by their sum
-        raise InputError(
-            f"class_weights: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150"
-        )
+        raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
     return weights
 
 

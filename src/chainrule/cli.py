@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         return int(options.run(options))
+    except BrokenPipeError:
+        raise
     except (ChainruleError, NotImplementedError, OSError, MemoryError) as error:
         if options.debug:
             raise
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-size", type=_count, default=32, help="rows in a step")
     train.add_argument("--validation", type=_fraction, default=0.1, help="fraction held out to choose the best epoch")
     train.add_argument(
-        "--test", type=_fraction, default=0.0, help="fraction held out of everything, to judge the model"
+        "--test", type=_fraction, default=0.0, help="fraction of the rows held out of everything, to judge the model"
     )
     train.add_argument("--patience", type=_count, default=None, help="stop after so many epochs without improvement")
     train.add_argument(
@@ -164,7 +166,12 @@ def _fraction(text: str) -> float:
 
 
 def _widths(text: str) -> list[int]:
-    return [] if text.strip() in ("", "none") else [_count(part) for part in text.split(",")]
+    width = "an integer from 1 to 1000000"
+    return (
+        []
+        if text.strip() in ("", "none")
+        else [int(_number(part, int, lambda v: 1 <= v <= 10**6, width)) for part in text.split(",")]
+    )
 
 
 def _indices(count: int) -> Callable[[str], list[int]]:
@@ -224,8 +231,9 @@ def _train(options: Any) -> int:
 
 def _predict(options: Any) -> int:
     from chainrule import jobs
-    from chainrule.files import write_atomically
+    from chainrule.files import require_apart, write_atomically
 
+    require_apart(model=options.model, table=options.table, output=options.output)
     text = jobs.predict(options.model, options.table)
     if options.output is None:
         print(text, end="")
@@ -244,9 +252,11 @@ def _evaluate(options: Any) -> int:
 def _explain(options: Any) -> int:
     from chainrule import jobs
     from chainrule.explain import chain_text, write_page
+    from chainrule.files import require_apart
 
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
+    require_apart(model=options.model, table=options.table, output=options.output)
     explanation = jobs.explanation(options.model, options.table, options.row)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)

@@ -457,6 +457,11 @@ def _softplus(a: Any) -> Any:
     return xp.where(a > 0, a, xp.zeros_like(a)) + xp.log1p(xp.exp(-xp.abs(a)))
 
 
+def _relu(a: Any) -> Any:
+    xp = array_namespace(a)
+    return xp.where(a <= 0, xp.zeros_like(a), a)  # NaN stays NaN
+
+
 def _where_positive(a: Any, positive: Any, other: Any) -> Any:
     xp = array_namespace(a)
     return xp.where(a > 0, positive, other)
@@ -472,7 +477,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("identity", lambda a: a, _ones),
         Activation(
             "relu",
-            lambda a: _where_positive(a, a, 0 * _ones(a)),
+            _relu,
             lambda a: _where_positive(a, _ones(a), 0 * _ones(a)),
         ),
         Activation(

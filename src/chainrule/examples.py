@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.checks import check_class_weights, check_fraction, check_integer, check_labels
+from chainrule.checks import check_class_weights, check_fraction, check_integer, check_labels, check_positive
 from chainrule.engine import Sparse, as_rows
 from chainrule.errors import InputError
 from chainrule.network import Network
@@ -45,6 +47,7 @@ class Examples(NamedTuple):
         for begin in range(0, len(self.labels), ROWS_AT_ONCE):
             rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(self.labels)))
             yield net.forward(self.take(rows).dense(net.widths[0])).logits, self.labels[rows]
+            _let_go(self.x)
 
 
 def _rows(x: Any, rows: Array) -> Any:
@@ -56,7 +59,15 @@ def _rows(x: Any, rows: Array) -> Any:
     return Sparse(x.values[source], x.columns[source], starts)
 
 
-def check_examples(net: Network, name: str, x: Any, labels: Any, sample_weight: Any = None) -> Examples:
+def _let_go(x: Any) -> None:
+    """Give back the memory of what has been read of a memory map; it is read again when it is wanted."""
+    if isinstance(x, np.memmap) and x.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):  # "c": changes would be lost
+        x._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def check_examples(
+    net: Network, name: str, x: Any, labels: Any, sample_weight: Any = None, memory: int | None = None
+) -> Examples:
     """x (N, D) as the engine reads it, its labels, and its weights; a memory map of the right dtype stays one.
 
     Raises
@@ -74,38 +85,54 @@ def check_examples(net: Network, name: str, x: Any, labels: Any, sample_weight: 
         if bad.size:
             row = int(np.searchsorted(rows.row_starts, bad[0], side="right")) - 1
             _refuse(name, rows.values[bad[0]], row, int(rows.columns[bad[0]]))
-    elif isinstance(x, np.memmap) and x.dtype == dtype and x.ndim == 2 and x.shape[1] == net.widths[0]:
-        rows = x  # each block is checked when it is read
+    elif isinstance(x, np.memmap) and x.ndim == 2 and x.shape[1] == net.widths[0] and _stays_mapped(x, dtype, memory):
+        rows = x
+        for begin in range(0, len(x), ROWS_AT_ONCE):
+            _require_finite(name, np.asarray(x[begin : begin + ROWS_AT_ONCE]), begin)
+            _let_go(x)
     else:
-        rows = np.ascontiguousarray(net.forward_input(x))
-        require_finite(name, rows)
+        if isinstance(x, np.memmap) and memory is not None and x.dtype != dtype:
+            raise InputError(
+                f"{name}: got a memory map of {x.dtype} with memory={memory}, expected the network's {dtype}"
+            )
+        with np.errstate(over="ignore"):  # a number beyond float32 is refused
+            rows = np.ascontiguousarray(net.forward_input(x))
+        _require_finite(name, rows, came=x)
     return Examples(rows, check_labels(labels, len(rows), net.widths[-1]), _check_weights(sample_weight, len(rows)))
 
 
-def require_finite(name: str, rows: Array, first_row: int = 0) -> None:
-    """Raise an InputError that names the first number that is not finite."""
+def _stays_mapped(x: Any, dtype: Any, memory: int | None) -> bool:
+    return x.dtype == dtype and (memory is not None or x.flags.c_contiguous)
+
+
+def _require_finite(name: str, rows: Array, first_row: int = 0, came: Any = None) -> None:
+    """Raise an InputError that names the first number that is not finite, as it came."""
     if np.isfinite(rows).all():
         return
     row, column = np.argwhere(~np.isfinite(rows))[0]
-    _refuse(name, rows[row, column], first_row + int(row), int(column))
+    _refuse(name, (rows if came is None else np.asarray(came))[row, column], first_row + int(row), int(column))
 
 
 def _refuse(name: str, value: Any, row: int, column: int) -> None:
-    raise InputError(f"{name}: got {value} at row {row}, column {column}, expected finite numbers")
+    raise InputError(
+        f"{name}: got {value} at row {row}, column {column}, expected finite numbers of the network's dtype"
+    )
 
 
 def _check_weights(sample_weight: Any, n: int) -> Array | None:
     if sample_weight is None:
         return None
     try:
+        if np.asarray(sample_weight).dtype.kind not in "biuf":
+            raise TypeError
         weights = np.ascontiguousarray(sample_weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"sample_weight: got {type(sample_weight).__name__}, expected ({n},) numbers") from error
     if weights.shape != (n,):
         raise InputError(f"sample_weight: got shape {weights.shape}, expected ({n},), one weight for each example")
-    bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    bad = np.flatnonzero(~((weights >= 0) & (weights <= 1e150)))
     if bad.size:
-        raise InputError(f"sample_weight: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+        raise InputError(f"sample_weight: got {weights[bad[0]]} at index {bad[0]}, expected numbers from 0 to 1e150")
     return weights
 
 
@@ -122,25 +149,31 @@ def check_class_weight(class_weight: Any, labels: Array, k: int) -> Array | None
     if isinstance(class_weight, Mapping):
         weights = np.ones(k)
         for label, weight in class_weight.items():
-            if not isinstance(label, int | np.integer) or not 0 <= label < k:
+            if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < k:
                 raise InputError(f"class_weight: got the class {label!r}, expected integers in [0, {k})")
-            weights[label] = weight
+            weights[label] = check_positive(f"class_weight[{label}]", weight, zero=True)
         class_weight = weights
-    return check_class_weights(class_weight, k)
+    return check_class_weights(class_weight, k, "class_weight")
 
 
 def split(
-    net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int
+    net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int, memory: int | None = None
 ) -> tuple[Examples, Examples | None]:
     """Training and validation examples: those given, or a fraction of each class, chosen by the seed."""
     n = len(examples.labels)
     if n == 0:
         raise InputError("x: got no examples, expected at least one")
     if isinstance(validation, tuple):
-        if len(validation) != 2:
-            raise InputError(f"validation: got a tuple of {len(validation)}, expected (x, labels) or a fraction")
-        held_out = check_examples(net, "validation", *validation)
+        if len(validation) != 2 or isinstance(validation[0], str | os.PathLike):
+            came = " and ".join(type(part).__name__ for part in validation)
+            raise InputError(f"validation: got a tuple of {came}, expected arrays (x, labels), or a fraction")
+        try:
+            held_out = check_examples(net, "x", *validation, memory=memory)
+        except InputError as error:
+            raise InputError(f"validation: {error}") from error
         return examples, held_out if len(held_out.labels) else None
+    if not np.isscalar(validation):
+        raise InputError(f"validation: got {type(validation).__name__}, expected a tuple (x, labels), or a fraction")
     fraction = check_fraction("validation", validation)
     size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
     if size == 0:
@@ -176,7 +209,7 @@ def blocks_of(
     for block in random.permutation(-(-n // rows)):
         at = slice(int(block) * rows, min((int(block) + 1) * rows, n))
         x = np.array(examples.x[at])
-        require_finite("x", x, at.start)
+        _let_go(examples.x)
         weights = None if examples.weights is None else examples.weights[at]
         yield Examples(x, examples.labels[at], weights), random.permutation(len(x))
 

@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.errors import OutputFileError
 from chainrule.extras import require
 
-__all__ = ["open_tensors", "require_writable", "save_tensors", "write_atomically"]
+__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "write_atomically"]
 
 
 def require_writable(path: str | os.PathLike[str]) -> Path:
@@ -46,6 +46,30 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputFileError(f"{target}: cannot write in {folder}: {error.strerror}") from error
     return target
+
+
+def require_apart(**paths: str | os.PathLike[str] | None) -> None:
+    """Refuse two names for one file, of what is read and what is written; the names are those of the arguments.
+
+    Raises
+    ------
+    OutputFileError
+        Two of them are the same file.
+
+    Examples
+    --------
+    >>> require_apart(table="a.csv", output="./a.csv")
+    Traceback (most recent call last):
+    chainrule.errors.OutputFileError: output: is the same file as table, a.csv
+    """
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None or (os.path.exists(path) and not os.path.isfile(path)):  # /dev/null may be named twice
+            continue
+        real = os.path.realpath(path)
+        if real in seen:
+            raise OutputFileError(f"{name}: is the same file as {seen[real]}, {paths[seen[real]]}")
+        seen[real] = name
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.errors import InputError, ModelFileError
 from chainrule.explain import Explanation, explain
-from chainrule.files import require_writable
+from chainrule.files import require_apart, require_writable
 from chainrule.gradcheck import GradientReport, check_gradients
 from chainrule.history import EpochRecord, History
 from chainrule.model_file import Model, load_model, save_model
@@ -95,6 +95,7 @@ def train(
     ChainruleError
         Whatever is wrong with the table, the options or the places to write to; nothing is written then.
     """
+    require_apart(table=table, output=output, report=report, checkpoint=checkpoint)
     for path in (output, report, checkpoint):
         if path is not None:
             require_writable(path)
@@ -111,6 +112,8 @@ def train(
         patience=patience, seed=seed, checkpoint=checkpoint, progress=progress, memory=memory, **options,
     )  # fmt: skip
     seconds = time.perf_counter() - started
+    if history.best_epoch == 0 and history.stopped == "interrupted":
+        raise KeyboardInterrupt  # an untrained network is not worth an older model
     accuracy = None if judged is None else _accuracy(net, *judged)
     settings = {
         "target": target, "rows": len(rows), "test rows": 0 if judged is None else len(judged[1]),

@@ -29,13 +29,17 @@ def progress_bar(epochs: int) -> Iterator[Any]:
         bars.TextColumn("{task.fields[status]}"),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=epochs, status="")
+    bar = bars.Progress(*columns, console=console)
+    task = bar.add_task("training", total=epochs, status="")
 
-        def update(record: EpochRecord) -> None:
-            accuracy = record.accuracy if record.validation_accuracy is None else record.validation_accuracy
-            kind = "accuracy" if record.validation_accuracy is None else "validation accuracy"
-            status = f"loss {record.loss:.4f}  {kind} {accuracy:.4f}  {record.examples_per_second:,.0f} examples/s"
-            bar.update(task, completed=record.epoch, status=status)
+    def update(record: EpochRecord) -> None:
+        bar.start()  # not before: what is wrong with the input is told without a bar
+        accuracy = record.accuracy if record.validation_accuracy is None else record.validation_accuracy
+        kind = "accuracy" if record.validation_accuracy is None else "validation accuracy"
+        status = f"loss {record.loss:.4f}  {kind} {accuracy:.4f}  {record.examples_per_second:,.0f} examples/s"
+        bar.update(task, completed=record.epoch, status=status)
 
+    try:
         yield update
+    finally:
+        bar.stop()

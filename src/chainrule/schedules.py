@@ -7,14 +7,15 @@ resumed run has no state of it to restore.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.checks import check_fraction, check_integer, check_positive
+from chainrule.errors import InputError
 
-__all__ = ["Constant", "Cosine", "OnPlateau", "Schedule", "StepDecay", "WarmUp"]
+__all__ = ["Constant", "Cosine", "OnPlateau", "Schedule", "StepDecay", "WarmUp", "check_schedule", "checked_factors"]
 
 Array = npt.NDArray[np.float64]
 
@@ -101,6 +102,7 @@ class WarmUp:
 
     def __post_init__(self) -> None:
         check_positive("epochs", self.epochs)
+        check_schedule("then", self.then)
 
     def factors(self, t: Array, epochs: int, losses: list[float]) -> Array:
         step = t[1] - t[0] if len(t) > 1 else 1.0  # the first step is taken with one step's share, not with nothing
@@ -132,3 +134,21 @@ class OnPlateau:
             if waited == self.patience:
                 factor, waited = factor * self.factor, 0
         return np.full_like(t, factor)
+
+
+def check_schedule(name: str, schedule: Any) -> None:
+    """Refuse what has no `factors`, and a class in place of an object."""
+    if isinstance(schedule, type) or not callable(getattr(schedule, "factors", None)):
+        raise InputError(f"{name}: got {schedule!r}, expected one of chainrule.schedules, as Cosine()")
+
+
+def checked_factors(schedule: Schedule, t: Array, epochs: int, losses: list[float]) -> Array:
+    """A schedule's factors, which anybody may have written: one for each step, finite and not negative."""
+    came = schedule.factors(t, epochs, list(losses))
+    try:
+        factors = np.asarray(came, dtype=np.float64)
+    except (TypeError, ValueError):
+        factors = np.zeros(0)
+    if factors.shape != t.shape or not ((factors >= 0) & (factors < np.inf)).all():
+        raise InputError(f"schedule: got the factors {came!r:.100} from {schedule!r}, expected {t.shape} numbers >= 0")
+    return factors

@@ -32,7 +32,7 @@ from chainrule.extras import require
 from chainrule.history import EpochRecord
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import log_softmax, softmax, softmax_cross_entropy
-from chainrule.schedules import Schedule
+from chainrule.schedules import Schedule, check_schedule, checked_factors
 
 require("sklearn", "sklearn")
 
@@ -52,6 +52,14 @@ __all__ = ["MLPClassifier"]
 
 Array = npt.NDArray[Any]
 STOCHASTIC = ("sgd", "adam", "adamw")
+
+
+def _dense(y: Any) -> Any:
+    return y.toarray() if hasattr(y, "toarray") else y
+
+
+def _length(y: Any) -> int:
+    return int(y.shape[0]) if hasattr(y, "shape") else len(y)
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -199,9 +207,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, None, incremental=True)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool) -> MLPClassifier:
-        sizes = [int(size) for size in np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=np.int64))]
-        if any(size <= 0 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        sizes = self._hidden_sizes()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
@@ -213,7 +219,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
-            own = compute_sample_weight(self.class_weight, y)
+            own = compute_sample_weight(self._class_weight(y, incremental), y)
             weights = own if weights is None else weights * own
         self._random_state = check_random_state(self.random_state)
         widths = [X.shape[1], *sizes, targets.shape[1]]
@@ -229,15 +235,51 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("The weights became NaN or infinite: a smaller learning rate or scaled inputs may help.")
         return self
 
+    def _hidden_sizes(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        sizes = [given] if isinstance(given, Integral) else list(given)
+        if not all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {given!r}, expected integers")
+        return [int(size) for size in sizes]
+
+    def _class_weight(self, y: Any, incremental: bool) -> Any:
+        """`class_weight`, checked; in a part of the data without the classes that the part has not."""
+        given = self.class_weight
+        if not isinstance(given, dict):
+            return given
+        for label, weight in given.items():
+            if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+                raise ValueError(f"class_weight: got {weight!r} for {label!r}, expected a finite number >= 0")
+        here = set(unique_labels(y)) if incremental else given
+        return {label: weight for label, weight in given.items() if label in here}
+
+    def _check_targets(self, name: str, X: Any, y: Any) -> Array:
+        """Other examples' y, of the kind and classes of those that were fitted, as 0 and 1."""
+        if X.shape[0] != _length(y):
+            raise ValueError(f"{name}: got {_length(y)} targets for {X.shape[0]} examples")
+        other = np.setdiff1d(unique_labels(y), self.classes_)
+        if other.size:
+            raise ValueError(f"{name}: has the classes {other}, which training has not")
+        kind = type_of_target(y)
+        if kind.startswith("multilabel") != self._label_binarizer.y_type_.startswith("multilabel"):
+            raise ValueError(f"{name}: got {kind} y, expected {self._label_binarizer.y_type_}, as in training")
+        return np.asarray(_dense(self._label_binarizer.transform(y)))
+
     def _refuse_what_is_not_used(self, eval_set: Any, incremental: bool) -> None:
         if self.solver == "lbfgs":
-            given = {"callbacks": self.callbacks, "clip_norm": self.clip_norm, "schedule": self.schedule}
+            given = {"callbacks": self.callbacks or None, "clip_norm": self.clip_norm, "schedule": self.schedule}
             given |= {"eval_set": eval_set, "progress": self.progress or None}
             for name, value in given.items():
                 if value is not None:
                     raise ValueError(f"{name}: got {value!r:.60} with solver='lbfgs', which takes no steps of its own")
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight: got 'balanced' in partial_fit, which does not see all of y; give a dict")
+
+        callbacks = [] if self.callbacks is None else list(self.callbacks)
+        if not all(callable(callback) for callback in callbacks):
+            raise ValueError(f"callbacks: got {self.callbacks!r}, expected functions of an EpochRecord")
+        if self.schedule is not None:
+            check_schedule("schedule", self.schedule)
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array, Any]:
         X, y = validate_data(
@@ -254,7 +296,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             other = set(came) != set(self.classes_) if self.warm_start else np.setdiff1d(came, self.classes_).size
             if other:
                 raise ValueError(f"y has the classes {came}, expected those of the earlier fit, {self.classes_}.")
-        return X, self._label_binarizer.transform(y), y
+        return X, np.asarray(_dense(self._label_binarizer.transform(y))), y
 
     def _initialize(self, widths: list[int], dtype: Any) -> None:
         self.n_iter_ = self.t_ = 0
@@ -268,11 +310,14 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._optimizer_state: tuple[dict[str, Array], int] = ({}, 0)
         self._slowed, self._no_improvement = 1.0, 0  # what the learning rate has been multiplied by, and for how long
         if self.solver in STOCHASTIC:
-            self.loss_curve_: list[float] = []
-            self.best_loss_: Any = None if self.early_stopping else np.inf
-            self.validation_scores_: Any = None
-            self.validation_loss_curve_: Any = None
-            self.best_validation_score_: Any = -np.inf if self.early_stopping else None
+            self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        self.loss_curve_: list[float] = []
+        self.best_loss_: Any = None if self.early_stopping else np.inf
+        self.validation_scores_: Any = None
+        self.validation_loss_curve_: Any = None
+        self.best_validation_score_: Any = -np.inf if self.early_stopping else None
 
     def _engine(self, optimizer: Optimizer, batch_size: int, **options: Any) -> Engine:
         return Engine(
@@ -326,6 +371,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return Adam(*options) if self.solver == "adam" else AdamW(*options, weight_decay=float(self.weight_decay))
 
     def _fit_stochastic(self, X: Any, targets: Array, weights: Array | None, eval_set: Any, incremental: bool) -> None:
+        if not hasattr(self, "loss_curve_"):  # a warm start after lbfgs
+            self._begin_curves()
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
         held_out = None
         if eval_set is not None:
             held_out = self._validation(eval_set)
@@ -346,8 +395,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             for name, buffer in engine.state.items():
                 buffer[...] = state[name]
         rows, labels = as_rows(X, dtype), self._targets(targets, dtype)
-        if held_out is not None and self.validation_loss_curve_ is None:
-            self.validation_loss_curve_, self.validation_scores_ = [], []
+        if held_out is not None and self.validation_loss_curve_ is None:  # NaN for the epochs that had none
+            self.validation_loss_curve_, self.validation_scores_ = ([np.nan] * len(self.loss_curve_) for _ in range(2))
         best, order = engine.parameters.copy(), np.arange(n)
         self.n_iter_ = 0
         with self._observers() as observers:
@@ -376,8 +425,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                         best[:] = engine.parameters
                     if self.solver == "sgd" and self.learning_rate == "invscaling":
                         self._slowed = 1.0 / (self.t_ + 1) ** self.power_t
-                    accuracy = found.correct / n if self.out_activation_ == "softmax" else float("nan")
-                    record = self._record(accuracy, n / max(seconds, 1e-9))
+                    record = self._record(found.correct / n, n / max(seconds, 1e-9))
                     if any([observer(record) is True for observer in observers]):  # each of them is called
                         break
                     if self._no_improvement > self.n_iter_no_change and self._gives_up():
@@ -404,7 +452,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.schedule is None:
             return np.full(steps, rate)
         losses = self.validation_loss_curve_ or self.loss_curve_
-        return np.asarray(rate * self.schedule.factors(epoch + np.arange(steps) / steps, self.max_iter, list(losses)))
+        if np.isnan(losses).any():
+            losses = self.loss_curve_
+        return rate * checked_factors(self.schedule, epoch + np.arange(steps) / steps, self.max_iter, losses)
 
     @contextmanager
     def _observers(self) -> Iterator[list[Callable[[EpochRecord], object]]]:
@@ -426,10 +476,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(
             self, *eval_set, accept_sparse=["csr", "csc"], multi_output=True, dtype=self.coefs_[0].dtype, reset=False
         )
-        other = np.setdiff1d(unique_labels(y), self.classes_)
-        if other.size:
-            raise ValueError(f"eval_set: y has the classes {other}, which training has not")
-        return X, self._label_binarizer.transform(y), None
+        return X, self._check_targets("eval_set", X, y), None
 
     def _split(self, X: Any, targets: Array, weights: Array | None) -> tuple[Any, Array, Array | None, Any]:
         stratify = targets if self.n_outputs_ == 1 else None  # as scikit-learn does
@@ -452,6 +499,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.validation_loss_curve_.append(self._loss(logits, targets, weights))
             truth, found = (self._label_binarizer.inverse_transform(t) for t in (targets, self._decided(logits)))
             self.validation_scores_.append(float(accuracy_score(truth, found, sample_weight=weights)))
+        elif self.validation_loss_curve_ is not None:
+            self.validation_loss_curve_.append(np.nan)
+            self.validation_scores_.append(np.nan)
         if not self.early_stopping:
             better = self.loss_curve_[-1] < self.best_loss_
             self._no_improvement = 0 if self.loss_curve_[-1] <= self.best_loss_ - self.tol else self._no_improvement + 1
@@ -461,9 +511,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             before = [-loss for loss in self.validation_loss_curve_]
         else:
             before = self.validation_scores_
-        last, best = before[-1], max(before[:-1], default=-np.inf)
+        last, best = before[-1], max((b for b in before[:-1] if not np.isnan(b)), default=-np.inf)
         self._no_improvement = self._no_improvement + 1 if last < best + self.tol else 0
-        self.best_validation_score_ = max(self.validation_scores_)
+        self.best_validation_score_ = np.nanmax(self.validation_scores_)
         return bool(last > best)
 
     def _gives_up(self) -> bool:
@@ -514,7 +564,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """The class of each row of X, (N,), or its labels, (N, labels)."""
         decided = self._decided(self._logits(self._fitted_input(X)))
-        return np.asarray(self._label_binarizer.inverse_transform(decided))
+        found = self._label_binarizer.inverse_transform(decided)
+        return found if hasattr(found, "tocsr") else np.asarray(found)  # sparse where y was
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (N, classes)."""
@@ -540,12 +591,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def gradients(self, X: Any, y: Any) -> tuple[list[Array], list[Array]]:
         """The gradient of the mean loss, without the penalty, w.r.t. `coefs_` and `intercepts_`."""
         X = self._fitted_input(X)
-        other = np.setdiff1d(unique_labels(y), self.classes_)
-        if other.size:
-            raise ValueError(f"y: has the classes {other}, which training had not")
+        targets = self._check_targets("y", X, y)
         engine, dtype = self._engine(SGD(), X.shape[0]), self.coefs_[0].dtype
-        targets = self._targets(self._label_binarizer.transform(y), dtype)
-        engine.run(as_rows(X, dtype), targets, np.arange(X.shape[0]), 0.0)
+        engine.run(as_rows(X, dtype), self._targets(targets, dtype), np.arange(X.shape[0]), 0.0)
         penalty = float(self.alpha) / X.shape[0]
         parts = np.split(engine.gradient, np.cumsum([a.size for a in [*self.coefs_, *self.intercepts_]])[:-1])
         coefs = [g.reshape(c.shape) - penalty * c for g, c in zip(parts, self.coefs_, strict=False)]

@@ -104,6 +104,8 @@ def numeric_examples(
     if target not in table.columns:
         raise TableError(f"{path}: has no column {target!r}, its columns are {', '.join(table.columns)[:200]}")
     names = [name for name in table.columns if name != target]
+    if not names:
+        raise TableError(f"{path}: has no columns besides the target {target!r}")
 
     def features(frame: Any) -> Array:
         for name in names:
@@ -114,6 +116,10 @@ def numeric_examples(
                 raise TableError(f"{path}, column {name!r}: has missing values; fill them, or use `chainrule train`")
         return np.column_stack([frame[name].to_numpy().astype(dtype) for name in names])
 
-    labels = table[target].to_numpy()
+    column = table[target]
+    if not column.dtype.is_integer() or column.null_count():
+        came = f"{column.null_count()} missing values" if column.null_count() else str(column.dtype)
+        raise TableError(f"{path}, column {target!r}: holds {came}, expected the class's number, an integer from 0")
+    labels = column.to_numpy()
     everything = np.ones(table.height, dtype=bool)
     return features_on_disk(table, features, len(names), dtype, memory)(everything), labels

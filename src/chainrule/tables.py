@@ -25,6 +25,7 @@ __all__ = ["Column", "Schema", "learn_schema", "read_table"]
 
 MAX_CATEGORIES = 1000
 KINDS = ("number", "boolean", "date", "category")
+MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")  # in a CSV's column of numbers, in any case of letters
 
 
 def read_table(path: str | os.PathLike[str]) -> Any:
@@ -32,7 +33,8 @@ def read_table(path: str | os.PathLike[str]) -> Any:
 
     Parameters
     ----------
-    path : .csv, .csv.gz, .parquet, or .arrow, .ipc, .feather
+    path : .csv, .csv.gz, .parquet, or .arrow, .ipc, .feather. In a CSV's column of numbers an empty field, NA, NaN,
+        null, none, - and ? are missing values.
 
     Raises
     ------
@@ -71,6 +73,8 @@ def read_table(path: str | os.PathLike[str]) -> Any:
         raise TableError(f"{path}: the file is empty") from error
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}: cannot be read: {_first_line(error)}") from error
+    if ".csv" in name:
+        frame = frame.with_columns([_as_numbers(pl, series) for series in frame if series.dtype == pl.String])
     if frame.width and frame.height == 0:
         raise TableError(f"{path}: has a header but no rows")
     if frame.width == 0:
@@ -101,6 +105,14 @@ def _check_csv(path: str | os.PathLike[str]) -> None:
         raise TableError(f"{path}, line {line + 1}: {error}") from error
     except EOFError as error:
         raise TableError(f"{path}: the compressed file is truncated") from error
+
+
+def _as_numbers(pl: Any, series: Any) -> Any:
+    """A CSV's column of text as numbers where it holds nothing but numbers and words for a missing one."""
+    stripped = series.str.strip_chars().str.to_lowercase()
+    numbers = series.set(stripped.is_in(MISSING), None).str.strip_chars().cast(pl.Float64, strict=False)
+    lost = numbers.null_count() - (series.is_null() | stripped.is_in(MISSING)).sum()
+    return series if lost or numbers.null_count() == len(numbers) else numbers
 
 
 def _first_line(error: Exception) -> str:

@@ -28,7 +28,7 @@ from chainrule.history import EpochRecord, History
 from chainrule.network import Network
 from chainrule.optimizers import Adam, Optimizer
 from chainrule.output import softmax_cross_entropy
-from chainrule.schedules import Constant, Schedule
+from chainrule.schedules import Constant, Schedule, check_schedule, checked_factors
 from chainrule.version import __version__
 
 __all__ = ["fit"]
@@ -86,11 +86,13 @@ def fit(
     seed : int >= 0
     checkpoint : a file that is written, whole, after each epoch. If it exists and is of the same run (data,
         network, options), training goes on from it and ends with the same bits as if never interrupted; `epochs`
-        may be larger than before. Needs chainrule[cli].
+        may be larger than before, where the schedule does not depend on it. A run that a callback ended stays
+        ended. Needs chainrule[cli].
     progress : called with an EpochRecord after each epoch
     callbacks : the same; training stops after an epoch for which one returns True
-    memory : bytes that examples larger than memory may take at a time; they are read in blocks of consecutive rows,
-        the blocks and the rows in them in a random order. `validation` is then given, or 0.
+    memory : bytes that the examples of a memory map or a Parquet file may take at a time; they are read in blocks of
+        consecutive rows, the blocks and the rows in them in a random order. `validation` is then given, or 0. What is
+        in memory already stays there, and a Parquet file is read by whole row groups of its own.
     threads : at most this many, and only where a step is long enough to gain by it. A batch's sums are taken by
         thread, so that their number decides the order of additions.
 
@@ -109,7 +111,8 @@ def fit(
         first. The network keeps the weights it came with.
 
     Ctrl-C ends training at the next step: the best weights so far are kept, and `history.stopped` is
-    "interrupted". A second Ctrl-C raises KeyboardInterrupt.
+    "interrupted". A second Ctrl-C raises KeyboardInterrupt; then, and when a callback raises, the network has the best
+    weights so far as well.
 
     Examples
     --------
@@ -120,16 +123,18 @@ def fit(
     [0, 1]
     """
     optimizer = Adam() if optimizer is None else optimizer
-    if not hasattr(optimizer, "native_options"):
+    if isinstance(optimizer, type) or not hasattr(optimizer, "native_options"):
         raise InputError(f"optimizer: got {optimizer!r}, expected SGD, Adam or AdamW")
     schedule = Constant() if schedule is None else schedule
-    if not callable(getattr(schedule, "factors", None)):
-        raise InputError(f"schedule: got {schedule!r}, expected one of chainrule.schedules")
+    check_schedule("schedule", schedule)
+    observers = _check_observers(progress, callbacks)
     epochs, batch_size = check_integer("epochs", epochs), check_integer("batch_size", batch_size)
     seed = check_integer("seed", seed, minimum=0)
     patience = None if patience is None else check_integer("patience", patience)
     if not all(isinstance(w, np.ndarray) and w.dtype.name in ("float32", "float64") for w in net.weights):
         raise InputError("net: got arrays of another library or dtype, expected NumPy float32 or float64 to train")
+    if not all(array.flags.writeable for array in [*net.weights, *net.biases]):
+        raise InputError("net: got read-only arrays, expected ones that training may overwrite")
     options = {
         "l2_weights": check_positive("weight_decay", weight_decay, zero=True),
         "l2_biases": float(weight_decay),
@@ -144,29 +149,41 @@ def fit(
         from chainrule.streams import numeric_examples  # needs polars
 
         x, labels = numeric_examples(x, labels, net.weights[0].dtype.name, memory)
-    examples = check_examples(net, "x", x, labels, sample_weight)
+    examples = check_examples(net, "x", x, labels, sample_weight, memory)
     if block is not None and not isinstance(validation, tuple) and validation:
         raise InputError(f"validation: got {validation!r} with memory={memory}, expected (x, labels) or 0")
-    train, held_out = split(net, examples, validation, seed)
+    train, held_out = split(net, examples, validation, seed, memory)
     if patience is not None and held_out is None:
         raise InputError(f"patience: got {patience} with validation={validation!r}, expected validation examples")
     weights = check_class_weight(class_weight, train.labels, net.widths[-1])
     if weights is not None:
         options["class_weights"] = weights.tolist()
     run = _Run(net, optimizer, schedule, train, held_out, min(batch_size, len(train.labels)), seed, options, threads)
-    run.block, run.observers = block, [*([] if progress is None else [progress]), *callbacks]
+    run.block, run.observers = block, observers
     if checkpoint is not None:
         require_writable(checkpoint)
         run.fingerprint = run.identify()
         if os.path.exists(checkpoint):
-            run.restore(checkpoint)
-    # numbers that leave their range are found by their values, and named
-    with _interrupt_flag(run.engine.stopped) as interrupted, np.errstate(over="ignore", invalid="ignore"):
-        run.train(epochs, patience, checkpoint, interrupted)
-    run.engine.parameters[:] = run.best
-    for array, view in zip([*net.weights, *net.biases], [*run.engine.weights, *run.engine.biases], strict=True):
-        array[...] = view
+            run.restore(checkpoint, epochs)
+    try:
+        # numbers that leave their range are found by their values, and named
+        with _interrupt_flag(run.engine.stopped) as interrupted, np.errstate(over="ignore", invalid="ignore"):
+            run.train(epochs, patience, checkpoint, interrupted)
+    except NonFiniteError:
+        raise
+    except BaseException:  # a callback's, or a second Ctrl-C: what was learned before it is not lost
+        run.give_to(net)
+        raise
+    run.give_to(net)
     return run.history
+
+
+def _check_observers(progress: Any, callbacks: Any) -> list[Callable[[EpochRecord], object]]:
+    if not (progress is None or callable(progress)):
+        raise InputError(f"progress: got {progress!r}, expected a function of an EpochRecord")
+    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
+        raise InputError(f"callbacks: got {callbacks!r}, expected a sequence of functions of an EpochRecord")
+    return [*([] if progress is None else [progress]), *callbacks]
 
 
 class _Run:
@@ -207,6 +224,8 @@ class _Run:
         interrupted: threading.Event,
     ) -> None:
         history = self.history
+        if history.stopped == "callback" and self.epoch:
+            return  # restored: a run that a callback ended stays ended
         while self.epoch < epochs and not self._out_of_patience(patience):
             started = time.perf_counter()
             if interrupted.is_set() or not self._train_epoch(epochs):
@@ -220,6 +239,8 @@ class _Run:
             record = self._record(epochs)
             if any([observer(record) is True for observer in self.observers]):  # each of them is called
                 history.stopped = "callback"
+                if checkpoint is not None:
+                    self.store(checkpoint)
                 break
         else:
             history.stopped = "patience" if self._out_of_patience(patience) else "epochs"
@@ -231,8 +252,7 @@ class _Run:
         """One pass over the examples in an order of (seed, epoch); False when Ctrl-C cut it short."""
         n, engine, history = len(self.examples.labels), self.engine, self.history
         steps, began = -(-n // self.batch_size), engine.steps
-        times = self.epoch + np.arange(steps) / steps
-        rates = self.optimizer.lr * self.schedule.factors(times, epochs, history.validation_loss or history.loss)
+        rates = self._rates(self.epoch, epochs)
         loss = weight = 0.0
         correct, norms = 0, np.zeros(self.net.depth)
         random = np.random.default_rng([self.seed, 1, self.epoch])
@@ -253,6 +273,18 @@ class _Run:
         history.gradient_norms.append((norms / steps).tolist())
         history.learning_rate.append(float(rates[-1]))
         return True
+
+    def _rates(self, epoch: int, epochs: int) -> Array:
+        """The learning rate at each step of an epoch, by the losses of those before it."""
+        steps = -(-len(self.examples.labels) // self.batch_size)
+        losses = (self.history.validation_loss or self.history.loss)[:epoch]
+        return self.optimizer.lr * checked_factors(self.schedule, epoch + np.arange(steps) / steps, epochs, losses)
+
+    def give_to(self, net: Network) -> None:
+        """Copy the best weights into a network."""
+        self.engine.parameters[:] = self.best
+        for array, view in zip([*net.weights, *net.biases], [*self.engine.weights, *self.engine.biases], strict=True):
+            array[...] = view
 
     def _left_the_range(self, block: Examples | None, batch: Array | None) -> NonFiniteError:
         layers: list[tuple[str, Any]] = [
@@ -338,7 +370,7 @@ class _Run:
         }
         save_tensors(path, self._tensors(), {"checkpoint": description})
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
+    def restore(self, path: str | os.PathLike[str], epochs: int) -> None:
         file, outer = open_tensors(path, CheckpointError)
         description = outer.get("checkpoint")
         if not isinstance(description, dict) or not isinstance(description.get("run"), dict):
@@ -360,6 +392,12 @@ class _Run:
             self.history = History(**description["history"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: its description is damaged: {error}") from error
+        rates = [float(self._rates(epoch, epochs)[-1]) for epoch in range(self.epoch)]
+        if rates != self.history.learning_rate:
+            raise CheckpointError(
+                f"{path}: its learning rates went towards another number of epochs, for which its schedule "
+                f"({self.schedule!r}) differs from that for epochs={epochs}; delete it or name another file"
+            )
         for name, target in targets.items():
             target[...] = loaded[name]
 

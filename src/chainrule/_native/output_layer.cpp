@@ -3,23 +3,52 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
+#include <thread>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "team.hpp"
+
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#endif
+#ifdef __linux__
+#include <sched.h>
 #endif
 
 namespace chainrule {
 namespace {
 
-// GNU's OpenMP has no threads in a forked child and waits for them for ever: a child works alone.
-bool forked = false;
+// The threads of all calls, made by the first that wants them; they sleep between calls. A call that finds them at
+// work for another works alone: the cores are busy.
+struct Pool {
+  std::atomic_flag taken = ATOMIC_FLAG_INIT;
+  Team* team = nullptr;  // never deleted: at a process's end its threads may be gone before it
+  std::size_t size = 0;
+  Pace pace;
+} pool;
+
+// A forked child has none of the threads, and makes its own.
 #if defined(__unix__) || defined(__APPLE__)
-const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+const int registered = pthread_atfork(nullptr, nullptr, [] {
+  pool.team = nullptr, pool.size = 0;
+  pool.taken.clear();
+});
 #endif
+
+template <class F>
+void share(std::size_t items, std::size_t threads, F f) {
+  if (threads < 2 || pool.taken.test_and_set(std::memory_order_acquire)) {
+    for (std::size_t i = 0; i < items; ++i) f(i, 0);
+    return;
+  }
+  if (pool.size < threads) {
+    delete pool.team;
+    pool.team = new Team(static_cast<int>(threads), pool.pace), pool.size = threads;
+  }
+  pool.team->run(items, f, threads);
+  pool.taken.clear(std::memory_order_release);
+}
 
 }  // namespace
 
@@ -30,30 +59,16 @@ double run(const Job<T>& job, int threads) {
   const std::size_t rows_per_block = std::clamp<std::size_t>((1 << 16) / job.k / 64 * 64, job.k < 4096 ? 64 : 1, 1024);
   const std::size_t blocks = (job.n + rows_per_block - 1) / rows_per_block;
   const std::size_t few = 1 << 14;  // below this many logits a second thread costs more than it gives
-  std::size_t team = job.n * job.k <= few || forked ? 1 : static_cast<std::size_t>(std::max(threads, 1));
+  std::size_t team = job.n * job.k <= few ? 1 : static_cast<std::size_t>(std::max(threads, 1));
   team = std::min(team, blocks);
   const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // no cache line is shared by two threads
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
-  // Whoever is free takes the next run of blocks: a thread that wakes late, or shares its core, does not hold up the
-  // others. A run is long, because each row prefetches the next, which no other thread should be writing then.
-  const std::size_t together = std::max<std::size_t>(1, blocks / (16 * team));
-  std::atomic<std::size_t> next{0};
-  const auto part = [&](std::size_t thread) {
-    for (std::size_t first; (first = next.fetch_add(together, std::memory_order_relaxed)) < blocks;)
-      for (std::size_t b = first; b < std::min(first + together, blocks); ++b)
-        sums[b] = run_rows(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block),
-                           scratch.get() + thread * pitch);
-  };
-#ifdef _OPENMP
-  if (team > 1) {
-#pragma omp parallel num_threads(static_cast<int>(team))
-    part(static_cast<std::size_t>(omp_get_thread_num()));
-  } else {
-    part(0);
-  }
-#else
-  part(0);
-#endif
+  // A thread takes a run of blocks at a time: each row prefetches the next, which no other thread should be writing.
+  const std::size_t together = std::max<std::size_t>(1, blocks / (16 * team)), runs = (blocks + together - 1) / together;
+  share(runs, team, [&](std::size_t i, std::size_t thread) {
+    for (std::size_t b = i * together; b < std::min((i + 1) * together, blocks); ++b)
+      sums[b] = run_rows(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block), scratch.get() + thread * pitch);
+  });
   Sum total;
   for (std::size_t b = 0; b < blocks; ++b) total.add(sums[b]);
   return total.total();
@@ -65,11 +80,13 @@ template double run(const Job<bfloat16>&, int);
 template double run(const Job<float16>&, int);
 
 int max_threads() {
-#ifdef _OPENMP
-  return forked ? 1 : omp_get_max_threads();
-#else
-  return 1;
+  const char* told = std::getenv("OMP_NUM_THREADS");  // by which users limit every numerical library
+  if (const int count = told ? std::atoi(told) : 0; count > 0) return std::min(count, 1024);
+#ifdef __linux__
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
 #endif
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 const char* instruction_set() {

@@ -42,23 +42,26 @@ class Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // f(i), or f(i, thread), for each i < count. A thread begins with its own share, which the next round gives it again.
+  // f(i), or f(i, thread), for each i < count, by at most `limit` threads. A thread begins with its own share, which the
+  // next round gives it again.
   template <class F>
-  void run(std::size_t count, F f) {
+  void run(std::size_t count, F f, std::size_t limit = ~std::size_t{0}) {
     const auto call = [](void* context, std::size_t i, std::size_t thread) {
       if constexpr (std::is_invocable_v<F, std::size_t, std::size_t>) (*static_cast<F*>(context))(i, thread);
       else (*static_cast<F*>(context))(i), (void)thread;
     };
-    if (threads_.empty() || count < 2 || alone()) {
+    const std::size_t active = std::min({limit, size_, count});
+    if (threads_.empty() || active < 2 || alone()) {
       for (std::size_t i = 0; i < count; ++i) call(&f, i, 0);
       return;
     }
     const auto start = Clock::now();
     call_ = call, context_ = &f;
+    active_.store(active, std::memory_order_relaxed);
     pending_.store(static_cast<int>(count), std::memory_order_relaxed);
-    for (std::size_t t = 0; t < size_; ++t) {
-      ranges_[t].begin = count * t / size_;
-      ranges_[t].left.store(static_cast<int>(count * (t + 1) / size_ - ranges_[t].begin), std::memory_order_release);
+    for (std::size_t t = 0; t < active; ++t) {
+      ranges_[t].end = count * (t + 1) / active;
+      ranges_[t].left.store(static_cast<int>(ranges_[t].end - count * t / active), std::memory_order_release);
     }
     turn_.fetch_add(1, std::memory_order_release);
     turn_.notify_all();
@@ -67,21 +70,22 @@ class Team {
   }
 
  private:
-  // Items begin … begin + left - 1 are not taken yet. One that is taken after a round's end finds left <= 0, or belongs
-  // to the next round, whose begin and function were written before its left.
+  // Items end - left … end - 1 are not taken yet. Who takes one after a round's end finds left <= 0, or has one of the
+  // next round, whose end and function were written before its left.
   struct alignas(64) Range {
     std::atomic<int> left{0};
-    std::size_t begin = 0;
+    std::size_t end = 0;
   };
   static constexpr std::chrono::microseconds spin{50}, long_wait{300};
 
   bool alone() const { return pace_.alone_until > Clock::time_point{} && Clock::now() < pace_.alone_until; }
 
   void work(std::size_t thread) {
-    for (std::size_t t = 0; t < size_; ++t) {
-      Range& range = ranges_[(thread + t) % size_];
+    const std::size_t active = active_.load(std::memory_order_relaxed);
+    for (std::size_t t = 0; thread < active && t < active; ++t) {
+      Range& range = ranges_[(thread + t) % active];
       for (int left; (left = range.left.fetch_sub(1, std::memory_order_acq_rel)) > 0;) {
-        call_(context_, range.begin + static_cast<std::size_t>(left - 1), thread);
+        call_(context_, range.end - static_cast<std::size_t>(left), thread);
         if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_all();
       }
     }
@@ -128,6 +132,7 @@ class Team {
   void (*call_)(void*, std::size_t, std::size_t) = nullptr;
   void* context_ = nullptr;
   std::unique_ptr<Range[]> ranges_;
+  std::atomic<std::size_t> active_{0};
   alignas(64) std::atomic<unsigned> turn_{0};
   std::atomic<bool> over_{false};
   alignas(64) std::atomic<int> pending_{0};

@@ -187,6 +187,10 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
     }
   } else {
     for (std::size_t r = 0; r < n; ++r) {
+      bool right = true;  // every output on its target's side
+      for (std::size_t j = 0; j < classes; ++j)
+        right &= (logits[r * classes + j] > T(0)) == (shard.targets[r * classes + j] > T(0.5));
+      shard.correct += right;
       const double loss = logistic_output(logits + r * classes, shard.targets.data() + r * classes, classes,
                                           weight_of(r) / divisor);
       shard.loss += weight_of(r) * loss, shard.weight += weight_of(r);
