@@ -60,12 +60,15 @@ def run_workers(module: str, threads: list[int], packages: tuple[str, ...], path
     print(f"\nwritten to {path}")
 
 
-def take_turns(runs: dict, repeats: int, rest: float = 0.01) -> dict[str, float]:
-    """The median time of each, in seconds. They take turns, so that a slow moment of the machine meets them all."""
+def take_turns(runs: dict, repeats: int, rest: float = 0.01, awake: bool = False) -> dict[str, float]:
+    """The median time of each, in seconds. They take turns, so that a slow moment of the machine meets them all. With
+    `awake` each runs once more before it is timed: its threads are awake then, as in a loop of its own."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
             time.sleep(rest)  # until the last one's threads have ceased to spin
+            if awake:
+                run()
             start = time.perf_counter()
             run()
             if repeat >= 2:  # the first two warm the caches and the page tables, and compile

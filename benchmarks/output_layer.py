@@ -5,15 +5,18 @@
 Each contestant is given the same logits and labels and leaves the mean loss and its gradient w.r.t. the logits. Bytes:
 the copy (numpy.copyto between arrays that exist, as many threads as the others have) reads N K numbers and writes as
 many, and so does the gradient. PyTorch's logits are a leaf that requires its gradient; compiled and jitted functions
-are compiled before they are timed; scikit-learn and NumPy write into arrays that exist. Every number of threads has a
-process of its own, bound to that many cores.
+are compiled before they are timed; scikit-learn and NumPy write into arrays that exist. Each contestant runs once more
+right before it is timed, so that its threads are awake, and the copy's threads have a core each. Every number of
+threads has a process of its own, bound to that many cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +35,8 @@ def contestants(logits, labels, threads):
 
     place, out, copy = logits.copy(), np.empty_like(logits), np.empty_like(logits)
     bounds = np.linspace(0, len(logits), threads + 1).astype(int)
-    pool = ThreadPoolExecutor(threads)
+    cores = iter(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else [])
+    pool = ThreadPoolExecutor(threads, initializer=lambda: _pin(next(cores, None)))
 
     def copied():
         parts = [slice(*bounds[i : i + 2]) for i in range(threads)]
@@ -49,6 +53,12 @@ def contestants(logits, labels, threads):
         except ImportError as error:
             print(f"left out: {error}", file=sys.stderr)
     return runs
+
+
+def _pin(core):
+    """A thread of the copy keeps to a core of its own, or Linux may wake two on one."""
+    if core is not None:
+        os.sched_setaffinity(threading.get_native_id(), {core})
 
 
 def by_torch(logits, labels, threads):
@@ -144,7 +154,7 @@ def measure(n, k, form, threads, repeats):
     random = np.random.default_rng(0)
     dtype = ml_dtypes.bfloat16 if form == "bfloat16" else np.dtype(form)
     logits, labels = random.standard_normal((n, k), dtype=np.float32).astype(dtype), random.integers(0, k, n)
-    seconds = take_turns(contestants(logits, labels, threads), repeats)
+    seconds = take_turns(contestants(logits, labels, threads), repeats, awake=True)
     beyond = peak_bytes_of(lambda: chainrule.softmax_cross_entropy(logits, labels, out=logits, threads=threads))
     return {"n": n, "k": k, "format": form, "threads": threads, "seconds": seconds, "bytes beyond": beyond}
 

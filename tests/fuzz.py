@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import time
 
 import numpy as np
@@ -112,14 +113,70 @@ def call(rng: np.random.Generator) -> str:
         options["correct"] = arrays.vector(n, np.bool_)
     if odd(0.02):
         options["nonsense"] = 1
+    return outcome_of(arrays, _kernels.run, form, output, logits, result, options, int(rng.integers(-2, 5)))
+
+
+def outcome_of(arrays: Arrays, function, *arguments) -> str:
     try:
-        _kernels.run(form, output, logits, result, options, int(rng.integers(-2, 5)))
+        function(*arguments)
     except ALLOWED as error:
         outcome = type(error).__name__
     else:
         outcome = "answered"
     arrays.check()
     return outcome
+
+
+def call_product(rng: np.random.Generator) -> str:
+    arrays, dtype = Arrays(rng), np.float32 if rng.random() < 0.5 else np.float64
+    function = _kernels.multiply_float32 if (dtype == np.float32) != arrays.odd(0.02) else _kernels.multiply_float64
+    m, n, k = (int(rng.choice([0, 1, 5, 16, 17, 33, 97, 200])) for _ in range(3))
+    a, b = arrays.matrix(m, k, dtype), arrays.matrix(k + arrays.odd(0.02), n, dtype)
+    return outcome_of(arrays, function, a, b, arrays.matrix(m, n, dtype), arrays.odd(0.5), int(rng.integers(-2, 5)))
+
+
+def call_trainer(rng: np.random.Generator) -> str:
+    arrays = Arrays(rng)
+    odd = arrays.odd
+    dtype = np.float32 if odd(0.5) else np.float64
+    kind = _kernels.TrainerFloat32 if (dtype == np.float32) != odd(0.02) else _kernels.TrainerFloat64
+    widths = [int(rng.choice([1, 2, 7, 16, 33, 70])) for _ in range(int(rng.integers(1, 5)))]
+    count = sum((d + 1) * u for d, u in itertools.pairwise(widths))
+    logistic, n = odd(0.3), int(rng.choice([0, 1, 5, 64, 300]))
+    buffers = [arrays.vector(count + odd(0.01), dtype) if not odd(0.02) else None for _ in range(4)]
+    options = {
+        "batch_size": int(rng.choice([0, 1, 16, 300])),
+        "logistic": logistic,
+        "threads": int(rng.integers(-1, 4)),
+    }
+    names = ("identity", "relu", "leaky_relu", "tanh", "logistic", "gelu", "silu", "softplus", "nonsense")
+    options["activation"] = str(rng.choice(names))
+    for name in ("l2_weights", "dropout", "clip_norm", "label_smoothing", "decay", "beta1", "eps", "momentum"):
+        if odd(0.15):
+            options[name] = float(rng.choice([0.0, 0.5, 1.0, -1.0, np.inf, np.nan]))
+    if odd(0.1):
+        options["class_weights"] = [1.0] * (widths[-1] + odd(0.05))
+    if odd(0.3):
+        columns = rng.integers(0, widths[0] + odd(0.02), 3 * n)
+        starts = np.sort(rng.integers(0, 3 * n + 1, n + 1)) if not odd(0.05) else rng.integers(-1, 3 * n + 9, n + 1)
+        x = (rng.standard_normal(3 * n).astype(dtype), columns, starts)
+    else:
+        x = arrays.matrix(n, widths[0] + odd(0.02), dtype)
+    labels = rng.integers(-odd(0.02), widths[-1] + odd(0.02), n + odd(0.02))
+    targets = np.zeros((n, widths[-1] + odd(0.02)), dtype)
+    if logistic != odd(0.02):
+        labels = None
+    else:
+        targets = None
+    order = rng.integers(-odd(0.02), n + odd(0.02), int(rng.choice([0, n, 2 * n]))) if n else np.zeros(0, np.int64)
+    steps = -(-len(order) // max(options["batch_size"], 1)) + odd(0.02)
+    weights = np.ones(n + odd(0.02)) if odd(0.2) else None
+
+    def build_and_run():
+        trainer = kind(widths, *buffers, options)
+        trainer.run(x, labels, targets, weights, order, np.full(steps, 0.01), 0, np.zeros(1, np.uint8))
+
+    return outcome_of(arrays, build_and_run)
 
 
 def main() -> None:
@@ -132,13 +189,15 @@ def main() -> None:
     while time.monotonic() < end:
         try:
             with np.errstate(all="ignore"):
-                counts[call(np.random.default_rng(seed))] += 1
+                one = (call, call, call_trainer, call_product)[seed % 4]
+                counts[f"{one.__name__} {one(np.random.default_rng(seed))}"] += 1
         except BaseException:
             print(f"found with --seed {seed}")
             raise
         seed += 1
     print(f"{sum(counts.values())} calls, no finding: {dict(counts)}")
-    assert counts["answered"], "no call got as far as a kernel"
+    for one in (call, call_trainer, call_product):
+        assert counts[f"{one.__name__} answered"], "no call got as far as a kernel"
 
 
 if __name__ == "__main__":

@@ -3,11 +3,10 @@
 The N×K logits are never stored. A chunk of rows goes through a matrix product, the output layer's kernel in place,
 and the two products that carry the gradient back: lecture, section 2, ∇_W 𝓛 = ∇_a 𝓛 hᵀ and ∇_h 𝓛 = Wᵀ ∇_a 𝓛.
 
-Two of the matrix products are NumPy's: its wheels carry OpenBLAS (or Accelerate on macOS), which is as fast as a BLAS
-that would have to be installed besides. SciPy carries the same library a second time. Neither has a product of 16-bit
-numbers, so float16 and bfloat16 are widened block by block, multiplied and summed in float32, and rounded once. The
-third product, of the weights' gradient, is added to its result chunk after chunk, which NumPy cannot do without
-a second array and a pass over both; it is Chainrule's own (_native/product.cpp).
+The matrix products are Chainrule's own (_native/product.cpp), not the BLAS's that NumPy and SciPy carry: for a chunk
+of some hundred rows a BLAS copies the weights anew each time, and from NumPy it cannot add a product to an array, which
+the weights' gradient needs with every chunk. float16 and bfloat16 are widened block by block, multiplied and summed in
+float32, and rounded once.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def linear_cross_entropy(
         For "none" the loss is (N,), row n of grad_hidden is that of loss n, and the gradients w.r.t. the weights and
         biases, which every example shares, are those of the sum.
     class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
-        As in `softmax_cross_entropy`. The products that are NumPy's use the BLAS's own number of threads.
+        As in `softmax_cross_entropy`.
     chunk_bytes : int, optional
         At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are the BLAS's
         own buffers and, for 16-bit weights, the float32 sums of their gradient, 4 K D.
@@ -101,7 +100,7 @@ def linear_cross_entropy(
     b = None if bias is None else check_bias(bias, k, h.format)
     format = "float64" if h.format == "float64" else "float32"
     dtype = np.dtype(format)
-    add_product = _kernels.add_product_float64 if format == "float64" else _kernels.add_product_float32
+    multiply = _kernels.multiply_float64 if format == "float64" else _kernels.multiply_float32
     # stands for the logits where shapes and dtypes are checked; it has no memory
     logits_like = h._replace(view=np.broadcast_to(np.zeros((), dtype), (n, k)), format=format)
     options = check_loss_options(
@@ -111,7 +110,7 @@ def linear_cross_entropy(
     # what the BLAS cannot read as it lies is widened, or made contiguous, a block at a time
     copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
     widened = int("second" in options and options["second"].format != format)
-    beside = (2 + copies + (ignore_index is not None)) * d + widened * k
+    beside = (1 + copies + (ignore_index is not None)) * d + widened * k
     rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies, beside)
     blocks = _slices(k, columns)
 
@@ -130,7 +129,7 @@ def linear_cross_entropy(
         if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
             x = np.where(ignored[:, None], dtype.type(0), x)
         for block in blocks:
-            np.matmul(x, _numbers(w, block).T, out=a[:, block])
+            multiply(x, _numbers(w, block).T, a[:, block], False, team)
         if biases is not None:
             a += biases
         if losses is not None:
@@ -138,12 +137,10 @@ def linear_cross_entropy(
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
-        back, more = np.empty((2, len(a), d), dtype)
+        back = np.empty((len(a), d), dtype)
         for block in blocks:
-            np.matmul(a[:, block], _numbers(w, block), out=more if block.start else back)
-            if block.start:
-                back += more
-        add_product(a, x, grad_weight, team)
+            multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
+        multiply(a.T, x, grad_weight, True, team)
         grad_hidden[chunk] = _as(h, back)
     loss = reduced(h, math.fsum(totals), divisor) if losses is None else h.give(_as(h, losses))
     given_bias = None if b is None or grad_bias is None else b.give(_as(b, grad_bias))
@@ -170,9 +167,7 @@ def _chunks(
     """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     columns = _whole(min(k, max(1, budget // 32 // (d * itemsize)))) if copies else k  # of weights widened together
-    packed = (
-        96 * min(n, 320) * itemsize if d > 32 else 0
-    )  # what a thread of the own product copies together: product.hpp
+    packed = 96 * min(n, 320) * itemsize if d > 32 else 0  # what a thread copies of the logits together: product.hpp
     fixed = copies * columns * d * itemsize + threads * (8 * k + 256 + packed) + 16 * k
     a_row = (k + beside) * itemsize
     if fixed + a_row > budget:

@@ -95,10 +95,13 @@ INLINE float narrow<float>(double value) {
 }
 template <>
 INLINE bfloat16 narrow<bfloat16>(double value) {
-  const std::uint32_t bits = float32_to_odd(value);
-  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const std::uint32_t result = value != value ? 0x7fc0u : rounded;
-  return {static_cast<std::uint16_t>(result == 0x8000u ? 0u : result)};
+  // normal: 45 bits are rounded off; subnormal: adding 1.5 * 2^52 units of 2^-133 rounds to a multiple of them. Either
+  // way float32 holds the result exactly, or it is infinite.
+  const std::uint64_t bits = bits_of<std::uint64_t>(value);
+  const double normal = bits_of<double>((bits + 0xfffffffffffu + ((bits >> 45) & 1u)) & ~0x1fffffffffffu);
+  const double tiny = (value + 0x1.8p-81) - 0x1.8p-81;
+  const float rounded = static_cast<float>(std::fabs(value) < 0x1p-126 ? tiny : normal) + 0.0f;
+  return {static_cast<std::uint16_t>(value != value ? 0x7fc0u : bits_of<std::uint32_t>(rounded) >> 16)};
 }
 template <>
 INLINE float16 narrow<float16>(double value) {

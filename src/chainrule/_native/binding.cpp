@@ -107,21 +107,21 @@ double run(const std::string& format, const std::string& output, nb::object logi
   return compute<chainrule::float16>(output, logits, result, options, threads);
 }
 
-// c += aᵀ b, with a (n, m), whose rows may lie apart, b (n, k) of any strides, and c (m, k).
+// c = a b, or c += a b, with a (m, k) and b (k, n) of any strides, and c (m, n) by rows.
 template <class T>
-void add_product(nb::object a, nb::object b, nb::object c, int threads) {
-  const auto left = nb::cast<nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>>(a, false);
-  const auto right = nb::cast<nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>>(b, false);
-  const auto sum = nb::cast<nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>>(c, false);
-  const std::size_t n = left.shape(0), m = left.shape(1), k = right.shape(1);
-  require(right.shape(0) == n && sum.shape(0) == m && sum.shape(1) == k, "a product of matrices that do not fit");
-  require(left.stride(1) == 1 || m <= 1, "the columns of a lie apart");
-  require_aligned(left), require_aligned(right), require_aligned(sum);
+void multiply(nb::object a, nb::object b, nb::object c, bool adds, int threads) {
+  using Operand = nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>;
+  const auto left = nb::cast<Operand>(a, false), right = nb::cast<Operand>(b, false);
+  const auto result = nb::cast<nb::ndarray<T, nb::ndim<2>, nb::device::cpu>>(c, false);
   chainrule::Product<T> job{};
-  job.m = m, job.n = k, job.k = n, job.adds = true;
-  job.a = left.data(), job.a_row = 1, job.a_column = left.stride(0);
+  job.m = left.shape(0), job.n = right.shape(1), job.k = left.shape(1), job.adds = adds;
+  require(right.shape(0) == job.k && result.shape(0) == job.m && result.shape(1) == job.n,
+          "a product of matrices that do not fit");
+  require(result.stride(1) == 1 || job.n <= 1, "the columns of c lie apart");
+  require_aligned(left), require_aligned(right), require_aligned(result);
+  job.a = left.data(), job.a_row = left.stride(0), job.a_column = left.stride(1);
   job.b = right.data(), job.b_row = right.stride(0), job.b_column = right.stride(1);
-  job.c = sum.data(), job.c_row = static_cast<std::ptrdiff_t>(k);
+  job.c = result.data(), job.c_row = result.stride(0);
   nb::gil_scoped_release release;
   chainrule::multiply(job, threads);
 }
@@ -133,8 +133,8 @@ void bind_training(nb::module_& m);  // training_binding.cpp
 NB_MODULE(_kernels, m) {
   m.doc() = "The output layer's kernels; chainrule.output checks what goes in.";
   m.def("run", &run, "format"_a, "output"_a, "logits"_a, "result"_a, "options"_a, "threads"_a);
-  m.def("add_product_float32", &add_product<float>, "a"_a, "b"_a, "c"_a, "threads"_a);
-  m.def("add_product_float64", &add_product<double>, "a"_a, "b"_a, "c"_a, "threads"_a);
+  m.def("multiply_float32", &multiply<float>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
+  m.def("multiply_float64", &multiply<double>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   bind_training(m);
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);

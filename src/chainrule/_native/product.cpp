@@ -20,7 +20,7 @@ using T = FORMAT;
 constexpr std::size_t width = 32 / sizeof(T);
 #if defined(__GNUC__)
 typedef T Vector __attribute__((vector_size(32)));
-#define PREFETCH(address) __builtin_prefetch(address, 1)
+#define FETCH(address) __builtin_prefetch(address, 1)
 #else
 struct Vector {
   T x[width];
@@ -34,7 +34,7 @@ struct Vector {
     return *this;
   }
 };
-#define PREFETCH(address)
+#define FETCH(address)
 #endif
 INLINE Vector load(const T* x) {
   Vector v;
@@ -42,6 +42,52 @@ INLINE Vector load(const T* x) {
   return v;
 }
 INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define CHAINRULE_SHUFFLES
+#endif
+#endif
+
+// Rows of `from`, `width` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart.
+template <class V>  // a template, so that the branch for another width is not compiled
+INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::size_t pitch) {
+#ifdef CHAINRULE_SHUFFLES
+  V r[width], s[width];
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < width; ++i) r[i] = load(from + static_cast<std::ptrdiff_t>(i) * step);
+  if constexpr (width == 8) {  // pairs, fours, halves: each a single instruction where vectors are this wide
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 8; i += 2) {
+      s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+      s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 8; ++i) {
+      const std::size_t first = i / 4 * 4 + i % 2, at = i / 4 * 4 + (i % 2) * 2 + (i / 2) % 2;
+      r[at] = (i / 2) % 2 ? __builtin_shufflevector(s[first], s[first + 2], 2, 3, 10, 11, 6, 7, 14, 15)
+                          : __builtin_shufflevector(s[first], s[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    }
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) {
+      store(to + i * pitch, __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+      store(to + (i + 4) * pitch, __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+    }
+  } else {
+    s[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 2, 6), s[1] = __builtin_shufflevector(r[0], r[1], 1, 5, 3, 7);
+    s[2] = __builtin_shufflevector(r[2], r[3], 0, 4, 2, 6), s[3] = __builtin_shufflevector(r[2], r[3], 1, 5, 3, 7);
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < 2; ++i) {
+      store(to + i * pitch, __builtin_shufflevector(s[i], s[i + 2], 0, 1, 4, 5));
+      store(to + (i + 2) * pitch, __builtin_shufflevector(s[i], s[i + 2], 2, 3, 6, 7));
+    }
+  }
+#else
+  for (std::size_t i = 0; i < width; ++i)
+    for (std::size_t j = 0; j < width; ++j)
+      to[j * pitch + i] = from[static_cast<std::ptrdiff_t>(i) * step + static_cast<std::ptrdiff_t>(j)];
+#endif
+}
 
 constexpr std::size_t rows = 6, columns = 2 * width;  // of a tile
 static_assert(tall % rows == 0);
@@ -59,7 +105,7 @@ INLINE void tile(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, con
   for (std::size_t i = 0; i < M; ++i) {
     low[i] = bias ? load(bias) : Vector{};
     high[i] = bias ? load(bias + width) : Vector{};
-    if (adds) PREFETCH(c + static_cast<std::ptrdiff_t>(i) * c_row);  // it is on its way while k is walked
+    if (adds) FETCH(c + static_cast<std::ptrdiff_t>(i) * c_row);  // it is on its way while k is walked
   }
   for (std::size_t p = 0; p < k; ++p) {
     const Vector b_low = load(b), b_high = load(b + width);
@@ -124,9 +170,16 @@ INLINE void multiply_inlined(const Product<T>& job) {
             for (std::size_t p = 0; p < k; ++p)
               std::memcpy(panel + p * columns, b + static_cast<std::ptrdiff_t>(p) * job.b_row, n * sizeof(T));
           } else {
+            std::size_t squares = 0;  // rows of the panel that are written by squares
+            if (n == columns && job.b_row == 1) {
+              for (; squares + width <= k; squares += width)
+                for (std::size_t q = 0; q < columns; q += width)
+                  transpose_square<Vector>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
+                                   panel + squares * columns + q, columns);
+            }
             for (std::size_t q = 0; q < n; ++q) {
               const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
-              for (std::size_t p = 0; p < k; ++p)
+              for (std::size_t p = squares; p < k; ++p)
                 panel[p * columns + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
             }
           }

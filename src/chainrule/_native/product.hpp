@@ -33,20 +33,23 @@ std::size_t packed_size(const Product<T>& job) {
 void multiply(const Product<float>& job);
 void multiply(const Product<double>& job);
 
-// The same by several threads, a band of rows of C at a time.
+// The same by several threads, a band of C's rows or columns at a time: how it is cut decides no bit.
 template <class T>
 void multiply(const Product<T>& job, int threads) {
-  const std::size_t bands = (job.m + tall - 1) / tall;
-  const auto team_size = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), bands));
+  constexpr std::size_t broad = 128;
+  const bool by_rows = job.m >= job.n;
+  const std::size_t step = by_rows ? tall : broad, length = by_rows ? job.m : job.n, bands = (length + step - 1) / step;
+  const std::size_t team_size = std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, std::max<std::size_t>(bands, 1));
   const std::size_t size = packed_size(job);
-  const std::unique_ptr<T[]> packed(new T[size * static_cast<std::size_t>(std::max(team_size, 1))]);
+  const std::unique_ptr<T[]> packed(new T[size * team_size]);
   Pace pace;
-  Team team(team_size, pace);
+  Team team(static_cast<int>(team_size), pace);
   team.run(bands, [&](std::size_t i, std::size_t thread) {
     Product<T> band = job;
-    const auto first = static_cast<std::ptrdiff_t>(i * tall);
-    band.m = std::min(tall, job.m - i * tall);
-    band.a += first * job.a_row, band.c += first * job.c_row;
+    const auto first = static_cast<std::ptrdiff_t>(i * step);
+    (by_rows ? band.m : band.n) = std::min(step, length - i * step);
+    if (by_rows) band.a += first * job.a_row, band.c += first * job.c_row;
+    else band.b += first * job.b_column, band.c += first;
     band.packed = packed.get() + thread * size;
     multiply(band);
   });

@@ -185,8 +185,9 @@ INLINE void write(T* row, std::ptrdiff_t step, std::size_t k, Value value) {
 #pragma omp simd
   for (std::size_t j = 0; j < k / lanes * lanes; ++j) row[j] = narrow<T>(value(j));
   if (k % lanes) {
+    T* last = row + (k - lanes);
 #pragma omp simd
-    for (std::size_t j = k - lanes; j < k; ++j) row[j] = narrow<T>(value(j));
+    for (std::size_t l = 0; l < lanes; ++l) last[l] = narrow<T>(value(k - lanes + l));
   }
 }
 

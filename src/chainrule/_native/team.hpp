@@ -15,6 +15,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "waking.hpp"
+
 namespace chainrule {
 
 // Until when to work alone; kept from one team to the next.
@@ -29,6 +31,7 @@ class Team {
   Team(int threads, Pace& pace) : pace_(pace), size_(static_cast<std::size_t>(std::max(threads, 1))) {
     if (size_ == 1) return;
     ranges_ = std::make_unique<Range[]>(size_);
+    sleepers_ = std::make_unique<Sleeper[]>(size_ - 1);
     try {
       for (std::size_t t = 1; t < size_; ++t) threads_.emplace_back([this, t] { serve(t); });
     } catch (const std::system_error&) {  // no more threads to be had: those that are here do the work
@@ -50,7 +53,7 @@ class Team {
       if constexpr (std::is_invocable_v<F, std::size_t, std::size_t>) (*static_cast<F*>(context))(i, thread);
       else (*static_cast<F*>(context))(i), (void)thread;
     };
-    const std::size_t active = std::min({limit, size_, count});
+    const std::size_t active = std::min({limit, threads_.size() + 1, count});
     if (threads_.empty() || active < 2 || alone()) {
       for (std::size_t i = 0; i < count; ++i) call(&f, i, 0);
       return;
@@ -63,6 +66,8 @@ class Team {
       ranges_[t].end = count * (t + 1) / active;
       ranges_[t].left.store(static_cast<int>(ranges_[t].end - count * t / active), std::memory_order_release);
     }
+    if (const int core = Sleeper::this_core(); core >= 0)
+      for (std::size_t t = 1; t < active; ++t) sleepers_[t - 1].keep_off(core, threads_[t - 1].native_handle());
     turn_.fetch_add(1, std::memory_order_release);
     turn_.notify_all();
     work(0);
@@ -120,7 +125,11 @@ class Team {
     unsigned seen = 0;
     for (;;) {
       const auto next = [&] { return turn_.load(std::memory_order_acquire) != seen; };
-      if (!spun(next)) turn_.wait(seen, std::memory_order_acquire);
+      if (!spun(next)) {
+        sleepers_[thread - 1].falls_asleep();
+        turn_.wait(seen, std::memory_order_acquire);
+        sleepers_[thread - 1].awakes();
+      }
       seen = turn_.load(std::memory_order_acquire);
       if (over_.load(std::memory_order_relaxed)) return;
       work(thread);
@@ -132,6 +141,7 @@ class Team {
   void (*call_)(void*, std::size_t, std::size_t) = nullptr;
   void* context_ = nullptr;
   std::unique_ptr<Range[]> ranges_;
+  std::unique_ptr<Sleeper[]> sleepers_;
   std::atomic<std::size_t> active_{0};
   alignas(64) std::atomic<unsigned> turn_{0};
   std::atomic<bool> over_{false};

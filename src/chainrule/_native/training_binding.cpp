@@ -83,6 +83,7 @@ struct Trainer {
     require(u.rule == chainrule::Rule::sgd || (training.first && training.second), "Adam has no state");
     require(training.class_weights.empty() || training.class_weights.size() == training.widths.back(),
             "class weights of another length");
+    require(!training.logistic || training.class_weights.empty(), "class weights for logistic outputs");
     training.prepare();
   }
 
