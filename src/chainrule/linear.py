@@ -117,7 +117,6 @@ def linear_cross_entropy(
     options["scale"] = 1.0 / divisor
     losses = empty((n,), dtype) if reduction == "none" else None
     grad_hidden, grad_weight = empty((n, d), h.view.dtype), empty((k, d), dtype)
-    grad_weight[...] = 0
     grad_bias = None if b is None else np.zeros(k)
     biases = None if b is None else to_float(b.view, b.format)
     logits, totals = np.empty((rows, k), dtype), []
@@ -140,8 +139,10 @@ def linear_cross_entropy(
         back = np.empty((len(a), d), dtype)
         for block in blocks:
             multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
-        multiply(a.T, x, grad_weight, True, team)
+        multiply(a.T, x, grad_weight, chunk.start > 0, team)
         grad_hidden[chunk] = _as(h, back)
+    if n == 0:
+        grad_weight[:] = 0
     loss = reduced(h, math.fsum(totals), divisor) if losses is None else h.give(_as(h, losses))
     given_bias = None if b is None or grad_bias is None else b.give(_as(b, grad_bias))
     return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
@@ -167,7 +168,7 @@ def _chunks(
     """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     columns = _whole(min(k, max(1, budget // 32 // (d * itemsize)))) if copies else k  # of weights widened together
-    packed = 96 * min(n, 320) * itemsize if d > 32 else 0  # what a thread copies of the logits together: product.hpp
+    packed = 192 * min(n, 320) * itemsize if d > 32 else 0  # what a thread copies of the logits together: product.hpp
     fixed = copies * columns * d * itemsize + threads * (8 * k + 256 + packed) + 16 * k
     a_row = (k + beside) * itemsize
     if fixed + a_row > budget:

@@ -142,6 +142,8 @@ INLINE void tile_of(std::size_t m, Strided a, const T* b, std::ptrdiff_t b_row, 
 INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
   for (std::size_t p = 0; p < k; ++p, a.data += a.column) {
     std::size_t i = 0;
+    if (p + 8 < k)
+      for (std::size_t line = 0; line < m; line += 64 / sizeof(T)) FETCH(a.data + 8 * a.column + line);
     for (; i + rows <= m; i += rows) std::memcpy(to + i * k + p * rows, a.data + i, rows * sizeof(T));
     if (i < m) std::memcpy(to + i * k + p * rows, a.data + i, (m - i) * sizeof(T));
   }
@@ -149,7 +151,8 @@ INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
 
 INLINE void multiply_inlined(const Product<T>& job) {
   alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
-  const std::size_t parts = std::max<std::size_t>(1, (job.k + deep - 1) / deep), depth = (job.k + parts - 1) / parts;
+  const std::size_t parts = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
+  const std::size_t depth = (job.k + parts - 1) / parts;
   const bool packs = job.packed && packed_size(job) > 0;
   const std::size_t band = packs ? tall : std::max<std::size_t>(job.m, 1);
   for (std::size_t part = 0; part < parts; ++part)

@@ -23,7 +23,7 @@ struct Product {
   T* packed = nullptr;  // room for packed_size(*this) numbers, so that a transposed A is not read a column at a time
 };
 
-constexpr std::size_t tall = 96, deep = 320;  // the part of A that is packed together: it stays in the second cache
+constexpr std::size_t tall = 192, deep = 320;  // the part of A that is packed together: it stays in the second cache
 
 template <class T>
 std::size_t packed_size(const Product<T>& job) {
@@ -33,13 +33,16 @@ std::size_t packed_size(const Product<T>& job) {
 void multiply(const Product<float>& job);
 void multiply(const Product<double>& job);
 
-// The same by several threads, a band of C's rows or columns at a time: how it is cut decides no bit.
+// The same by several threads, a band of C's rows or columns at a time: how it is cut decides no bit. A band of columns is
+// as broad as it can be while its part of C stays in the second cache, because A is read once for each.
 template <class T>
 void multiply(const Product<T>& job, int threads) {
-  constexpr std::size_t broad = 128;
+  const std::size_t wanted = static_cast<std::size_t>(std::max(threads, 1));
   const bool by_rows = job.m >= job.n;
-  const std::size_t step = by_rows ? tall : broad, length = by_rows ? job.m : job.n, bands = (length + step - 1) / step;
-  const std::size_t team_size = std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, std::max<std::size_t>(bands, 1));
+  const std::size_t share = (job.n / wanted + 15) / 16 * 16, fits = (1 << 19) / sizeof(T) / std::max<std::size_t>(job.m, 1);
+  const std::size_t step = by_rows ? tall : std::clamp<std::size_t>(share, 16, std::max<std::size_t>(fits / 16 * 16, 64));
+  const std::size_t length = by_rows ? job.m : job.n, bands = (length + step - 1) / step;
+  const std::size_t team_size = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(bands, 1));
   const std::size_t size = packed_size(job);
   const std::unique_ptr<T[]> packed(new T[size * team_size]);
   Pace pace;
