@@ -167,8 +167,25 @@ INLINE double exp_of_difference(Float32, double a, double m, Tempering t) {
   return scale_by_power(p, shifted);
 }
 
+// (exp(r) - 1 - r) / r^2, by Taylor's series to degree 11: exp's own to 13, 4e-18 at |r| = ln(2)/2.
+INLINE double exp_series(double r) {
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  return p;
+}
+
 // exp((a - m) / T) for float64. `error` is what a - m lost to rounding (TwoDiff; Knuth, TAOCP vol. 2, 4.2.2), and
-// the division; it joins the reduced argument. The polynomial is Taylor's to degree 13: 4e-18 at |r| = ln(2)/2.
+// the division; it joins the reduced argument. The polynomial is Taylor's.
 // Nothing overflows: m is the largest, and what is far below is kept apart whether `within` is known or not.
 template <bool within, class Tempering>
 INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
@@ -186,20 +203,7 @@ INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
   const double shifted = y * log2e + round_shift;
   const double k = shifted - round_shift;
   const double r = ((y - k * ln2_high) - k * ln2_low) + error;
-  double p = 1.0 / 6227020800.0;
-  p = p * r + 1.0 / 479001600.0;
-  p = p * r + 1.0 / 39916800.0;
-  p = p * r + 1.0 / 3628800.0;
-  p = p * r + 1.0 / 362880.0;
-  p = p * r + 1.0 / 40320.0;
-  p = p * r + 1.0 / 5040.0;
-  p = p * r + 1.0 / 720.0;
-  p = p * r + 1.0 / 120.0;
-  p = p * r + 1.0 / 24.0;
-  p = p * r + 1.0 / 6.0;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
+  const double p = (exp_series(r) * r + 1.0) * r + 1.0;
   // 2^k in two factors, so that a subnormal result is rounded once and not flushed
   const double value = scale_by_power(p, shifted + 600.0) * 0x1p-600;
   return below ? 0.0 : (x == x ? value : x);  // whatever a NaN's low bits say

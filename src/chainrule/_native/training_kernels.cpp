@@ -14,20 +14,8 @@ INLINE double expm1_of(double x) {
   x = x < -40.0 ? -40.0 : x;
   const double shifted = x * log2e + round_shift, k = shifted - round_shift;
   const double r = (x - k * ln2_high) - k * ln2_low;
-  double q = 1.0 / 6227020800.0;
-  q = q * r + 1.0 / 479001600.0;
-  q = q * r + 1.0 / 39916800.0;
-  q = q * r + 1.0 / 3628800.0;
-  q = q * r + 1.0 / 362880.0;
-  q = q * r + 1.0 / 40320.0;
-  q = q * r + 1.0 / 5040.0;
-  q = q * r + 1.0 / 720.0;
-  q = q * r + 1.0 / 120.0;
-  q = q * r + 1.0 / 24.0;
-  q = q * r + 1.0 / 6.0;
-  q = q * r + 0.5;
   const double power = scale_by_power(1.0, shifted);
-  return power * (q * r * r + r) + (power - 1.0);
+  return power * (exp_series(r) * r * r + r) + (power - 1.0);
 }
 
 // exp(-|a|), in float64's precision or float32's.
