@@ -123,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         "check", _check, "Check every gradient of the chain against finite differences; exit code 1 on a miss."
     )
     check.add_argument("--rows", type=_count, default=8, help="how many of the table's first rows to check on")
+
+    summary = "Check a derivation in LaTeX, a step a line; exit code 1 where a line does not follow or cannot be read."
+    derive = commands.add_parser("derive", help=summary, description=summary)
+    derive.set_defaults(run=_derive)
+    derive.add_argument("--check", metavar="FILE", required=True, help="a text file in the lecture's notation")
+    derive.add_argument("--format", choices=["text", "json"], default="text", help="json: a list with a verdict a line")
+    derive.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -274,6 +281,23 @@ def _check(options: Any) -> int:
     report = jobs.check(options.model, options.table, options.rows)
     print(report.text())
     return 0 if report.ok else 1
+
+
+def _derive(options: Any) -> int:
+    import json
+
+    from chainrule.derive import check_homework
+
+    with open(options.check, "rb") as file:
+        verdicts = check_homework(file.read(10**6))  # far more than it reads: what is longer is refused
+    if options.format == "json":
+        print(json.dumps(verdicts, indent=1, ensure_ascii=False, default=str))
+    else:
+        for verdict in verdicts:
+            print(f"line {verdict['line']}: {verdict['verdict']}: {verdict['text']}")
+            if verdict["message"]:
+                print(f"    {verdict['message']}")
+    return 0 if all(verdict["verdict"] == "follows" for verdict in verdicts) else 1
 
 
 def run() -> None:

@@ -1,0 +1,175 @@
+r"""Somebody else's derivation, checked: a text of LaTeX lines in, a verdict for each line out.
+
+The first line has both sides, and later ones begin with =. A line is compared with the last one that was right, so that
+one slip is reported once. The names are the lecture's: those of the output layer, and, where a line uses weights, those
+of a hidden layer k between its neighbours, or of the last layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from chainrule.derive.checking import OUTPUT_LAYER, Defined, Free, Setting, StepResult, check_step, names_in
+from chainrule.derive.latex import Line, SourceLine, UnreadableError, read_left_side, read_line, read_lines
+from chainrule.derive.syntax import Call, Indexed, Name, Node, Product, Sum, SumOver
+from chainrule.errors import InputError
+
+__all__ = ["HIDDEN_LAYER", "LAST_LAYER", "Verdict", "check_homework"]
+
+MAX_STEPS = 200
+
+
+class Verdict(TypedDict):
+    """What is said of a line. `verdict` is "follows", "does not follow" or "unreadable"."""
+
+    line: int
+    text: str
+    verdict: str
+    counterexample: dict[str, Any] | None
+    message: str
+
+
+def _affine(weights: str, below: str, bias: str) -> Node:
+    return Sum((Product((Name(weights), Name(below))), Name(bias)))
+
+
+# The layer after this one may be any, and so may what the loss makes of it: here log Σ c_j exp(a_j) with any c.
+HIDDEN_LAYER = Setting(
+    free={
+        "h_{k−1}": Free(("D",)),
+        "W_k": Free(("U", "D")),
+        "b_k": Free(("U",)),
+        "W_{k+1}": Free(("K", "U")),
+        "b_{k+1}": Free(("K",)),
+        "c": Free(("K",), "positive"),
+    },
+    defined={
+        "a_k": Defined(_affine("W_k", "h_{k−1}", "b_k"), ("U",)),
+        "h_k": Defined(Call("g", Name("a_k")), ("U",)),
+        "a_{k+1}": Defined(_affine("W_{k+1}", "h_k", "b_{k+1}"), ("K",)),
+        "𝓛": Defined(
+            Call("log", SumOver("j", Product((Indexed("c", ("j",)), Call("exp", Indexed("a_{k+1}", ("j",)))))))
+        ),
+    },
+    lengths={"U": 3, "D": 2},
+    symbolic_classes=(2, 3),
+    numeric_classes=(2, 5),
+)
+
+LAST_LAYER = Setting(
+    free={"h_{L−1}": Free(("D",)), "W_L": Free(("K", "D")), "b_L": Free(("K",))},
+    defined={"a_L": Defined(_affine("W_L", "h_{L−1}", "b_L"), ("K",)), **OUTPUT_LAYER.defined},
+    lengths={"D": 2},
+    symbolic_classes=(2, 3),
+    numeric_classes=(2, 5),
+)
+
+
+def check_homework(text: str | bytes, setting: Setting | None = None) -> list[Verdict]:
+    r"""Check each line of a derivation that is written in LaTeX.
+
+    Parameters
+    ----------
+    text : the file's text, or its bytes in UTF-8
+    setting : what the names stand for; the lecture's by default
+
+    Raises
+    ------
+    InputError
+        The text is empty, too long, or not UTF-8.
+
+    Examples
+    --------
+    >>> text = r'''\frac{\partial}{\partial a_{Li}} -\log \hat{y}_\ell
+    ... = -\frac{1}{\hat{y}_\ell} \frac{\partial \hat{y}_\ell}{\partial a_{Li}}
+    ... = \mathbb{1}_{(\ell=i)} - \hat{y}_i
+    ... = -(\mathbb{1}_{(\ell=i)} - \hat{y}_i)'''
+    >>> [verdict["verdict"] for verdict in check_homework(text)]
+    ['follows', 'follows', 'does not follow', 'follows']
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"the text is not UTF-8: byte {error.start} is 0x{text[error.start]:02x}") from None
+    sources = read_lines(text.removeprefix("\ufeff"))
+    if not sources:
+        raise InputError("the text is empty: no line of a derivation was found")
+    if len(sources) > MAX_STEPS:
+        raise InputError(f"the text has {len(sources)} lines of a derivation; at most {MAX_STEPS} are checked")
+    lines = [_read(source) for source in sources]
+    if setting is None:
+        setting = _setting_for([line for line in lines if isinstance(line, Line)])
+    base: tuple[int, Node] | None = None  # the last right line, and what it says
+    verdicts: list[Verdict] = []
+    for source, line in zip(sources, lines, strict=True):
+        verdict, base = _judge(source, line, base, setting, first=not verdicts)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _read(source: SourceLine) -> Line | UnreadableError:
+    try:
+        return read_line(source.text)
+    except UnreadableError as error:
+        return error
+
+
+def _setting_for(lines: list[Line]) -> Setting:
+    """The first of the lecture's settings that knows every name in the lines."""
+    used: set[str] = set()
+    for line in lines:
+        for side in (line.left, *line.rights):
+            used |= names_in(side) if side is not None else set()
+    for setting in (OUTPUT_LAYER, LAST_LAYER, HIDDEN_LAYER):
+        if used <= {"K", *setting.free, *setting.defined}:
+            return setting
+    return OUTPUT_LAYER
+
+
+def _judge(
+    source: SourceLine, line: Line | UnreadableError, base: tuple[int, Node] | None, setting: Setting, *, first: bool
+) -> tuple[Verdict, tuple[int, Node] | None]:
+    """The verdict on one line, and the line that the next is compared with."""
+
+    def verdict(word: str, message: str, counterexample: dict[str, Any] | None = None) -> Verdict:
+        return Verdict(
+            line=source.number, text=source.text, verdict=word, counterexample=counterexample, message=message
+        )
+
+    if isinstance(line, UnreadableError):
+        if not source.text.lstrip(" &").startswith("="):  # it begins anew, so what came before is over
+            left = read_left_side(source.text)
+            base = None if left is None else (source.number, left)
+        return verdict("unreadable", str(line)), base
+    sides = list(line.rights)
+    if line.left is not None:
+        base = (source.number, line.left)  # a line with both sides begins anew
+    elif not line.continues:
+        if not first:
+            return verdict("unreadable", "a line after the first begins with ="), base
+        base = (source.number, sides.pop())
+    elif base is None:
+        message = "no line before this one could be read, so it was not checked; the next line is compared with it"
+        return verdict("unreadable", message), (source.number, sides[-1])
+    checked = "this is where the derivation begins"
+    for side in sides:
+        try:
+            result = check_step(base[1], side, setting)
+        except InputError as error:
+            # Where the line before is itself at fault (a left side with an unknown name), go on from this one.
+            unknown = names_in(base[1]) - {"K", *setting.free, *setting.defined}
+            return verdict("unreadable", str(error)), (source.number, side) if unknown else base
+        if not result.follows:
+            return verdict("does not follow", _reason(result, base[0], source.number), result.counterexample), base
+        checked, base = f"checked for {result.checked}", (source.number, side)
+    return verdict("follows", checked), base
+
+
+def _reason(result: StepResult, compared: int, here: int) -> str:
+    with_what = "its left side" if compared == here else f"line {compared}"
+    if result.counterexample is None:
+        return f"compared with {with_what}: {result.message}"
+    found = result.counterexample
+    where = ", ".join(f"{name} = {value}" for name, value in found.items() if name not in ("left", "right"))
+    return f"not equal to {with_what}: at {where} that is {found['left']}, and this {found['right']}"

@@ -1,0 +1,168 @@
+"""Derivations as one self-contained HTML page, and what notebooks show of them. No script, and no template engine:
+`chainrule[derive]` does without one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from chainrule.derive import mathml, tex
+from chainrule.derive.unicode import Derivation, Line
+from chainrule.version import __version__
+
+__all__ = ["html", "notebook_html", "notebook_latex"]
+
+# Every rule begins at .derivation, so that a notebook may carry it beside its own; the colours are style.css's where
+# that is there. A formula that is too wide scrolls in its own box, never the page.
+_STYLE = """
+.derivation .steps { list-style: none; margin: 0; padding: 0; }
+.derivation .step { position: relative; display: grid; grid-template-columns: minmax(0, 1fr); gap: .15rem 1rem; \
+padding: .6rem 0; border-top: 1px solid var(--line, #8884); }
+.derivation .step:first-child { border-top: 0; }
+.derivation .formula { overflow-x: auto; overflow-y: hidden; padding: .3rem .1rem; }
+.derivation .formula math { width: max-content; margin: 0; font-size: 1.15rem; text-align: left; }
+.derivation p { margin: 0; }
+.derivation .rule { font-weight: 600; color: var(--accent, inherit); }
+.derivation .value { font-variant-numeric: tabular-nums; }
+.derivation .note, .derivation details { color: var(--soft, inherit); font-size: .9rem; overflow-wrap: anywhere; }
+.derivation summary { cursor: pointer; width: fit-content; }
+.derivation .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); \
+white-space: nowrap; }
+@media print, (min-width: 60rem) {
+.derivation .step { grid-template-columns: minmax(0, 1fr) 11rem; align-items: center; }
+.derivation .numbered .step { grid-template-columns: minmax(0, 1fr) 6rem 11rem; }
+.derivation .value { text-align: right; }
+.derivation .note, .derivation details { grid-column: 1 / -1; }
+}
+@media print {
+.derivation.card { break-inside: auto; overflow: visible; }
+.derivation .step { break-inside: avoid; }
+.derivation .formula { overflow: visible; }
+.derivation .formula math { font-size: .85rem; }
+.derivation details::details-content { content-visibility: visible; block-size: auto; }
+}
+"""
+_PAGE_STYLE = """
+h1, h2 { overflow-wrap: anywhere; } nav ul { padding-left: 1.2rem; } a { color: var(--accent); }
+.derivation > h2 { margin-top: 0; } .derivation > .intro { margin-bottom: .75rem; }
+@media (max-width: 30rem) { body { padding: 1rem .6rem 3rem; } .card { padding: .75rem; } }
+"""
+
+
+def html(derivations: Iterable[Derivation], *, title: str | None = None, numbers: bool = True) -> str:
+    """A page of derivations: the rule beside each line, its proof folded below it, its value where it has one.
+
+    Parameters
+    ----------
+    derivations : what to show, in this order
+    title : the page's; by default that of the only derivation
+    numbers : whether to show the values of lines that have one
+
+    Examples
+    --------
+    >>> html([], title="a < b").splitlines()[4]
+    '<title>a &lt; b</title>'
+    """
+    shown = list(derivations)
+    title = title if title is not None else shown[0].title if len(shown) == 1 else "Derivations, line by line"
+    anchors = _anchors(derivation.name for derivation in shown)
+    sections = [
+        f'<section class="card derivation" id="{anchor}"'
+        + (
+            f' aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{escape(one.title)}</h2>'
+            if len(shown) > 1
+            else ">"
+        )
+        + _body(one, numbers=numbers)
+        + "</section>"
+        for anchor, one in zip(anchors, shown, strict=True)
+    ]
+    contents = "".join(
+        f'<li><a href="#{anchor}">{escape(one.title)}</a></li>' for anchor, one in zip(anchors, shown, strict=True)
+    )
+    style = (Path(__file__).parent.parent / "templates" / "style.css").read_text(encoding="utf-8")
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head>',
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{style}{_PAGE_STYLE}{_STYLE}</style>",
+            "</head><body>",
+            "<main>",
+            '<p class="soft">Chainrule · the derivation</p>',
+            f"<h1>{escape(title)}</h1>",
+            *([f'<nav aria-label="Derivations"><ul>{contents}</ul></nav>'] if len(shown) > 1 else []),
+            *sections,
+            "</main>",
+            "<footer>What was checked of a line is strong evidence that it holds for every K; it is not a proof. "
+            f"Made by Chainrule {escape(__version__)}.</footer>",
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def notebook_html(derivation: Derivation) -> str:
+    """A derivation as a piece of HTML that brings its own style, for `_repr_html_`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Some
+    >>> "<p><strong>X &amp; Y</strong></p>" in notebook_html(Some(name="x", title="X & Y", intro="", lines=[]))
+    True
+    """
+    heading = f"<p><strong>{escape(derivation.title)}</strong></p>"
+    return f'<style>{_STYLE}</style><div class="derivation">\n{heading}{_body(derivation)}</div>'
+
+
+def notebook_latex(derivation: Derivation) -> str:
+    r"""A derivation as one display of LaTeX, for `_repr_latex_`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Some
+    >>> print(notebook_latex(Some(name="x", title="X", intro="", lines=[])))
+    $$\begin{aligned}  \end{aligned}$$
+    """
+    return f"$${tex.aligned(derivation)}$$"
+
+
+def _anchors(names: Iterable[str]) -> list[str]:
+    """An id for each name, none twice."""
+    anchors: list[str] = []
+    for name in names:
+        anchor = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "derivation"
+        anchors.append(anchor if anchor not in anchors else f"{anchor}-{len(anchors) + 1}")
+    return anchors
+
+
+def _body(derivation: Derivation, *, numbers: bool = True) -> str:
+    numbered = numbers and any(line.value is not None for line in derivation.lines)
+    steps = "\n".join(_step(n, line, numbered=numbered) for n, line in enumerate(derivation.lines, start=1))
+    intro = f'<p class="intro">{escape(derivation.intro)}</p>' if derivation.intro else ""
+    if not steps:
+        return f"\n{intro}\n"
+    # role="list": a list drawn without marks is not announced as one by every screen reader.
+    return f'\n{intro}\n<ol class="steps{" numbered" if numbered else ""}" role="list">\n{steps}\n</ol>\n'
+
+
+def _step(n: int, line: Line, *, numbered: bool) -> str:
+    # The box scrolls, so the keyboard must reach it, and whoever reaches it must hear what it is.
+    parts = [
+        f'<div class="formula" tabindex="0" role="group" aria-label="Line {n}">'
+        f"{mathml.equation(line.left, line.right)}</div>"
+    ]
+    if numbered:
+        value = f'<span class="unseen">value </span>{escape(line.value)}' if line.value is not None else ""
+        parts.append(f'<p class="value">{value}</p>')
+    parts.append(f'<p class="rule">{escape(line.rule)}</p>')
+    if line.note:
+        parts.append(f'<p class="note">{escape(line.note)}</p>')
+    if line.proof:
+        summary = f'Checked<span class="unseen">: line {n}</span>'
+        parts.append(f"<details><summary>{summary}</summary><p>{escape(line.proof)}</p></details>")
+    return '<li class="step">' + "\n".join(parts) + "</li>"

@@ -1,0 +1,524 @@
+"""A step checked by algebra: both sides as SymPy's expressions for a concrete K, and their difference reduced to 0.
+
+SymPy's own `simplify` tries too many things to be quick. Here every exponential, logarithm and other function becomes
+a symbol of its own: e^{a_1} is a positive symbol, e^{2a_1 − a_2} a quotient of powers of two of them, and the logarithm
+of a positive quotient a difference of logarithms. What is left is a quotient of polynomials, and that is 0 exactly when
+its numerator is, written out. "Equal" is always right; "different" could be wrong where symbols hide a relation, as
+those of √2 and 2 do.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from chainrule.derive.checking import (
+    PATTERN_INDEX,
+    MisfitError,
+    Setting,
+    UndefinedError,
+    fold_product,
+    free_indices,
+    range_of,
+    vector_pattern,
+)
+from chainrule.derive.syntax import (
+    Call,
+    Derivative,
+    Element,
+    Gradient,
+    Index,
+    Indexed,
+    Indicator,
+    Name,
+    Negative,
+    Node,
+    Number,
+    OneHot,
+    Power,
+    Product,
+    Quotient,
+    Sum,
+    SumOver,
+    Transpose,
+    Vector,
+)
+from chainrule.errors import InputError
+from chainrule.extras import require
+
+sympy = require("sympy", "derive")
+
+__all__ = ["agree", "expression_of", "symbols_of"]
+
+At = tuple[tuple[str, int], ...]
+
+_FINEST_ROOT = 12  # exp(x/12) is a twelfth of exp(x); for finer parts the polynomials would grow too large
+
+
+def agree(before: Node, after: Node, setting: Setting, classes_to_try: Sequence[int]) -> bool:
+    """Whether both sides are the same for these numbers of classes and every value of the free indices.
+
+    Examples
+    --------
+    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> total = SumOver("j", Indexed("ŷ", ("j",)))
+    >>> agree(total, Quotient(Indexed("ŷ", ("i",)), Indexed("ŷ", ("i",))), OUTPUT_LAYER, [2, 3])
+    True
+    """
+    for classes in classes_to_try:
+        letters = free_indices([before, after], setting, classes)
+        for values in itertools.product(*(range(1, count + 1) for count in letters.values())):
+            at = tuple(zip(letters, values, strict=True))
+            if not _equal(before, after, setting, classes, at):
+                return False
+    return True
+
+
+def _equal(before: Node, after: Node, setting: Setting, classes: int, at: At) -> bool:
+    root = 1
+    while True:
+        try:
+            lefts = _rational_entries(before, setting, classes, at, root)
+            rights = _rational_entries(after, setting, classes, at, root)
+        except _FinerRootNeeded as needed:
+            root = math.lcm(root, needed.denominator)
+            continue
+        try:
+            return len(lefts) == len(rights) and all(_is_zero(x - y) for x, y in zip(lefts, rights, strict=True))
+        except ZeroDivisionError:
+            raise UndefinedError("a division by zero") from None
+
+
+@functools.lru_cache(maxsize=4096)  # a step's right side is the next one's left
+def _rational_entries(node: Node, setting: Setting, classes: int, at: At, root: int) -> tuple[Any, ...]:
+    value = expression_of(node, setting, classes, dict(at))
+    entries = list(value) if isinstance(value, sympy.MatrixBase) else [value]
+    if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in entries):
+        raise UndefinedError("a division by zero")
+    to_rational = _Rational(root)
+    return tuple(to_rational.of(entry) for entry in entries)
+
+
+def expression_of(node: Node, setting: Setting, classes: int, at: Mapping[str, int]) -> Any:
+    """An expression in SymPy, for a number of classes and values of the free indices: a scalar, or a matrix.
+
+    Examples
+    --------
+    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> expression_of(Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"i": 1})
+    exp(a_L1)/(exp(a_L1) + exp(a_L2))
+    """
+    return _Evaluator(setting, classes, symbols_of(setting, classes)).value(node, dict(at))
+
+
+@functools.lru_cache(maxsize=64)
+def symbols_of(setting: Setting, classes: int) -> Mapping[str, Any]:
+    """A symbol for each element of each free name. The last element of a simplex is 1 less the others.
+
+    Examples
+    --------
+    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> symbols_of(OUTPUT_LAYER, 2)["a_L"]
+    Matrix([
+    [a_L1],
+    [a_L2]])
+    """
+    values: dict[str, Any] = {}
+    for symbol, free in setting.free.items():
+        axes = setting.axes(symbol, classes)
+        positive = {"positive": True} if free.domain != "real" else {"real": True}
+        if not axes:
+            values[symbol] = sympy.Symbol(symbol, **positive)
+            continue
+        rows, columns = (*axes, 1)[:2]
+        names = [
+            [f"{symbol}{r}" + (f",{c}" if len(axes) == 2 else "") for c in _from_one(columns)] for r in _from_one(rows)
+        ]
+        matrix = sympy.Matrix([[sympy.Symbol(name, **positive) for name in row] for row in names])
+        if free.domain == "simplex":
+            matrix[rows - 1, 0] = 1 - sum(matrix[: rows - 1, 0], sympy.S.Zero)
+        values[symbol] = matrix.as_immutable()
+    return values
+
+
+def _from_one(count: int) -> range:
+    return range(1, count + 1)
+
+
+# --- From nodes to SymPy ----------------------------------------------------------------------------------------------
+
+
+def _opaque(name: str, derivative: Callable[[Any], Any]) -> Any:
+    """A function of which only the derivative is known."""
+
+    def fdiff(self: Any, argindex: int = 1) -> Any:
+        return derivative(self.args[0])
+
+    return type(name, (sympy.Function,), {"fdiff": fdiff, "is_real": True})
+
+
+@functools.cache
+def _g(order: int) -> Any:
+    """Any activation g, and its derivatives g', g'' …"""
+    return _opaque("g" + "p" * order, lambda x: _g(order + 1)(x))
+
+
+@functools.cache
+def _normal() -> tuple[Any, Any]:
+    """The density φ of the normal distribution and its integral Φ: Φ' = φ and φ'(x) = −x φ(x)."""
+    density = _opaque("phi", lambda x: -x * density(x))
+    return density, _opaque("Phi", lambda x: density(x))
+
+
+@functools.cache
+def _kinked(slope: Any) -> Any:
+    """relu and leaky_relu: the derivative is a step, and that one's is 0 but at the kink."""
+    step = _opaque(f"step{slope}", lambda x: sympy.S.Zero)
+    return _opaque(f"kinked{slope}", lambda x: step(x))
+
+
+def _call(name: str, x: Any) -> Any:
+    """A function of a number."""
+    if name.endswith("'"):
+        order = len(name) - len(name.rstrip("'"))
+        if name[:-order] == "g":
+            return _g(order)(x)
+        inside = sympy.Dummy(real=True)
+        return sympy.diff(_call(name[:-order], inside), inside, order).xreplace({inside: x})
+    exp, log = sympy.exp, sympy.log
+    functions: dict[str, Callable[[], Any]] = {
+        "exp": lambda: exp(x),
+        "log": lambda: log(x),
+        "log1p": lambda: log(1 + x),
+        "tanh": lambda: (exp(2 * x) - 1) / (exp(2 * x) + 1),
+        "σ": lambda: exp(x) / (1 + exp(x)),
+        "softplus": lambda: log(1 + exp(x)),
+        "silu": lambda: x * exp(x) / (1 + exp(x)),
+        "φ": lambda: _normal()[0](x),
+        "Φ": lambda: _normal()[1](x),
+        "gelu": lambda: x * _normal()[1](x),
+        "relu": lambda: _kinked(0)(x),
+        "leaky_relu": lambda: _kinked(1)(x),
+        "identity": lambda: x,
+        "g": lambda: _g(0)(x),
+    }
+    if name not in functions:
+        raise InputError(f"{name} is not a function that is known here")
+    return functions[name]()
+
+
+class _Evaluator:
+    """Expressions as SymPy's. `values` holds the free names' symbols, and those of a defined one while it is varied."""
+
+    def __init__(self, setting: Setting, classes: int, values: Mapping[str, Any]) -> None:
+        self.setting = setting
+        self.classes = classes
+        self.values = values
+
+    def value(self, node: Node, at: dict[str, int]) -> Any:
+        """The expression where the letters have the values `at`."""
+        match node:
+            case Number(number):
+                return sympy.Rational(number.numerator, number.denominator)
+            case Name("K"):
+                return sympy.Integer(self.classes)
+            case Name(symbol):
+                return self._name(symbol, at)
+            case Indexed(symbol, indices):
+                return self._element_of_name(symbol, [self._index(index, at) for index in indices], at)
+            case Element(vector, indices):
+                return _pick(self.value(vector, at), [self._index(index, at) for index in indices])
+            case Call("softmax", argument):
+                return self._softmax(self.value(argument, at))
+            case Call(function, argument):
+                return _map(lambda x: _call(function, x), self.value(argument, at))
+            case Negative(operand):
+                return -self.value(operand, at)
+            case Sum(terms):
+                return _added([self.value(term, at) for term in terms])
+            case Product(factors, signs):
+                return fold_product([self.value(factor, at) for factor in factors], signs, _times, _elementwise)
+            case Quotient(numerator, denominator):
+                return self.value(numerator, at) / _nonzero(self.value(denominator, at))
+            case Power(base, exponent):
+                return self.value(base, at) ** self.value(exponent, at)
+            case SumOver(index, body, without):
+                left_out = None if without is None else self._index(without, at)
+                counted = [n for n in _from_one(range_of(node, self.setting, self.classes)) if n != left_out]
+                return _added([self.value(body, {**at, index: n}) for n in counted])
+            case Indicator(left, right):
+                return sympy.Integer(int(self._index(left, at) == self._index(right, at)))
+            case OneHot(index):
+                return sympy.ImmutableMatrix(self.classes, 1, lambda r, _: int(r + 1 == self._index(index, at)))
+            case Derivative(operand, variable):
+                return self._derivative(operand, variable, at)
+            case Gradient(operand, variable):
+                return self._gradient(operand, variable.symbol, at)
+            case Vector():
+                return self._vector(node, at)
+            case Transpose(operand):
+                value = self.value(operand, at)
+                return value.T if _is_matrix(value) else value
+        raise InputError(f"{type(node).__name__} cannot be checked")
+
+    def _index(self, index: Index, at: dict[str, int]) -> int:
+        if index == "K":
+            return self.classes
+        if isinstance(index, int):
+            return index
+        if index not in at:
+            raise InputError(f"the index {index} has no value")
+        return at[index]
+
+    def _name(self, symbol: str, at: dict[str, int]) -> Any:
+        if symbol in self.values:
+            return self.values[symbol]
+        entry = self.setting.defined.get(symbol)
+        if entry is None:
+            raise InputError(f"{symbol} is not a name that is known here")
+        if not entry.indices:
+            return self.value(entry.expression, at)
+        rows, columns = (*self.setting.axes(symbol, self.classes), 1)[:2]
+
+        def element(r: int, c: int) -> Any:
+            return self._element_of_name(symbol, [int(r) + 1, int(c) + 1][: len(entry.indices)], at)
+
+        return sympy.ImmutableMatrix(rows, columns, element)
+
+    def _element_of_name(self, symbol: str, indices: list[int], at: dict[str, int]) -> Any:
+        entry = self.setting.defined.get(symbol)
+        if symbol in self.values or entry is None or len(entry.indices) != len(indices):
+            return _pick(self._name(symbol, at), indices)
+        for index, length in zip(indices, self.setting.axes(symbol, self.classes), strict=True):
+            if not 1 <= index <= length:
+                raise MisfitError(f"index {index} of {symbol} is outside of 1 … {length}")
+        return self.value(entry.expression, {**at, **dict(zip(entry.indices, indices, strict=True))})
+
+    def _vector(self, vector: Vector, at: dict[str, int]) -> Any:
+        pattern = vector_pattern(vector)
+        if pattern is None:
+            return sympy.ImmutableMatrix(
+                [self.value(element, at) for element in vector.elements if element is not None]
+            )
+        return sympy.ImmutableMatrix([self.value(pattern, {**at, PATTERN_INDEX: n}) for n in _from_one(self.classes)])
+
+    def _softmax(self, value: Any) -> Any:
+        if not _is_matrix(value) or value.cols != 1:
+            raise MisfitError("softmax of something that is not a column")
+        exponentials = value.applyfunc(sympy.exp)
+        return exponentials / sum(exponentials)
+
+    # --- Derivatives: of an expression in which the varied name stands for itself ---
+
+    def _varied(self, operand: Node, symbol: str, at: dict[str, int]) -> tuple[Any, Any, dict[Any, Any]]:
+        """The operand, the varied name's symbols, and what they are replaced by after differentiation."""
+        here = self._name(symbol, at)
+        if all(entry.is_Symbol for entry in (here if _is_matrix(here) else [here])):
+            return self.value(operand, at), here, {}
+        if _is_matrix(here):
+            fresh = sympy.ImmutableMatrix(
+                here.rows, here.cols, lambda r, c: sympy.Dummy(f"{symbol}{r}{c}", positive=True)
+            )
+            back = dict(zip(fresh, here, strict=True))
+        else:
+            fresh = sympy.Dummy(symbol, real=True)
+            back = {fresh: here}
+        inside = _Evaluator(self.setting, self.classes, {**self.values, symbol: fresh})
+        return inside.value(operand, at), fresh, back
+
+    def _derivative(self, operand: Node, variable: Node, at: dict[str, int]) -> Any:
+        if isinstance(variable, Indexed):
+            value, symbols, back = self._varied(operand, variable.symbol, at)
+            by = _pick(symbols, [self._index(index, at) for index in variable.indices])
+            return _replaced(sympy.diff(value, by), back)
+        if not isinstance(variable, Name):
+            raise InputError("a derivative is taken with respect to a name or an element of one")
+        axes = self.setting.axes(variable.symbol, self.classes)
+        if len(axes) == 2:
+            return self._gradient(operand, variable.symbol, at)
+        value, symbols, back = self._varied(operand, variable.symbol, at)
+        if not axes:
+            return _replaced(sympy.diff(value, symbols), back)
+        column = value if _is_matrix(value) else sympy.ImmutableMatrix([value])
+        jacobian = sympy.ImmutableMatrix(column.rows, axes[0], lambda r, c: sympy.diff(column[r, 0], symbols[c, 0]))
+        return _replaced(jacobian, back)
+
+    def _gradient(self, operand: Node, symbol: str, at: dict[str, int]) -> Any:
+        value, symbols, back = self._varied(operand, symbol, at)
+        if not _is_matrix(symbols):
+            return _replaced(sympy.diff(value, symbols), back)
+        return _replaced(symbols.applyfunc(lambda by: sympy.diff(value, by)), back)
+
+
+def _replaced(value: Any, back: dict[Any, Any]) -> Any:
+    return value.xreplace(back) if back else value
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, sympy.MatrixBase)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    return value.applyfunc(function) if _is_matrix(value) else function(value)
+
+
+def _nonzero(divisor: Any) -> Any:
+    if divisor == 0:
+        raise UndefinedError("a division by zero")
+    return divisor
+
+
+def _pick(value: Any, indices: list[int]) -> Any:
+    if not _is_matrix(value) or len(indices) > 2:
+        raise MisfitError("an element of a number")
+    if len(indices) == 1:
+        if 1 not in value.shape:
+            return value[indices[0] - 1, :].T
+        indices = [indices[0], 1] if value.cols == 1 else [1, indices[0]]
+    if not all(1 <= index <= length for index, length in zip(indices, value.shape, strict=True)):
+        raise MisfitError(f"index {indices[0]} is outside of 1 … {value.rows}")
+    return value[indices[0] - 1, indices[1] - 1]
+
+
+def _added(values: list[Any]) -> Any:
+    if not any(_is_matrix(value) for value in values):
+        return sympy.Add(*values)
+    if not all(_is_matrix(value) and value.shape == values[0].shape for value in values):
+        raise MisfitError("terms of different dimensions are added")
+    return functools.reduce(lambda x, y: x + y, values)
+
+
+def _elementwise(x: Any, y: Any) -> Any:
+    if not _is_matrix(x) and not _is_matrix(y):
+        return x * y
+    if not (_is_matrix(x) and _is_matrix(y) and x.shape == y.shape):
+        raise MisfitError("the sides of ⊙ have different dimensions")
+    return x.multiply_elementwise(y)
+
+
+def _times(x: Any, y: Any, sign: str) -> Any:
+    if not (_is_matrix(x) and _is_matrix(y)):
+        return x * y
+    if x.cols == y.rows:
+        product = x * y
+        return product[0, 0] if product.shape == (1, 1) else product
+    if sign == "·" and x.shape == y.shape and x.cols == 1:
+        return (x.T * y)[0, 0]
+    raise MisfitError("the factors of a product have different dimensions")
+
+
+# --- From SymPy's expressions to quotients of polynomials -------------------------------------------------------------
+
+
+class _FinerRootNeeded(Exception):
+    """exp(x / denominator) is met: exp(x) must be written as a power of a smaller part."""
+
+    def __init__(self, denominator: int) -> None:
+        super().__init__(denominator)
+        self.denominator = denominator
+
+
+class _Rational:
+    """Rewrites an expression so that it is built from symbols by + − · / alone. Equal functions get equal symbols, by
+    their names, in whichever expression they are met."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root  # exp(m) is the symbol for exp(m / root), to the power of root
+        self.exponents: dict[Any, Any] = {}  # the symbol of exp(m / root) -> m
+        self.logarithms: dict[Any, Any] = {}  # the symbol of log(f) -> f
+        self.known: dict[Any, Any] = {}
+
+    def of(self, expression: Any) -> Any:
+        """The expression, rewritten."""
+        if expression.is_Symbol or expression.is_Rational:
+            return expression
+        if expression not in self.known:
+            self.known[expression] = self._rewritten(expression)
+        return self.known[expression]
+
+    def _rewritten(self, expression: Any) -> Any:
+        if expression.is_Add or expression.is_Mul:
+            return expression.func(*(self.of(part) for part in expression.args))
+        if expression.is_Pow and expression.exp.is_Integer:
+            return self.of(expression.base) ** expression.exp
+        if isinstance(expression, sympy.exp):
+            return self._exp(self.of(expression.args[0]))
+        if expression is sympy.E:
+            return self._exp(sympy.S.One)
+        if expression.is_Pow:
+            return self._exp(self.of(expression.exp) * self._log(self.of(expression.base)))
+        if isinstance(expression, sympy.log):
+            return self._log(self.of(expression.args[0]))
+        if expression.is_Function:
+            arguments = ", ".join(str(_canonical(self.of(argument))) for argument in expression.args)
+            return sympy.Symbol(f"{expression.func.__name__}({arguments})", real=True)
+        return sympy.Symbol(f"[{expression}]")  # a constant such as I or π
+
+    def _exp(self, argument: Any) -> Any:
+        """exp of a sum is a product: one symbol for each term, to the power of its rational factor."""
+        numerator, denominator = sympy.fraction(_canonical(argument))
+        result = sympy.S.One
+        for term in sympy.Add.make_args(sympy.expand(numerator)):
+            factor, rest = _canonical(term / denominator).as_coeff_Mul()
+            if rest in self.logarithms and factor.is_Integer:
+                result *= self.logarithms[rest] ** factor
+            elif factor != 0:
+                power = factor * self.root
+                if not power.is_Integer and math.lcm(self.root, int(factor.q)) <= _FINEST_ROOT:
+                    raise _FinerRootNeeded(int(factor.q))
+                if not power.is_Integer:  # a function of its own, unrelated to exp(rest)
+                    rest, power = factor * rest * self.root, sympy.S.One
+                symbol = sympy.Symbol(f"exp({rest}/{self.root})", positive=True)
+                self.exponents[symbol] = rest
+                result *= symbol**power
+        return result
+
+    def _log(self, argument: Any) -> Any:
+        """log of a product of positive factors is a sum."""
+        argument = _canonical(argument)
+        if argument == 0:
+            raise UndefinedError("a logarithm of zero")
+        constant = sympy.S.One
+        factors: list[tuple[Any, int]] = []
+        for part, sign in zip(sympy.fraction(argument), (1, -1), strict=True):
+            number, parts = sympy.factor_list(part)
+            constant *= number**sign
+            factors += [(base, sign * power) for base, power in parts]
+        if not constant.is_positive or not constant.is_Rational or not all(_is_positive(base) for base, _ in factors):
+            return self._log_symbol(argument)
+        result = sympy.S.Zero
+        for base, power in [*sympy.factorrat(constant).items(), *factors]:
+            base = sympy.sympify(base)
+            if base in self.exponents:
+                result += power * self.exponents[base] / self.root
+            elif base != 1:
+                result += power * self._log_symbol(base)
+        return result
+
+    def _log_symbol(self, argument: Any) -> Any:
+        symbol = sympy.Symbol(f"log({argument})", real=True)
+        self.logarithms[symbol] = argument
+        return symbol
+
+
+def _is_positive(polynomial: Any) -> bool:
+    """Every coefficient and every symbol is positive."""
+    symbols = sorted(polynomial.free_symbols, key=str)
+    if not symbols:
+        return bool(polynomial.is_positive)
+    return all(s.is_positive for s in symbols) and all(c > 0 for c in sympy.Poly(polynomial, *symbols).coeffs())
+
+
+def _canonical(expression: Any) -> Any:
+    """A quotient of polynomials without common factors."""
+    return expression if expression.is_Symbol or expression.is_Rational else sympy.cancel(expression)
+
+
+def _is_zero(expression: Any) -> bool:
+    symbols = sorted(expression.free_symbols, key=str)
+    if not symbols:
+        return bool(expression == 0)
+    return not sympy.polys.fields.FracField(symbols, sympy.QQ).from_expr(expression)
