@@ -9,10 +9,12 @@ from fractions import Fraction
 import mpmath
 import pytest
 
-from chainrule.derive import checking, numeric, symbolic
-from chainrule.derive.checking import OUTPUT_LAYER, Defined, Free, Setting, check_step
+from chainrule.derive import numeric, symbolic
+from chainrule.derive.checking import check_step
 from chainrule.derive.homework import HIDDEN_LAYER, LAST_LAYER, check_homework
-from chainrule.derive.latex import UnreadableError, read_expression, read_line, read_lines
+from chainrule.derive.latex import read_expression, read_line, read_lines
+from chainrule.derive.pieces import UnreadableError
+from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting, free_indices
 from chainrule.derive.syntax import (
     Call,
     Derivative,
@@ -485,4 +487,4 @@ def test_numbers_agree_with_mpmath_by_hand():
     value = numeric.value_at(Name("𝓛"), OUTPUT_LAYER, 3, point, {"ℓ": 1})
     total = sum(mpmath.exp(a) for a in (2, 1, mpmath.mpf("0.1")))
     assert abs(value + mpmath.log(mpmath.exp(2) / total)) < 1e-14
-    assert checking.free_indices([Name("𝓛")], OUTPUT_LAYER, 3) == {"ℓ": 3}
+    assert free_indices([Name("𝓛")], OUTPUT_LAYER, 3) == {"ℓ": 3}

@@ -138,9 +138,7 @@ def check_bias(bias: Any, k: int, format: str) -> Borrowed:
     """Borrow biases of shape (K,) in the weights' format."""
     b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
     if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
-        b = b._replace(view=b.view.astype(format if format in _FLOATS else np.float64), format=format)
-        if format not in _FLOATS:
-            b = b._replace(view=from_float(b.view, format))
+        b = b._replace(view=from_float(b.view.astype(np.float64), format), format=format)
     if b.view.shape != (k,) or b.format != format:
         raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
     return b

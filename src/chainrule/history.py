@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["EpochRecord", "History"]
+from chainrule.errors import InputError
+
+__all__ = ["EpochRecord", "History", "check_callbacks"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,9 @@ class History:
         layers = zip(*self.gradient_norms, strict=True)
         named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
         return {name: list(values) for name, values in named.items() if values}
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuse what is no sequence of functions."""
+    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
+        raise InputError(f"callbacks: got {callbacks!r}, expected a sequence of functions of an EpochRecord")

@@ -29,7 +29,7 @@ from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.engine import Engine, as_rows
 from chainrule.extras import require
-from chainrule.history import EpochRecord
+from chainrule.history import EpochRecord, check_callbacks
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import log_softmax, softmax, softmax_cross_entropy
 from chainrule.schedules import Schedule, check_schedule, checked_factors
@@ -46,7 +46,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
 from sklearn.utils.metaestimators import available_if  # noqa: E402
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels  # noqa: E402
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data  # noqa: E402
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data  # noqa: E402
 
 __all__ = ["MLPClassifier"]
 
@@ -56,10 +56,6 @@ STOCHASTIC = ("sgd", "adam", "adamw")
 
 def _dense(y: Any) -> Any:
     return y.toarray() if hasattr(y, "toarray") else y
-
-
-def _length(y: Any) -> int:
-    return int(y.shape[0]) if hasattr(y, "shape") else len(y)
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -255,8 +251,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _check_targets(self, name: str, X: Any, y: Any) -> Array:
         """Other examples' y, of the kind and classes of those that were fitted, as 0 and 1."""
-        if X.shape[0] != _length(y):
-            raise ValueError(f"{name}: got {_length(y)} targets for {X.shape[0]} examples")
+        if X.shape[0] != _num_samples(y):
+            raise ValueError(f"{name}: got {_num_samples(y)} targets for {X.shape[0]} examples")
         other = np.setdiff1d(unique_labels(y), self.classes_)
         if other.size:
             raise ValueError(f"{name}: has the classes {other}, which training has not")
@@ -275,9 +271,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight: got 'balanced' in partial_fit, which does not see all of y; give a dict")
 
-        callbacks = [] if self.callbacks is None else list(self.callbacks)
-        if not all(callable(callback) for callback in callbacks):
-            raise ValueError(f"callbacks: got {self.callbacks!r}, expected functions of an EpochRecord")
+        check_callbacks(() if self.callbacks is None else list(self.callbacks))
         if self.schedule is not None:
             check_schedule("schedule", self.schedule)
 

@@ -24,7 +24,7 @@ from chainrule.engine import Engine, Sparse
 from chainrule.errors import CheckpointError, InputError, NonFiniteError
 from chainrule.examples import Examples, blocks_of, check_class_weight, check_examples, check_memory, split
 from chainrule.files import open_tensors, require_writable, save_tensors
-from chainrule.history import EpochRecord, History
+from chainrule.history import EpochRecord, History, check_callbacks
 from chainrule.network import Network
 from chainrule.optimizers import Adam, Optimizer
 from chainrule.output import softmax_cross_entropy
@@ -181,8 +181,7 @@ def fit(
 def _check_observers(progress: Any, callbacks: Any) -> list[Callable[[EpochRecord], object]]:
     if not (progress is None or callable(progress)):
         raise InputError(f"progress: got {progress!r}, expected a function of an EpochRecord")
-    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
-        raise InputError(f"callbacks: got {callbacks!r}, expected a sequence of functions of an EpochRecord")
+    check_callbacks(callbacks)
     return [*([] if progress is None else [progress]), *callbacks]
 
 

@@ -2,55 +2,17 @@
 #include "output_layer.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <thread>
 
-#include "team.hpp"
+#include "pool.hpp"
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 #ifdef __linux__
 #include <sched.h>
 #endif
 
 namespace chainrule {
-namespace {
-
-// The threads of all calls, made by the first that wants them; they sleep between calls. A call that finds them at
-// work for another works alone: the cores are busy.
-struct Pool {
-  std::atomic_flag taken = ATOMIC_FLAG_INIT;
-  Team* team = nullptr;  // never deleted: at a process's end its threads may be gone before it
-  std::size_t size = 0;
-  Pace pace;
-} pool;
-
-// A forked child has none of the threads, and makes its own.
-#if defined(__unix__) || defined(__APPLE__)
-const int registered = pthread_atfork(nullptr, nullptr, [] {
-  pool.team = nullptr, pool.size = 0;
-  pool.taken.clear();
-});
-#endif
-
-template <class F>
-void share(std::size_t items, std::size_t threads, F f) {
-  if (threads < 2 || pool.taken.test_and_set(std::memory_order_acquire)) {
-    for (std::size_t i = 0; i < items; ++i) f(i, 0);
-    return;
-  }
-  if (pool.size < threads) {
-    delete pool.team;
-    pool.team = new Team(static_cast<int>(threads), pool.pace), pool.size = threads;
-  }
-  pool.team->run(items, f, threads);
-  pool.taken.clear(std::memory_order_release);
-}
-
-}  // namespace
 
 template <class T>
 double run(const Job<T>& job, int threads) {

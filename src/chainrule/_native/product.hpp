@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <memory>
 
-#include "team.hpp"
+#include "pool.hpp"
 
 namespace chainrule {
 
@@ -39,15 +39,13 @@ template <class T>
 void multiply(const Product<T>& job, int threads) {
   const std::size_t wanted = static_cast<std::size_t>(std::max(threads, 1));
   const bool by_rows = job.m >= job.n;
-  const std::size_t share = (job.n / wanted + 15) / 16 * 16, fits = (1 << 19) / sizeof(T) / std::max<std::size_t>(job.m, 1);
-  const std::size_t step = by_rows ? tall : std::clamp<std::size_t>(share, 16, std::max<std::size_t>(fits / 16 * 16, 64));
+  const std::size_t even = (job.n / wanted + 15) / 16 * 16, fits = (1 << 19) / sizeof(T) / std::max<std::size_t>(job.m, 1);
+  const std::size_t step = by_rows ? tall : std::clamp<std::size_t>(even, 16, std::max<std::size_t>(fits / 16 * 16, 64));
   const std::size_t length = by_rows ? job.m : job.n, bands = (length + step - 1) / step;
   const std::size_t team_size = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(bands, 1));
   const std::size_t size = packed_size(job);
   const std::unique_ptr<T[]> packed(new T[size * team_size]);
-  Pace pace;
-  Team team(static_cast<int>(team_size), pace);
-  team.run(bands, [&](std::size_t i, std::size_t thread) {
+  share(bands, team_size, [&](std::size_t i, std::size_t thread) {
     Product<T> band = job;
     const auto first = static_cast<std::ptrdiff_t>(i * step);
     (by_rows ? band.m : band.n) = std::min(step, length - i * step);

@@ -45,6 +45,9 @@ class Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
+  // How many threads were asked for.
+  std::size_t size() const { return size_; }
+
   // f(i), or f(i, thread), for each i < count, by at most `limit` threads. A thread begins with its own share, which the
   // next round gives it again.
   template <class F>

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from chainrule.derive.checking import OUTPUT_LAYER, Defined, Free, Setting, StepResult, check_step, names_in
-from chainrule.derive.latex import Line, SourceLine, UnreadableError, read_left_side, read_line, read_lines
+from chainrule.derive.checking import StepResult, check_step
+from chainrule.derive.latex import Line, SourceLine, read_left_side, read_line, read_lines
+from chainrule.derive.pieces import UnreadableError
+from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting, names_in
 from chainrule.derive.syntax import Call, Indexed, Name, Node, Product, Sum, SumOver
 from chainrule.errors import InputError
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from chainrule.derive.checking import (
+from chainrule.derive.setting import (
     PATTERN_INDEX,
     Free,
     MisfitError,
+    Places,
     Setting,
     UndefinedError,
     fold_product,
@@ -30,7 +31,6 @@ from chainrule.derive.syntax import (
     Derivative,
     Element,
     Gradient,
-    Index,
     Indexed,
     Indicator,
     Name,
@@ -77,7 +77,7 @@ def find_difference(
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> find_difference(Name("𝓛"), Call("log", Indexed("ŷ", ("ℓ",))), OUTPUT_LAYER, [2])["K"]
     2
     """
@@ -123,7 +123,7 @@ def value_at(node: Node, setting: Setting, classes: int, point: Point, at: Mappi
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> value = value_at(Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"a_L": [[0], [0]]}, {"i": 2})
     >>> float(value)
     0.5
@@ -144,7 +144,7 @@ def random_point(setting: Setting, classes: int, seed: int) -> Point:
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> len(random_point(OUTPUT_LAYER, 5, 0)["a_L"])
     5
     """
@@ -211,13 +211,11 @@ def _shown(value: Value) -> Any:
     return float(number.real) if number.imag == 0 else str(complex(number))
 
 
-class _Evaluator:
+class _Evaluator(Places):
     """Values of expressions at one point. `values` holds the free names, and a defined one while it is varied."""
 
     def __init__(self, setting: Setting, classes: int, values: Point) -> None:
-        self.setting = setting
-        self.classes = classes
-        self.values = values
+        super().__init__(setting, classes, values)
         self.context = _context()
         self.names: dict[str, Name] = {}
         self.letters: dict[int, tuple[str, ...]] = {}
@@ -244,9 +242,9 @@ class _Evaluator:
             case Name(symbol):
                 return self._name(symbol, at)
             case Indexed(symbol, indices):
-                return self._element_of_name(symbol, [self._index(index, at) for index in indices], at)
+                return self._element_of_name(symbol, [self.index(index, at) for index in indices], at)
             case Element(vector, indices):
-                return _pick(self.value(vector, at), [self._index(index, at) for index in indices])
+                return _pick(self.value(vector, at), [self.index(index, at) for index in indices])
             case Call("softmax", argument):
                 return self._softmax(self.value(argument, at))
             case Call(function, argument):
@@ -265,9 +263,9 @@ class _Evaluator:
             case SumOver():
                 return self._sum_over(node, at)
             case Indicator(left, right):
-                return self.context.mpf(self._index(left, at) == self._index(right, at))
+                return self.context.mpf(self.index(left, at) == self.index(right, at))
             case OneHot(index):
-                place = self._index(index, at)
+                place = self.index(index, at)
                 return [[self.context.mpf(n == place)] for n in range(1, self.classes + 1)]
             case Derivative(operand, variable):
                 return self._derivative(operand, variable, at)
@@ -280,23 +278,12 @@ class _Evaluator:
                 return [list(row) for row in zip(*value, strict=True)] if isinstance(value, list) else value
         raise InputError(f"{type(node).__name__} cannot be checked")
 
-    def _index(self, index: Index, at: dict[str, int]) -> int:
-        if isinstance(index, int):
-            return index
-        if index == "K":
-            return self.classes
-        if index not in at:
-            raise InputError(f"the index {index} has no value")
-        return at[index]
-
     # --- Names ---
 
     def _name(self, symbol: str, at: dict[str, int]) -> Value:
         if symbol in self.values:
             return self.values[symbol]
-        entry = self.setting.defined.get(symbol)
-        if entry is None:
-            raise InputError(f"{symbol} is not a name that is known here")
+        entry = self.definition(symbol)
         if not entry.indices:
             return self.value(entry.expression, at)
         rows, columns = (*self.setting.axes(symbol, self.classes), 1)[:2]
@@ -310,18 +297,13 @@ class _Evaluator:
         return self.value(self.names.setdefault(symbol, Name(symbol)), at)
 
     def _element_of_name(self, symbol: str, indices: list[int], at: dict[str, int]) -> Value:
-        entry = self.setting.defined.get(symbol)
-        if symbol in self.values or entry is None or len(entry.indices) != len(indices):
-            return _pick(self._whole(symbol, at), indices)
-        for index, length in zip(indices, self.setting.axes(symbol, self.classes), strict=True):
-            if not 1 <= index <= length:
-                raise MisfitError(f"index {index} of {symbol} is outside of 1 … {length}")
-        return self.value(entry.expression, {**at, **dict(zip(entry.indices, indices, strict=True))})
+        found = self.element(symbol, indices, at)
+        return self.value(*found) if found else _pick(self._whole(symbol, at), indices)
 
     # --- Sums, functions and powers ---
 
     def _sum_over(self, node: SumOver, at: dict[str, int]) -> Value:
-        without = None if node.without is None else self._index(node.without, at)
+        without = None if node.without is None else self.index(node.without, at)
         total: Value = None
         for n in range(1, range_of(node, self.setting, self.classes) + 1):
             if n != without:
@@ -380,7 +362,7 @@ class _Evaluator:
 
     def _derivative(self, operand: Node, variable: Node, at: dict[str, int]) -> Value:
         if isinstance(variable, Indexed):
-            places = [[self._index(index, at) for index in variable.indices]]
+            places = [[self.index(index, at) for index in variable.indices]]
             return self._difference(operand, variable.symbol, places[0], at)
         if not isinstance(variable, Name):
             raise InputError("a derivative is taken with respect to a name or an element of one")

@@ -1,10 +1,7 @@
 """A step checked by algebra: both sides as SymPy's expressions for a concrete K, and their difference reduced to 0.
 
-SymPy's own `simplify` tries too many things to be quick. Here every exponential, logarithm and other function becomes
-a symbol of its own: e^{a_1} is a positive symbol, e^{2a_1 − a_2} a quotient of powers of two of them, and the logarithm
-of a positive quotient a difference of logarithms. What is left is a quotient of polynomials, and that is 0 exactly when
-its numerator is, written out. "Equal" is always right; "different" could be wrong where symbols hide a relation, as
-those of √2 and 2 do.
+SymPy's own `simplify` tries too many things to be quick: `chainrule.derive.rational` reduces instead. "Equal" is always
+right; "different" could be wrong where symbols hide a relation, as those of √2 and 2 do.
 """
 
 from __future__ import annotations
@@ -15,9 +12,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chainrule.derive.checking import (
+from chainrule.derive.rational import FinerRootNeeded, Rational, is_zero
+from chainrule.derive.setting import (
     PATTERN_INDEX,
     MisfitError,
+    Places,
     Setting,
     UndefinedError,
     fold_product,
@@ -30,7 +29,6 @@ from chainrule.derive.syntax import (
     Derivative,
     Element,
     Gradient,
-    Index,
     Indexed,
     Indicator,
     Name,
@@ -55,15 +53,13 @@ __all__ = ["agree", "expression_of", "symbols_of"]
 
 At = tuple[tuple[str, int], ...]
 
-_FINEST_ROOT = 12  # exp(x/12) is a twelfth of exp(x); for finer parts the polynomials would grow too large
-
 
 def agree(before: Node, after: Node, setting: Setting, classes_to_try: Sequence[int]) -> bool:
     """Whether both sides are the same for these numbers of classes and every value of the free indices.
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> total = SumOver("j", Indexed("ŷ", ("j",)))
     >>> agree(total, Quotient(Indexed("ŷ", ("i",)), Indexed("ŷ", ("i",))), OUTPUT_LAYER, [2, 3])
     True
@@ -83,11 +79,11 @@ def _equal(before: Node, after: Node, setting: Setting, classes: int, at: At) ->
         try:
             lefts = _rational_entries(before, setting, classes, at, root)
             rights = _rational_entries(after, setting, classes, at, root)
-        except _FinerRootNeeded as needed:
+        except FinerRootNeeded as needed:
             root = math.lcm(root, needed.denominator)
             continue
         try:
-            return len(lefts) == len(rights) and all(_is_zero(x - y) for x, y in zip(lefts, rights, strict=True))
+            return len(lefts) == len(rights) and all(is_zero(x - y) for x, y in zip(lefts, rights, strict=True))
         except ZeroDivisionError:
             raise UndefinedError("a division by zero") from None
 
@@ -98,7 +94,7 @@ def _rational_entries(node: Node, setting: Setting, classes: int, at: At, root: 
     entries = list(value) if isinstance(value, sympy.MatrixBase) else [value]
     if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in entries):
         raise UndefinedError("a division by zero")
-    to_rational = _Rational(root)
+    to_rational = Rational(root)
     return tuple(to_rational.of(entry) for entry in entries)
 
 
@@ -107,7 +103,7 @@ def expression_of(node: Node, setting: Setting, classes: int, at: Mapping[str, i
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> expression_of(Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"i": 1})
     exp(a_L1)/(exp(a_L1) + exp(a_L2))
     """
@@ -120,7 +116,7 @@ def symbols_of(setting: Setting, classes: int) -> Mapping[str, Any]:
 
     Examples
     --------
-    >>> from chainrule.derive.checking import OUTPUT_LAYER
+    >>> from chainrule.derive.setting import OUTPUT_LAYER
     >>> symbols_of(OUTPUT_LAYER, 2)["a_L"]
     Matrix([
     [a_L1],
@@ -210,13 +206,8 @@ def _call(name: str, x: Any) -> Any:
     return functions[name]()
 
 
-class _Evaluator:
+class _Evaluator(Places):
     """Expressions as SymPy's. `values` holds the free names' symbols, and those of a defined one while it is varied."""
-
-    def __init__(self, setting: Setting, classes: int, values: Mapping[str, Any]) -> None:
-        self.setting = setting
-        self.classes = classes
-        self.values = values
 
     def value(self, node: Node, at: dict[str, int]) -> Any:
         """The expression where the letters have the values `at`."""
@@ -228,9 +219,9 @@ class _Evaluator:
             case Name(symbol):
                 return self._name(symbol, at)
             case Indexed(symbol, indices):
-                return self._element_of_name(symbol, [self._index(index, at) for index in indices], at)
+                return self._element_of_name(symbol, [self.index(index, at) for index in indices], at)
             case Element(vector, indices):
-                return _pick(self.value(vector, at), [self._index(index, at) for index in indices])
+                return _pick(self.value(vector, at), [self.index(index, at) for index in indices])
             case Call("softmax", argument):
                 return self._softmax(self.value(argument, at))
             case Call(function, argument):
@@ -246,13 +237,13 @@ class _Evaluator:
             case Power(base, exponent):
                 return self.value(base, at) ** self.value(exponent, at)
             case SumOver(index, body, without):
-                left_out = None if without is None else self._index(without, at)
+                left_out = None if without is None else self.index(without, at)
                 counted = [n for n in _from_one(range_of(node, self.setting, self.classes)) if n != left_out]
                 return _added([self.value(body, {**at, index: n}) for n in counted])
             case Indicator(left, right):
-                return sympy.Integer(int(self._index(left, at) == self._index(right, at)))
+                return sympy.Integer(int(self.index(left, at) == self.index(right, at)))
             case OneHot(index):
-                return sympy.ImmutableMatrix(self.classes, 1, lambda r, _: int(r + 1 == self._index(index, at)))
+                return sympy.ImmutableMatrix(self.classes, 1, lambda r, _: int(r + 1 == self.index(index, at)))
             case Derivative(operand, variable):
                 return self._derivative(operand, variable, at)
             case Gradient(operand, variable):
@@ -264,21 +255,10 @@ class _Evaluator:
                 return value.T if _is_matrix(value) else value
         raise InputError(f"{type(node).__name__} cannot be checked")
 
-    def _index(self, index: Index, at: dict[str, int]) -> int:
-        if index == "K":
-            return self.classes
-        if isinstance(index, int):
-            return index
-        if index not in at:
-            raise InputError(f"the index {index} has no value")
-        return at[index]
-
     def _name(self, symbol: str, at: dict[str, int]) -> Any:
         if symbol in self.values:
             return self.values[symbol]
-        entry = self.setting.defined.get(symbol)
-        if entry is None:
-            raise InputError(f"{symbol} is not a name that is known here")
+        entry = self.definition(symbol)
         if not entry.indices:
             return self.value(entry.expression, at)
         rows, columns = (*self.setting.axes(symbol, self.classes), 1)[:2]
@@ -289,13 +269,8 @@ class _Evaluator:
         return sympy.ImmutableMatrix(rows, columns, element)
 
     def _element_of_name(self, symbol: str, indices: list[int], at: dict[str, int]) -> Any:
-        entry = self.setting.defined.get(symbol)
-        if symbol in self.values or entry is None or len(entry.indices) != len(indices):
-            return _pick(self._name(symbol, at), indices)
-        for index, length in zip(indices, self.setting.axes(symbol, self.classes), strict=True):
-            if not 1 <= index <= length:
-                raise MisfitError(f"index {index} of {symbol} is outside of 1 … {length}")
-        return self.value(entry.expression, {**at, **dict(zip(entry.indices, indices, strict=True))})
+        found = self.element(symbol, indices, at)
+        return self.value(*found) if found else _pick(self._name(symbol, at), indices)
 
     def _vector(self, vector: Vector, at: dict[str, int]) -> Any:
         pattern = vector_pattern(vector)
@@ -332,7 +307,7 @@ class _Evaluator:
     def _derivative(self, operand: Node, variable: Node, at: dict[str, int]) -> Any:
         if isinstance(variable, Indexed):
             value, symbols, back = self._varied(operand, variable.symbol, at)
-            by = _pick(symbols, [self._index(index, at) for index in variable.indices])
+            by = _pick(symbols, [self.index(index, at) for index in variable.indices])
             return _replaced(sympy.diff(value, by), back)
         if not isinstance(variable, Name):
             raise InputError("a derivative is taken with respect to a name or an element of one")
@@ -408,117 +383,3 @@ def _times(x: Any, y: Any, sign: str) -> Any:
     if sign == "·" and x.shape == y.shape and x.cols == 1:
         return (x.T * y)[0, 0]
     raise MisfitError("the factors of a product have different dimensions")
-
-
-# --- From SymPy's expressions to quotients of polynomials -------------------------------------------------------------
-
-
-class _FinerRootNeeded(Exception):
-    """exp(x / denominator) is met: exp(x) must be written as a power of a smaller part."""
-
-    def __init__(self, denominator: int) -> None:
-        super().__init__(denominator)
-        self.denominator = denominator
-
-
-class _Rational:
-    """Rewrites an expression so that it is built from symbols by + − · / alone. Equal functions get equal symbols, by
-    their names, in whichever expression they are met."""
-
-    def __init__(self, root: int) -> None:
-        self.root = root  # exp(m) is the symbol for exp(m / root), to the power of root
-        self.exponents: dict[Any, Any] = {}  # the symbol of exp(m / root) -> m
-        self.logarithms: dict[Any, Any] = {}  # the symbol of log(f) -> f
-        self.known: dict[Any, Any] = {}
-
-    def of(self, expression: Any) -> Any:
-        """The expression, rewritten."""
-        if expression.is_Symbol or expression.is_Rational:
-            return expression
-        if expression not in self.known:
-            self.known[expression] = self._rewritten(expression)
-        return self.known[expression]
-
-    def _rewritten(self, expression: Any) -> Any:
-        if expression.is_Add or expression.is_Mul:
-            return expression.func(*(self.of(part) for part in expression.args))
-        if expression.is_Pow and expression.exp.is_Integer:
-            return self.of(expression.base) ** expression.exp
-        if isinstance(expression, sympy.exp):
-            return self._exp(self.of(expression.args[0]))
-        if expression is sympy.E:
-            return self._exp(sympy.S.One)
-        if expression.is_Pow:
-            return self._exp(self.of(expression.exp) * self._log(self.of(expression.base)))
-        if isinstance(expression, sympy.log):
-            return self._log(self.of(expression.args[0]))
-        if expression.is_Function:
-            arguments = ", ".join(str(_canonical(self.of(argument))) for argument in expression.args)
-            return sympy.Symbol(f"{expression.func.__name__}({arguments})", real=True)
-        return sympy.Symbol(f"[{expression}]")  # a constant such as I or π
-
-    def _exp(self, argument: Any) -> Any:
-        """exp of a sum is a product: one symbol for each term, to the power of its rational factor."""
-        numerator, denominator = sympy.fraction(_canonical(argument))
-        result = sympy.S.One
-        for term in sympy.Add.make_args(sympy.expand(numerator)):
-            factor, rest = _canonical(term / denominator).as_coeff_Mul()
-            if rest in self.logarithms and factor.is_Integer:
-                result *= self.logarithms[rest] ** factor
-            elif factor != 0:
-                power = factor * self.root
-                if not power.is_Integer and math.lcm(self.root, int(factor.q)) <= _FINEST_ROOT:
-                    raise _FinerRootNeeded(int(factor.q))
-                if not power.is_Integer:  # a function of its own, unrelated to exp(rest)
-                    rest, power = factor * rest * self.root, sympy.S.One
-                symbol = sympy.Symbol(f"exp({rest}/{self.root})", positive=True)
-                self.exponents[symbol] = rest
-                result *= symbol**power
-        return result
-
-    def _log(self, argument: Any) -> Any:
-        """log of a product of positive factors is a sum."""
-        argument = _canonical(argument)
-        if argument == 0:
-            raise UndefinedError("a logarithm of zero")
-        constant = sympy.S.One
-        factors: list[tuple[Any, int]] = []
-        for part, sign in zip(sympy.fraction(argument), (1, -1), strict=True):
-            number, parts = sympy.factor_list(part)
-            constant *= number**sign
-            factors += [(base, sign * power) for base, power in parts]
-        if not constant.is_positive or not constant.is_Rational or not all(_is_positive(base) for base, _ in factors):
-            return self._log_symbol(argument)
-        result = sympy.S.Zero
-        for base, power in [*sympy.factorrat(constant).items(), *factors]:
-            base = sympy.sympify(base)
-            if base in self.exponents:
-                result += power * self.exponents[base] / self.root
-            elif base != 1:
-                result += power * self._log_symbol(base)
-        return result
-
-    def _log_symbol(self, argument: Any) -> Any:
-        symbol = sympy.Symbol(f"log({argument})", real=True)
-        self.logarithms[symbol] = argument
-        return symbol
-
-
-def _is_positive(polynomial: Any) -> bool:
-    """Every coefficient and every symbol is positive."""
-    symbols = sorted(polynomial.free_symbols, key=str)
-    if not symbols:
-        return bool(polynomial.is_positive)
-    return all(s.is_positive for s in symbols) and all(c > 0 for c in sympy.Poly(polynomial, *symbols).coeffs())
-
-
-def _canonical(expression: Any) -> Any:
-    """A quotient of polynomials without common factors."""
-    return expression if expression.is_Symbol or expression.is_Rational else sympy.cancel(expression)
-
-
-def _is_zero(expression: Any) -> bool:
-    symbols = sorted(expression.free_symbols, key=str)
-    if not symbols:
-        return bool(expression == 0)
-    return not sympy.polys.fields.FracField(symbols, sympy.QQ).from_expr(expression)

@@ -29,6 +29,7 @@ __all__ = [
     "SumOver",
     "Transpose",
     "Vector",
+    "parts",
     "walk",
 ]
 
@@ -184,8 +185,20 @@ def walk(node: Node) -> Iterator[Node]:
     ['Negative', 'Call', 'Indexed']
     """
     yield node
+    for part in parts(node):
+        yield from walk(part)
+
+
+def parts(node: Node) -> Iterator[Node]:
+    """The nodes that a node is made of, in their order.
+
+    Examples
+    --------
+    >>> list(parts(Quotient(Name("𝓛"), Name("λ"))))
+    [Name(symbol='𝓛'), Name(symbol='λ')]
+    """
     for one in fields(node):  # type: ignore[arg-type]  # every node is a dataclass
         value = getattr(node, one.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Node):
-                yield from walk(part)
+                yield part
