@@ -117,6 +117,72 @@ def test_memory_stays_under_chunk_bytes(form):
     assert peak < n * k * hidden.itemsize  # the logits would not fit
 
 
+@pytest.mark.parametrize("form", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_out_receives_the_gradients(form, reduction):
+    hidden, weight, bias, labels, _ = case(dtype=form)
+    expected = chainrule.linear_cross_entropy(hidden, weight, labels, bias, reduction=reduction, chunk_bytes=3000)
+    wide = np.full((11, 14), np.nan, form)[:, ::2]  # its columns lie apart
+    for grad_weight in (np.full((11, 7), np.nan, form), np.full((11, 9), np.nan, form)[:, :7], wide):
+        out = np.full((23, 7), np.nan, form), grad_weight, np.full(11, np.nan, form)
+        result = chainrule.linear_cross_entropy(
+            hidden, weight, labels, bias, reduction=reduction, out=out, chunk_bytes=3000
+        )
+        np.testing.assert_array_equal(result.loss, expected.loss)
+        for got, given, wanted in zip(result[1:], out, expected[1:], strict=True):
+            assert got is given
+            np.testing.assert_array_equal(got, wanted)
+    own = hidden.copy()
+    result = chainrule.linear_cross_entropy(
+        own, weight, labels, bias, reduction=reduction, out=(own, None, None), chunk_bytes=3000
+    )
+    assert result.grad_hidden is own
+    for got, wanted in zip(result, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_out_takes_tensors_and_adds_no_memory():
+    n, d, k, chunk_bytes = 500, 64, 3000, 2 << 20
+    hidden, weight, bias, labels, _ = case(n, d, k, dtype="float32")
+    out = torch.empty(n, d), torch.empty(k, d), None
+    tensors = torch.tensor(hidden), torch.tensor(weight), torch.tensor(labels)
+    tracemalloc.start()
+    result = chainrule.linear_cross_entropy(*tensors, out=out, chunk_bytes=chunk_bytes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= chunk_bytes
+    assert result.grad_weight is out[1]
+    expected = by_torch(hidden, weight, labels, 0 * bias, "mean", {}, None)
+    np.testing.assert_allclose(out[1].numpy(), expected[2], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (lambda h, w, b: np.empty((23, 7)), r"out: got ndarray of shape .*, expected a tuple \(grad_hidden, grad_we"),
+        (lambda h, w, b: (None, None), "out: got tuple"),
+        (lambda h, w, b: (np.empty((23, 8)), None, None), r"out, grad_hidden: got ndarray of shape \(23, 8\)"),
+        (lambda h, w, b: (None, np.empty((11, 7), "f4"), None), "out, grad_weight: .* expected .* float64"),
+        (lambda h, w, b: (None, None, np.zeros(22)[:11:-1]), r"out, grad_bias: got ndarray of shape \(10,\)"),
+        (lambda h, w, b: (None, w, None), "out, grad_weight: overlaps an input or another buffer"),
+        (lambda h, w, b: (h, h[:11], None), "out, grad_weight: overlaps an input or another buffer"),
+        (lambda h, w, b: (None, None, b), "out, grad_bias: overlaps an input or another buffer"),
+        (lambda h, w, b: (None, None, np.broadcast_to(0.0, 11)), "out, grad_bias: got a read-only array"),
+        (lambda h, w, b: (None, [[0.0]], None), "out, grad_weight: got list"),
+    ],
+    ids=range(10),
+)
+def test_bad_out_writes_nothing(out, message):
+    hidden, weight, bias, labels, _ = case()
+    before = hidden.copy(), weight.copy(), bias.copy()
+    with pytest.raises(chainrule.ChainruleError, match=message):
+        chainrule.linear_cross_entropy(hidden, weight, labels, bias, out=out(hidden, weight, bias))
+    for now, then in zip((hidden, weight, bias), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    with pytest.raises(chainrule.ChainruleError, match="expected None, as there are no biases"):
+        chainrule.linear_cross_entropy(hidden, weight, labels, out=(None, None, np.empty(11)))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -217,36 +217,40 @@ def check_threads(threads: Any) -> int:
     return _kernels.max_threads() if threads is None else min(check_integer("threads", threads), 1024)
 
 
-def check_out(out: Any, like: Borrowed, *others: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-    """Return the view of `out` if the gradient of `like` can be written into it: same shape and dtype, writable,
-    no two elements in one place, and either the logits themselves or memory that nothing else is read from."""
+def check_out(
+    out: Any, like: Borrowed, *others: npt.NDArray[Any] | None, name: str = "out", itself: bool = True
+) -> npt.NDArray[Any]:
+    """Return the view of `out` if the gradient of `like` can be written into it: same shape and dtype, writable, no
+    two elements in one place, and either `like` itself, where that is allowed, or memory that nothing is read from."""
     logits = like.view
     expected = f"an array of shape {logits.shape} and dtype {like.format}"
     if not hasattr(out, "dtype"):
-        raise InputError(f"out: got {describe(out)}, expected {expected}")
-    borrowed = borrow("out", out, expected)
+        raise InputError(f"{name}: got {describe(out)}, expected {expected}")
+    borrowed = borrow(name, out, expected)
     view = borrowed.view
     if borrowed.copied:
-        raise InputError(f"out: got {describe(out)} that cannot be written where it lies, expected {expected}")
+        raise InputError(f"{name}: got {describe(out)} that cannot be written where it lies, expected {expected}")
     if view.shape != logits.shape or borrowed.format != like.format or not view.dtype.isnative:
-        raise InputError(f"out: got {describe(out)}, expected {expected}")
+        raise InputError(f"{name}: got {describe(out)}, expected {expected}")
     if not view.flags.writeable:
-        raise InputError("out: got a read-only array, expected a writable one")
+        raise InputError(f"{name}: got a read-only array, expected a writable one")
     if not _whole_steps(view) or _overlaps_itself(view):
-        raise InputError(f"out: got strides {view.strides}, expected aligned elements that do not overlap")
-    same = view.ctypes.data == logits.ctypes.data and view.strides == logits.strides
+        raise InputError(f"{name}: got strides {view.strides}, expected aligned elements that do not overlap")
+    same = itself and view.ctypes.data == logits.ctypes.data and view.strides == logits.strides
     for other in (None if same else logits, *others):
         if other is not None and np.may_share_memory(view, other) and np.shares_memory(view, other):
+            if name != "out":
+                raise InputError(f"{name}: overlaps an input or another buffer, expected memory of its own")
             raise InputError("out: overlaps an input without being the logits themselves, expected one or the other")
     return view
 
 
 def _overlaps_itself(view: npt.NDArray[Any]) -> bool:
-    (rows, columns), (down, across) = view.shape, (abs(step) for step in view.strides)
-    if rows <= 1 or columns <= 1:
-        return (rows > 1 and down == 0) or (columns > 1 and across == 0)
-    inner, outer, count = (across, down, columns) if across <= down else (down, across, rows)
-    return inner == 0 or outer < inner * count
+    sides = sorted((abs(step), count) for step, count in zip(view.strides, view.shape, strict=True) if count > 1)
+    if view.size == 0 or not sides:
+        return False
+    (inner, count), (outer, _) = sides[0], sides[-1]
+    return inner == 0 or (len(sides) == 2 and outer < inner * count)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:

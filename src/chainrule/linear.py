@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule._native import _kernels
-from chainrule.arrays import Borrowed, empty, from_float, in_format, to_float
-from chainrule.checks import check_bias, check_integer, check_logits, check_loss_options, check_threads
+from chainrule.arrays import Borrowed, describe, empty, from_float, in_format, to_float
+from chainrule.checks import check_bias, check_integer, check_logits, check_loss_options, check_out, check_threads
 from chainrule.errors import InputError
 from chainrule.output import divisor_of, reduced
 
@@ -50,6 +50,7 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     temperature: float = 1.0,
     z_loss: float = 0.0,
+    out: tuple[Any, Any, Any] | None = None,
     threads: int | None = None,
     chunk_bytes: int | None = None,
 ) -> LinearCrossEntropy:
@@ -66,9 +67,11 @@ def linear_cross_entropy(
         biases, which every example shares, are those of the sum.
     class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
         As in `softmax_cross_entropy`.
+    out : tuple of three arrays, of the shapes and dtypes of hidden, weight and bias, each of them optional
+        Receive the gradients; the first may be `hidden` itself, which is overwritten then.
     chunk_bytes : int, optional
-        At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are the BLAS's
-        own buffers and, for 16-bit weights, the float32 sums of their gradient, 4 K D.
+        At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are, for weights
+        of 16 bits or an `out` whose columns lie apart, the sums of their gradient, 4 K D or 8 K D.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def linear_cross_entropy(
     Raises
     ------
     InputError
-        A wrong shape, dtype, label or option, or a chunk_bytes that does not hold one row.
+        A wrong shape, dtype, label or option, a chunk_bytes that does not hold one row, or an `out` that overlaps what
+        is read; nothing has been written then.
 
     Examples
     --------
@@ -91,33 +95,88 @@ def linear_cross_entropy(
 
     Source: the lecture, sections 1 and 2.
     """
+    h, w, b = check_layer(hidden, weight, bias)
+    options = check_layer_options(
+        h, w, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
+    )
+    given = _check_outs(out, h, w, b, options)
+    team, n = check_threads(threads), h.view.shape[0]
+    divisor = divisor_of(reduction, n, options)
+    options["scale"] = 1.0 / divisor
+    buffers = Gradients(*(
+        empty(like.view.shape, like.view.dtype) if like is not None and view is None else view
+        for like, view in zip((h, w, b), given, strict=True)
+    ))  # fmt: skip
+    losses = empty((n,), h.view.dtype) if reduction == "none" else None
+    total = run_layer(h, w, b, options, buffers, team, chunk_bytes, losses=losses)
+    loss = reduced(h, total, divisor) if losses is None else h.give(losses)
+    grads = (
+        None if like is None or view is None else (like.give(view) if came is None else came)
+        for like, view, came in zip((h, w, b), buffers, out or (None, None, None), strict=True)
+    )
+    return LinearCrossEntropy(loss, *grads)
+
+
+class Gradients(NamedTuple):
+    """The buffers that receive the gradients, as views of the formats' storage; None where one is not wanted."""
+
+    hidden: Array | None
+    weight: Array | None
+    bias: Array | None
+
+
+def check_layer(hidden: Any, weight: Any, bias: Any) -> tuple[Borrowed, Borrowed, Borrowed | None]:
+    """Borrow hidden units, (N, D), weights, (K, D), and biases, (K,), of one format."""
     h, w = check_logits("hidden", hidden, "(N, D)"), check_logits("weight", weight, "(K, D)")
-    (n, d), k = h.view.shape, w.view.shape[0]
+    d, k = h.view.shape[1], w.view.shape[0]
     if w.format != h.format or w.view.shape[1] != d or k == 0:
         raise InputError(
             f"weight: got shape {w.view.shape} and dtype {w.format}, expected (K, {d}) and {h.format}, K >= 1"
         )
-    b = None if bias is None else check_bias(bias, k, h.format)
-    format = "float64" if h.format == "float64" else "float32"
+    return h, w, None if bias is None else check_bias(bias, k, h.format)
+
+
+def check_layer_options(h: Borrowed, w: Borrowed, *given: Any) -> dict[str, Any]:
+    """What `check_loss_options` returns for the logits that these hidden units and weights would give."""
+    format = _format_of_sums(h)
+    # stands for the logits where shapes and dtypes are checked; it has no memory
+    view = np.broadcast_to(np.zeros((), format), (h.view.shape[0], w.view.shape[0]))
+    return check_loss_options(h._replace(view=view, format=format), *given)
+
+
+def run_layer(
+    h: Borrowed,
+    w: Borrowed,
+    b: Borrowed | None,
+    options: dict[str, Any],
+    into: Gradients,
+    team: int,
+    chunk_bytes: int | None = None,
+    *,
+    losses: Array | None = None,
+    factors: Array | None = None,
+    adds: bool = False,
+) -> float:
+    """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
+
+    A gradient without a buffer is not computed, nor is its product. `losses` receives each example's; `factors`, (N,),
+    multiply each example's gradient. With `adds`, the weights' and biases' gradients are added to what their buffers
+    hold.
+    """
+    (n, d), k = h.view.shape, w.view.shape[0]
+    format = _format_of_sums(h)
     dtype = np.dtype(format)
     multiply = _kernels.multiply_float64 if format == "float64" else _kernels.multiply_float32
-    # stands for the logits where shapes and dtypes are checked; it has no memory
-    logits_like = h._replace(view=np.broadcast_to(np.zeros((), dtype), (n, k)), format=format)
-    options = check_loss_options(
-        logits_like, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
-    )
-    team, divisor = check_threads(threads), divisor_of(reduction, n, options)
-    # what the BLAS cannot read as it lies is widened, or made contiguous, a block at a time
+    # what the products cannot read as it lies is widened, or made contiguous, a block at a time
     copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
+    ignore_index = options.get("ignore_index")
     widened = int("second" in options and options["second"].format != format)
     beside = (1 + copies + (ignore_index is not None)) * d + widened * k
     rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies, beside)
     blocks = _slices(k, columns)
 
-    options["scale"] = 1.0 / divisor
-    losses = empty((n,), dtype) if reduction == "none" else None
-    grad_hidden, grad_weight = empty((n, d), h.view.dtype), empty((k, d), dtype)
-    grad_bias = None if b is None else np.zeros(k)
+    sums = None if into.weight is None else _sums_of(into.weight, w, dtype, adds)
+    grad_bias = None if b is None or into.bias is None else np.zeros(k)
     biases = None if b is None else to_float(b.view, b.format)
     logits, totals = np.empty((rows, k), dtype), []
     for chunk in _slices(n, rows):
@@ -131,21 +190,62 @@ def linear_cross_entropy(
             multiply(x, _numbers(w, block).T, a[:, block], False, team)
         if biases is not None:
             a += biases
-        if losses is not None:
-            here["losses"] = losses[chunk]
+        some = None if losses is None else np.empty(len(a), dtype)
+        if some is not None:
+            here["losses"] = some
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
+        if losses is not None and some is not None:
+            losses[chunk] = from_float(some, h.format)
+        if factors is not None:
+            a *= factors[chunk, None]
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
-        back = np.empty((len(a), d), dtype)
-        for block in blocks:
-            multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
-        multiply(a.T, x, grad_weight, chunk.start > 0, team)
-        grad_hidden[chunk] = _as(h, back)
-    if n == 0:
-        grad_weight[:] = 0
-    loss = reduced(h, math.fsum(totals), divisor) if losses is None else h.give(_as(h, losses))
-    given_bias = None if b is None or grad_bias is None else b.give(_as(b, grad_bias))
-    return LinearCrossEntropy(loss, h.give(grad_hidden), w.give(_as(w, grad_weight)), given_bias)
+        if sums is not None:
+            multiply(a.T, x, sums, adds or chunk.start > 0, team)
+        if into.hidden is not None:
+            back = np.empty((len(a), d), dtype)
+            for block in blocks:
+                multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
+            _store(back, into.hidden[chunk], h.format)
+    if sums is not None and into.weight is not None:
+        if n == 0 and not adds:
+            sums[:] = 0
+        if sums is not into.weight:
+            _store(sums, into.weight, w.format)
+    if grad_bias is not None and b is not None and into.bias is not None:
+        into.bias[:] = from_float(grad_bias + to_float(into.bias, b.format) if adds else grad_bias, b.format)
+    return math.fsum(totals)
+
+
+def _check_outs(out: Any, h: Borrowed, w: Borrowed, b: Borrowed | None, options: dict[str, Any]) -> list[Array | None]:
+    """The views of the buffers that were given."""
+    if out is None:
+        return [None, None, None]
+    if not isinstance(out, tuple | list) or len(out) != 3:
+        raise InputError(f"out: got {describe(out)}, expected a tuple (grad_hidden, grad_weight, grad_bias)")
+    if b is None and out[2] is not None:
+        raise InputError("out: got an array for the biases' gradient, expected None, as there are no biases")
+    second = options["second"].view if "second" in options else None
+    read = [second, options.get("labels"), options.get("class_weights"), None if b is None else b.view]
+    views: list[Array | None] = []
+    for name, came, like in zip(("grad_hidden", "grad_weight", "grad_bias"), out, (h, w, b), strict=True):
+        if came is None or like is None:
+            views.append(None)
+            continue
+        others = [*read, w.view if like is h else h.view, *views]
+        views.append(check_out(came, like, *others, name=f"out, {name}", itself=like is h))
+    return views
+
+
+def _format_of_sums(h: Borrowed) -> str:
+    return "float64" if h.format == "float64" else "float32"
+
+
+def _sums_of(buffer: Array, w: Borrowed, dtype: np.dtype[Any], adds: bool) -> Array:
+    """The buffer itself if products can be added up in it, else an array of float32 or float64."""
+    if buffer.dtype == dtype and (buffer.strides[1] == dtype.itemsize or buffer.shape[1] == 1):
+        return buffer
+    return to_float(buffer, w.format).copy() if adds else np.empty(buffer.shape, dtype)
 
 
 def _of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
@@ -189,11 +289,7 @@ def _numbers(array: Borrowed, rows: slice) -> Array:
     return to_float(array.view[rows], array.format)
 
 
-def _as(like: Borrowed, numbers: Array) -> Array:
-    """Numbers in the storage of `like`'s format, rounded a slice at a time."""
-    if numbers.dtype.name == like.format:
-        return numbers
-    result = np.empty(numbers.shape, like.view.dtype)
+def _store(numbers: Array, into: Array, format: str) -> None:
+    """Numbers into the storage of a format, rounded a slice at a time."""
     for part in _slices(len(numbers), 256):
-        result[part] = from_float(numbers[part], like.format)
-    return result
+        into[part] = from_float(numbers[part], format)
