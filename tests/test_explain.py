@@ -142,6 +142,6 @@ def test_the_chain_is_json():
     explanation = explain(net, x, 0)
     chain = explanation.weight(2, 1, 1)
     data = json.loads(json.dumps(chain.to_dict()))
-    assert data["version"] == 1
+    assert data["version"] == 2
     assert data["product"] == chain.product
     assert json.loads(json.dumps(explanation.to_dict()))["loss"] == explanation.loss

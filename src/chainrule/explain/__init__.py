@@ -1,7 +1,23 @@
 """The chain of factors for one example: why a weight gets its gradient."""
 
-from chainrule.explain.chain import Chain, Explanation, Factor, Group, Path, explain
+from chainrule.explain.chain import Explanation, explain
+from chainrule.explain.model import Chain, CheckReport, CheckRow, Factor, Finding, Group, Move, OutputUnit, Path, Step
 from chainrule.explain.page import write_page
 from chainrule.explain.text import chain_text
 
-__all__ = ["Chain", "Explanation", "Factor", "Group", "Path", "chain_text", "explain", "write_page"]
+__all__ = [
+    "Chain",
+    "CheckReport",
+    "CheckRow",
+    "Explanation",
+    "Factor",
+    "Finding",
+    "Group",
+    "Move",
+    "OutputUnit",
+    "Path",
+    "Step",
+    "chain_text",
+    "explain",
+    "write_page",
+]

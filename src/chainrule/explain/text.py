@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.explain.chain import Chain, Explanation, Factor
+from chainrule.explain.model import Chain, CheckReport, Factor
+from chainrule.explain.symbols import number
 
-__all__ = ["chain_text", "number", "value_text"]
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Explanation
+
+__all__ = ["chain_text", "check_text", "number", "shape_text", "value_text"]
 
 
-def number(value: float) -> str:
-    """A number in at most six digits, with a real minus sign."""
-    return f"{value:.6g}".replace("-", "−")
+def shape_text(factor: Factor) -> str:
+    """A factor's shape: scalar, 10, or 10×128."""
+    return "×".join(map(str, factor.shape)) or "scalar"
 
 
 def value_text(factor: Factor) -> str:
@@ -21,9 +25,10 @@ def value_text(factor: Factor) -> str:
     if factor.shape == ():
         return number(factor.value)
     values = np.asarray(factor.value)
+    part = f"{factor.part}: " if factor.part else ""
     if values.size <= 10:
-        return _nested(values.tolist())
-    return f"{values.size} numbers from {number(values.min())} to {number(values.max())}"
+        return part + _nested(values.tolist())
+    return f"{part}{values.size} numbers from {number(values.min())} to {number(values.max())}"
 
 
 def _nested(values: Any) -> str:
@@ -42,15 +47,15 @@ def chain_text(explanation: Explanation, chain: Chain) -> str:
     if len(units) > 20:
         lines.append(f"… and {len(units) - 20} more classes")
     product = " · ".join(f"({' · '.join(f.symbol for f in g.factors)})" for g in chain.groups)
-    lines += ["", f"∂𝓛/∂{chain.symbol} = {product}", ""]
+    lines += ["", f"∂{chain.of}/∂{chain.symbol} = {product}", chain.why, ""]
     for group in chain.groups:
         lines.append(group.heading)
         for f in group.factors:
-            shape = "scalar" if f.shape == () else "×".join(map(str, f.shape))
-            lines.append(f"  {f.symbol:<12} {shape:>9}  {f.meaning:<32} {value_text(f)}")
+            check = f"{f.verdict}, {f.relative_error:.1e}"
+            lines.append(f"  {f.symbol:<12} {shape_text(f):>9}  {f.meaning:<32} {value_text(f)} ({check})")
         largest = max(group.gradient, key=abs)
         check = f"difference {number(group.finite_difference)}, {group.verdict}"
-        lines.append(f"  → ∂𝓛/∂{group.reached}: largest {number(largest)} ({check})")
+        lines.append(f"  → ∂{chain.of}/∂{group.reached}: largest {number(largest)} ({check})")
     lines += [
         "",
         f"product{'' if chain.n_paths == 1 else f' (sum over {chain.n_paths} paths)'}: {number(chain.product)}",
@@ -61,5 +66,21 @@ def chain_text(explanation: Explanation, chain: Chain) -> str:
     if chain.n_paths > 1 and chain.paths:
         lines.append("strongest paths (units, layer by layer, to the loss):")
         lines += [f"  {' → '.join(map(str, p.units)):<24} {number(p.product):>14}" for p in chain.paths]
-    lines.append("Of this example alone (no 1/N); layers, units and inputs are counted from 1.")
+        lines.append(f"  together {number(100 * chain.share, 3)} % of the sum")
+    lines += [f"Finding: {f.text}" for f in chain.findings]
+    lines += chain.conventions
+    return "\n".join(lines)
+
+
+def check_text(report: CheckReport) -> str:
+    """A table: for each quantity, the chain's number, `Network.backward`'s, the difference and the verdict."""
+    head = f"{'group':<18}{'quantity':<14}{'element':<10}{'chain':>14}{'backward':>14}"
+    lines = [head + f"{'difference':>14}{'error':>10}"]
+    for row in report.rows:
+        place = ",".join(map(str, row.element))
+        backward = "" if row.from_backward is None else number(row.from_backward)
+        numbers = f"{number(row.chain):>14}{backward:>14}{number(row.finite_difference):>14}{row.relative_error:>10.1e}"
+        lines.append(f"{row.group:<18}{row.quantity:<14}{place:<10}{numbers}  {row.verdict}")
+    wrong = sum(row.verdict == "wrong" for row in report.rows)
+    lines.append(f"{wrong} of {len(report.rows)} wrong" if wrong else f"all {len(report.rows)} agree")
     return "\n".join(lines)

@@ -1,0 +1,221 @@
+"""How a chain is built: its groups, the factors in each with their differences, and the product."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import equations
+from chainrule.explain.differences import STEP, factor_difference, judge, loss_difference, slope_differences
+from chainrule.explain.findings import route_findings, why
+from chainrule.explain.model import WHOLE, Chain, Factor, Group
+from chainrule.explain.paths import strongest_paths
+from chainrule.explain.symbols import unit_symbol, weight_symbol
+from chainrule.notation import subscript
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Explanation
+
+__all__ = ["build_chain"]
+
+Array = npt.NDArray[np.float64]
+
+
+def build_chain(explanation: Explanation, layer: int, unit: int, source: int | None) -> Chain:
+    """The chain to W_{unit,source} of a layer, or to a_{unit} where source is None; places are checked before."""
+    e, net = explanation, explanation.net
+    logit_grad = e.backward.grad_preactivations[-1][0]
+    h = e.forward.activations[layer - 1][0]
+    input_value = 1.0 if source is None else float(h[source - 1])
+    scale = e.scale
+    found = strongest_paths(net.weights, e.derivatives, logit_grad, layer, unit - 1, input_value, scale=scale)
+    best = found.strongest[0] if found.strongest else None
+    on_path = {layer: unit} if best is None else dict(enumerate(best.units, start=layer))
+
+    groups = [] if e.batch_size is None else [_mean_group(e, e.batch_size)]
+    groups.append(_output_group(e))
+    groups += [_hidden_group(e, k, on_path.get(k)) for k in range(net.depth - 1, layer - 1, -1)]
+    if source is not None:
+        groups.append(_weight_group(e, layer, unit, source))
+
+    by_factors = equations.sum_over_paths(
+        net.weights, e.derivatives, equations.grad_logits(e.forward.logits[0], e.label), np.array([input_value]),
+        layer, unit - 1, 0,
+    )  # fmt: skip
+    product = float(by_factors) * scale
+    a = e.backward.grad_preactivations[layer - 1][0]
+    own = slice(unit - 1, unit)
+    from_backward = float(a[unit - 1])
+    if source is not None:
+        from_backward = float(equations.grad_weights_per_example(a[own], h[source - 1 : source])[0, 0])
+    direction = np.zeros(len(a))
+    direction[unit - 1] = input_value
+    difference, floor = loss_difference(net, e.forward.preactivations, e.label, layer, direction)
+    error, verdict = judge(from_backward, difference, max(floor, 1e-5 * abs(input_value) * float(np.abs(a).max())))
+    symbol = unit_symbol(layer, unit) if source is None else weight_symbol(layer, unit, source)
+    if source is None:
+        held = f"every other pre-activation of layer {layer} and all that comes before it; what comes after follows"
+    else:
+        held = "the example and every other weight and bias; what comes after the weight follows"
+    return Chain(
+        symbol=symbol, layer=layer, unit=unit, input=source, label=e.label, loss=e.loss, groups=groups,
+        product=product, from_backward=from_backward * scale, finite_difference=difference.value * scale,
+        relative_error=error, verdict=verdict, n_paths=found.n_paths, paths=found.strongest, of=e.of,
+        batch_size=e.batch_size, share=found.share, share_of_sizes=found.share_of_sizes,
+        why=why(e, layer, unit, source, best), findings=route_findings(e), conventions=_conventions(e), held_fixed=held,
+        explanation=e,
+    )  # fmt: skip
+
+
+def _conventions(e: Explanation) -> list[str]:
+    mean = "Of this example alone: the 1/N of a batch's mean is in no number."
+    if e.batch_size is not None:
+        mean = f"Of this example's part in J, the mean loss of a batch of {e.batch_size}: 1/N is a factor of its own."
+    return [
+        mean,
+        "Layers, units and inputs are counted from 1, as in W₁₁₁.",
+        "Everything is computed in float64; the differences are central, of fourth order.",
+        "For ∂𝓛/∂ŷ the other probabilities are held fixed: ŷ leaves the simplex.",
+    ]
+
+
+def _mean_group(e: Explanation, batch_size: int) -> Group:
+    """J = (1/N) Σ 𝓛ₙ: its derivative w.r.t. this example's loss."""
+    loss = e.loss
+    difference, error, verdict = factor_difference(e.scale, lambda move: (loss + move) / batch_size, max(1.0, loss))
+    held = "the other examples' losses"
+    factor = Factor(
+        "∂J/∂𝓛", f"1/N of the mean of N = {batch_size} losses", (), e.scale, difference, error, verdict, (), e.scale,
+        held_fixed=held,
+    )  # fmt: skip
+    return Group(
+        "the batch's mean", [factor], "𝓛", [e.scale], difference, error, verdict, "mean", e.net.depth, held_fixed=held
+    )
+
+
+def _output_group(e: Explanation) -> Group:
+    depth, k, label = e.net.depth, e.net.widths[-1], e.label
+    a, logits = subscript(depth), e.forward.logits[0]
+    ell = float(e.forward.probabilities[0, label])
+    grad = e.backward.grad_probabilities[0]
+    with np.errstate(all="ignore"):
+        by_probability = Factor(
+            "∂𝓛/∂ŷ", f"−(1/ŷ{subscript('ℓ')}) e(ℓ)", (k,), grad.tolist(),
+            *factor_difference(float(grad[label]), lambda move: -float(np.log(ell + move)), STEP * ell),
+            (label + 1,), float(grad[label]), held_fixed="the other probabilities: ŷ leaves the simplex",
+        )  # fmt: skip
+    row = _jacobian_row(logits, label)
+    j = int(np.abs(row).argmax())
+
+    def at_label(move: float) -> float:
+        """ŷ_ℓ, or ŷ_ℓ − 1 by the others where ŷ_ℓ is near 1: their derivatives are the same."""
+        moved = logits.copy()
+        moved[j] += move
+        q = equations.softmax(moved)
+        return float(q[label]) if ell <= 0.5 else -float(np.delete(q, label).sum())
+
+    whole = k * k <= WHOLE
+    jacobian = Factor(
+        f"∂ŷ/∂a{a}", "softmax's Jacobian ŷᵢ(𝟙[i=j] − ŷⱼ)", (k, k),
+        equations.softmax_jacobian(logits).tolist() if whole else row.tolist(),
+        *factor_difference(float(row[j]), at_label), (label + 1, j + 1), float(row[j]),
+        part="" if whole else f"row {label + 1}", held_fixed="the other logits",
+    )  # fmt: skip
+    fused_value = equations.grad_logits(logits, label)
+    checked = int(np.abs(fused_value).argmax())
+    direction = np.zeros(k)
+    direction[checked] = 1.0
+    difference, floor = loss_difference(e.net, e.forward.preactivations, label, depth, direction)
+    fused = Factor(
+        f"∂𝓛/∂a{a}", "ŷ − e(ℓ), both factors as one", (k,), fused_value.tolist(), difference.value,
+        *judge(float(fused_value[checked]), difference, floor), (checked + 1,), float(fused_value[checked]),
+        held_fixed="the other logits",
+    )  # fmt: skip
+    return _group(e, "the output layer", [by_probability, jacobian], "output", depth, fused)
+
+
+def _jacobian_row(logits: Array, label: int) -> Array:
+    """∂ŷ_ℓ/∂a_j for every j: the one row that −(1/ŷ_ℓ) e(ℓ) takes from the Jacobian."""
+    return np.asarray(-equations.softmax(logits)[label] * equations.grad_logits(logits, label))
+
+
+def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
+    """∂a_{k+1}/∂h_k · ∂h_k/∂a_k; `unit` (from 1) is the one whose column is shown where the matrix is large."""
+    width, above = e.net.widths[k], e.net.widths[k + 1]
+    low, high = subscript(k), subscript(k + 1)
+    w, b = e.net.weights[k], e.net.biases[k]
+    h, a, slopes = e.forward.activations[k][0], e.forward.preactivations[k - 1][0], e.derivatives[k - 1]
+    whole = above * width <= WHOLE
+    column = 0 if unit is None else unit - 1
+    if whole:
+        i, j = (int(n) for n in np.unravel_index(np.abs(w).argmax(), w.shape))
+    else:
+        i, j = int(np.abs(w[:, column]).argmax()), column
+    own = w[i]
+
+    def preactivation(move: float) -> float:
+        moved = h.copy()
+        moved[j] += move
+        return float(own @ moved + b[i])
+
+    matrix = Factor(
+        f"∂a{high}/∂h{low}", f"W{high}", (above, width), (w if whole else w[:, column]).tolist(),
+        *factor_difference(float(own[j]), preactivation, STEP * max(1.0, abs(float(h[j])))), (i + 1, j + 1),
+        float(own[j]), part="" if whole else f"column {column + 1}",
+        held_fixed=f"W{high}, b{high} and the other units of h{low}",
+    )  # fmt: skip
+    worst, difference, error, verdict = slope_differences(a, slopes, e.net.activation)
+    slope = Factor(
+        f"∂h{low}/∂a{low}", f"g′(a{low}), diagonal", (width,), slopes.tolist(), difference, error, verdict,
+        (worst + 1,), float(slopes[worst]), diagonal=True, held_fixed=f"the other units of a{low}",
+    )  # fmt: skip
+    return _group(e, f"hidden layer {k}", [matrix, slope], "hidden", k)
+
+
+def _weight_group(e: Explanation, layer: int, unit: int, source: int) -> Group:
+    name = e.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
+    h = e.forward.activations[layer - 1][0]
+    value = float(h[source - 1])
+    w, b = e.net.weights[layer - 1][unit - 1], float(e.net.biases[layer - 1][unit - 1])
+    symbol = weight_symbol(layer, unit, source)
+
+    def preactivation(move: float) -> float:
+        moved = w.copy()
+        moved[source - 1] += move
+        return float(moved @ h + b)
+
+    held = "the inputs, the bias and the unit's other weights"
+    factor = Factor(
+        f"∂a{subscript(layer)}/∂{symbol}", f"its input, {name}", (), value,
+        *factor_difference(value, preactivation, STEP * max(1.0, abs(float(w[source - 1])))), (), value,
+        held_fixed=held,
+    )  # fmt: skip
+    delta = e.backward.grad_preactivations[layer - 1][0]
+    grad = float(delta[unit - 1] * value)
+    direction = np.zeros(e.net.widths[layer])
+    direction[unit - 1] = value
+    difference, floor = loss_difference(e.net, e.forward.preactivations, e.label, layer, direction)
+    error, verdict = judge(grad, difference, max(floor, 1e-5 * abs(value) * float(np.abs(delta).max())))
+    return Group(
+        "the weight itself", [factor], symbol, [grad * e.scale], difference.value * e.scale, error, verdict,
+        "weight", layer, held_fixed="the example and every other weight and bias",
+    )  # fmt: skip
+
+
+def _group(
+    e: Explanation, heading: str, factors: list[Factor], kind: str, layer: int, fused: Factor | None = None
+) -> Group:
+    """The group, with the gradient that it reaches and a difference for the largest element of that."""
+    grad = e.backward.grad_preactivations[layer - 1][0]
+    place = int(np.abs(grad).argmax())
+    direction = np.zeros(len(grad))
+    direction[place] = 1.0
+    difference, floor = loss_difference(e.net, e.forward.preactivations, e.label, layer, direction)
+    error, verdict = judge(float(grad[place]), difference, floor)
+    values: list[Any] = (grad * e.scale).tolist()
+    return Group(
+        heading, factors, f"a{subscript(layer)}", values, difference.value * e.scale, error, verdict, kind, layer,
+        place + 1, fused, f"the other units of a{subscript(layer)} and all that comes before them",
+    )  # fmt: skip

@@ -1,0 +1,60 @@
+"""The check panel: each factor, the gradient after each group, and the product, three ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import equations
+from chainrule.explain.model import CheckReport, CheckRow, Factor
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Explanation
+
+__all__ = ["check_report"]
+
+
+def check_report(e: Explanation) -> CheckReport:
+    """The rows of the chain to each layer's strongest weight; a group that several chains share has one row."""
+    rows: list[CheckRow] = []
+    for k in range(e.net.depth, 0, -1):
+        chain = e.weight(*e.strongest_weight(k))
+        new = [g for g in chain.groups if k == e.net.depth or g.kind == "weight" or g.layer == k]
+        for group in new:
+            factors = [*group.factors, *([] if group.fused is None else [group.fused])]
+            rows += [_factor_row(group.heading, f) for f in factors]
+            if group.kind in ("output", "hidden"):
+                by_factors = _through_factors(e, group.layer)[group.element - 1]
+                row = CheckRow(
+                    group.heading, f"∂{e.of}/∂{group.reached}", (group.element,), by_factors,
+                    group.gradient[group.element - 1], group.finite_difference, group.relative_error, group.verdict,
+                )  # fmt: skip
+                rows.append(_agreeing(row))
+        last = CheckRow(
+            "the product", f"∂{e.of}/∂{chain.symbol}", (), chain.product, chain.from_backward, chain.finite_difference,
+            chain.relative_error, chain.verdict,
+        )  # fmt: skip
+        rows.append(_agreeing(last))
+    return CheckReport(rows)
+
+
+def _factor_row(heading: str, f: Factor) -> CheckRow:
+    return CheckRow(heading, f.symbol, f.element, f.checked, None, f.finite_difference, f.relative_error, f.verdict)
+
+
+def _agreeing(row: CheckRow) -> CheckRow:
+    """The row, wrong where the chain and `Network.backward` differ by more than rounding."""
+    other = row.chain if row.from_backward is None else row.from_backward
+    if np.isclose(row.chain, other, rtol=1e-9, atol=1e-300):
+        return row
+    return replace(row, verdict="wrong")
+
+
+def _through_factors(e: Explanation, layer: int) -> Any:
+    """∂𝓛/∂a of a layer by the factors themselves, matrix by matrix, from ŷ − e(ℓ)."""
+    grad = equations.grad_logits(e.forward.logits[0], e.label)
+    for k in range(e.net.depth - 1, layer - 1, -1):
+        grad = equations.grad_preactivations(equations.grad_hidden(e.net.weights[k], grad), e.derivatives[k - 1])
+    return grad * e.scale

@@ -1,0 +1,97 @@
+"""Central differences in float64 for the factors of a chain, and their verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import equations
+from chainrule.explain.model import Verdict
+from chainrule.gradcheck import GOOD, USUAL, Difference, central_difference
+from chainrule.network import Network
+
+__all__ = ["KINKED", "STEP", "factor_difference", "judge", "loss_difference", "slope_differences"]
+
+Array = npt.NDArray[np.float64]
+STEP = 1e-3
+KINKED = ("relu", "leaky_relu")  # the activations with a kink at 0
+# A difference of numbers of size s, each right to its last bit, is off by about s · 2⁻⁵² / STEP. An error is judged
+# relative to no less than this share of s, by which that much counts as good.
+VISIBLE = 1e-5
+
+
+def judge(value: float, difference: Difference, floor: float) -> tuple[float, Verdict]:
+    """Relative error and verdict: ≤ 1e-7 good, a kink where one lies within the steps, ≤ 1e-4 usual, else wrong.
+
+    The error is relative to the larger of the two numbers, or to `floor` where both are smaller. What is not finite
+    has left the range of float64 and is compared with nothing.
+
+    Examples
+    --------
+    >>> judge(1.0, Difference(1.0, False), 0.0)
+    (0.0, 'good')
+    """
+    if not (math.isfinite(value) and math.isfinite(difference.value)):
+        return math.nan, "underflow"
+    scale = max(abs(value), abs(difference.value), floor)
+    error = abs(value - difference.value) / scale if scale else 0.0
+    if error <= GOOD:
+        return error, "good"
+    if difference.kink:
+        return error, "kink"
+    return error, "usual" if error <= USUAL else "wrong"
+
+
+def factor_difference(
+    value: float, function: Callable[[float], float], step: float = STEP
+) -> tuple[float, float, Verdict]:
+    """Of a number as a function of a move: the difference, its relative error, and the verdict on `value`."""
+    if not (math.isfinite(value) and step > 0):
+        return math.nan, *judge(value, Difference(math.nan, False), 0.0)
+    difference = central_difference(lambda move: (function(move), []), step)
+    error, verdict = judge(value, difference, VISIBLE * abs(function(0.0)) * STEP / step)
+    return difference.value, error, verdict
+
+
+def slope_differences(a: Array, slopes: Array, activation: str) -> tuple[int, float, float, Verdict]:
+    """Of g′ at every unit of a layer: the place of the worst, its difference, relative error and verdict."""
+    g = equations.ACTIVATIONS[activation].function
+    h = STEP * np.maximum(1.0, np.abs(a))
+    differences = (8 * (g(a + h) - g(a - h)) - (g(a + 2 * h) - g(a - 2 * h))) / (12 * h)
+    kinks = (np.abs(a) <= 2 * h) if activation in KINKED else np.zeros(a.shape, dtype=bool)
+    floor = VISIBLE * np.abs(g(a)) * STEP / h
+    scale = np.maximum(np.maximum(np.abs(slopes), np.abs(differences)), floor)
+    errors = np.abs(slopes - differences) / np.where(scale > 0, scale, 1.0)
+    kinked = kinks & (errors > GOOD)
+    away = np.where(kinked, -1.0, errors)
+    worst = int(away.argmax()) if away.max() > USUAL or not kinked.any() else int(np.where(kinked, errors, -1).argmax())
+    difference = Difference(float(differences[worst]), bool(kinks[worst]))
+    error, verdict = judge(float(slopes[worst]), difference, float(floor[worst]))
+    return worst, difference.value, error, verdict
+
+
+def loss_difference(
+    net: Network, preactivations: list[Any], label: int, layer: int, direction: Array
+) -> tuple[Difference, float]:
+    """Of the loss, when a_layer moves along `direction`, all before it held fixed; and the floor to judge it by."""
+    a0 = preactivations[layer - 1][0]
+    g = equations.ACTIVATIONS[net.activation].function
+
+    def loss(move: float) -> tuple[float, list[Array]]:
+        a, hidden = a0 + move * direction, []
+        for k in range(layer, net.depth):
+            hidden.append(a)
+            a = equations.preactivation(g(a), net.weights[k], net.biases[k])
+        return float(equations.loss_from_logits(a, np.array(label))), hidden
+
+    difference = central_difference(loss, STEP / max(float(np.abs(direction).max()), 1.0))
+    if net.activation not in KINKED:
+        difference = replace(difference, kink=False)
+    # the loss is right relative to itself where it is small; where it is large, the logits' own rounding is in it
+    size = (1 + float(np.abs(preactivations[-1]).max())) * min(loss(0.0)[0], 1.0)
+    return difference, VISIBLE * size * max(float(np.abs(direction).max()), 1.0)

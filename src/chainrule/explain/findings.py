@@ -1,0 +1,208 @@
+"""Plain findings about an example, each with its evidence, and the sentence on why a gradient is large."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import equations
+from chainrule.explain.model import Finding, Path
+from chainrule.explain.symbols import number, unit_symbol, weight_symbol
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Explanation
+
+__all__ = [
+    "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL", "diagnose",
+    "route_findings", "why",
+]  # fmt: skip
+
+WRONG_LABEL = 0.9  # another class's probability, above which the label is doubted
+LEARNED = 0.999  # the label's own probability, above which there is little left to learn
+DEAD_SHARE = 0.75  # of a layer's ReLUs with g′ = 0 on this example
+SATURATED = 0.01  # g′ below this share of the activation's steepest
+SATURATED_SHARE = 0.25  # of a layer's units that are saturated
+DRIFT = 1e3  # ratio of ‖∂𝓛/∂a‖ between the first and the last layer
+LARGE = 2.0  # times the root mean square of its layer
+STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and their largest g′
+
+
+def diagnose(e: Explanation) -> list[Finding]:
+    """The findings that apply, the most telling first; thresholds as in `Explanation.diagnosis`."""
+    found = [*_label_findings(e), *_unit_findings(e), *_drift_findings(e), *route_findings(e)]
+    layer, unit, source = e.strongest_weight()
+    gradient = e.gradient(layer, unit, source)
+    place = {"layer": layer, "unit": unit, "input": source, "gradient": gradient}
+    return [*found, Finding("largest gradient", e.weight(layer, unit, source).why, place)]
+
+
+def _label_findings(e: Explanation) -> list[Finding]:
+    p = e.forward.probabilities[0]
+    other = int(np.where(np.arange(len(p)) == e.label, -1.0, p).argmax()) if len(p) > 1 else e.label
+    norm = float(np.linalg.norm(e.backward.grad_preactivations[-1][0]))
+    numbers = {"label": e.classes[e.label], "label_probability": float(p[e.label]), "output_gradient_norm": norm}
+    if other != e.label and p[other] > WRONG_LABEL:
+        text = (
+            f"The label may be wrong: the network gives “{e.classes[other]}” the probability {number(p[other], 4)} and "
+            f"the label “{e.classes[e.label]}” {number(p[e.label], 3)}."
+        )
+        return [Finding("probable wrong label", text, {**numbers, "class": e.classes[other], "p": float(p[other])})]
+    if p[e.label] > LEARNED:
+        text = (
+            f"There is little left to learn here: the label “{e.classes[e.label]}” has the probability "
+            f"{number(p[e.label], 6)}, and ‖ŷ − e(ℓ)‖ is {number(norm, 3)}."
+        )
+        return [Finding("learned", text, numbers)]
+    return []
+
+
+def _unit_findings(e: Explanation) -> list[Finding]:
+    found = []
+    for k, slopes in enumerate(e.derivatives, start=1):
+        width = len(slopes)
+        if e.net.activation == "relu":
+            dead = np.flatnonzero(slopes == 0)
+            if len(dead) >= DEAD_SHARE * width:
+                closed = " No gradient passes to the layers before it." if len(dead) == width else ""
+                text = f"{len(dead)} of the {width} ReLUs of hidden layer {k} are dead on this example (a ≤ 0).{closed}"
+                evidence = {"layer": k, "dead": len(dead), "width": width, "units": (dead[:20] + 1).tolist()}
+                found.append(Finding("dead units", text, evidence))
+        elif e.net.activation in STEEPEST:
+            flat = np.flatnonzero(slopes < SATURATED * STEEPEST[e.net.activation])
+            if len(flat) >= SATURATED_SHARE * width:
+                text = (
+                    f"{len(flat)} of the {width} units of hidden layer {k} are saturated: g′ is below "
+                    f"{number(SATURATED * STEEPEST[e.net.activation])} and lets almost no gradient through."
+                )
+                evidence = {"layer": k, "saturated": len(flat), "width": width, "units": (flat[:20] + 1).tolist()}
+                evidence["largest_slope"] = float(slopes[flat].max())
+                found.append(Finding("saturated units", text, evidence))
+    return found
+
+
+def _drift_findings(e: Explanation) -> list[Finding]:
+    norms = [float(np.linalg.norm(g[0])) for g in e.backward.grad_preactivations]
+    first, last = norms[0], norms[-1]
+    if len(norms) < 2 or last == 0 or 1 / DRIFT <= first / last <= DRIFT:
+        return []
+    ratio = first / last
+    kind = "vanishing gradient" if ratio < 1 else "exploding gradient"
+    how = "shrinks" if ratio < 1 else "grows"
+    text = (
+        f"The gradient {how} on its way back: ‖∂𝓛/∂a‖ is {number(last, 3)} at the output layer and {number(first, 3)} "
+        f"at layer 1, {number(ratio, 3)} times as much."
+    )
+    weights = [float(n[0]) ** 0.5 for n in e.backward.squared_norms()]
+    evidence = {"ratio": ratio, "preactivation_norms": norms, "weight_norms": weights}
+    return [Finding(kind, text, evidence)]
+
+
+def route_findings(e: Explanation) -> list[Finding]:
+    """Where the ordinary ways to ∂𝓛/∂a_L break in float32, with the numbers that float32 really gives."""
+    exact = e.backward.grad_preactivations[-1][0]
+    logits = e.forward.logits[0].astype(np.float32)
+    with np.errstate(all="ignore"):
+        p = equations.softmax(logits)
+        by_probability = np.float32(-1) / p[e.label]
+        row = p[e.label] * (np.eye(1, len(p), e.label, dtype=np.float32)[0] - p)
+        product = by_probability * row
+        fused = p.copy()
+        fused[e.label] -= np.float32(1)
+    shown = _some(len(p), e.label)
+    found = []
+    if not np.isfinite(product).all():
+        text = (
+            f"Through the probabilities, float32 breaks: ŷ of the label is {number(float(p[e.label]), 3)}, so that "
+            f"−1/ŷ is {number(float(by_probability), 3)}, and times the Jacobian it is NaN or infinite. Nobody "
+            f"computes it so: fused, ŷ − e(ℓ) is {number(float(exact[e.label]), 6)} at the label."
+        )
+        evidence: dict[str, Any] = {
+            "logits": logits[shown].tolist(), "probability": float(p[e.label]),
+            "grad_probability": float(by_probability), "jacobian_row": row[shown].tolist(),
+            "product": product[shown].tolist(), "fused": fused[shown].tolist(),
+            "exact": exact[shown].tolist(), "classes": [i + 1 for i in shown],
+        }  # fmt: skip
+        found.append(Finding("float32 route breaks", text, evidence))
+    if fused[e.label] == 0 and exact[e.label] != 0:
+        text = (
+            f"In float32 an ordinary implementation rounds this example's gradient at the label to zero: softmax is 1, "
+            f"and 1 − 1 = 0, where −(1 − ŷ) is {number(float(exact[e.label]), 6)}."
+        )
+        evidence = {"ordinary": float(fused[e.label]), "exact": float(exact[e.label]), "probability": float(p[e.label])}
+        found.append(Finding("rounded to zero", text, evidence))
+    return found
+
+
+def _some(k: int, label: int, most: int = 10) -> list[int]:
+    """The first classes, with the label among them."""
+    return list(range(k)) if k <= most else sorted({*range(most - 1), label})
+
+
+def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | None) -> str:
+    """One sentence: the gradient as a product of its unit's and its input, and which factors are large.
+
+    Large is an error at the output of more than 0.5, and a number of more than twice the root mean square of its layer.
+    """
+    delta = e.backward.grad_preactivations[layer - 1][0]
+    own = float(delta[unit - 1])
+    a, h = unit_symbol(layer, unit), e.forward.activations[layer - 1][0]
+    symbol = a if source is None else weight_symbol(layer, unit, source)
+    value = 1.0 if source is None else float(h[source - 1])
+    gradient = own * value
+    name = "" if source is None else e.input_name(layer, source)
+    if gradient == 0:
+        return f"{symbol} has the gradient 0: {_why_nothing(e, layer, unit, own, name)}."
+    parts = [_output_part(e, layer, unit, path)]
+    if layer < e.net.depth and path is not None:
+        parts.append(_path_part(e, layer, path))
+    if layer < e.net.depth and (large := _times(own, delta)):
+        parts.append(f"∂𝓛/∂{a} is {large} of its layer")
+    if source is not None and (large := _times(value, h)):
+        parts.append(f"its input is {large} of {'the inputs' if layer == 1 else 'its layer'}")
+    split = "" if source is None else f", {number(own, 3)} (∂𝓛/∂{a}) times {number(value, 3)} (its input, {name})"
+    return f"{symbol} has the gradient {number(gradient, 3)}{split}: {'; '.join(parts)}."
+
+
+def _why_nothing(e: Explanation, layer: int, unit: int, own: float, name: str) -> str:
+    if own != 0:
+        return f"its input, {name}, is 0"
+    if layer < e.net.depth and e.derivatives[layer - 1][unit - 1] == 0:
+        return f"its unit is off on this example (a = {number(e.forward.preactivations[layer - 1][0, unit - 1], 3)})"
+    return "no path from it to the loss is open"
+
+
+def _output_part(e: Explanation, layer: int, unit: int, path: Path | None) -> str:
+    """What the output layer says at the class that the strongest path ends in."""
+    i = unit - 1 if layer == e.net.depth else (path.units[-1] - 1 if path is not None else e.label)
+    p, target = float(e.forward.probabilities[0, i]), int(i == e.label)
+    true = "the true class " if target else ""
+    size = "a large error" if abs(p - target) > 0.5 else "a small error" if abs(p - target) < 0.05 else "an error"
+    error = float(e.backward.grad_preactivations[-1][0, i])
+    return (
+        f"the network gives {true}“{e.classes[i]}” the probability {number(p, 3)} where {target} is right, "
+        f"{size} of {number(error, 3)}"
+    )
+
+
+def _path_part(e: Explanation, layer: int, path: Path) -> str:
+    """The largest weight on the strongest path, by its layer's root mean square, carries the error back."""
+    walk, ratios = path.units, []
+    for k in range(layer, e.net.depth):
+        w = e.net.weights[k]
+        below, above = walk[k - layer], walk[k - layer + 1]
+        size = float(np.sqrt(np.mean(w * w)))
+        ratios.append((abs(float(w[above - 1, below - 1])) / size if size else 0.0, k, above, below))
+    ratio, k, above, below = max(ratios)
+    weight = f"{weight_symbol(k + 1, above, below)} = {number(float(e.net.weights[k][above - 1, below - 1]), 3)}"
+    large = f", {number(ratio, 2)} times the root mean square of its layer" if ratio > LARGE else ""
+    return f"its strongest path back goes by {weight}{large}"
+
+
+def _times(value: float, layer: Any) -> str:
+    """ "3.1 times the root mean square" where it is large, else nothing."""
+    size = float(np.sqrt(np.mean(layer * layer)))
+    if size == 0 or abs(value) <= LARGE * size:
+        return ""
+    largest = " and the largest" if abs(value) == np.abs(layer).max() else ""
+    return f"{number(abs(value) / size, 2)} times the root mean square{largest}"
