@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule.explain.differences import STEP, factor_difference, judge, loss_difference, slope_differences
 from chainrule.explain.findings import route_findings, why
-from chainrule.explain.model import WHOLE, Chain, Factor, Group
+from chainrule.explain.model import WHOLE, Chain, Factor, Group, Verdict
 from chainrule.explain.paths import strongest_paths
 from chainrule.explain.symbols import unit_symbol, weight_symbol
 from chainrule.notation import subscript
@@ -34,26 +34,22 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
     best = found.strongest[0] if found.strongest else None
     on_path = {layer: unit} if best is None else dict(enumerate(best.units, start=layer))
 
-    groups = [] if e.batch_size is None else [_mean_group(e, e.batch_size)]
-    groups.append(_output_group(e))
-    groups += [_hidden_group(e, k, on_path.get(k)) for k in range(net.depth - 1, layer - 1, -1)]
-    if source is not None:
-        groups.append(_weight_group(e, layer, unit, source))
-
     by_factors = equations.sum_over_paths(
         net.weights, e.derivatives, equations.grad_logits(e.forward.logits[0], e.label), np.array([input_value]),
         layer, unit - 1, 0,
     )  # fmt: skip
     product = float(by_factors) * scale
     a = e.backward.grad_preactivations[layer - 1][0]
-    own = slice(unit - 1, unit)
-    from_backward = float(a[unit - 1])
-    if source is not None:
-        from_backward = float(equations.grad_weights_per_example(a[own], h[source - 1 : source])[0, 0])
+    from_backward = float(a[unit - 1]) if source is None else e.gradient(layer, unit, source)
     direction = np.zeros(len(a))
     direction[unit - 1] = input_value
     difference, floor = loss_difference(net, e.forward.preactivations, e.label, layer, direction)
     error, verdict = judge(from_backward, difference, max(floor, 1e-5 * abs(input_value) * float(np.abs(a).max())))
+    groups = [] if e.batch_size is None else [_mean_group(e, e.batch_size)]
+    groups.append(_output_group(e))
+    groups += [_hidden_group(e, k, on_path.get(k)) for k in range(net.depth - 1, layer - 1, -1)]
+    if source is not None:
+        groups.append(_weight_group(e, layer, unit, source, (difference.value, error, verdict)))
     symbol = unit_symbol(layer, unit) if source is None else weight_symbol(layer, unit, source)
     if source is None:
         held = f"every other pre-activation of layer {layer} and all that comes before it; what comes after follows"
@@ -123,17 +119,13 @@ def _output_group(e: Explanation) -> Group:
         *factor_difference(float(row[j]), at_label), (label + 1, j + 1), float(row[j]),
         part="" if whole else f"row {label + 1}", held_fixed="the other logits",
     )  # fmt: skip
-    fused_value = equations.grad_logits(logits, label)
-    checked = int(np.abs(fused_value).argmax())
-    direction = np.zeros(k)
-    direction[checked] = 1.0
-    difference, floor = loss_difference(e.net, e.forward.preactivations, label, depth, direction)
+    exact = equations.grad_logits(logits, label)
+    place, *checked = reached = _reached(e, depth)
     fused = Factor(
-        f"∂𝓛/∂a{a}", "ŷ − e(ℓ), both factors as one", (k,), fused_value.tolist(), difference.value,
-        *judge(float(fused_value[checked]), difference, floor), (checked + 1,), float(fused_value[checked]),
-        held_fixed="the other logits",
+        f"∂𝓛/∂a{a}", "ŷ − e(ℓ), both factors as one", (k,), exact.tolist(), *checked, (place + 1,),
+        float(exact[place]), held_fixed="the other logits",
     )  # fmt: skip
-    return _group(e, "the output layer", [by_probability, jacobian], "output", depth, fused)
+    return _group(e, "the output layer", [by_probability, jacobian], "output", depth, reached, fused)
 
 
 def _jacobian_row(logits: Array, label: int) -> Array:
@@ -171,10 +163,10 @@ def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
         f"∂h{low}/∂a{low}", f"g′(a{low}), diagonal", (width,), slopes.tolist(), difference, error, verdict,
         (worst + 1,), float(slopes[worst]), diagonal=True, held_fixed=f"the other units of a{low}",
     )  # fmt: skip
-    return _group(e, f"hidden layer {k}", [matrix, slope], "hidden", k)
+    return _group(e, f"hidden layer {k}", [matrix, slope], "hidden", k, _reached(e, k))
 
 
-def _weight_group(e: Explanation, layer: int, unit: int, source: int) -> Group:
+def _weight_group(e: Explanation, layer: int, unit: int, source: int, checked: tuple[float, float, Verdict]) -> Group:
     name = e.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
     h = e.forward.activations[layer - 1][0]
     value = float(h[source - 1])
@@ -192,30 +184,32 @@ def _weight_group(e: Explanation, layer: int, unit: int, source: int) -> Group:
         *factor_difference(value, preactivation, STEP * max(1.0, abs(float(w[source - 1])))), (), value,
         held_fixed=held,
     )  # fmt: skip
-    delta = e.backward.grad_preactivations[layer - 1][0]
-    grad = float(delta[unit - 1] * value)
-    direction = np.zeros(e.net.widths[layer])
-    direction[unit - 1] = value
-    difference, floor = loss_difference(e.net, e.forward.preactivations, e.label, layer, direction)
-    error, verdict = judge(grad, difference, max(floor, 1e-5 * abs(value) * float(np.abs(delta).max())))
+    reached = [e.gradient(layer, unit, source) * e.scale]
+    difference, error, verdict = checked
     return Group(
-        "the weight itself", [factor], symbol, [grad * e.scale], difference.value * e.scale, error, verdict,
-        "weight", layer, held_fixed="the example and every other weight and bias",
+        "the weight itself", [factor], symbol, reached, difference * e.scale, error, verdict, "weight", layer,
+        held_fixed="the example and every other weight and bias",
     )  # fmt: skip
 
 
-def _group(
-    e: Explanation, heading: str, factors: list[Factor], kind: str, layer: int, fused: Factor | None = None
-) -> Group:
-    """The group, with the gradient that it reaches and a difference for the largest element of that."""
+def _reached(e: Explanation, layer: int) -> tuple[int, float, float, Verdict]:
+    """The largest element of ∂𝓛/∂a of a layer: its place, its difference, relative error and verdict."""
     grad = e.backward.grad_preactivations[layer - 1][0]
     place = int(np.abs(grad).argmax())
     direction = np.zeros(len(grad))
     direction[place] = 1.0
     difference, floor = loss_difference(e.net, e.forward.preactivations, e.label, layer, direction)
-    error, verdict = judge(float(grad[place]), difference, floor)
-    values: list[Any] = (grad * e.scale).tolist()
+    return place, difference.value, *judge(float(grad[place]), difference, floor)
+
+
+def _group(
+    e: Explanation, heading: str, factors: list[Factor], kind: str, layer: int,
+    reached: tuple[int, float, float, Verdict], fused: Factor | None = None,
+) -> Group:  # fmt: skip
+    """The group, with the gradient that it reaches and how the largest element of that was checked."""
+    place, difference, error, verdict = reached
+    values: list[float] = (e.backward.grad_preactivations[layer - 1][0] * e.scale).tolist()
     return Group(
-        heading, factors, f"a{subscript(layer)}", values, difference.value * e.scale, error, verdict, kind, layer,
+        heading, factors, f"a{subscript(layer)}", values, difference * e.scale, error, verdict, kind, layer,
         place + 1, fused, f"the other units of a{subscript(layer)} and all that comes before them",
     )  # fmt: skip

@@ -23,10 +23,11 @@ def check_report(e: Explanation) -> CheckReport:
         chain = e.weight(*e.strongest_weight(k))
         new = [g for g in chain.groups if k == e.net.depth or g.kind == "weight" or g.layer == k]
         for group in new:
-            factors = [*group.factors, *([] if group.fused is None else [group.fused])]
-            rows += [_factor_row(group.heading, f) for f in factors]
+            rows += [_factor_row(group.heading, f, f.symbol) for f in group.factors]
+            if group.fused is not None:
+                rows.append(_factor_row(group.heading, group.fused, "ŷ − e(ℓ)"))
             if group.kind in ("output", "hidden"):
-                by_factors = _through_factors(e, group.layer)[group.element - 1]
+                by_factors = float(_through_factors(e, group.layer)[group.element - 1])
                 row = CheckRow(
                     group.heading, f"∂{e.of}/∂{group.reached}", (group.element,), by_factors,
                     group.gradient[group.element - 1], group.finite_difference, group.relative_error, group.verdict,
@@ -40,8 +41,8 @@ def check_report(e: Explanation) -> CheckReport:
     return CheckReport(rows)
 
 
-def _factor_row(heading: str, f: Factor) -> CheckRow:
-    return CheckRow(heading, f.symbol, f.element, f.checked, None, f.finite_difference, f.relative_error, f.verdict)
+def _factor_row(heading: str, f: Factor, quantity: str) -> CheckRow:
+    return CheckRow(heading, quantity, f.element, f.checked, None, f.finite_difference, f.relative_error, f.verdict)
 
 
 def _agreeing(row: CheckRow) -> CheckRow:

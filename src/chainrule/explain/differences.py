@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ __all__ = ["KINKED", "STEP", "factor_difference", "judge", "loss_difference", "s
 
 Array = npt.NDArray[np.float64]
 STEP = 1e-3
+KINK = 1e-8  # a pre-activation this close to 0 stands at the kink
 KINKED = ("relu", "leaky_relu")  # the activations with a kink at 0
 # A difference of numbers of size s, each right to its last bit, is off by about s · 2⁻⁵² / STEP. An error is judged
 # relative to no less than this share of s, by which that much counts as good.
@@ -62,8 +62,10 @@ def slope_differences(a: Array, slopes: Array, activation: str) -> tuple[int, fl
     """Of g′ at every unit of a layer: the place of the worst, its difference, relative error and verdict."""
     g = equations.ACTIVATIONS[activation].function
     h = STEP * np.maximum(1.0, np.abs(a))
+    if activation in KINKED:  # short enough to stay on the unit's own side of the kink
+        h = np.where(np.abs(a) > KINK, np.minimum(h, np.abs(a) / 4), h)
     differences = (8 * (g(a + h) - g(a - h)) - (g(a + 2 * h) - g(a - 2 * h))) / (12 * h)
-    kinks = (np.abs(a) <= 2 * h) if activation in KINKED else np.zeros(a.shape, dtype=bool)
+    kinks = np.abs(a) <= KINK if activation in KINKED else np.zeros(a.shape, dtype=bool)
     floor = VISIBLE * np.abs(g(a)) * STEP / h
     scale = np.maximum(np.maximum(np.abs(slopes), np.abs(differences)), floor)
     errors = np.abs(slopes - differences) / np.where(scale > 0, scale, 1.0)
@@ -82,16 +84,22 @@ def loss_difference(
     a0 = preactivations[layer - 1][0]
     g = equations.ACTIVATIONS[net.activation].function
 
-    def loss(move: float) -> tuple[float, list[Array]]:
-        a, hidden = a0 + move * direction, []
+    def losses(moves: Array) -> tuple[Array, list[Array]]:
+        a, hidden = a0 + moves[:, None] * direction, []
         for k in range(layer, net.depth):
             hidden.append(a)
             a = equations.preactivation(g(a), net.weights[k], net.biases[k])
-        return float(equations.loss_from_logits(a, np.array(label))), hidden
+        return np.asarray(equations.loss_from_logits(a, np.full(len(moves), label))), hidden
 
-    difference = central_difference(loss, STEP / max(float(np.abs(direction).max()), 1.0))
-    if net.activation not in KINKED:
-        difference = replace(difference, kink=False)
+    # where a kink lies within the steps, shorter ones may stay on one side of it
+    kinked, longest = net.activation in KINKED, max(float(np.abs(direction).max()), 1.0)
+    for step in (STEP / longest, STEP / longest / 10, STEP / longest / 100):
+        moves = [step, -step, 2 * step, -2 * step, 0.0]
+        found, hidden = losses(np.array(moves))
+        by_move = {m: (float(found[i]), [a[i] for a in hidden]) for i, m in enumerate(moves)}
+        difference = central_difference(by_move.__getitem__, step)
+        if not (kinked and difference.kink):
+            break
     # the loss is right relative to itself where it is small; where it is large, the logits' own rounding is in it
-    size = (1 + float(np.abs(preactivations[-1]).max())) * min(loss(0.0)[0], 1.0)
-    return difference, VISIBLE * size * max(float(np.abs(direction).max()), 1.0)
+    size = (1 + float(np.abs(preactivations[-1]).max())) * min(float(found[-1]), 1.0)
+    return Difference(difference.value, kinked and difference.kink), VISIBLE * size * STEP / step

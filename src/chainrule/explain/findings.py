@@ -112,10 +112,11 @@ def route_findings(e: Explanation) -> list[Finding]:
     shown = _some(len(p), e.label)
     found = []
     if not np.isfinite(product).all():
+        ell, first, then = (number(float(v), 3) for v in (p[e.label], by_probability, product[e.label]))
         text = (
-            f"Through the probabilities, float32 breaks: ŷ of the label is {number(float(p[e.label]), 3)}, so that "
-            f"−1/ŷ is {number(float(by_probability), 3)}, and times the Jacobian it is NaN or infinite. Nobody "
-            f"computes it so: fused, ŷ − e(ℓ) is {number(float(exact[e.label]), 6)} at the label."
+            f"Through the probabilities, float32 breaks: the label's ŷ is {ell}, −1/ŷ is {first}, and times its row of "
+            f"the Jacobian, {number(float(row[e.label]), 3)} at the label, that is {then}. "
+            f"Nobody computes it so: ŷ − e(ℓ), both factors as one, is {number(float(exact[e.label]))} at the label."
         )
         evidence: dict[str, Any] = {
             "logits": logits[shown].tolist(), "probability": float(p[e.label]),

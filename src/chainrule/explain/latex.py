@@ -11,6 +11,7 @@ from chainrule.explain.symbols import fraction, letter
 __all__ = ["chain_latex"]
 
 MOST = 6  # rows and columns of a matrix that is written out
+ON_A_PAGE = 6  # groups; more are broken over pages
 _LETTERS = {"𝓛": r"\mathcal{L}", "ŷ": r"\hat{y}"}
 
 
@@ -22,7 +23,10 @@ def chain_latex(chain: Chain) -> str:
         groups.append(rf"\underbrace{{{factors}}}_{{\text{{{g.heading}}}}}")
     product = " \\cdot {} \\\\\n&\\quad ".join(groups)
     left = _fraction(f"∂{chain.of}/∂{chain.symbol}")
-    return f"\\[\n\\begin{{aligned}}\n{left} &= {product} \\\\\n&= {_number(chain.product)}\n\\end{{aligned}}\n\\]\n"
+    lines = f"{left} &= {product} \\\\\n&= {_number(chain.product)}"
+    if len(groups) > ON_A_PAGE:
+        return f"{{\\allowdisplaybreaks\n\\begin{{align*}}\n{lines}\n\\end{{align*}}}}\n"
+    return f"\\[\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n\\]\n"
 
 
 def _factor(f: Factor) -> str:

@@ -19,7 +19,7 @@ def number(value: float, digits: int = 6) -> str:
     >>> number(-0.5), number(-float("inf"))
     ('−0.5', '−∞')
     """
-    return f"{value:.{digits}g}".replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
+    return f"{value + 0.0:.{digits}g}".replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
 def unit_symbol(layer: int, unit: int) -> str:
