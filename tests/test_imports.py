@@ -11,13 +11,13 @@ SOURCE = Path(chainrule.__file__).parent
 # A module may import what stands above it.
 ORDER = [
     "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
-    "network", "model_file", "gradcheck", "scores", "optimizers", "schedules", "streams", "history", "engine",
-    "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs", "sklearn",
+    "network", "conversion", "model_file", "gradcheck", "scores", "optimizers", "schedules", "streams", "history",
+    "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs", "sklearn",
     "cli", "__main__",
 ]  # fmt: skip
 KNOW_NOBODY = ["notation", "equations", "errors", "_native"]
-# Network.save and load are a convenience over the model file, which builds networks.
-EXCEPTIONS = {("network", "model_file")}
+# Network's save, load and from_… are a convenience over what builds networks.
+EXCEPTIONS = {("network", "model_file"), ("network", "conversion")}
 
 
 def imports():

@@ -273,6 +273,45 @@ class Network:
 
         return load_model(path).network
 
+    @staticmethod
+    def from_torch(module: Any) -> Network:
+        """A network with the weights of a PyTorch `Sequential` of Linear layers and one kind of activation.
+
+        Nested Sequentials, a leading Flatten and a Linear without bias are taken; Dropout is left out, as in
+        evaluation; a last Softmax or LogSoftmax too: softmax is this network's own last step.
+
+        Raises
+        ------
+        InputError
+            Another module or layer, activations that differ or are not among `chainrule.equations.ACTIVATIONS`.
+        MissingExtraError
+            PyTorch is not installed.
+        """
+        from chainrule.conversion import from_torch  # it builds networks: imported when needed
+
+        return from_torch(module)
+
+    def to_torch(self) -> Any:
+        """The network as a PyTorch `Sequential` that gives the logits; its weights are copies."""
+        from chainrule.conversion import to_torch
+
+        return to_torch(self)
+
+    @staticmethod
+    def from_sklearn(classifier: Any) -> Network:
+        """A network with the weights of a fitted `MLPClassifier`, scikit-learn's or `chainrule.sklearn`'s.
+
+        The single logistic output a of a classifier of two classes becomes two logits, 0 and a: σ(a) = softmax(0, a)₂.
+
+        Raises
+        ------
+        InputError
+            Another estimator, one that is not fitted, or one for several labels at once.
+        """
+        from chainrule.conversion import from_sklearn
+
+        return from_sklearn(classifier)
+
     def forward_input(self, x: Any) -> Any:
         """x as `forward` takes it: checked, and in the dtype of the weights."""
         weights = self.weights[0]

@@ -120,10 +120,11 @@ def _output_group(e: Explanation) -> Group:
         part="" if whole else f"row {label + 1}", held_fixed="the other logits",
     )  # fmt: skip
     exact = equations.grad_logits(logits, label)
-    place, *checked = reached = _reached(e, depth)
+    reached = _reached(e, depth)
+    place = reached[0]
     fused = Factor(
-        f"∂𝓛/∂a{a}", "ŷ − e(ℓ), both factors as one", (k,), exact.tolist(), *checked, (place + 1,),
-        float(exact[place]), held_fixed="the other logits",
+        f"∂𝓛/∂a{a}", "ŷ − e(ℓ), both factors as one", (k,), exact.tolist(), *reached[1:],
+        (place + 1,), float(exact[place]), held_fixed="the other logits",
     )  # fmt: skip
     return _group(e, "the output layer", [by_probability, jacobian], "output", depth, reached, fused)
 

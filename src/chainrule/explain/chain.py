@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.checks import check_integer
+from chainrule.conversion import as_network, begins_with_flatten, to_numpy
 from chainrule.errors import InputError
 from chainrule.explain.building import build_chain
 from chainrule.explain.checking import check_report
 from chainrule.explain.findings import diagnose
 from chainrule.explain.model import JSON_VERSION, Chain, CheckReport, Finding, OutputUnit, Step, jsonable
 from chainrule.explain.stepping import take_step
-from chainrule.network import Network
 from chainrule.notation import subscript
 
 __all__ = ["Chain", "Explanation", "explain"]
@@ -31,9 +31,9 @@ Array = npt.NDArray[np.float64]
 
 
 def explain(
-    net: Network,
+    net: Any,
     x: Any,
-    label: int | str,
+    label: Any,
     *,
     feature_names: Sequence[str] | None = None,
     classes: Sequence[Any] | None = None,
@@ -46,8 +46,8 @@ def explain(
     ----------
     net : a Network; a PyTorch `Sequential` of linear layers and activations; or scikit-learn's fitted MLPClassifier
     x : array (D,)
-    label : int in [0, K), or a class by its name where that is a string
-    feature_names, classes : names for the inputs and the classes, optional
+    label : int in [0, K), or one of `classes` as a string; for scikit-learn's, one of its `classes_`
+    feature_names, classes : names for the inputs and the classes; by default those that scikit-learn's knows
     batch_size : N, to make the 1/N of a batch's mean loss a factor of its own; by default it is in no number
     image : (rows, columns), where the inputs are an image's pixels
 
@@ -73,22 +73,28 @@ class Explanation:
 
     def __init__(
         self,
-        net: Network,
+        net: Any,
         x: Any,
-        label: int | str,
+        label: Any,
         feature_names: Sequence[str] | None = None,
         classes: Sequence[Any] | None = None,
         batch_size: int | None = None,
         image: tuple[int, int] | None = None,
     ) -> None:
-        self.net = net.astype("float64")
-        row = np.asarray(x)
+        self.net = as_network(net).astype("float64")
+        row = _row(x)
+        if begins_with_flatten(net):
+            row = row.reshape(-1)
         if row.ndim != 1:
             raise InputError(f"x: got shape {row.shape}, expected ({self.net.widths[0]},), one example")
         inputs, k = self.net.widths[0], self.net.widths[-1]
+        if feature_names is None:
+            feature_names = getattr(net, "feature_names_in_", None)
+        if classes is None:
+            classes = getattr(net, "classes_", None)
         self.feature_names = _names("feature_names", feature_names, inputs, "x")
         self.classes = _names("classes", classes, k, "class ")
-        self.label = self._label(label)
+        self.label = self._label(label, getattr(net, "classes_", None))
         self.batch_size = None if batch_size is None else check_integer("batch_size", batch_size)
         self.image = _image(image, inputs)
         self.forward = self.net.forward(row[None, :])
@@ -244,7 +250,12 @@ class Explanation:
 
         return explanation_html(self)
 
-    def _label(self, label: int | str) -> int:
+    def _label(self, label: Any, known: Any) -> int:
+        if known is not None:
+            places = np.flatnonzero(np.asarray(known) == label)
+            if len(places) != 1:
+                raise InputError(f"label: got {label!r}, expected one of the classifier's classes_: {known!s:.200}")
+            return int(places[0])
         if isinstance(label, str):
             if self.classes.count(label) != 1:
                 shown = ", ".join(map(repr, self.classes[:10]))
@@ -267,6 +278,13 @@ class Explanation:
             if bad.size:
                 where = f"{name}: got {values[bad[0]]} at index {bad[0]}"
                 raise InputError(f"{where}, expected finite numbers; there is no gradient to explain")
+
+
+def _row(x: Any) -> Any:
+    try:
+        return to_numpy(x)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"x: got {type(x).__name__}, expected an array (D,) of numbers") from error
 
 
 def _image(image: Any, inputs: int) -> tuple[int, int] | None:
