@@ -97,8 +97,14 @@ struct Strided {
   std::ptrdiff_t row, column;
 };
 
-template <std::size_t M>
-INLINE void tile(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c,
+// A's tile as `pack` leaves it: its strides are known to the compiler.
+struct Packed {
+  const T* data;
+  static constexpr std::ptrdiff_t row = 1, column = rows;
+};
+
+template <std::size_t M, class A>
+INLINE void tile(A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c,
                  std::ptrdiff_t c_row) {
   Vector low[M], high[M];
 #pragma GCC unroll 6
@@ -126,7 +132,8 @@ INLINE void tile(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, con
   }
 }
 
-INLINE void tile_of(std::size_t m, Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds,
+template <class A>
+INLINE void tile_of(std::size_t m, A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds,
                     T* c, std::ptrdiff_t c_row) {
   switch (m) {
     case 6: return tile<6>(a, b, b_row, k, bias, adds, c, c_row);
@@ -138,14 +145,21 @@ INLINE void tile_of(std::size_t m, Strided a, const T* b, std::ptrdiff_t b_row, 
   }
 }
 
-// Some rows of a transposed A, as tiles of six numbers for each step of k.
+// Some rows of a transposed A, as tiles of six numbers for each step of k. A few steps of k at a time: the tiles of one
+// step lie multiples of 2 KiB apart, and would push each other out of the first cache.
 INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
-  for (std::size_t p = 0; p < k; ++p, a.data += a.column) {
-    std::size_t i = 0;
-    if (p + 8 < k)
-      for (std::size_t line = 0; line < m; line += 64 / sizeof(T)) FETCH(a.data + 8 * a.column + line);
-    for (; i + rows <= m; i += rows) std::memcpy(to + i * k + p * rows, a.data + i, rows * sizeof(T));
-    if (i < m) std::memcpy(to + i * k + p * rows, a.data + i, (m - i) * sizeof(T));
+  constexpr std::size_t steps = 16;
+  for (std::size_t p = 0; p < k; p += steps) {
+    const std::size_t last = std::min(p + steps, k);
+    for (std::size_t i = 0; i < m; i += rows) {
+      const T* from = a.data + static_cast<std::ptrdiff_t>(p) * a.column + i;
+      T* at = to + i * k + p * rows;
+      if (i + rows <= m) {
+        for (std::size_t q = p; q < last; ++q, from += a.column, at += rows) std::memcpy(at, from, rows * sizeof(T));
+      } else {
+        for (std::size_t q = p; q < last; ++q, from += a.column, at += rows) std::memcpy(at, from, (m - i) * sizeof(T));
+      }
+    }
   }
 }
 
@@ -170,8 +184,13 @@ INLINE void multiply_inlined(const Product<T>& job) {
         if (n < columns || job.b_column != 1 || (b_row * sizeof(T) > 512 && last - first > 2 * rows)) {
           if (n < columns) std::memset(panel, 0, sizeof panel);
           if (job.b_column == 1) {
-            for (std::size_t p = 0; p < k; ++p)
-              std::memcpy(panel + p * columns, b + static_cast<std::ptrdiff_t>(p) * job.b_row, n * sizeof(T));
+            for (std::size_t p = 0; p < k; ++p) {
+              const T* from = b + static_cast<std::ptrdiff_t>(p) * job.b_row;
+              if (n == columns)  // of a size that the compiler knows: two moves, and not a call
+                std::memcpy(panel + p * columns, from, columns * sizeof(T));
+              else
+                std::memcpy(panel + p * columns, from, n * sizeof(T));
+            }
           } else {
             std::size_t squares = 0;  // rows of the panel that are written by squares
             if (n == columns && job.b_row == 1) {
@@ -195,19 +214,20 @@ INLINE void multiply_inlined(const Product<T>& job) {
         }
         for (std::size_t i = first; i < last; i += rows) {
           const std::size_t m = std::min(rows, last - i);
-          const Strided from = packs ? Strided{job.packed + (i - first) * k, 1, rows}
-                                     : Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column};
           T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
-          if (n == columns) {
-            tile_of(m, from, b, b_row, k, bias, adds, c, job.c_row);
-            continue;
-          }
-          if (adds)
+          T* const to = n == columns ? c : edge;
+          const std::ptrdiff_t to_row = n == columns ? job.c_row : static_cast<std::ptrdiff_t>(columns);
+          if (n < columns && adds)
             for (std::size_t r = 0; r < m; ++r)
               std::memcpy(edge + r * columns, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
-          tile_of(m, from, b, b_row, k, bias, adds, edge, columns);
-          for (std::size_t r = 0; r < m; ++r)
-            std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
+          if (packs)
+            tile_of(m, Packed{job.packed + (i - first) * k}, b, b_row, k, bias, adds, to, to_row);
+          else
+            tile_of(m, Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column}, b, b_row, k, bias,
+                    adds, to, to_row);
+          if (n < columns)
+            for (std::size_t r = 0; r < m; ++r)
+              std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
         }
       }
     }
