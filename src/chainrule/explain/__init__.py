@@ -1,6 +1,7 @@
 """The chain of factors for one example: why a weight gets its gradient."""
 
 from chainrule.explain.chain import Explanation, explain
+from chainrule.explain.comparing import Comparison
 from chainrule.explain.model import Chain, CheckReport, CheckRow, Factor, Finding, Group, Move, OutputUnit, Path, Step
 from chainrule.explain.page import write_page
 from chainrule.explain.text import chain_text
@@ -9,6 +10,7 @@ __all__ = [
     "Chain",
     "CheckReport",
     "CheckRow",
+    "Comparison",
     "Explanation",
     "Factor",
     "Finding",

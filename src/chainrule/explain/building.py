@@ -60,8 +60,8 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
         product=product, from_backward=from_backward * scale, finite_difference=difference.value * scale,
         relative_error=error, verdict=verdict, n_paths=found.n_paths, paths=found.strongest, of=e.of,
         batch_size=e.batch_size, share=found.share, share_of_sizes=found.share_of_sizes,
-        why=why(e, layer, unit, source, best), findings=route_findings(e), conventions=_conventions(e), held_fixed=held,
-        explanation=e,
+        why=why(e, layer, unit, source, best), findings=route_findings(e.forward.logits[0], e.label),
+        conventions=_conventions(e), held_fixed=held, explanation=e,
     )  # fmt: skip
 
 

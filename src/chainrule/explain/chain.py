@@ -20,8 +20,9 @@ from chainrule.conversion import as_network, begins_with_flatten, to_numpy
 from chainrule.errors import InputError
 from chainrule.explain.building import build_chain
 from chainrule.explain.checking import check_report
+from chainrule.explain.comparing import Comparison, compare
 from chainrule.explain.findings import diagnose
-from chainrule.explain.model import JSON_VERSION, Chain, CheckReport, Finding, OutputUnit, Step, jsonable
+from chainrule.explain.model import JSON_VERSION, Chain, CheckReport, Finding, OutputUnit, Step, jsonable, output_units
 from chainrule.explain.stepping import take_step
 from chainrule.notation import subscript
 
@@ -58,6 +59,7 @@ def explain(
 
     Examples
     --------
+    >>> from chainrule import Network
     >>> net = Network([np.array([[2.0]]), np.array([[1.0], [-1.0]])], [np.zeros(1), np.zeros(2)], "identity")
     >>> chain = explain(net, [0.5], 0).weight(1, 1, 1)
     >>> round(chain.product, 6), chain.verdict
@@ -117,16 +119,13 @@ class Explanation:
 
     def output_units(self) -> list[OutputUnit]:
         """For each class: a_i, ŷ_i, ∂𝓛/∂ŷ_i = −𝟙[i=ℓ]/ŷ_ℓ and ∂𝓛/∂a_i = −(𝟙[ℓ=i] − ŷ_i)."""
-        columns = (
+        return output_units(
+            self.classes,
             self.forward.logits[0],
             self.forward.probabilities[0],
             self.backward.grad_probabilities[0],
             self.backward.grad_preactivations[-1][0],
         )
-        return [
-            OutputUnit(i, name, *map(float, values))
-            for i, (name, *values) in enumerate(zip(self.classes, *columns, strict=True), start=1)
-        ]
 
     def weight(self, layer: int, unit: int, input: int) -> Chain:
         """The chain to W_{unit,input} of a layer, each counted from 1.
@@ -215,6 +214,24 @@ class Explanation:
         - largest gradient: always; the weight with the largest gradient, and why it is large.
         """
         return diagnose(self)
+
+    def compare(
+        self, other: Explanation, place: tuple[int, ...] | None = None, *, names: tuple[str, str] = ("left", "right")
+    ) -> Comparison:
+        """Two examples, or one example at two checkpoints, side by side.
+
+        Parameters
+        ----------
+        other : the explanation on the right, of a network of the same widths
+        place : (layer, unit, input) of a weight, or (layer, unit); by default the weight with the largest gradient here
+        names : what to call the two
+
+        Raises
+        ------
+        InputError
+            Networks of other widths, or a place that is not there.
+        """
+        return compare(self, other, place, names)
 
     def input_name(self, layer: int, source: int) -> str:
         """The name of a layer's input: a feature's, or h with its layer and unit."""

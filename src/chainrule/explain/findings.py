@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.explain.model import Finding, Path
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL", "diagnose",
-    "route_findings", "why",
+    "output_findings", "route_findings", "why",
 ]  # fmt: skip
 
+Array = npt.NDArray[np.float64]
 WRONG_LABEL = 0.9  # another class's probability, above which the label is doubted
 LEARNED = 0.999  # the label's own probability, above which there is little left to learn
 DEAD_SHARE = 0.75  # of a layer's ReLUs with g′ = 0 on this example
@@ -30,28 +33,41 @@ STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and
 
 def diagnose(e: Explanation) -> list[Finding]:
     """The findings that apply, the most telling first; thresholds as in `Explanation.diagnosis`."""
-    found = [*_label_findings(e), *_unit_findings(e), *_drift_findings(e), *route_findings(e)]
+    logits = e.forward.logits[0]
+    found = [
+        *_label_findings(logits, e.label, e.classes),
+        *_unit_findings(e),
+        *_drift_findings(e),
+        *route_findings(logits, e.label),
+    ]
     layer, unit, source = e.strongest_weight()
     gradient = e.gradient(layer, unit, source)
     place = {"layer": layer, "unit": unit, "input": source, "gradient": gradient}
     return [*found, Finding("largest gradient", e.weight(layer, unit, source).why, place)]
 
 
-def _label_findings(e: Explanation) -> list[Finding]:
-    p = e.forward.probabilities[0]
-    other = int(np.where(np.arange(len(p)) == e.label, -1.0, p).argmax()) if len(p) > 1 else e.label
-    norm = float(np.linalg.norm(e.backward.grad_preactivations[-1][0]))
-    numbers = {"label": e.classes[e.label], "label_probability": float(p[e.label]), "output_gradient_norm": norm}
-    if other != e.label and p[other] > WRONG_LABEL:
+def output_findings(logits: Array, label: int, classes: Sequence[str]) -> list[Finding]:
+    """Those that the output layer alone tells."""
+    return [*_label_findings(logits, label, classes), *route_findings(logits, label)]
+
+
+def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[Finding]:
+    p = equations.softmax(logits)
+    others = np.where(np.arange(len(p)) == label, -1.0, p)
+    other = int(others.argmax())
+    norm = float(np.linalg.norm(equations.grad_logits(logits, label)))
+    numbers = {"label": classes[label], "label_probability": float(p[label]), "output_gradient_norm": norm}
+    if others[other] > WRONG_LABEL:
         text = (
-            f"The label may be wrong: the network gives “{e.classes[other]}” the probability {number(p[other], 4)} and "
-            f"the label “{e.classes[e.label]}” {number(p[e.label], 3)}."
+            f"The label may be wrong: the network gives “{classes[other]}” the probability {number(p[other], 4)} and "
+            f"the label “{classes[label]}” {number(p[label], 3)}."
         )
-        return [Finding("probable wrong label", text, {**numbers, "class": e.classes[other], "p": float(p[other])})]
-    if p[e.label] > LEARNED:
+        found = {"class": classes[other], "class_probability": float(p[other])}
+        return [Finding("probable wrong label", text, numbers | found)]
+    if p[label] > LEARNED:
         text = (
-            f"There is little left to learn here: the label “{e.classes[e.label]}” has the probability "
-            f"{number(p[e.label], 6)}, and ‖ŷ − e(ℓ)‖ is {number(norm, 3)}."
+            f"There is little left to learn here: the label “{classes[label]}” has the probability "
+            f"{number(p[label], 6)}, and ‖ŷ − e(ℓ)‖ is {number(norm, 3)}."
         )
         return [Finding("learned", text, numbers)]
     return []
@@ -98,39 +114,39 @@ def _drift_findings(e: Explanation) -> list[Finding]:
     return [Finding(kind, text, evidence)]
 
 
-def route_findings(e: Explanation) -> list[Finding]:
+def route_findings(logits: Array, label: int) -> list[Finding]:
     """Where the ordinary ways to ∂𝓛/∂a_L break in float32, with the numbers that float32 really gives."""
-    exact = e.backward.grad_preactivations[-1][0]
-    logits = e.forward.logits[0].astype(np.float32)
+    exact = equations.grad_logits(logits, label)
+    single = logits.astype(np.float32)
     with np.errstate(all="ignore"):
-        p = equations.softmax(logits)
-        by_probability = np.float32(-1) / p[e.label]
-        row = p[e.label] * (np.eye(1, len(p), e.label, dtype=np.float32)[0] - p)
+        p = equations.softmax(single)
+        by_probability = np.float32(-1) / p[label]
+        row = p[label] * (np.eye(1, len(p), label, dtype=np.float32)[0] - p)
         product = by_probability * row
         fused = p.copy()
-        fused[e.label] -= np.float32(1)
-    shown = _some(len(p), e.label)
+        fused[label] -= np.float32(1)
+    shown = _some(len(p), label)
     found = []
     if not np.isfinite(product).all():
-        ell, first, then = (number(float(v), 3) for v in (p[e.label], by_probability, product[e.label]))
+        ell, first, then = (number(float(v), 3) for v in (p[label], by_probability, product[label]))
         text = (
             f"Through the probabilities, float32 breaks: the label's ŷ is {ell}, −1/ŷ is {first}, and times its row of "
-            f"the Jacobian, {number(float(row[e.label]), 3)} at the label, that is {then}. "
-            f"Nobody computes it so: ŷ − e(ℓ), both factors as one, is {number(float(exact[e.label]))} at the label."
+            f"the Jacobian, {number(float(row[label]), 3)} at the label, that is {then}. "
+            f"Nobody computes it so: ŷ − e(ℓ), both factors as one, is {number(float(exact[label]))} at the label."
         )
         evidence: dict[str, Any] = {
-            "logits": logits[shown].tolist(), "probability": float(p[e.label]),
+            "logits": single[shown].tolist(), "probability": float(p[label]),
             "grad_probability": float(by_probability), "jacobian_row": row[shown].tolist(),
             "product": product[shown].tolist(), "fused": fused[shown].tolist(),
             "exact": exact[shown].tolist(), "classes": [i + 1 for i in shown],
         }  # fmt: skip
         found.append(Finding("float32 route breaks", text, evidence))
-    if fused[e.label] == 0 and exact[e.label] != 0:
+    if fused[label] == 0 and exact[label] != 0:
         text = (
             f"In float32 an ordinary implementation rounds this example's gradient at the label to zero: softmax is 1, "
-            f"and 1 − 1 = 0, where −(1 − ŷ) is {number(float(exact[e.label]), 6)}."
+            f"and 1 − 1 = 0, where −(1 − ŷ) is {number(float(exact[label]), 6)}."
         )
-        evidence = {"ordinary": float(fused[e.label]), "exact": float(exact[e.label]), "probability": float(p[e.label])}
+        evidence = {"ordinary": float(fused[label]), "exact": float(exact[label]), "probability": float(p[label])}
         found.append(Finding("rounded to zero", text, evidence))
     return found
 

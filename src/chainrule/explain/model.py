@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON_VERSION", "WHOLE", "Chain", "CheckReport", "CheckRow", "Factor", "Finding", "Group", "Move", "OutputUnit",
-    "Path", "Step", "Verdict", "jsonable",
+    "Path", "Step", "Verdict", "jsonable", "output_units",
 ]  # fmt: skip
 
 JSON_VERSION = 2
@@ -112,6 +115,12 @@ class OutputUnit:
     grad_logit: float
 
 
+def output_units(names: Sequence[str], *columns: Any) -> list[OutputUnit]:
+    """A row for each class from its name, logit, probability and the gradients w.r.t. both, each (K,)."""
+    numbers = zip(names, *(np.asarray(column).tolist() for column in columns), strict=True)
+    return [OutputUnit(i, *values) for i, values in enumerate(numbers, start=1)]
+
+
 @dataclass(frozen=True)
 class Chain:
     """The chain for one weight, W_{unit,input} of a layer, or for one unit's pre-activation (input is None).
@@ -156,7 +165,7 @@ class Chain:
         """The chain as plain text, read from the loss backwards."""
         from chainrule.explain.text import chain_text
 
-        return chain_text(self._whole(), self)
+        return chain_text(self.whole(), self)
 
     def to_latex(self) -> str:
         """The chain as LaTeX (amsmath, amssymb): each symbol over its number, group by group."""
@@ -168,14 +177,20 @@ class Chain:
         """Write the page of the chain, whole or not at all (chainrule[cli])."""
         from chainrule.explain.page import write_page
 
-        return write_page(path, self._whole(), self)
+        return write_page(path, self.whole(), self)
 
     def _repr_html_(self) -> str:
         from chainrule.explain.notebook import chain_html
 
         return chain_html(self)
 
-    def _whole(self) -> Explanation:
+    def __rich__(self) -> Any:
+        from chainrule.explain.terminal import rich_chain
+
+        return rich_chain(self)
+
+    def whole(self) -> Explanation:
+        """The explanation that the chain is of."""
         if self.explanation is None:
             raise ValueError("a chain that did not come from an Explanation has no page and no text of its own")
         return self.explanation

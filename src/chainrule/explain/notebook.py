@@ -12,8 +12,9 @@ from chainrule.explain.symbols import fraction, letter, number
 
 if TYPE_CHECKING:
     from chainrule.explain.chain import Explanation
+    from chainrule.explain.comparing import Comparison
 
-__all__ = ["chain_html", "chain_mathml", "explanation_html"]
+__all__ = ["chain_html", "chain_mathml", "comparison_html", "explanation_html"]
 
 MOST = 20  # classes listed
 
@@ -63,6 +64,21 @@ def explanation_html(explanation: Explanation) -> str:
         f"{number(explanation.loss)}</p><table><tr>{head}</tr>{rows}</table>{more}<ul>{findings}</ul>"
         f"{chain_mathml(chain)}</div>"
     )
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """Both chains, and a table of what differs on the way."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *comparison.names))
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(row.quantity)}</th><td>{number(row.left)}</td>"
+        f"<td>{number(row.right)}</td></tr>"
+        for row in comparison.rows
+    )
+    sides = "".join(
+        f"<section><h3>{escape(name)}</h3>{chain_mathml(chain)}<p>{escape(chain.why)}</p></section>"
+        for name, chain in zip(comparison.names, (comparison.left, comparison.right), strict=True)
+    )
+    return f"<div>{sides}<table><tr>{head}</tr>{rows}</table></div>"
 
 
 def _unit_row(u: OutputUnit, is_label: bool) -> str:
