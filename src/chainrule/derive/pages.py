@@ -8,33 +8,43 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from chainrule.derive import mathml, tex
-from chainrule.derive.unicode import Derivation, Line
+from chainrule.derive import mathml
+from chainrule.derive.documents import aligned
+from chainrule.derive.terminal import LONG_VALUE
+from chainrule.derive.tex import SYMBOL
+from chainrule.derive.unicode import Derivation, Line, equation
 from chainrule.version import __version__
 
 __all__ = ["html", "notebook_html", "notebook_latex"]
 
 # Every rule begins at .derivation, so that a notebook may carry it beside its own; the colours are style.css's where
-# that is there. A formula that is too wide scrolls in its own box, never the page.
+# that is there. A formula that is too wide scrolls in its own box, never the page, and a shadow tells where more of it
+# is: covers that scroll with the formula hide it at both ends.
 _STYLE = """
 .derivation .steps { list-style: none; margin: 0; padding: 0; }
 .derivation .step { position: relative; display: grid; grid-template-columns: minmax(0, 1fr); gap: .15rem 1rem; \
 padding: .6rem 0; border-top: 1px solid var(--line, #8884); }
 .derivation .step:first-child { border-top: 0; }
-.derivation .formula { overflow-x: auto; overflow-y: hidden; padding: .3rem .1rem; }
+.derivation .formula { overflow-x: auto; overflow-y: hidden; padding: .3rem .1rem; background: \
+linear-gradient(to right, var(--card, transparent) 1rem, transparent 2rem) local, \
+linear-gradient(to left, var(--card, transparent) 1rem, transparent 2rem) local, \
+linear-gradient(to right, #8886, transparent .7rem) scroll, linear-gradient(to left, #8886, transparent .7rem) scroll; }
 .derivation .formula math { width: max-content; margin: 0; font-size: 1.15rem; text-align: left; }
 .derivation p { margin: 0; }
+.derivation sub { line-height: 0; }
 .derivation .rule { font-weight: 600; color: var(--accent, inherit); }
-.derivation .value { font-variant-numeric: tabular-nums; }
+.derivation .count { color: var(--soft, inherit); font-weight: 400; }
+.derivation .value { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .derivation .note, .derivation details { color: var(--soft, inherit); font-size: .9rem; overflow-wrap: anywhere; }
 .derivation summary { cursor: pointer; width: fit-content; }
 .derivation .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); \
 white-space: nowrap; }
 @media print, (min-width: 60rem) {
 .derivation .step { grid-template-columns: minmax(0, 1fr) 11rem; align-items: center; }
-.derivation .numbered .step { grid-template-columns: minmax(0, 1fr) 6rem 11rem; }
-.derivation .value { text-align: right; }
-.derivation .note, .derivation details { grid-column: 1 / -1; }
+.derivation .numbered .step { grid-template-columns: minmax(0, 1fr) 7rem 11rem; }
+.derivation .numbered .value { text-align: right; }
+.derivation .below .value, .derivation .note, .derivation details { grid-column: 1 / -1; }
+.derivation .below .rule { grid-area: 1 / 2; }
 }
 @media print {
 .derivation.card { break-inside: auto; overflow: visible; }
@@ -51,14 +61,13 @@ h1, h2 { overflow-wrap: anywhere; } nav ul { padding-left: 1.2rem; } a { color: 
 """
 
 
-def html(derivations: Iterable[Derivation], *, title: str | None = None, numbers: bool = True) -> str:
+def html(derivations: Iterable[Derivation], *, title: str | None = None) -> str:
     """A page of derivations: the rule beside each line, its proof folded below it, its value where it has one.
 
     Parameters
     ----------
     derivations : what to show, in this order
     title : the page's; by default that of the only derivation
-    numbers : whether to show the values of lines that have one
 
     Examples
     --------
@@ -71,16 +80,16 @@ def html(derivations: Iterable[Derivation], *, title: str | None = None, numbers
     sections = [
         f'<section class="card derivation" id="{anchor}"'
         + (
-            f' aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{escape(one.title)}</h2>'
+            f' aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{_prose(one.title)}</h2>'
             if len(shown) > 1
             else ">"
         )
-        + _body(one, numbers=numbers)
+        + _body(one)
         + "</section>"
         for anchor, one in zip(anchors, shown, strict=True)
     ]
     contents = "".join(
-        f'<li><a href="#{anchor}">{escape(one.title)}</a></li>' for anchor, one in zip(anchors, shown, strict=True)
+        f'<li><a href="#{anchor}">{_prose(one.title)}</a></li>' for anchor, one in zip(anchors, shown, strict=True)
     )
     style = (Path(__file__).parent.parent / "templates" / "style.css").read_text(encoding="utf-8")
     return "\n".join(
@@ -94,7 +103,7 @@ def html(derivations: Iterable[Derivation], *, title: str | None = None, numbers
             "</head><body>",
             "<main>",
             '<p class="soft">Chainrule · the derivation</p>',
-            f"<h1>{escape(title)}</h1>",
+            f"<h1>{_prose(title)}</h1>",
             *([f'<nav aria-label="Derivations"><ul>{contents}</ul></nav>'] if len(shown) > 1 else []),
             *sections,
             "</main>",
@@ -115,7 +124,7 @@ def notebook_html(derivation: Derivation) -> str:
     >>> "<p><strong>X &amp; Y</strong></p>" in notebook_html(Some(name="x", title="X & Y", intro="", lines=[]))
     True
     """
-    heading = f"<p><strong>{escape(derivation.title)}</strong></p>"
+    heading = f"<p><strong>{_prose(derivation.title)}</strong></p>"
     return f'<style>{_STYLE}</style><div class="derivation">\n{heading}{_body(derivation)}</div>'
 
 
@@ -128,7 +137,12 @@ def notebook_latex(derivation: Derivation) -> str:
     >>> print(notebook_latex(Some(name="x", title="X", intro="", lines=[])))
     $$\begin{aligned}  \end{aligned}$$
     """
-    return f"$${tex.aligned(derivation)}$$"
+    return f"$${aligned(derivation)}$$"
+
+
+def _prose(words: str) -> str:
+    """Words with their subscripts set as such, those of ŷ_ℓ and a_{Li}."""
+    return re.sub(SYMBOL, lambda found: f"{found[1]}<sub>{found[2].strip('{}')}</sub>", escape(words, quote=False))
 
 
 def _anchors(names: Iterable[str]) -> list[str]:
@@ -140,29 +154,32 @@ def _anchors(names: Iterable[str]) -> list[str]:
     return anchors
 
 
-def _body(derivation: Derivation, *, numbers: bool = True) -> str:
-    numbered = numbers and any(line.value is not None for line in derivation.lines)
-    steps = "\n".join(_step(n, line, numbered=numbered) for n, line in enumerate(derivation.lines, start=1))
-    intro = f'<p class="intro">{escape(derivation.intro)}</p>' if derivation.intro else ""
+def _body(derivation: Derivation) -> str:
+    shown = [line.value for line in derivation.lines if line.value is not None]
+    steps = "\n".join(_step(n, line, numbered=bool(shown)) for n, line in enumerate(derivation.lines, start=1))
+    intro = f'<p class="intro">{_prose(derivation.intro)}</p>' if derivation.intro else ""
+    values = " below" if max(map(len, shown), default=0) > LONG_VALUE else " numbered" if shown else ""
     if not steps:
         return f"\n{intro}\n"
     # role="list": a list drawn without marks is not announced as one by every screen reader.
-    return f'\n{intro}\n<ol class="steps{" numbered" if numbered else ""}" role="list">\n{steps}\n</ol>\n'
+    return f'\n{intro}\n<ol class="steps{values}" role="list">\n{steps}\n</ol>\n'
 
 
 def _step(n: int, line: Line, *, numbered: bool) -> str:
-    # The box scrolls, so the keyboard must reach it, and whoever reaches it must hear what it is.
+    # The box scrolls, so the keyboard must reach it, and whoever reaches it must hear what it is: alttext, which is
+    # MathML's own, is given to screen readers by few browsers.
+    spoken = escape(f"Line {n}: {equation(line.left, line.right)}")
     parts = [
-        f'<div class="formula" tabindex="0" role="group" aria-label="Line {n}">'
+        f'<div class="formula" tabindex="0" role="group" aria-label="{spoken}">'
         f"{mathml.equation(line.left, line.right)}</div>"
     ]
     if numbered:
-        value = f'<span class="unseen">value </span>{escape(line.value)}' if line.value is not None else ""
+        value = f'<span class="unseen">value </span>{_prose(line.value)}' if line.value is not None else ""
         parts.append(f'<p class="value">{value}</p>')
-    parts.append(f'<p class="rule">{escape(line.rule)}</p>')
+    parts.append(f'<p class="rule"><span class="count">{n}.</span> {_prose(line.rule)}</p>')
     if line.note:
-        parts.append(f'<p class="note">{escape(line.note)}</p>')
+        parts.append(f'<p class="note">{_prose(line.note)}</p>')
     if line.proof:
         summary = f'Checked<span class="unseen">: line {n}</span>'
-        parts.append(f"<details><summary>{summary}</summary><p>{escape(line.proof)}</p></details>")
+        parts.append(f"<details><summary>{summary}</summary><p>{_prose(line.proof)}</p></details>")
     return '<li class="step">' + "\n".join(parts) + "</li>"

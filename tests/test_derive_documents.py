@@ -1,0 +1,67 @@
+"""Derivations in LaTeX: words escaped, formulas that fit, documents that compile."""
+
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from lecture_lines import (
+    LECTURE,
+    derivation,
+    exp,
+    hostile,
+    line,
+    minus,
+    sides,
+)
+
+from chainrule.derive import documents, tex
+from chainrule.derive.syntax import (
+    Sum,
+)
+from chainrule.derive.tex import latex
+
+
+def test_words_are_escaped_for_latex():
+    assert tex.escape("50 % & é ê “x”") == r"50 \% \& \'{e} \^{e} ``x''"
+    assert tex.escape("Σ_{i'} exp(a_{Li'})²") == r"$\Sigma_{i'}$ exp($a_{Li'}$)${}^2$"
+    assert tex.escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
+    assert tex.escape("漢") == "[U+6F22]"
+    assert tex.escape("a_L ŷ_1 x_train") == r"$a_L$ $\hat{y}_1$ x\_train"
+
+
+@pytest.mark.parametrize("make", [documents.article, documents.beamer])
+def test_the_documents(make):
+    source = make([derivation(), hostile()])
+    assert source.isascii()
+    assert r"\input" not in source
+    assert source.count(r"\begin{align*}") == source.count(r"\end{align*}") >= 2
+    for _, node in LECTURE[9:12]:
+        assert latex(node) in source
+    if make is documents.beamer:
+        assert r"\uncover<2->" in source
+        assert source.count(r"\begin{frame}") == source.count(r"\end{frame}") >= 4
+
+
+def test_a_long_formula_is_broken_between_terms_and_factors():
+    def source(node):
+        return documents.article([SimpleNamespace(name="", title="", intro="", lines=[line(node)])])
+
+    assert r"\quad" not in source(LECTURE[12][1])
+    assert source(Sum(tuple(sides(exp(k), exp("i")) for k in range(1, 9)))).count(r"\quad \fit{{}+\exp") >= 2
+    factors = source(sides(*(minus(exp(k), exp("i")) for k in range(1, 9))))
+    assert factors.count(r"\quad \fit{{}\cdot\left(") + factors.count(r"\quad \fit{{}\cdot \left(") >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("make", [documents.article, documents.beamer])
+@pytest.mark.parametrize("shown", [derivation, hostile])
+def test_the_documents_compile_and_nothing_overflows(make, shown, tmp_path):
+    (tmp_path / "it.tex").write_text(make([shown(), shown()]), encoding="ascii")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "it.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (tmp_path / "it.pdf").exists()
+    # Words without a place to break may stand out; formulas may not.
+    assert shown is hostile or "Overfull" not in done.stdout, done.stdout[-3000:]
