@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.explain.differences import STEP, factor_difference, judge, loss_difference, slope_differences
-from chainrule.explain.findings import route_findings, why
+from chainrule.explain.findings import example_findings, why
 from chainrule.explain.model import WHOLE, Chain, Factor, Group, Verdict
 from chainrule.explain.paths import strongest_paths
 from chainrule.explain.symbols import unit_symbol, weight_symbol
@@ -60,7 +60,7 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
         product=product, from_backward=from_backward * scale, finite_difference=difference.value * scale,
         relative_error=error, verdict=verdict, n_paths=found.n_paths, paths=found.strongest, of=e.of,
         batch_size=e.batch_size, share=found.share, share_of_sizes=found.share_of_sizes,
-        why=why(e, layer, unit, source, best), findings=route_findings(e.forward.logits[0], e.label),
+        why=why(e, layer, unit, source, best), findings=example_findings(e),
         conventions=_conventions(e), held_fixed=held, explanation=e,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL", "diagnose",
-    "output_findings", "route_findings", "why",
+    "example_findings", "output_findings", "why",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -33,22 +33,22 @@ STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and
 
 def diagnose(e: Explanation) -> list[Finding]:
     """The findings that apply, the most telling first; thresholds as in `Explanation.diagnosis`."""
+    chain = e.weight(*e.strongest_weight())
+    gradient = chain.from_backward / e.scale
+    place = {"layer": chain.layer, "unit": chain.unit, "input": chain.input, "gradient": gradient}
+    return [*chain.findings, Finding("largest gradient", chain.why, place)]
+
+
+def example_findings(e: Explanation) -> list[Finding]:
+    """All but the largest gradient's."""
     logits = e.forward.logits[0]
-    found = [
-        *_label_findings(logits, e.label, e.classes),
-        *_unit_findings(e),
-        *_drift_findings(e),
-        *route_findings(logits, e.label),
-    ]
-    layer, unit, source = e.strongest_weight()
-    gradient = e.gradient(layer, unit, source)
-    place = {"layer": layer, "unit": unit, "input": source, "gradient": gradient}
-    return [*found, Finding("largest gradient", e.weight(layer, unit, source).why, place)]
+    label, routes = _label_findings(logits, e.label, e.classes), _route_findings(logits, e.label)
+    return [*label, *_unit_findings(e), *_drift_findings(e), *routes]
 
 
 def output_findings(logits: Array, label: int, classes: Sequence[str]) -> list[Finding]:
     """Those that the output layer alone tells."""
-    return [*_label_findings(logits, label, classes), *route_findings(logits, label)]
+    return [*_label_findings(logits, label, classes), *_route_findings(logits, label)]
 
 
 def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[Finding]:
@@ -114,11 +114,11 @@ def _drift_findings(e: Explanation) -> list[Finding]:
     return [Finding(kind, text, evidence)]
 
 
-def route_findings(logits: Array, label: int) -> list[Finding]:
+def _route_findings(logits: Array, label: int) -> list[Finding]:
     """Where the ordinary ways to ∂𝓛/∂a_L break in float32, with the numbers that float32 really gives."""
     exact = equations.grad_logits(logits, label)
-    single = logits.astype(np.float32)
     with np.errstate(all="ignore"):
+        single = logits.astype(np.float32)
         p = equations.softmax(single)
         by_probability = np.float32(-1) / p[label]
         row = p[label] * (np.eye(1, len(p), label, dtype=np.float32)[0] - p)

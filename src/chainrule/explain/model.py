@@ -129,7 +129,7 @@ class Chain:
     product, from_backward, finite_difference : the same gradient three ways, with the error of the last and its verdict
     n_paths, paths : how many paths there are, and the strongest, largest |product| first
     share : of the sum, by the paths that are listed; share_of_sizes : the same of the sum of |product|
-    why : one sentence on the size of the gradient; findings : what stands in the way of ordinary computation
+    why : one sentence on the size of the gradient; findings : what else is worth knowing of the example
     conventions : what is in the numbers and what is held fixed, a sentence each
     """
 

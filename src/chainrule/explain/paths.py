@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,10 +66,9 @@ def strongest_paths(
     total = sizes = best[:, 0]  # of all paths so far to each unit: their sum, and the sum of their sizes
     sizes = np.abs(sizes)
     behind: list[Any] = []  # for each layer walked: which unit and which of its best, (width, count) each
-    n_paths = 1
+    n_paths = math.prod(len(w) for w in weights[layer:])
     for k in range(layer, depth):
         w, slope = weights[k], derivatives[k - 1]
-        n_paths *= len(w)
         total, sizes = w @ (total * slope), np.abs(w) @ np.abs(sizes * slope)
         reached = np.flatnonzero((best != 0).any(axis=1) & (slope != 0))
         if reached.size == 0:

@@ -1,0 +1,235 @@
+"""The strongest paths against walking them all, what a step does, what is found, and the weight that is named."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from chainrule import Network
+from chainrule.errors import InputError
+from chainrule.explain import explain
+from chainrule.explain.paths import strongest_paths
+
+
+def walk(weights, slopes, logit_grad, layer, unit, value):
+    """Every path's units (from 1) and product, by plain multiplication."""
+    found = {}
+    for units in itertools.product(*(range(len(w)) for w in weights[layer:])):
+        at, product = unit, value
+        for k, above in enumerate(units, start=layer):
+            product *= slopes[k - 1][at] * weights[k][above, at]
+            at = above
+        found[unit + 1, *(u + 1 for u in units)] = product * logit_grad[at]
+    return found
+
+
+@pytest.mark.parametrize(
+    "widths", [[3, 4, 5, 3], [2, 6, 4, 5, 3], [1, 1, 1, 1], [4, 3], [3, 2, 2, 2, 2, 2, 2], [2, 9, 7]]
+)
+@pytest.mark.parametrize("count", [1, 5, 12])
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_strongest_paths_of_all(widths, count, closed):
+    random = np.random.default_rng(sum(widths) + count)
+    weights = [
+        random.normal(size=(u, d)) * random.choice([0.1, 1, 10], size=(u, d)) for d, u in itertools.pairwise(widths)
+    ]
+    slopes = [random.normal(size=w) * (random.random(w) > 0.4 * closed) for w in widths[1:-1]]
+    logit_grad = random.normal(size=widths[-1])
+    for layer in range(1, len(weights) + 1):
+        unit = int(random.integers(widths[layer]))
+        truth = walk(weights, slopes, logit_grad, layer, unit, 1.7)
+        best = sorted((p for p in truth.items() if p[1] != 0), key=lambda item: -abs(item[1]))[:count]
+        found = strongest_paths(weights, slopes, logit_grad, layer, unit, 1.7, count=count)
+        assert found.n_paths == len(truth)
+        assert [tuple(path.units) for path in found.strongest] == [units for units, _ in best]
+        np.testing.assert_allclose([path.product for path in found.strongest], [v for _, v in best], rtol=1e-12)
+        total, sizes = math.fsum(truth.values()), math.fsum(map(abs, truth.values()))
+        for path in found.strongest:
+            assert path.share == pytest.approx(path.product / total, rel=1e-9)
+            assert math.prod(path.factors) == pytest.approx(path.product, rel=1e-12)
+        together = math.fsum(v for _, v in best)
+        assert found.share == pytest.approx(together / total if total else 0, rel=1e-9)
+        assert found.share_of_sizes == pytest.approx(
+            math.fsum(abs(v) for _, v in best) / sizes if sizes else 0, rel=1e-9
+        )
+
+
+def test_wide_layers_are_walked_in_parts(monkeypatch):
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=(u, d)) for d, u in itertools.pairwise([3, 30, 40, 50])]
+    slopes, logit_grad = [random.normal(size=30), random.normal(size=40)], random.normal(size=50)
+    whole = strongest_paths(weights, slopes, logit_grad, 1, 2, 1.0)
+    monkeypatch.setattr("chainrule.explain.paths.CHUNK", 7)
+    assert strongest_paths(weights, slopes, logit_grad, 1, 2, 1.0) == whole
+    truth = walk(weights, slopes, logit_grad, 1, 2, 1.0)
+    assert tuple(whole.strongest[0].units) == max(truth, key=lambda units: abs(truth[units]))
+
+
+def test_ten_hidden_layers():
+    net = Network.create([16] * 11 + [10], activation="tanh", seed=0, dtype="float64")
+    x = np.random.default_rng(1).normal(size=16)
+    explanation = explain(net, x, 3)
+    chain = explanation.weight(1, 5, 6)
+    assert chain.n_paths == 16**9 * 10
+    # the strongest of all by the largest product to each unit
+    forward = net.forward(x[None])
+    best = np.zeros(16)
+    best[4] = abs(x[5])
+    for k in range(1, 11):
+        slope = 1 - np.tanh(forward.preactivations[k - 1][0]) ** 2
+        best = (np.abs(net.weights[k]) * (best * slope)).max(axis=1)
+    p = forward.probabilities[0] - np.eye(10)[3]
+    assert abs(chain.paths[0].product) == pytest.approx((best * np.abs(p)).max(), rel=1e-11)
+    assert len({tuple(path.units) for path in chain.paths}) == 5
+
+
+def make(widths=(4, 8, 6, 3), activation="tanh", seed=0, scale=1.0):
+    net = Network.create(widths, activation=activation, seed=seed, dtype="float64")
+    for weights in net.weights:
+        weights *= scale
+    return net, np.random.default_rng(seed + 1).normal(size=widths[0])
+
+
+def gradients(net, x, label):
+    return net.backward(net.forward(x[None]), [label]).grad_weights
+
+
+def test_the_strongest_weight_of_a_layer_and_of_all():
+    for seed in range(5):
+        net, x = make(seed=seed)
+        explanation = explain(net, x, 0)
+        grads = [np.abs(g) for g in gradients(net, x, 0)]
+        for layer, grad in enumerate(grads, start=1):
+            _, unit, source = explanation.strongest_weight(layer)
+            assert grad[unit - 1, source - 1] == grad.max()
+        layer, unit, source = explanation.strongest_weight()
+        assert grads[layer - 1][unit - 1, source - 1] == max(grad.max() for grad in grads)
+    with pytest.raises(InputError, match="layer: got 4, expected 1 to 3"):
+        explanation.strongest_weight(4)
+
+
+@pytest.mark.parametrize("lr", [1e-6, 0.01, 0.5])
+def test_a_step(lr):
+    net, x = make()
+    step = explain(net, x, 2).step(lr, count=7)
+    backward = net.backward(net.forward(x[None]), [2])
+    parts = [*backward.grad_weights, *backward.grad_biases]
+    squared = sum(float((g**2).sum()) for g in parts)
+    assert step.squared_norm == pytest.approx(squared, rel=1e-12)
+    assert step.predicted_loss == pytest.approx(step.loss - lr * squared, rel=1e-12)
+    h = x
+    for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        h = (w - lr * backward.grad_weights[k]) @ h + b - lr * backward.grad_biases[k]
+        h = np.tanh(h) if k < 2 else h
+    assert step.true_loss == pytest.approx(math.log(np.exp(h).sum()) - h[2], rel=1e-11)
+    if lr == 1e-6:
+        assert (step.loss - step.true_loss) == pytest.approx(step.loss - step.predicted_loss, rel=1e-4)
+    every = [
+        (abs(g), k, u, i, w)
+        for k, (grad, weights) in enumerate(zip(backward.grad_weights, net.weights, strict=True), start=1)
+        for (u, i), g, w in zip(np.ndindex(grad.shape), grad.ravel(), weights.ravel(), strict=True)
+    ]
+    every.sort(key=lambda move: -move[0])
+    assert [(m.layer, m.unit, m.input) for m in step.moves] == [(k, u + 1, i + 1) for _, k, u, i, _ in every[:7]]
+    for move, (size, *_, w) in zip(step.moves, every, strict=False):
+        assert move.before == w
+        assert abs(move.after - move.before) == pytest.approx(lr * size, rel=1e-6)
+    assert step.to_dict()["moves"][0]["before"] == step.moves[0].before
+
+
+@pytest.mark.parametrize("lr", [0, -1, math.nan, "a"])
+def test_a_step_that_is_none(lr):
+    net, x = make()
+    with pytest.raises(InputError, match="lr: got"):
+        explain(net, x, 2).step(lr)
+
+
+def kinds(net, x, label, **options):
+    return {f.kind: f for f in explain(net, x, label, **options).diagnosis()}
+
+
+def test_a_probable_wrong_label():
+    net = Network([np.array([[3.0], [0.0], [-1.0]])], [np.zeros(3)])
+    p = np.exp([3, 0, -1]) / np.exp([3, 0, -1]).sum()
+    assert p[0] > 0.9
+    found = kinds(net, [1.0], 1, classes=["cat", "dog", "emu"])["probable wrong label"]
+    assert found.evidence["class"] == "cat"
+    assert found.evidence["class_probability"] == pytest.approx(p[0])
+    assert found.evidence["label_probability"] == pytest.approx(p[1])
+    assert found.evidence["output_gradient_norm"] == pytest.approx(np.linalg.norm(p - [0, 1, 0]))
+    assert "“cat”" in found.text
+    assert "“dog”" in found.text
+    assert "probable wrong label" not in kinds(net, [0.6], 1)  # 0.8 is not enough
+    assert "probable wrong label" not in kinds(net, [1.0], 0)
+    assert "learned" in kinds(net, [3.0], 0)
+
+
+def test_dead_and_saturated_units():
+    net, x = make((4, 8, 3), "relu")
+    net.biases[0][:] = [-100] * 6 + [100] * 2
+    found = kinds(net, x, 0)["dead units"]
+    assert found.evidence == {"layer": 1, "dead": 6, "width": 8, "units": [1, 2, 3, 4, 5, 6]}
+    net.biases[0][0] = 100
+    assert "dead units" not in kinds(net, x, 0)  # five of eight are below three quarters
+    net.biases[0][:] = -100
+    every = kinds(net, x, 0)
+    assert "No gradient passes" in every["dead units"].text
+    assert explain(net, x, 0).weight(1, 1, 1).product == 0
+    assert "its unit is off" in explain(net, x, 0).weight(1, 1, 1).why
+    net, x = make((4, 8, 3), "tanh")
+    assert "saturated units" not in kinds(net, x, 0)
+    net.biases[0][3:5] = 9
+    found = kinds(net, x, 0)["saturated units"]
+    assert found.evidence["units"] == [4, 5]
+    slopes = 1 - np.tanh(net.forward(x[None]).preactivations[0][0, 3:5]) ** 2
+    assert found.evidence["largest_slope"] == pytest.approx(slopes.max(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(0.3, "vanishing gradient"), (4.0, "exploding gradient"), (1.0, None)])
+def test_gradients_that_vanish_or_explode(scale, kind):
+    net, x = make([8] * 9 + [3], "identity", scale=scale)
+    found = kinds(net, x * scale**-9, 0)
+    assert {"vanishing gradient", "exploding gradient"} & set(found) == ({kind} if kind else set())
+    if kind:
+        grads = net.backward(net.forward(x[None] * scale**-9), [0]).grad_preactivations
+        ratio = np.linalg.norm(grads[0]) / np.linalg.norm(grads[-1])
+        assert found[kind].evidence["ratio"] == pytest.approx(ratio, rel=1e-10)
+        assert not 1e-3 <= ratio <= 1e3
+        np.testing.assert_allclose(found[kind].evidence["preactivation_norms"], [np.linalg.norm(g) for g in grads])
+
+
+def test_the_largest_gradient_and_why_another_is_nothing():
+    net, x = make((4, 8, 3))
+    x[0] = 0
+    explanation = explain(net, x, 0, feature_names=["a", "b", "c", "d"], classes=["cat", "dog", "emu"])
+    layer, unit, source = explanation.strongest_weight()
+    found = kinds(net, x, 0)["largest gradient"]
+    assert (layer, unit, source) == tuple(found.evidence[name] for name in ("layer", "unit", "input"))
+    grads = gradients(net, x, 0)
+    assert found.evidence["gradient"] == pytest.approx(grads[layer - 1][unit - 1, source - 1], rel=1e-12)
+    assert abs(found.evidence["gradient"]) == pytest.approx(max(np.abs(g).max() for g in grads), rel=1e-12)
+    assert explanation.why() == explanation.weight(layer, unit, source).why
+    p = net.predict_proba(x[None])[0]
+    assert f"“cat” the probability {p[0]:.3g} where 1 is right" in explanation.weight(2, 1, 1).why
+    assert explanation.weight(1, 5, 1).why == "W₁₅₁ has the gradient 0: its input, a, is 0."
+
+
+def test_the_reasons_are_the_large_factors():
+    """A weight whose error, whose weight on the way and whose input are large, each in its turn."""
+    x = np.full(10, 0.01)
+    x[3] = 5.0
+    first, second = np.full((10, 10), 0.01), np.full((2, 10), 0.01)
+    first[2, 3], second[1, 2] = 1.0, 3.0
+    net = Network([first, second], [np.zeros(10), np.zeros(2)], "identity")
+    why = explain(net, x, 0, feature_names=[f"feature {i}" for i in range(10)]).weight(1, 3, 4).why
+    p = net.predict_proba(x[None])[0]
+    assert p[1] > 0.9
+    assert "a large error of" in why
+    rms = np.sqrt(np.mean(second**2))
+    assert f"W₂₂₃ = 3, {3 / rms:.2g} times the root mean square of its layer" in why
+    assert f"its input is {5 / np.sqrt(np.mean(x**2)):.2g} times the root mean square" in why
+    assert "feature 3" in why
+    quiet = explain(net, x, 1).weight(1, 1, 1).why
+    assert "a small error" in quiet
+    assert "its input is" not in quiet
