@@ -19,6 +19,7 @@ from chainrule.errors import TableError
 for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
+from chainrule.jobs import explanation  # noqa: E402
 from chainrule.tables import learn_schema, read_table  # noqa: E402
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.csv"
@@ -73,6 +74,37 @@ def test_the_whole_path(tmp_path, capsys):
     assert "<script" not in page.read_text()
     assert "&lt;script&gt;" in page.read_text()
     assert main(["explain", model, str(table), "--row", "0", "--unit", "2,1"]) == 0
+
+
+def test_a_chain_as_text_json_and_latex(tmp_path, capsys):
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 2, "--hidden", "8,4") == 0
+    model = tmp_path / "m.safetensors"
+    chain = explanation(model, table, 3).weight(1, 2, 1)
+    command = ["explain", str(model), str(table), "--row", "3", "--weight", "1,2,1", "--format"]
+    for form, expected in (
+        ("text", chain.to_text() + "\n"),
+        ("json", json.dumps(chain.to_dict(), indent=1, ensure_ascii=False) + "\n"),
+        ("latex", chain.to_latex()),
+    ):
+        capsys.readouterr()
+        assert main([*command, form]) == 0
+        assert capsys.readouterr().out == expected
+    page = tmp_path / "page.html"
+    assert main([*command, "json", "-o", str(page), "--image", "1x3"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["product"] == chain.product  # the page's line is not in it
+    assert str(page) in told.err
+    assert explanation(model, table, 3, (1, 3)).image == (1, 3)
+    assert main([*command, "text", "--image", "2x3"]) == 1
+    assert "image: got 2x3, 6 pixels, expected as many as inputs, 3" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "text", "--image", "8"])
+    assert "expected rows and columns, as 8x8" in capsys.readouterr().err
+    # by default, the weight with the largest gradient of all layers
+    assert main(["explain", str(model), str(table), "--row", "3"]) == 0
+    all_of_them = explanation(model, table, 3)
+    assert all_of_them.weight(*all_of_them.strongest_weight()).to_text() in capsys.readouterr().out
 
 
 def test_every_option_of_training_reaches_it(tmp_path, capsys):

@@ -117,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         "--weight", type=_indices(3), default=None, metavar="LAYER,UNIT,INPUT",
         help="explain a weight; counted from 1: 1,1,1 is W_111; by default the one with the largest gradient",
     )  # fmt: skip
+    explain.add_argument(
+        "--format", dest="form", choices=["text", "json", "latex"], default="text",
+        help="of what is printed: text, the chain as JSON data, or the formula in LaTeX",
+    )  # fmt: skip
+    explain.add_argument(
+        "--image", type=_image, default=None, metavar="ROWSxCOLUMNS",
+        help="the inputs are the pixels of such an image: 8x8; by default where they are 64 or 784",
+    )  # fmt: skip
     explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
 
     check = command(
@@ -179,6 +187,13 @@ def _widths(text: str) -> list[int]:
         if text.strip() in ("", "none")
         else [int(_number(part, int, lambda v: 1 <= v <= 10**6, width)) for part in text.split(",")]
     )
+
+
+def _image(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected rows and columns, as 8x8")
+    return int(sides[0]), int(sides[1])
 
 
 def _indices(count: int) -> Callable[[str], list[int]]:
@@ -257,21 +272,29 @@ def _evaluate(options: Any) -> int:
 
 
 def _explain(options: Any) -> int:
+    import json
+
     from chainrule import jobs
-    from chainrule.explain import chain_text, write_page
+    from chainrule.explain.terminal import print_chain
     from chainrule.files import require_apart
 
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
-    explanation = jobs.explanation(options.model, options.table, options.row)
+    explanation = jobs.explanation(options.model, options.table, options.row, options.image)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
         chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
-    print(chain_text(explanation, chain))
+    if options.form == "json":
+        print(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    elif options.form == "latex":
+        print(chain.to_latex(), end="")
+    else:
+        print_chain(chain)
     if options.output is not None:
-        print(f"page: {write_page(options.output, explanation, chain)}")
+        page = chain.to_html(options.output)
+        print(f"page: {page}", file=sys.stdout if options.form == "text" else sys.stderr)
     return 0
 
 

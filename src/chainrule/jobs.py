@@ -218,15 +218,17 @@ def evaluate(model: Path, table: Path) -> str:
     return "\n".join(lines)
 
 
-def explanation(model: Path, table: Path, row: int) -> Explanation:
-    """The explanation of one row of a table, counted from 0."""
+def explanation(model: Path, table: Path, row: int, image: tuple[int, int] | None = None) -> Explanation:
+    """The explanation of one row of a table, counted from 0; image: (rows, columns), where its features are pixels."""
     net, schema = _model(model)
     frame = read_table(table)
     if row >= frame.height:
         raise InputError(f"--row: got {row}, expected 0 to {frame.height - 1}, the rows of {table}")
     one = frame[[row]]
     label = int(schema.labels(one)[0])
-    return explain(net, schema.features(one)[0], label, feature_names=schema.feature_names, classes=schema.classes)
+    return explain(
+        net, schema.features(one)[0], label, feature_names=schema.feature_names, classes=schema.classes, image=image
+    )
 
 
 def check(model: Path, table: Path, rows: int) -> GradientReport:
