@@ -37,7 +37,7 @@ from chainrule.derive.syntax import (
 )
 from chainrule.errors import InputError
 
-__all__ = ["StepResult", "check_step", "orientation_is_free"]
+__all__ = ["StepResult", "check_step", "classes_checked", "orientation_is_free"]
 
 MAX_EVALUATIONS = 200_000  # of parts of a side at one point: larger K are left out, and beyond that a line is refused
 MAX_DEGREE = 40  # of a side as a polynomial
@@ -85,11 +85,8 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER) -> St
     # SymPy takes a third of a second to import, and reading needs neither way of checking.
     from chainrule.derive import numeric, symbolic
 
-    by_symbols = [k for k in setting.symbolic_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS // 10)]
-    by_numbers = [k for k in setting.numeric_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS)]
-    if not by_symbols or not by_numbers or max(_degree(before), _degree(after)) > MAX_DEGREE:
-        raise InputError("this is too large to be checked")
-    checked = f"K = {_listed(by_symbols)} symbolically; K = {_listed(by_numbers)} at 50 digits"
+    by_symbols, by_numbers = _classes(before, after, setting)
+    checked = _words(by_symbols, by_numbers)
     try:
         for classes in sorted({*by_symbols, *by_numbers}):
             _check_shapes(before, after, setting, classes)
@@ -101,6 +98,29 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER) -> St
     if counterexample is None and not symbolic_ok:
         message = "the numbers agree at 50 digits, but the symbolic check does not show that the two are equal"
     return StepResult(symbolic_ok, counterexample is None, counterexample, checked, message)
+
+
+def classes_checked(before: Node, after: Node, setting: Setting) -> str:
+    """For which K a step is checked, in words.
+
+    Examples
+    --------
+    >>> classes_checked(Name("𝓛"), Name("𝓛"), OUTPUT_LAYER)
+    'K = 2, 3, 4 symbolically; K = 2, 5, 50 at 50 digits'
+    """
+    return _words(*_classes(before, after, setting))
+
+
+def _classes(before: Node, after: Node, setting: Setting) -> tuple[list[int], list[int]]:
+    by_symbols = [k for k in setting.symbolic_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS // 10)]
+    by_numbers = [k for k in setting.numeric_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS)]
+    if not by_symbols or not by_numbers or max(_degree(before), _degree(after)) > MAX_DEGREE:
+        raise InputError("this is too large to be checked")
+    return by_symbols, by_numbers
+
+
+def _words(by_symbols: Sequence[int], by_numbers: Sequence[int]) -> str:
+    return f"K = {_listed(by_symbols)} symbolically; K = {_listed(by_numbers)} at 50 digits"
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -1,0 +1,183 @@
+"""A derivation as an object: its lines, each with the rule that leads to it, checked and shown."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.derive import lines as written_lines
+from chainrule.derive.checking import StepResult, check_step, classes_checked
+from chainrule.derive.latex import read_line
+from chainrule.derive.rules import RULES
+from chainrule.derive.setting import Setting
+from chainrule.derive.syntax import Node
+from chainrule.derive.written import Given, Written
+from chainrule.errors import InputError
+
+__all__ = ["RULES", "Derivation", "Line", "LineCheck", "derivations", "derive"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """left = right. Without a left side, the line goes on from the one before it.
+
+    `rule` is one of `RULES`; `note` is a sentence for a student, or empty; `proof` says why the line follows and what
+    was checked; `value` is the line's number where there is an example.
+    """
+
+    left: Node | None
+    right: Node
+    rule: str
+    note: str = ""
+    proof: str = ""
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class LineCheck:
+    """What came of checking a line. `checked` says for which K; `message` says why a line does not follow."""
+
+    line: Line
+    result: StepResult
+
+    @property
+    def follows(self) -> bool:
+        """Both ways of checking find the line equal to what it is compared with."""
+        return self.result.follows
+
+    @property
+    def checked(self) -> str:
+        """For which K each way was tried."""
+        return self.result.checked
+
+    @property
+    def counterexample(self) -> dict[str, Any] | None:
+        """Where the two sides differ, as in `StepResult`; None where they do not, or do not fit each other."""
+        return self.result.counterexample
+
+    @property
+    def message(self) -> str:
+        """Why the line does not follow; empty where it does."""
+        found = self.counterexample
+        if found is None:
+            return self.result.message
+        where = ", ".join(f"{name} = {value}" for name, value in found.items() if name not in ("left", "right"))
+        return f"at {where} the side before is {found['left']}, and this {found['right']}"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A derivation, as `derive` gives it.
+
+    Examples
+    --------
+    >>> loss = derive("loss")
+    >>> loss.title, len(loss.lines), loss.lines[0].rule
+    ('The loss, from the logits', 4, 'definition of the loss')
+    >>> [check.follows for check in loss.check()]
+    [True, True, True, True]
+    """
+
+    name: str
+    title: str
+    intro: str
+    setting: Setting
+    lines: tuple[Line, ...]
+
+    def check(self) -> list[LineCheck]:
+        """Check each line by SymPy and by numbers, against its left side or the last line before it that was right.
+
+        Raises
+        ------
+        InputError
+            A line uses a name or function that is not known, or is too large to be checked.
+        """
+        checks = []
+        before: Node | None = None
+        for line in self.lines:
+            before = line.left or before
+            if before is None:
+                raise InputError(f"{self.name}: the first line has no left side")
+            check = LineCheck(line, check_step(before, line.right, self.setting))
+            before = line.right if check.follows else before
+            checks.append(check)
+        return checks
+
+    def _repr_html_(self) -> str:
+        from chainrule.derive.pages import notebook_html
+
+        return notebook_html(self)
+
+    def _repr_latex_(self) -> str:
+        from chainrule.derive.pages import notebook_latex
+
+        return notebook_latex(self)
+
+
+@functools.cache
+def _written() -> dict[str, Written]:
+    return {written.name: written for written in written_lines.all_written()}
+
+
+def derivations() -> tuple[str, ...]:
+    """The names of all derivations, in the order in which they are taught.
+
+    Examples
+    --------
+    >>> derivations()[:2]
+    ('loss', 'gradient_wrt_probabilities')
+    """
+    return tuple(_written())
+
+
+@functools.cache
+def derive(name: str) -> Derivation:
+    """The derivation of this name.
+
+    Parameters
+    ----------
+    name : one of `derivations()`
+
+    Raises
+    ------
+    InputError
+        There is none of this name; the message suggests the nearest.
+
+    Examples
+    --------
+    >>> derive("gradient_wrt_logits").lines[0].rule
+    'chain rule'
+    >>> derive("los")
+    Traceback (most recent call last):
+    chainrule.errors.InputError: name: got 'los', expected a derivation: did you mean loss?
+
+    Source: the lecture.
+    """
+    known = _written()
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        raise InputError(f"name: got {name!r}, expected a derivation: {hint}")
+    written = known[name]
+    setting = written.setting.setting() if isinstance(written.setting, Given) else written.setting
+    return Derivation(written.name, written.title, written.intro, setting, tuple(_read(written, setting)))
+
+
+def _read(written: Written, setting: Setting) -> Iterator[Line]:
+    before: Node | None = None
+    for n, step in enumerate(written.steps, start=1):
+        if step.rule not in RULES:
+            raise InputError(f"{written.name}, line {n}: {step.rule!r} is not the name of a rule")
+        read = read_line(step.latex)
+        if len(read.rights) != 1 or (read.left is None and (before is None or not read.continues)):
+            raise InputError(f"{written.name}, line {n}: expected left = right, or = right after a first line")
+        with_what = f"line {n - 1}" if read.left is None else "the left side"
+        before = read.left or before
+        assert before is not None
+        checked = classes_checked(before, read.rights[0], setting)
+        proof = f"{RULES[step.rule]} Compared with {with_what} for {checked}."
+        yield Line(read.left, read.rights[0], step.rule, step.note, proof)
+        before = read.rights[0]

@@ -1,0 +1,88 @@
+r"""The lecture, section 1: the loss, and its gradient w.r.t. the probabilities and the logits."""
+
+# ruff: noqa: E501  # a line of LaTeX is a line
+
+from chainrule.derive.setting import OUTPUT_LAYER
+from chainrule.derive.written import Step, Written
+
+DERIVATIONS = (
+    Written(
+        name="loss",
+        title="The loss, from the logits",
+        intro="The output layer makes probabilities ŷ = softmax(a_L) of the logits a_L. The loss is the cross entropy with the true class ℓ.",
+        setting=OUTPUT_LAYER,
+        steps=(
+            Step(
+                r"\mathcal{L} = -\log \hat{y}_\ell",
+                "definition of the loss",
+                "Only the probability of the true class counts.",
+            ),
+            Step(r"= -\log \text{softmax}(\mathbf{a}_L)_\ell", "definition"),
+            Step(
+                r"= -\log \frac{\exp(a_{L\ell})}{\sum_{i'} \exp(a_{Li'})}",
+                "definition of softmax",
+                "Every logit is in the denominator: that is why the loss depends on them all.",
+            ),
+            Step(
+                r"= \log \left( \sum_{i'} \exp(a_{Li'}) \right) - a_{L\ell}",
+                "logarithms",
+                "log Σ exp is the largest logit, made smooth: the loss is about by how much the true class falls short of it.",
+            ),
+        ),
+    ),
+    Written(
+        name="gradient_wrt_logits",
+        title="The gradient w.r.t. the logits",
+        intro="What is wanted is how the loss changes with the pre-activations a_L of the output layer. ŷ_ℓ depends on every a_{Li}, through the sum in the denominator of softmax.",
+        setting=OUTPUT_LAYER,
+        steps=(
+            Step(
+                r"\frac{\partial (-\log \hat{y}_\ell)}{\partial a_{Li}} = \frac{-1}{\hat{y}_\ell} \frac{\partial \hat{y}_\ell}{\partial a_{Li}}",
+                "chain rule",
+                "The loss reaches the logits through ŷ_ℓ alone; the derivative of −log is −1 over its argument.",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \frac{\partial \text{softmax}(\mathbf{a}_L)_\ell}{\partial a_{Li}}",
+                "definition",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \frac{\partial}{\partial a_{Li}} \left[ \frac{\exp(a_{L\ell})}{\sum_{i'} \exp(a_{Li'})} \right]",
+                "definition of softmax",
+                "The summed index i' is not ℓ: each class adds its own exponential.",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \left( \frac{\frac{\partial \exp(a_{L\ell})}{\partial a_{Li}}}{\sum_{i'} \exp(a_{Li'})} - \frac{\exp(a_{L\ell}) \cdot \frac{\partial (\sum_{i'} \exp(a_{Li'}))}{\partial a_{Li}}}{\left( \sum_{i'} \exp(a_{Li'}) \right)^2} \right)",
+                "quotient rule",
+                "The denominator is the square of the sum, not the sum of the squares.",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \left( \frac{\mathbb{1}_{(\ell=i)} \exp(a_{L\ell})}{\sum_{i'} \exp(a_{Li'})} - \frac{\exp(a_{L\ell})}{\sum_{i'} \exp(a_{Li'})} \cdot \frac{\exp(a_{Li})}{\sum_{i'} \exp(a_{Li'})} \right)",
+                "derivative of exp",
+                "exp(a_{Lℓ}) depends on a_{Li} only where ℓ = i; of the sum, the one term with i' = i does.",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \left( \mathbb{1}_{(\ell=i)} \text{softmax}(\mathbf{a}_L)_\ell - \text{softmax}(\mathbf{a}_L)_\ell \, \text{softmax}(\mathbf{a}_L)_i \right)",
+                "definition of softmax",
+                "Each fraction is a softmax again.",
+            ),
+            Step(
+                r"= \frac{-1}{\hat{y}_\ell} \left( \mathbb{1}_{(\ell=i)} \hat{y}_\ell - \hat{y}_\ell \hat{y}_i \right)",
+                "definition",
+            ),
+            Step(
+                r"= -\left( \mathbb{1}_{(\ell=i)} - \hat{y}_i \right)",
+                "algebra",
+                "ŷ_ℓ cancels: what is left is bounded, however small ŷ_ℓ is.",
+            ),
+            Step(
+                r"\nabla_{\mathbf{a}_L} \mathcal{L}(\theta) = \begin{bmatrix} -(\mathbb{1}_{(\ell=1)} - \hat{y}_1) \\ \vdots \\ -(\mathbb{1}_{(\ell=K)} - \hat{y}_K) \end{bmatrix}",
+                "collecting into a vector",
+            ),
+            Step(
+                r"= -(\mathbf{e}(\ell) - \hat{\mathbf{y}})",
+                "definition of one-hot",
+                "What the network says, less what is true.",
+            ),
+        ),
+    ),
+)
