@@ -61,12 +61,14 @@ def factor_difference(
 def slope_differences(a: Array, slopes: Array, activation: str) -> tuple[int, float, float, Verdict]:
     """Of g′ at every unit of a layer: the place of the worst, its difference, relative error and verdict."""
     g = equations.ACTIVATIONS[activation].function
-    h = STEP * np.maximum(1.0, np.abs(a))
+    h = STEP * np.maximum(1.0, np.abs(a) / 100)  # the tails fall like exp(a) however far out they are
     if activation in KINKED:  # short enough to stay on the unit's own side of the kink
         h = np.where(np.abs(a) > KINK, np.minimum(h, np.abs(a) / 4), h)
     differences = (8 * (g(a + h) - g(a - h)) - (g(a + 2 * h) - g(a - 2 * h))) / (12 * h)
     kinks = np.abs(a) <= KINK if activation in KINKED else np.zeros(a.shape, dtype=bool)
-    floor = VISIBLE * np.abs(g(a)) * STEP / h
+    # gelu's 1 + erf(a/√2) is right to 2⁻⁵² of 1, not of itself
+    size = np.maximum(np.abs(g(a)), np.abs(a)) if activation == "gelu" else np.abs(g(a))
+    floor = VISIBLE * size * STEP / h
     scale = np.maximum(np.maximum(np.abs(slopes), np.abs(differences)), floor)
     errors = np.abs(slopes - differences) / np.where(scale > 0, scale, 1.0)
     kinked = kinks & (errors > GOOD)
