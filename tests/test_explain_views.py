@@ -1,5 +1,6 @@
 """The views of a chain: text, Rich, LaTeX, MathML, JSON, and two chains side by side, each against the chain's data."""
 
+import doctest
 import io
 import json
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,6 +30,13 @@ def example(widths=(4, 8, 3), activation="tanh", seed=0, **options):
 
 def names(widths):
     return {"feature_names": [NASTY] * widths[0], "classes": [NASTY, *"bcdefghij"[: widths[-1] - 1]]}
+
+
+def test_the_guide_runs_as_written():
+    guide = Path(__file__).parents[1] / "docs" / "pages.md"
+    found = doctest.testfile(str(guide), module_relative=False, encoding="utf-8")
+    assert found.attempted >= 9
+    assert found.failed == 0
 
 
 def test_the_data_is_frozen_and_keeps_its_names():

@@ -177,7 +177,7 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
         parts.append(f"∂𝓛/∂{a} is {large} of its layer")
     if source is not None and (large := _times(value, h)):
         parts.append(f"its input is {large} of {'the inputs' if layer == 1 else 'its layer'}")
-    split = "" if source is None else f", {number(own, 3)} (∂𝓛/∂{a}) times {number(value, 3)} (its input, {name})"
+    split = "" if source is None else f" = {number(own, 3)} (∂𝓛/∂{a}) × {number(value, 3)} (its input, {name})"
     return f"{symbol} has the gradient {number(gradient, 3)}{split}: {'; '.join(parts)}."
 
 
