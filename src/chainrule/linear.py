@@ -107,9 +107,9 @@ def linear_cross_entropy(
         empty(like.view.shape, like.view.dtype) if like is not None and view is None else view
         for like, view in zip((h, w, b), given, strict=True)
     ))  # fmt: skip
-    losses = empty((n,), h.view.dtype) if reduction == "none" else None
+    losses = empty((n,), _format_of_sums(h)) if reduction == "none" else None
     total = run_layer(h, w, b, options, buffers, team, chunk_bytes, losses=losses)
-    loss = reduced(h, total, divisor) if losses is None else h.give(losses)
+    loss = reduced(h, total, divisor) if losses is None else h.give(from_float(losses, h.format))
     grads = (
         None if like is None or view is None else (like.give(view) if came is None else came)
         for like, view, came in zip((h, w, b), buffers, out or (None, None, None), strict=True)
@@ -159,8 +159,8 @@ def run_layer(
 ) -> float:
     """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
 
-    A gradient without a buffer is not computed, nor is its product. `losses` receives each example's; `factors`, (N,),
-    multiply each example's gradient. With `adds`, the weights' and biases' gradients are added to what their buffers
+    A gradient without a buffer is not computed, nor is its product. `losses`, float64 for float64 and float32
+    for all else, receives each example's; `factors`, (N,), multiply each example's gradient. With `adds`, the weights' and biases' gradients are added to what their buffers
     hold.
     """
     (n, d), k = h.view.shape, w.view.shape[0]
@@ -182,7 +182,7 @@ def run_layer(
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
-        here = _of_rows(options, chunk, format)
+        here = of_rows(options, chunk, format)
         ignored = here["labels"] == ignore_index if ignore_index is not None else np.zeros(0, bool)
         if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
             x = np.where(ignored[:, None], dtype.type(0), x)
@@ -190,12 +190,9 @@ def run_layer(
             multiply(x, _numbers(w, block).T, a[:, block], False, team)
         if biases is not None:
             a += biases
-        some = None if losses is None else np.empty(len(a), dtype)
-        if some is not None:
-            here["losses"] = some
+        if losses is not None:
+            here["losses"] = losses[chunk]
         totals.append(_kernels.run(format, "gradient", a, a, here, team))
-        if losses is not None and some is not None:
-            losses[chunk] = from_float(some, h.format)
         if factors is not None:
             a *= factors[chunk, None]
         if grad_bias is not None:
@@ -248,7 +245,7 @@ def _sums_of(buffer: Array, w: Borrowed, dtype: np.dtype[Any], adds: bool) -> Ar
     return to_float(buffer, w.format).copy() if adds else np.empty(buffer.shape, dtype)
 
 
-def _of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
+def of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
     """The options of some rows, with target probabilities in the logits' format."""
     here = dict(options)
     if "labels" in here:
