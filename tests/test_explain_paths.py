@@ -212,6 +212,8 @@ def test_the_largest_gradient_and_why_another_is_nothing():
     assert explanation.why() == explanation.weight(layer, unit, source).why
     p = net.predict_proba(x[None])[0]
     assert f"“cat” the probability {p[0]:.3g} where 1 is right" in explanation.weight(2, 1, 1).why
+    thin, x = make((1, 1, 1, 1))
+    assert "ŷ is e(ℓ)" in explain(thin, x, 0).weight(1, 1, 1).why
     assert explanation.weight(1, 5, 1).why == "W₁₅₁ has the gradient 0: its input, a, is 0."
 
 

@@ -186,6 +186,8 @@ def _why_nothing(e: Explanation, layer: int, unit: int, own: float, name: str) -
         return f"its input, {name}, is 0"
     if layer < e.net.depth and e.derivatives[layer - 1][unit - 1] == 0:
         return f"its unit is off on this example (a = {number(e.forward.preactivations[layer - 1][0, unit - 1], 3)})"
+    if not e.backward.grad_preactivations[-1].any():
+        return "ŷ is e(ℓ), and there is nothing left to learn"
     return "no path from it to the loss is open"
 
 
