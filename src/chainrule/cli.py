@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"chainrule: error: {message}", file=sys.stderr)
-        return 1
+        return int(options.refused) if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("chainrule: interrupted; nothing was written", file=sys.stderr)
         return 1
@@ -48,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train softmax classifiers, and see every gradient of the chain: exact, fast, explained.",
         epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
     )
+    parser.set_defaults(refused=1)  # the exit code for input that cannot be used: 2 where 1 is a verdict
     parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -132,11 +135,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--rows", type=_count, default=8, help="how many of the table's first rows to check on")
 
-    summary = "Check a derivation in LaTeX, a step a line; exit code 1 where a line does not follow or cannot be read."
-    derive = commands.add_parser("derive", help=summary, description=summary)
-    derive.set_defaults(run=_derive)
-    derive.add_argument("--check", metavar="FILE", required=True, help="a text file in the lecture's notation")
-    derive.add_argument("--format", choices=["text", "json"], default="text", help="json: a list with a verdict a line")
+    summary = "Show how a gradient is derived, line by line, and check each line; or check a derivation of your own."
+    derive = commands.add_parser(
+        "derive", help=summary, description=summary,
+        epilog="Exit codes: 0 done, 1 a line does not follow or cannot be read, 2 bad usage.",
+    )  # fmt: skip
+    derive._negative_number_matcher = re.compile(r"-\.?\d")  # --logits -1,2 is no option of its own
+    derive.set_defaults(run=_derive, refused=2)
+    derive.add_argument("name", metavar="NAME", nargs="?", help="a derivation that --list names; by default all")
+    derive.add_argument("--list", dest="listing", action="store_true", help="print the names and titles")
+    derive.add_argument("--step", action="store_true", help="show a line at a time; Enter shows the next")
+    derive.add_argument(
+        "--check", metavar="FILE", nargs="?", const="", default=None,
+        help="check every line by SymPy and by numbers; with FILE, those of a text in LaTeX, a step a line, "
+        "where names mean what they do in NAME, or in the lecture",
+    )  # fmt: skip
+    derive.add_argument(
+        "--format", dest="form", choices=["text", "json", "latex", "beamer", "html"], default="text",
+        help="text by default; beamer: slides that reveal a line at a time; with --check text or json",
+    )  # fmt: skip
+    derive.add_argument("-o", "--output", metavar="FILE", default=None, help="where to write; by default, the terminal")
+    derive.add_argument("--numbers", action="store_true", help="show the value of every line beside it")
+    derive.add_argument(
+        "--logits", type=_numbers, default=None, metavar="A,B,…", help="use these for --numbers; by default 2.0,1.0,0.1"
+    )
+    derive.add_argument(
+        "--label", type=_count, default=None, metavar="N", help="the true class, counted from 1; by default 1"
+    )
     derive.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -168,6 +193,11 @@ def _positive(text: str) -> float:
 
 def _not_negative(text: str) -> float:
     return float(_number(text, float, lambda v: 0 <= v < float("inf"), "a number >= 0"))
+
+
+def _numbers(text: str) -> list[float]:
+    expected = "numbers with commas between: 2.0,1.0,0.1"
+    return [float(_number(part, float, math.isfinite, expected)) for part in text.split(",")]
 
 
 def _bytes(text: str) -> int:
@@ -307,20 +337,10 @@ def _check(options: Any) -> int:
 
 
 def _derive(options: Any) -> int:
-    import json
+    from chainrule.derive import command
 
-    from chainrule.derive import check_homework
-
-    with open(options.check, "rb") as file:
-        verdicts = check_homework(file.read(10**6))  # far more than it reads: what is longer is refused
-    if options.format == "json":
-        print(json.dumps(verdicts, indent=1, ensure_ascii=False, default=str))
-    else:
-        for verdict in verdicts:
-            print(f"line {verdict['line']}: {verdict['verdict']}: {verdict['text']}")
-            if verdict["message"]:
-                print(f"    {verdict['message']}")
-    return 0 if all(verdict["verdict"] == "follows" for verdict in verdicts) else 1
+    names = ("listing", "step", "check", "form", "output", "numbers", "logits", "label")
+    return command.run(options.name, **{name: getattr(options, name) for name in names})
 
 
 def run() -> None:

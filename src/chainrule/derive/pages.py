@@ -78,16 +78,12 @@ def html(derivations: Iterable[Derivation], *, title: str | None = None) -> str:
     title = title if title is not None else shown[0].title if len(shown) == 1 else "Derivations, line by line"
     anchors = _anchors(derivation.name for derivation in shown)
     sections = [
-        f'<section class="card derivation" id="{anchor}"'
-        + (
-            f' aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{_prose(one.title)}</h2>'
-            if len(shown) > 1
-            else ">"
-        )
-        + _body(one)
-        + "</section>"
+        f'<section class="card derivation" id="{anchor}" aria-labelledby="{anchor}-title">\n'
+        f'<h2 id="{anchor}-title">{_prose(one.title)}</h2>{_body(one)}</section>'
         for anchor, one in zip(anchors, shown, strict=True)
     ]
+    if len(shown) == 1:  # its heading is the page's
+        sections = [f'<div class="card derivation" id="{anchors[0]}">{_body(shown[0])}</div>']
     contents = "".join(
         f'<li><a href="#{anchor}">{_prose(one.title)}</a></li>' for anchor, one in zip(anchors, shown, strict=True)
     )

@@ -38,6 +38,7 @@ def screen(derivation: Derivation, width: int = 100) -> Iterator[str]:
     >>> print(*screen(Some(name="zero", title="Zero", intro="", lines=[line, line])), sep="\\n")
     𝓛
       = 0  0.0  definition
+    <BLANKLINE>
     𝓛
       = 0  0.0  definition
     """
@@ -48,11 +49,11 @@ def screen(derivation: Derivation, width: int = 100) -> Iterator[str]:
     rules = max((len(line.rule) for line in derivation.lines), default=0)
     room = max(30, min(max(map(len, formulas), default=0), width - rules - numbers - 4))
     room = min(room, max(map(len, formulas), default=0))
-    for line, formula in zip(derivation.lines, formulas, strict=True):
+    for n, (line, formula) in enumerate(zip(derivation.lines, formulas, strict=True)):
         rows = _wrapped(formula, room)
         value = f"  {line.value or ''}".ljust(numbers) if numbers else ""
         rows[0] = f"{rows[0].ljust(room)}{value}  {line.rule}".rstrip()
-        left = [text(line.left)] if line.left is not None else []
+        left = [*([""] if n else []), text(line.left)] if line.left is not None else []
         for words, indent in ((line.value if below else None, "      "), (line.note, "    ")):
             rows += textwrap.wrap(words or "", width - 4, initial_indent=indent, subsequent_indent=indent)
         yield "\n".join(left + ["  " + row for row in rows])
