@@ -3,9 +3,11 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -255,3 +257,24 @@ def test_step_waits_for_enter_and_ends_at_q():
     assert process.wait(timeout=60) == 0
     assert lines[2] not in seen
     os.close(controller)
+
+
+def test_the_guides_homework(tmp_path, capsys, monkeypatch):
+    guide = (Path(__file__).parents[1] / "docs" / "derive.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", guide, re.DOTALL)
+    homework = next(text for kind, text in blocks if kind == "latex")
+    command, printed = next(text for kind, text in blocks if "homework.tex\nline 1" in text).split("\n", 1)
+    monkeypatch.chdir(tmp_path)
+    Path("homework.tex").write_text(homework, encoding="utf-8")
+    assert main(command.split()[2:]) == 1
+    assert capsys.readouterr().out == printed
+    assert main([*command.split()[2:], "--format", "json"]) == 1
+    assert json.loads(next(text for kind, text in blocks if kind == "json")) in json.loads(capsys.readouterr().out)
+
+
+def test_the_guides_python():
+    guide = (Path(__file__).parents[1] / "docs" / "derive.md").read_text(encoding="utf-8")
+    code = next(iter(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)))
+    names = {}
+    exec(code, names)
+    assert names["derivation"].name == "gradient_wrt_logits"
