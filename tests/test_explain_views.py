@@ -83,6 +83,7 @@ def test_the_text_holds_every_factor(widths):
         assert f"\n{group.heading}\n" in text
         for factor in group.factors:
             assert f"  {factor.symbol} " in text
+        assert f"→ ∂𝓛/∂{group.reached}: largest {number(max(group.gradient, key=abs))} " in text
     for value in (chain.product, chain.finite_difference, chain.loss):
         assert number(value) in text
     assert chain.why in text
