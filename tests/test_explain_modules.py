@@ -9,7 +9,7 @@ from chainrule.errors import InputError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from chainrule.explain.modules import explain  # noqa: E402
+from chainrule.torch import explain  # noqa: E402
 
 nn = torch.nn
 

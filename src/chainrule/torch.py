@@ -21,6 +21,7 @@ from chainrule._torch import linear as _linear  # noqa: E402
 from chainrule._torch import losses as _losses  # noqa: E402
 from chainrule._torch import policy as _policy  # noqa: E402
 from chainrule._torch.accelerate import accelerate  # noqa: E402
+from chainrule.explain.modules import explain  # noqa: E402
 
 __all__ = [
     "CrossEntropyLoss",
@@ -28,6 +29,7 @@ __all__ = [
     "accelerate",
     "cross_entropy",
     "entropy",
+    "explain",
     "linear_cross_entropy",
     "logprobs",
 ]
