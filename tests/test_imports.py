@@ -13,6 +13,7 @@ ORDER = [
     "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
     "network", "conversion", "model_file", "gradcheck", "scores", "optimizers", "schedules", "streams", "history",
     "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs", "sklearn",
+    "_jax", "jax", "boosting",
     "_torch", "torch",
     "cli", "__main__",
 ]  # fmt: skip

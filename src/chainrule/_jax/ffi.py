@@ -1,0 +1,290 @@
+"""The kernels as XLA calls them: handlers for JAX's foreign function interface (FFI), in Python.
+
+XLA calls a handler with one argument, a frame that points at the operands and at the results' memory; the kernel reads
+and writes them where they lie. The layout of a frame is a stable C interface of XLA's: within a major version structs
+only grow at their ends, and each begins with its own size. The few that are needed are declared here by hand, in
+ctypes, so that Chainrule is built without jaxlib and its headers. XLA compares versions when a handler is registered;
+sizes are compared in every call, and a stranger gets an error.
+
+XLA's threads flush subnormal numbers to zero. The kernels run in the mode in which Python was when this was imported,
+or a row of margin 90 in float32 would have the gradient 0, and threads that are started here would flush for good.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from chainrule._native import _kernels
+from chainrule.arrays import empty
+
+__all__ = ["TARGETS", "registered"]
+
+Array = npt.NDArray[Any]
+MAJOR = 0  # of the interface's versions
+FORMATS = {10: "float16", 11: "float32", 12: "float64", 16: "bfloat16"}  # by XLA's number of the dtype
+DTYPES = {4: "i4", 5: "i8", 10: "u2", 11: "f4", 12: "f8", 16: "u2"}  # as NumPy sees them: 16 bits as their bits
+NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": np.nan, "float64": np.nan}
+SCRATCH = 1 << 20  # logits whose gradient is computed together and thrown away, where only the loss is asked for
+
+_Pointer = ctypes.c_void_p
+
+
+class _Version(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_size_t), ("more", _Pointer), ("major", ctypes.c_int), ("minor", ctypes.c_int))
+
+
+class _Metadata(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_size_t), ("version", _Version), ("traits", ctypes.c_uint32))
+
+
+class _Extension(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("kind", ctypes.c_int),
+        ("next", _Pointer),
+        ("metadata", ctypes.POINTER(_Metadata)),
+    )
+
+
+class _ErrorArguments(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_size_t), ("more", _Pointer), ("message", ctypes.c_char_p), ("code", ctypes.c_int))
+
+
+class _Api(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("more", _Pointer),
+        ("version", _Version),
+        ("internal", _Pointer),
+        ("make_error", ctypes.CFUNCTYPE(_Pointer, ctypes.POINTER(_ErrorArguments))),
+    )
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("more", _Pointer),
+        ("dtype", ctypes.c_int),
+        ("data", _Pointer),
+        ("rank", ctypes.c_int64),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+    )
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("more", _Pointer),
+        ("count", ctypes.c_int64),
+        ("kinds", _Pointer),
+        ("each", ctypes.POINTER(ctypes.POINTER(_Buffer))),
+    )
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.POINTER(_Extension)),
+        ("api", ctypes.POINTER(_Api)),
+        ("context", _Pointer),
+        ("stage", ctypes.c_int),
+        ("operands", _Buffers),
+        ("results", _Buffers),
+    )
+
+
+_BUFFER_SIZE, _BUFFERS_SIZE, _FRAME_SIZE = (ctypes.sizeof(struct) for struct in (_Buffer, _Buffers, _Frame))
+_METADATA = 1  # the kind of extension that asks for a handler's version
+_WRITABLE = 0x200
+_INTERNAL = 13  # the code of an error that is the handler's own
+_memory = ctypes.pythonapi.PyMemoryView_FromMemory
+_memory.restype, _memory.argtypes = ctypes.py_object, (_Pointer, ctypes.c_ssize_t, ctypes.c_int)
+
+
+def _views(buffers: _Buffers) -> list[tuple[Array, str]]:
+    """The memory of operands or results as NumPy sees it, and each one's format."""
+    found = []
+    if buffers.size != _BUFFERS_SIZE:
+        raise NotImplementedError("XLA's FFI has another layout of its buffers than Chainrule knows")
+    for i in range(buffers.count):
+        buffer = buffers.each[i].contents
+        if buffer.size != _BUFFER_SIZE:
+            raise NotImplementedError("XLA's FFI has another layout of a buffer than Chainrule knows")
+        dtype, shape = np.dtype(DTYPES[buffer.dtype]), tuple(buffer.shape[: buffer.rank])
+        length = math.prod(shape)
+        bits = (
+            np.frombuffer(_memory(buffer.data, length * dtype.itemsize, 0x200), dtype) if length else np.empty(0, dtype)
+        )
+        found.append((bits.reshape(shape), FORMATS.get(buffer.dtype, "")))
+    return found
+
+
+def _modes() -> tuple[Callable[[Any], int], Callable[[Any], int]] | None:
+    """C's fegetenv and fesetenv, where the system has them by these names."""
+    try:
+        library = ctypes.CDLL(None)
+        return library.fegetenv, library.fesetenv
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+_FUNCTIONS = _modes()
+_AT_IMPORT = ctypes.create_string_buffer(256)  # no system's environment of floating point is as long
+if _FUNCTIONS:
+    _FUNCTIONS[0](_AT_IMPORT)
+
+
+@contextmanager
+def _as_at_import() -> Iterator[None]:
+    """This thread computes as Python's did when this was imported, and afterwards as before."""
+    if _FUNCTIONS is None:
+        yield
+        return
+    before = ctypes.create_string_buffer(256)
+    _FUNCTIONS[0](before)
+    _FUNCTIONS[1](_AT_IMPORT)
+    try:
+        yield
+    finally:
+        _FUNCTIONS[1](before)
+
+
+def _tell_version(frame: Any) -> None:
+    """Answer that the handler is of XLA's own minor version, which only ever adds; of another major version it is not,
+    and XLA refuses it then."""
+    version = frame.extension.contents.metadata.contents.version
+    minor = frame.api.contents.version.minor if frame.api else 1  # jaxlib 0.6 asks without its interface
+    version.major, version.minor = MAJOR, minor
+
+
+_Compute = Callable[[list[tuple[Array, str]], list[Array]], None]
+
+
+def _handler(compute: _Compute) -> Any:
+    """A C function that XLA calls: it gives `compute` operands and results, and reports what that raises."""
+
+    def call(address: Any) -> int | None:
+        frame = address.contents
+        if frame.extension and frame.extension.contents.kind == _METADATA:
+            _tell_version(frame)
+            return None
+        try:
+            if frame.size < _FRAME_SIZE:
+                raise NotImplementedError("XLA's FFI has another layout of a call than Chainrule knows")
+            with _as_at_import():
+                compute(_views(frame.operands), [view for view, _ in _views(frame.results)])
+        except BaseException as error:  # it must not get into XLA
+            text = f"chainrule: {type(error).__name__}: {error}".encode()
+            arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, text, _INTERNAL)
+            return int(frame.api.contents.make_error(ctypes.byref(arguments)))
+        return None
+
+    return ctypes.CFUNCTYPE(_Pointer, ctypes.POINTER(_Frame))(call)
+
+
+def _flat(view: Array, columns: int) -> Array:
+    return view.reshape(-1, columns) if columns else view.reshape(-1)
+
+
+def _label_options(second: Array, k: int) -> tuple[dict[str, Any], Array | None]:
+    """The kernel's options for labels or targets, and which rows have a label out of range, if any have."""
+    if second.dtype.kind != "i":
+        return {"second": _flat(second, k)}, None
+    labels = second.reshape(-1).astype(np.int64, copy=False)
+    unsigned = labels.view(np.uint64)  # as which a negative label is a very large one
+    if not labels.size or unsigned.max() < k:
+        return {"labels": labels}, None
+    wrong = unsigned >= k
+    return {"labels": np.where(wrong, np.int64(-1), labels), "ignore_index": -1}, wrong
+
+
+def _loss_and_gradient(operands: list[tuple[Array, str]], results: list[Array]) -> None:
+    (logits, format), (second, _) = operands
+    losses, grad = results
+    k = logits.shape[-1]
+    options, wrong = _label_options(second, k)
+    options["losses"], rows = losses.reshape(-1), _flat(grad, k)
+    _kernels.run(format, "gradient", _flat(logits, k), rows, options, _kernels.max_threads())
+    if wrong is not None:
+        options["losses"][wrong] = rows[wrong] = NAN[format]
+
+
+_spare: list[Array] = []  # scratch that no thread is using; new memory for every call would cost more than the kernel
+
+
+def _loss(operands: list[tuple[Array, str]], results: list[Array]) -> None:
+    (logits, format), (second, _) = operands
+    k = logits.shape[-1]
+    options, wrong = _label_options(second, k)
+    a, losses, threads = _flat(logits, k), results[0].reshape(-1), _kernels.max_threads()
+    rows = min(len(a), max(1, SCRATCH // k))
+    try:
+        scratch = _spare.pop()
+    except IndexError:
+        scratch = empty((0,), np.uint8)
+    if scratch.nbytes < rows * k * a.itemsize:
+        scratch = empty((rows * k * a.itemsize,), np.uint8)
+    grad = scratch[: rows * k * a.itemsize].view(a.dtype).reshape(rows, k)
+    for begin in range(0, len(a), max(rows, 1)):
+        part = slice(begin, min(begin + rows, len(a)))
+        here = options | {name: options[name][part] for name in ("labels", "second") if name in options}
+        _kernels.run(format, "gradient", a[part], grad[: len(a[part])], here | {"losses": losses[part]}, threads)
+    _spare.append(scratch)
+    if wrong is not None:
+        losses[wrong] = NAN[format]
+
+
+def _by_row(output: str) -> _Compute:
+    def compute(operands: list[tuple[Array, str]], results: list[Array]) -> None:
+        (logits, format), k = operands[0], operands[0][0].shape[-1]
+        _kernels.run(format, output, _flat(logits, k), _flat(results[0], k), {}, _kernels.max_threads())
+
+    return compute
+
+
+TARGETS = {
+    "chainrule_loss": _handler(_loss),
+    "chainrule_loss_and_gradient": _handler(_loss_and_gradient),
+    "chainrule_softmax": _handler(_by_row("softmax")),
+    "chainrule_log_softmax": _handler(_by_row("log_softmax")),
+}
+
+
+@cache
+def registered() -> bool:
+    """Make the handlers known to XLA's CPU; False, with a warning, where it refuses them.
+
+    Called when something is compiled for the CPU, and not before: what is refused while JAX starts its CPU is an error
+    that leaves JAX without one.
+    """
+    try:
+        for name, handler in TARGETS.items():
+            capsule = jax.ffi.pycapsule(ctypes.cast(handler, _Pointer))
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu", api_version=1)
+    except Exception as error:  # whatever XLA raises
+        warnings.warn(f"chainrule.jax goes by jax.numpy, not by its kernels: {error}", RuntimeWarning, stacklevel=2)
+        return False
+    atexit.register(_finish)
+    return True
+
+
+def _finish() -> None:
+    """Before Python ends, wait for what was begun and not waited for: XLA must not call a handler after it. A
+    computation of each CPU is waited for too, as it comes after those whose results nobody holds any more."""
+    begun = [array for array in jax.live_arrays() if not array.is_deleted()]
+    for device in jax.local_devices(backend="cpu"):
+        begun.append(jax.device_put(0.0, device) + 1)
+    for array in begun:
+        with suppress(Exception):  # a computation that failed has been waited for too
+            array.block_until_ready()
