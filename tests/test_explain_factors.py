@@ -218,6 +218,21 @@ def test_kinks_are_called_kinks():
         assert chain.groups[1].factors[1].verdict == "good"
 
 
+@pytest.mark.parametrize("activation", list(equations.ACTIVATIONS))
+def test_nothing_right_is_called_wrong(activation):
+    """Steep, flat, saturated and tiny: networks at whose numbers a difference with one fixed step would fail."""
+    random = np.random.default_rng(len(activation))
+    for seed in range(12):
+        widths = [int(n) for n in random.integers(1, 12, size=random.integers(2, 7))]
+        net = Network.create(widths, activation=activation, seed=seed, dtype="float64")
+        scale = 10 ** random.uniform(-3, 1.3)
+        net = Network([w * scale for w in net.weights], [random.normal(size=len(b)) for b in net.biases], activation)
+        x = random.normal(size=widths[0]) * 10 ** random.uniform(-3, 2)
+        report = explain(net, x, int(random.integers(widths[-1]))).check()
+        assert report, report.to_text()
+        assert sum(row.verdict == "good" for row in report.rows) >= 0.8 * len(report.rows) - 1
+
+
 def test_a_batchs_mean_is_a_factor_of_its_own():
     net, _ = make("4-8-3")
     x, labels = np.random.default_rng(5).normal(size=(6, 4)), [0, 1, 2, 2, 1, 0]

@@ -23,6 +23,7 @@ KINKED = ("relu", "leaky_relu")  # the activations with a kink at 0
 # A difference of numbers of size s, each right to its last bit, is off by about s · 2⁻⁵² / STEP. An error is judged
 # relative to no less than this share of s, by which that much counts as good.
 VISIBLE = 1e-5
+TINY = 1e-298  # numbers not far above the smallest of float64 lose digits: nothing is judged relative to less
 
 
 def judge(value: float, difference: Difference, floor: float) -> tuple[float, Verdict]:
@@ -38,8 +39,7 @@ def judge(value: float, difference: Difference, floor: float) -> tuple[float, Ve
     """
     if not (math.isfinite(value) and math.isfinite(difference.value)):
         return math.nan, "underflow"
-    scale = max(abs(value), abs(difference.value), floor)
-    error = abs(value - difference.value) / scale if scale else 0.0
+    error = abs(value - difference.value) / max(abs(value), abs(difference.value), floor, TINY)
     if error <= GOOD:
         return error, "good"
     if difference.kink:
@@ -68,9 +68,8 @@ def slope_differences(a: Array, slopes: Array, activation: str) -> tuple[int, fl
     kinks = np.abs(a) <= KINK if activation in KINKED else np.zeros(a.shape, dtype=bool)
     # gelu's 1 + erf(a/√2) is right to 2⁻⁵² of 1, not of itself
     size = np.maximum(np.abs(g(a)), np.abs(a)) if activation == "gelu" else np.abs(g(a))
-    floor = VISIBLE * size * STEP / h
-    scale = np.maximum(np.maximum(np.abs(slopes), np.abs(differences)), floor)
-    errors = np.abs(slopes - differences) / np.where(scale > 0, scale, 1.0)
+    floor = np.maximum(VISIBLE * size * STEP / h, TINY)
+    errors = np.abs(slopes - differences) / np.maximum(np.maximum(np.abs(slopes), np.abs(differences)), floor)
     kinked = kinks & (errors > GOOD)
     away = np.where(kinked, -1.0, errors)
     worst = int(away.argmax()) if away.max() > USUAL or not kinked.any() else int(np.where(kinked, errors, -1).argmax())
@@ -93,15 +92,18 @@ def loss_difference(
             a = equations.preactivation(g(a), net.weights[k], net.biases[k])
         return np.asarray(equations.loss_from_logits(a, np.full(len(moves), label))), hidden
 
-    # where a kink lies within the steps, shorter ones may stay on one side of it
     kinked, longest = net.activation in KINKED, max(float(np.abs(direction).max()), 1.0)
+    # Shorter steps where a kink lies within these, or where the loss bends so much that the difference of second order
+    # is 1e-4 off: that of fourth order is then 1e-8 off.
     for step in (STEP / longest, STEP / longest / 10, STEP / longest / 100):
         moves = [step, -step, 2 * step, -2 * step, 0.0]
         found, hidden = losses(np.array(moves))
         by_move = {m: (float(found[i]), [a[i] for a in hidden]) for i, m in enumerate(moves)}
         difference = central_difference(by_move.__getitem__, step)
-        if not (kinked and difference.kink):
+        # the loss is right relative to itself where it is small; where it is large, the logits' own rounding is in it
+        size = (1 + float(np.abs(preactivations[-1]).max())) * min(float(found[-1]), 1.0)
+        floor = VISIBLE * size * STEP / step
+        bent = abs(float(found[0] - found[1]) / (2 * step) - difference.value)
+        if not (kinked and difference.kink) and bent <= 1e-4 * max(abs(difference.value), floor):
             break
-    # the loss is right relative to itself where it is small; where it is large, the logits' own rounding is in it
-    size = (1 + float(np.abs(preactivations[-1]).max())) * min(float(found[-1]), 1.0)
-    return Difference(difference.value, kinked and difference.kink), VISIBLE * size * STEP / step
+    return Difference(difference.value, kinked and difference.kink), floor
