@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -131,6 +132,17 @@ def test_vmap_over_everything():
 def test_hessian_keeps_its_tails():
     hessian = jax.hessian(lambda a: softmax_cross_entropy_with_integer_labels(a, jnp.array(1)))(jnp.array([0.0, 40.0]))
     np.testing.assert_allclose(hessian, 4.248354255291589e-18 * np.array([[1, -1], [-1, 1]]), rtol=1e-6)
+
+
+def test_many_threads_at_once():
+    loss = softmax_cross_entropy_with_integer_labels
+    y = jnp.arange(3000) % 100
+    step = jax.jit(jax.value_and_grad(lambda a: loss(a, y).sum()))
+    logits = [jax.random.normal(jax.random.key(i), (3000, 100)) for i in range(4)]
+    alone = [np.asarray(step(a)[1]).tobytes() for a in logits]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert [np.asarray(g).tobytes() for _, g in pool.map(step, logits)] == alone
 
 
 def run(code, *flags):

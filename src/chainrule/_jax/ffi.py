@@ -16,8 +16,8 @@ import atexit
 import ctypes
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -32,8 +32,16 @@ __all__ = ["TARGETS", "registered"]
 
 Array = npt.NDArray[Any]
 MAJOR = 0  # of the interface's versions
-FORMATS = {10: "float16", 11: "float32", 12: "float64", 16: "bfloat16"}  # by XLA's number of the dtype
-DTYPES = {4: "i4", 5: "i8", 10: "u2", 11: "f4", 12: "f8", 16: "u2"}  # as NumPy sees them: 16 bits as their bits
+DTYPES: dict[
+    int, tuple[np.dtype[Any], str]
+] = {  # by XLA's number of a dtype, as NumPy sees it, with 16 bits as their bits, and the format's name
+    4: (np.dtype(np.int32), ""),
+    5: (np.dtype(np.int64), ""),
+    10: (np.dtype(np.uint16), "float16"),
+    11: (np.dtype(np.float32), "float32"),
+    12: (np.dtype(np.float64), "float64"),
+    16: (np.dtype(np.uint16), "bfloat16"),
+}
 NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": np.nan, "float64": np.nan}
 SCRATCH = 1 << 20  # logits whose gradient is computed together and thrown away, where only the loss is asked for
 
@@ -117,16 +125,15 @@ def _views(buffers: _Buffers) -> list[tuple[Array, str]]:
     found = []
     if buffers.size != _BUFFERS_SIZE:
         raise NotImplementedError("XLA's FFI has another layout of its buffers than Chainrule knows")
-    for i in range(buffers.count):
-        buffer = buffers.each[i].contents
+    for pointer in buffers.each[: buffers.count]:
+        buffer = pointer.contents
         if buffer.size != _BUFFER_SIZE:
             raise NotImplementedError("XLA's FFI has another layout of a buffer than Chainrule knows")
-        dtype, shape = np.dtype(DTYPES[buffer.dtype]), tuple(buffer.shape[: buffer.rank])
+        dtype, format = DTYPES[buffer.dtype]
+        shape = buffer.shape[: buffer.rank]
         length = math.prod(shape)
-        bits = (
-            np.frombuffer(_memory(buffer.data, length * dtype.itemsize, 0x200), dtype) if length else np.empty(0, dtype)
-        )
-        found.append((bits.reshape(shape), FORMATS.get(buffer.dtype, "")))
+        memory = _memory(buffer.data, length * dtype.itemsize, _WRITABLE) if length else b""
+        found.append((np.frombuffer(memory, dtype).reshape(shape), format))
     return found
 
 
@@ -145,18 +152,18 @@ if _FUNCTIONS:
     _FUNCTIONS[0](_AT_IMPORT)
 
 
-@contextmanager
-def _as_at_import() -> Iterator[None]:
-    """This thread computes as Python's did when this was imported, and afterwards as before."""
+def _as_at_import() -> Any:
+    """From here this thread computes as Python's did when this was imported; returns how it did before."""
     if _FUNCTIONS is None:
-        yield
-        return
+        return None
     before = ctypes.create_string_buffer(256)
     _FUNCTIONS[0](before)
     _FUNCTIONS[1](_AT_IMPORT)
-    try:
-        yield
-    finally:
+    return before
+
+
+def _as_before(before: Any) -> None:
+    if _FUNCTIONS is not None:
         _FUNCTIONS[1](before)
 
 
@@ -179,76 +186,78 @@ def _handler(compute: _Compute) -> Any:
         if frame.extension and frame.extension.contents.kind == _METADATA:
             _tell_version(frame)
             return None
+        before = _as_at_import()
         try:
             if frame.size < _FRAME_SIZE:
                 raise NotImplementedError("XLA's FFI has another layout of a call than Chainrule knows")
-            with _as_at_import():
-                compute(_views(frame.operands), [view for view, _ in _views(frame.results)])
+            compute(_views(frame.operands), [view for view, _ in _views(frame.results)])
         except BaseException as error:  # it must not get into XLA
             text = f"chainrule: {type(error).__name__}: {error}".encode()
             arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, text, _INTERNAL)
             return int(frame.api.contents.make_error(ctypes.byref(arguments)))
+        finally:
+            _as_before(before)
         return None
 
     return ctypes.CFUNCTYPE(_Pointer, ctypes.POINTER(_Frame))(call)
 
 
-def _flat(view: Array, columns: int) -> Array:
-    return view.reshape(-1, columns) if columns else view.reshape(-1)
+def _rows(format: str, logits: Array, second: Array, losses: Array, grad: Array) -> None:
+    """Losses (N,) and gradient (N, K) for labels (N,) or targets (N, K); NaN where a label is out of range."""
+    threads = _kernels.max_threads()
+    options: dict[str, Any] = {"losses": losses}
+    if second.ndim == 2:
+        _kernels.run(format, "gradient", logits, grad, options | {"second": second}, threads)
+        return
+    labels = second.astype(np.int64, copy=False)
+    try:
+        _kernels.run(format, "gradient", logits, grad, options | {"labels": labels}, threads)
+    except IndexError:  # a label is out of range, and nothing has been written yet
+        wrong = (labels < 0) | (labels >= logits.shape[1])
+        options |= {"labels": np.where(wrong, np.int64(-1), labels), "ignore_index": -1}
+        _kernels.run(format, "gradient", logits, grad, options, threads)
+        losses[wrong] = grad[wrong] = NAN[format]
 
 
-def _label_options(second: Array, k: int) -> tuple[dict[str, Any], Array | None]:
-    """The kernel's options for labels or targets, and which rows have a label out of range, if any have."""
-    if second.dtype.kind != "i":
-        return {"second": _flat(second, k)}, None
-    labels = second.reshape(-1).astype(np.int64, copy=False)
-    unsigned = labels.view(np.uint64)  # as which a negative label is a very large one
-    if not labels.size or unsigned.max() < k:
-        return {"labels": labels}, None
-    wrong = unsigned >= k
-    return {"labels": np.where(wrong, np.int64(-1), labels), "ignore_index": -1}, wrong
+def _flat(operands: list[tuple[Array, str]]) -> tuple[str, Array, Array]:
+    """The format, logits (N, K), and labels (N,) or targets (N, K)."""
+    (logits, format), (second, of_targets) = operands
+    k = logits.shape[-1]
+    return format, logits.reshape(-1, k), second.reshape(-1, k) if of_targets else second.reshape(-1)
 
 
 def _loss_and_gradient(operands: list[tuple[Array, str]], results: list[Array]) -> None:
-    (logits, format), (second, _) = operands
+    format, logits, second = _flat(operands)
     losses, grad = results
-    k = logits.shape[-1]
-    options, wrong = _label_options(second, k)
-    options["losses"], rows = losses.reshape(-1), _flat(grad, k)
-    _kernels.run(format, "gradient", _flat(logits, k), rows, options, _kernels.max_threads())
-    if wrong is not None:
-        options["losses"][wrong] = rows[wrong] = NAN[format]
+    _rows(format, logits, second, losses.reshape(-1), grad.reshape(logits.shape))
 
 
 _spare: list[Array] = []  # scratch that no thread is using; new memory for every call would cost more than the kernel
 
 
 def _loss(operands: list[tuple[Array, str]], results: list[Array]) -> None:
-    (logits, format), (second, _) = operands
-    k = logits.shape[-1]
-    options, wrong = _label_options(second, k)
-    a, losses, threads = _flat(logits, k), results[0].reshape(-1), _kernels.max_threads()
-    rows = min(len(a), max(1, SCRATCH // k))
+    format, logits, second = _flat(operands)
+    losses, (n, k) = results[0].reshape(-1), logits.shape
+    rows = min(n, max(1, SCRATCH // k))
+    length = rows * k * logits.itemsize
     try:
         scratch = _spare.pop()
     except IndexError:
         scratch = empty((0,), np.uint8)
-    if scratch.nbytes < rows * k * a.itemsize:
-        scratch = empty((rows * k * a.itemsize,), np.uint8)
-    grad = scratch[: rows * k * a.itemsize].view(a.dtype).reshape(rows, k)
-    for begin in range(0, len(a), max(rows, 1)):
-        part = slice(begin, min(begin + rows, len(a)))
-        here = options | {name: options[name][part] for name in ("labels", "second") if name in options}
-        _kernels.run(format, "gradient", a[part], grad[: len(a[part])], here | {"losses": losses[part]}, threads)
+    if scratch.nbytes < length:
+        scratch = empty((length,), np.uint8)
+    grad = scratch[:length].view(logits.dtype).reshape(rows, k)
+    for begin in range(0, n, max(rows, 1)):
+        part = slice(begin, min(begin + rows, n))
+        _rows(format, logits[part], second[part], losses[part], grad[: part.stop - begin])
     _spare.append(scratch)
-    if wrong is not None:
-        losses[wrong] = NAN[format]
 
 
 def _by_row(output: str) -> _Compute:
     def compute(operands: list[tuple[Array, str]], results: list[Array]) -> None:
-        (logits, format), k = operands[0], operands[0][0].shape[-1]
-        _kernels.run(format, output, _flat(logits, k), _flat(results[0], k), {}, _kernels.max_threads())
+        logits, format = operands[0]
+        a, result = (array.reshape(-1, logits.shape[-1]) for array in (logits, results[0]))
+        _kernels.run(format, output, a, result, {}, _kernels.max_threads())
 
     return compute
 

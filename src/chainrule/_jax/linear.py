@@ -31,9 +31,14 @@ class Layer(NamedTuple):
     bias: Any
 
 
+def _widened(layer: Layer) -> Layer:
+    """16-bit weights and biases as float32, once for all chunks."""
+    return Layer(layer.hidden, widened(layer.weight), None if layer.bias is None else widened(layer.bias))
+
+
 def _logits(layer: Layer, h: Any) -> Any:
-    a = jax.lax.dot_general(widened(h), widened(layer.weight), (((1,), (1,)), ((), ())))
-    return a if layer.bias is None else a + widened(layer.bias)
+    a = jax.lax.dot_general(widened(h), layer.weight, (((1,), (1,)), ((), ())))
+    return a if layer.bias is None else a + layer.bias
 
 
 def _over_chunks(body: Any, state: Any, rows: int, *arrays: Any) -> tuple[Any, Any]:
@@ -53,6 +58,7 @@ def _over_chunks(body: Any, state: Any, rows: int, *arrays: Any) -> tuple[Any, A
 
 def each(layer: Layer, labels: Any, rows: int) -> Any:
     """The loss of each row, (N,)."""
+    layer = _widened(layer)
 
     @jax.checkpoint  # type: ignore[untyped-decorator]
     def body(layer: Layer, h: Any, label: Any) -> Any:
@@ -70,11 +76,12 @@ def total(layer: Layer, labels: Any, counted: Any, rows: int) -> Any:
 
 def _sums(layer: Layer, labels: Any, counted: Any, rows: int, wanted: Layer) -> tuple[Any, Layer]:
     """The same, and those of its gradients that are wanted."""
-    weight, dtype = widened(layer.weight), widened(layer.hidden).dtype
+    layer = _widened(layer)
+    weight = layer.weight
     state = (
-        jnp.zeros((), dtype),
-        jnp.zeros(weight.shape, dtype) if wanted.weight else None,
-        jnp.zeros(weight.shape[:1], dtype) if wanted.bias else None,
+        jnp.zeros((), weight.dtype),
+        jnp.zeros_like(weight) if wanted.weight else None,
+        jnp.zeros_like(weight[:, 0]) if wanted.bias else None,
     )
 
     @jax.checkpoint  # type: ignore[untyped-decorator]
