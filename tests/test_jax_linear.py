@@ -130,6 +130,22 @@ def test_confident_examples_keep_their_digits(dtype):
         )
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_16_bits_are_rounded_once(dtype):
+    """The mean's gradients are those of float32 from the same numbers, rounded."""
+    random = np.random.default_rng(2)
+    parameters = [jnp.asarray(random.normal(size=shape), dtype) for shape in ((N, D), (K, D), (K,))]
+    labels = jnp.asarray(random.integers(0, K, N))
+
+    def loss(h, w, b):
+        return linear_cross_entropy(h, w, labels, b, chunk_bytes=5 * 4 * K)
+
+    grads = jax.grad(loss, (0, 1, 2))(*parameters)
+    for g, t in zip(grads, jax.grad(loss, (0, 1, 2))(*(p.astype(jnp.float32) for p in parameters)), strict=True):
+        assert g.dtype == dtype
+        assert g.tolist() == t.astype(dtype).tolist()
+
+
 def test_leading_axes_vmap_and_nothing_that_counts():
     random = np.random.default_rng(1)
     h, w = jnp.asarray(random.normal(size=(3, 4, D)), jnp.float32), jnp.asarray(random.normal(size=(K, D)), jnp.float32)

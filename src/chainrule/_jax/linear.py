@@ -94,7 +94,8 @@ def _sums(layer: Layer, labels: Any, counted: Any, rows: int, wanted: Layer) -> 
             of_weight = of_weight + jax.lax.dot_general(d, widened(h), (((0,), (0,)), ((), ())))
         if of_bias is not None:
             of_bias = of_bias + jnp.sum(d, axis=0)
-        back = (d @ weight).astype(h.dtype) if wanted.hidden else None
+        # in float32 still: what the sum's cotangent multiplies is rounded once, after that
+        back = d @ weight if wanted.hidden else None
         return (summed + jnp.sum(losses), of_weight, of_bias), back
 
     masks = () if counted is None else (counted,)
