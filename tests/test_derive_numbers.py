@@ -71,5 +71,5 @@ def test_a_point_that_cannot_be(point, message):
 def test_values_as_they_are_written():
     shown = with_numbers(derive("gradient_wrt_logits"), logits=[30, 0, -1.5], label=1)
     assert shown.lines[-1].value == "[−1.145 · 10⁻¹³, 9.358 · 10⁻¹⁴, 2.088 · 10⁻¹⁴]"  # e⁻³⁰ + e⁻³¹·⁵, and each of them
-    assert "a_L = [30, 0, −1.5], ℓ = 1." in shown.intro
+    assert "a_L = [30, 0, −1.5], ℓ = 1." in shown.intro.replace("\N{NO-BREAK SPACE}", " ")
     assert "for each of i = 1, 2, 3." in shown.intro

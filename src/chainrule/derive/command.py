@@ -164,7 +164,8 @@ def _data(derivation: Derivation, numbers: Sequence[Any] | None) -> dict[str, An
 
 
 def _heading(derivation: Derivation) -> str:
-    return "\n".join([derivation.title, *textwrap.wrap(derivation.intro, _width()), ""])
+    intro = "\n".join(textwrap.wrap(derivation.intro, _width())).replace("\N{NO-BREAK SPACE}", " ")
+    return "\n".join([derivation.title, *intro.splitlines(), ""])
 
 
 def _text(shown: Iterable[Derivation]) -> str:

@@ -14,8 +14,9 @@ from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.derive import unicode
 from chainrule.derive.numeric import Point, value_at
-from chainrule.derive.setting import Free, Setting, free_indices
+from chainrule.derive.setting import Defined, Free, Setting, free_indices
 from chainrule.derive.syntax import Call, Indexed, Name, Node, Number, walk
 from chainrule.errors import InputError
 
@@ -26,7 +27,7 @@ __all__ = ["ENTRIES", "EXAMPLES", "LABEL", "LOGITS", "values", "with_numbers"]
 
 LOGITS = (2.0, 1.0, 0.1)
 LABEL = 1  # counted from 1, as ℓ is
-EXAMPLES = {"T": "2", "τ": "2", "γ": "2", "ε": "0.1", "α": "0.1", "λ": "0.1", "ζ": "0.1"}
+EXAMPLES = {"T": "2", "γ": "2", "ε": "0.1", "λ": "0.1", "y": "0.8"}
 ENTRIES = ("0.5", "-0.3", "0.8", "0.2", "-0.6", "0.4", "-0.1", "0.7", "-0.9")
 _LARGEST = 40  # of a logit: exp(−80) still has digits where derivatives are differences
 _MOST_CLASSES = 10
@@ -92,20 +93,24 @@ class _Example:
     """A derivation, and where it is evaluated."""
 
     def __init__(self, derivation: Derivation, logits: Sequence[float] | None, label: int | None) -> None:
-        tanh = _with_tanh(derivation.setting)
-        self.setting = tanh
+        self.setting = _with_tanh(derivation.setting)
         self.chains: list[_Chain] = []
         for n, line in enumerate(derivation.lines, start=1):
             if line.left is not None or not self.chains:
                 left = line.left and _put_tanh(line.left)
                 self.chains.append(_Chain(n, left, []))
             self.chains[-1].rights.append(_put_tanh(line.right))
-        used = _used([side for chain in self.chains for side in chain.sides], self.setting)
+        sides = [side for line in derivation.lines for side in (line.left, line.right) if side is not None]
+        used = _used(sides, derivation.setting)
+        self.meanings = {s: defined for s, defined in derivation.setting.defined.items() if s in used}
+        self.has_g = any(_has_g(node) for node in (*sides, *(defined.expression for defined in self.meanings.values())))
         if logits is not None and "a_L" not in used:
             raise InputError(f"logits: got some, but {derivation.name} has no logits a_L that could take them")
         self.logits = _logits(LOGITS if logits is None else logits)
         self.classes = len(self.logits)
         self.letters = [free_indices(chain.sides, self.setting, self.classes) for chain in self.chains]
+        # In one order for all chains: rows and columns of values stay what they are.
+        self.order = list(dict.fromkeys(letter for letters in self.letters for letter in letters if letter != "ℓ"))
         self.has_label = any("ℓ" in letters for letters in self.letters)
         if label is not None and not self.has_label:
             raise InputError(f"label: got one, but {derivation.name} has no label ℓ")
@@ -113,23 +118,23 @@ class _Example:
         self.point: Point = {
             symbol: self._entries(symbol, free) for symbol, free in self.setting.free.items() if symbol in used
         }
-        self.has_g = any(
-            isinstance(part, Call) and part.function.rstrip("'") == "g"
-            for line in derivation.lines
-            for side in (line.left, line.right)
-            if side is not None
-            for part in walk(side)
-        )
 
     def words(self) -> str:
         """The point in words."""
         parts = [f"{symbol} = {_shown(_listed(value), short=True)}" for symbol, value in self.point.items()]
         parts += [f"ℓ = {self.label}"] if self.has_label else []
         parts += ["g = tanh"] if self.has_g else []
+        parts = [part.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for part in parts]
         words = f"In numbers: {', '.join(parts)}."
-        free = {letter: count for letters in self.letters for letter, count in letters.items() if letter != "ℓ"}
-        for letter, count in free.items():
-            words += f" Where {letter} is free, there is a value for each of {letter} = {_counted(count)}."
+        if self.meanings and set(self.point) != {"a_L"}:  # the lecture's output layer needs no reminder
+            words += f" Here {', '.join(_meaning(s, defined) for s, defined in self.meanings.items())}."
+        counts = {letter: count for letters in self.letters for letter, count in letters.items()}
+        each = [f"{letter} = {_counted(counts[letter])}" for letter in self.order]
+        if len(each) == 1:
+            words += f" Where {self.order[0]} is free, there is a value for each of {each[0]}."
+        elif each:
+            words += f" Where {' and '.join(self.order)} are free, there is a row for each of {each[0]}"
+            words += f" with a value for each of {', '.join(each[1:])}."
         return words
 
     def values(self) -> list[Any]:
@@ -145,7 +150,7 @@ class _Example:
 
     def _computed(self, side: Node, letters: Mapping[str, int]) -> Any:
         """The value of a side; a list of values where a letter is free, and so on for the next letter."""
-        others = {letter: count for letter, count in letters.items() if letter != "ℓ"}
+        others = {letter: letters[letter] for letter in self.order if letter in letters}
 
         def at(known: dict[str, int], left: list[str]) -> Any:
             if not left:
@@ -201,6 +206,14 @@ def _put_tanh(node: Any) -> Any:
     if isinstance(node, Call) and node.function.rstrip("'") == "g":
         changed["function"] = "tanh" + node.function[1:]
     return type(node)(**changed)
+
+
+def _has_g(node: Node) -> bool:
+    return any(isinstance(part, Call) and part.function.rstrip("'") == "g" for part in walk(node))
+
+
+def _meaning(symbol: str, defined: Defined) -> str:
+    return unicode.equation(Indexed(symbol, defined.indices) if defined.indices else Name(symbol), defined.expression)
 
 
 def _logits(logits: Any) -> list[float]:

@@ -30,6 +30,7 @@ linear-gradient(to right, var(--card, transparent) 1rem, transparent 2rem) local
 linear-gradient(to left, var(--card, transparent) 1rem, transparent 2rem) local, \
 linear-gradient(to right, #8886, transparent .7rem) scroll, linear-gradient(to left, #8886, transparent .7rem) scroll; }
 .derivation .formula math { width: max-content; margin: 0; font-size: 1.15rem; text-align: left; }
+.derivation mtable:last-child mtd { text-align: left; }
 .derivation p { margin: 0; }
 .derivation sub { line-height: 0; }
 .derivation .rule { font-weight: 600; color: var(--accent, inherit); }

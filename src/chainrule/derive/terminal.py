@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 import textwrap
 from collections.abc import Iterator
 
@@ -14,14 +14,27 @@ LONG_VALUE = 14  # characters; a longer value stands below its line, not beside 
 
 
 def _wrapped(formula: str, room: int) -> list[str]:
-    """A formula in rows that fit, broken before terms where that is enough, else before factors or divisors too."""
+    """A formula in rows that fit, broken where it holds together least: before the terms of the outermost sum, then its
+    factors, then those of sums in brackets, then before divisors, then anywhere."""
+    places: list[tuple[int, int]] = []  # where it could be broken, and how bad that would be
+    depth = 0
+    for at, letter in enumerate(formula):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == " " and formula[at - 1] not in "=−+·⊙/":
+            sign = formula[at + 1] if formula[at + 2 : at + 3] == " " else ""
+            kind = next((n for n, signs in enumerate(("−+", "·⊙")) if sign and sign in signs), None)
+            places.append((at, 6 + (sign != "/") if kind is None else 2 * min(depth, 2) + kind))
     rows = [formula]
-    for signs in ("−+", "·⊙", "/"):
+    for allowed in sorted({bad for _, bad in places}):
         if all(len(row) <= room for row in rows):
             break
-        glued = [re.sub(rf" (?![{signs}] )", "\N{NO-BREAK SPACE}", row.strip()) for row in rows]
-        cut = [part for row in glued for part in textwrap.wrap(row, room - 4, break_long_words=False)]
-        rows = [("    " if n else "") + part.replace("\N{NO-BREAK SPACE}", " ") for n, part in enumerate(cut)]
+        begins, indent = 0, ""
+        rows = []
+        for at, end in itertools.pairwise([*(at for at, bad in places if bad <= allowed), len(formula)]):
+            if len(indent) + end - begins > room and at > begins:
+                rows.append(indent + formula[begins:at])
+                begins, indent = at + 1, "    "
+        rows.append(indent + formula[begins:])
     return rows
 
 
