@@ -27,6 +27,7 @@ def test_words_are_escaped_for_latex():
     assert tex.escape("50 % & é ê “x”") == r"50 \% \& \'{e} \^{e} ``x''"
     assert tex.escape("Σ_{i'} exp(a_{Li'})²") == r"$\Sigma_{i'}$ exp($a_{Li'}$)${}^2$"
     assert tex.escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
+    assert tex.escape("softmax(a)_i") == "softmax(a$)_i$"
     assert tex.escape("漢") == "[U+6F22]"
     assert tex.escape("a_L ŷ_1 x_train") == r"$a_L$ $\hat{y}_1$ x\_train"
 

@@ -84,13 +84,13 @@ def _table(rows: Sequence[_Row], *, reveal: bool = False) -> str:
         if left and apart:
             written.append("& " + cell(rf"\fit{{{left}}}"))
         first, *more = _broken(line.right)
-        value = ""
-        if line.value is not None:
-            value = (r"\newline " if len(line.value) > LONG_VALUE else r" \hfill ") + escape(line.value)
+        long = line.value is not None and len(line.value) > LONG_VALUE
+        value = rf" \hfill {escape(line.value)}" if line.value is not None and not long else ""
         why = cell(rf"\why{{{n}.\ {escape(line.rule)}{value}}}")
         begin = "" if apart or not left else cell(left) + " "
         written.append(f"{begin}& " + cell(rf"{{}}= \fit{{{first}}}") + f" && {why}")
-        written += ["& " + cell(rf"\quad \fit{{{row}}}") for row in more]
+        below = [*more, *([rf"\text{{\small {escape(line.value)}}}"] if line.value is not None and long else [])]
+        written += ["& " + cell(rf"\quad \fit{{{row}}}") for row in below]
     room = latex(widest) if widest is not None and not apart else ""
     return "\n".join([rf"\beside{{{room}}}", r"\begin{align*}", " \\\\\n".join(written), r"\end{align*}"])
 
@@ -151,9 +151,11 @@ def _frames(rows: Sequence[_Row]) -> list[list[_Row]]:
 
 
 def _height(line: Line) -> float:
-    formula = sum(2.1 if r"\vdots" in row else 1.2 if r"\frac" in row else 0.7 for row in _broken(line.right))
-    value = 0.7 + 0.45 * (1 + len(line.value) // 22) if len(line.value or "") > LONG_VALUE and line.value else 0
-    return max(formula, value)
+    formula = sum(
+        2.1 if r"\vdots" in row else 1.6 if r"\begin{cases}" in row else 1.2 if r"\frac" in row else 0.7
+        for row in _broken(line.right)
+    )
+    return formula + 0.6 * (len(line.value or "") > LONG_VALUE)
 
 
 _ROOM = 5.6  # centimetres of a slide that is 9 high: its title, the gaps and the number below take the rest
@@ -224,3 +226,6 @@ class _Width(Text):
 
     def vector(self, elements: Sequence[str | None]) -> str:
         return f"[{max((e or '⋮' for e in elements), key=len, default='')}]"
+
+    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        return "{ " + max((f"{value}  if {when}" for value, when in branches), key=len)

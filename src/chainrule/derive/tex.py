@@ -11,8 +11,8 @@ from chainrule.derive.unicode import Notation, comma
 
 __all__ = ["SYMBOL", "Tex", "escape", "latex"]
 
-# a letter and its subscript among words: ŷ_ℓ, a_{Li'}, W_111
-SYMBOL = r"(?<!\w)([^\W\d_])_(\{[\w'′+−,]+\}|[^\W_]['′]?(?!\w)|\d+(?!\w))"
+# a letter or a bracket and its subscript among words: ŷ_ℓ, a_{Li'}, W_111, softmax(a)_i
+SYMBOL = r"((?<!\w)[^\W\d_]|\))_(\{[\w'′+−,]+\}|[^\W_]['′]?(?!\w)|\d+(?!\w))"
 
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
@@ -22,7 +22,7 @@ _GREEK = {
 }  # fmt: skip
 _LETTERS = {letter: f"\\{name}" for letter, name in _GREEK.items()} | {"ℓ": r"\ell", "𝓛": r"\mathcal{L}"}
 _ACCENTS = {"\N{COMBINING CIRCUMFLEX ACCENT}": "hat", "\N{COMBINING TILDE}": "tilde", "\N{COMBINING MACRON}": "bar"}
-_SIGNS = {"": "", "−": "-", "+": "+", "·": r"\cdot", "⊙": r"\odot"}
+_SIGNS = {"": "", "−": "-", "+": "+", "·": r"\cdot", "⊙": r"\odot", "=": "=", "≠": r"\neq", "<": "<", ">": ">"}
 _FUNCTIONS = {name: f"\\{name}" for name in ("exp", "log", "tanh", "max", "min", "sin", "cos")} | {
     "softmax": r"\text{softmax}"
 }
@@ -96,6 +96,13 @@ class Tex(Notation):
         rows = r" \\ ".join(r"\vdots" if element is None else element for element in elements)
         return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}"
 
+    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        words = [
+            rf"{value} & " + (rf"\text{{if }} {when}" if when else r"\text{otherwise}") for value, when in branches
+        ]
+        rows = r" \\ ".join(words)
+        return rf"\begin{{cases}} {rows} \end{{cases}}"
+
 
 def _brackets(inner: str, kind: str = "()", *, tall_only: bool = False) -> str:
     tall = any(mark in inner for mark in (r"\frac", r"\sum", r"\begin"))
@@ -118,8 +125,8 @@ def _letter(base: str) -> str:
 
 
 def _plain(word: str) -> str:
-    """What may stand inside \\mathrm: letters and digits."""
-    return re.sub(r"[^A-Za-z0-9]", "", word) or "?"
+    """What may stand inside \\mathrm: letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9_]", "", word).replace("_", r"\_") or "?"
 
 
 def _tokens(part: str) -> list[str]:
@@ -180,7 +187,8 @@ def escape(words: str) -> str:
     written, end = [], 0
     for found in re.finditer(SYMBOL, words):
         written += [_character(c) for c in words[end : found.start()]]
-        written.append(f"${_letter(found[1])}{_script('_', (found[2].strip('{}'),))}$")
+        base = ")" if found[1] == ")" else _letter(found[1])
+        written.append(f"${base}{_script('_', (found[2].strip('{}'),))}$")
         end = found.end()
     return "".join(written + [_character(c) for c in words[end:]])
 
