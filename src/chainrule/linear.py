@@ -160,8 +160,8 @@ def run_layer(
     """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
 
     A gradient without a buffer is not computed, nor is its product. `losses`, float64 for float64 and float32
-    for all else, receives each example's; `factors`, (N,), multiply each example's gradient. With `adds`, the weights' and biases' gradients are added to what their buffers
-    hold.
+    for all else, receives each example's; `factors`, (N,), multiply each example's gradient. With `adds`, the
+    weights' and biases' gradients are added to what their buffers hold.
     """
     (n, d), k = h.view.shape, w.view.shape[0]
     format = _format_of_sums(h)

@@ -156,6 +156,7 @@ def linear_cross_entropy(
 
     Source: the lecture, sections 1 to 3.
     """
+    _linear.check_options(options)
     return _linear.linear_cross_entropy(
         input,
         linear_weight,

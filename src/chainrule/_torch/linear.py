@@ -23,11 +23,11 @@ from chainrule._torch.arguments import (
     check_tensor,
     describe,
 )
-from chainrule._torch.losses import Gradient, differentiates, hessian_product, is_one, masses, of_logits
+from chainrule._torch.losses import Gradient, Loss, differentiates, hessian_product, is_one, masses, of_logits
 from chainrule.checks import check_integer
 from chainrule.errors import InputError
 
-__all__ = ["check_head", "flat_loss", "in_autocast", "linear_cross_entropy"]
+__all__ = ["check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 
 Tensor = Any  # torch.Tensor, which the type checker does not know
 
@@ -75,6 +75,13 @@ def linear_cross_entropy(
         hidden, linear_weight, linear_bias, given, weight, options, chunk_bytes, wide, leaf if accumulate else None
     )
     return loss.reshape(lead) if options.reduction == "none" else loss
+
+
+def check_options(options: Any) -> None:
+    kind = getattr(torch.nn, "LinearCrossEntropyOptions", None)  # PyTorch has them since 2.13
+    if options is not None and not (kind is not None and isinstance(options, kind)):
+        came = describe(options)
+        raise InputError(f"options: got {came}, expected a torch.nn.LinearCrossEntropyOptions or None")
 
 
 def check_head(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None) -> None:
@@ -163,7 +170,7 @@ def flat_loss(
 ) -> Tensor:
     """The loss of hidden units (N, D) and weights (K, D) that have been checked."""
     tensors = hidden, weight, bias, target, class_weight
-    if differentiates(target, class_weight):  # which needs the logits, stored
+    if differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
         logits = torch.nn.functional.linear(hidden, weight, bias)
         target = as_float(target, hidden.dtype) if target.dim() == 2 else target
         return of_logits(logits, target, class_weight, options, wide and options.reduction != "none")
@@ -171,8 +178,17 @@ def flat_loss(
         return _Accumulating.apply(*tensors, options, chunk_bytes, wide)
     wants = [differentiates(tensor) for tensor in tensors[:3]]
     if torch.compiler.is_compiling() or not any(wants):
-        return ops.linear_cross_entropy(*tensors, *options.all, wants, chunk_bytes, wide)[0]
+        now = [wanted and options.reduction != "none" for wanted in wants]
+        return ops.linear_cross_entropy(*tensors, *options.all, now, chunk_bytes, wide)[0]
     return _Loss.apply(*tensors, _Plan(options, tuple(wants), chunk_bytes, wide))[0]
+
+
+def _in_forward_transform() -> bool:
+    """Is torch.func in forward mode? PyTorch fails there when it batches `_Gradients`, which has several outputs."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
+    return any(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
 
 
 @dataclass(frozen=True)
@@ -210,7 +226,8 @@ class _Loss(Function):  # type: ignore[misc]
     def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> Any:
         if grad_loss is None:
             return (None,) * 6
-        tensors, grads = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        saved = ctx.saved_tensors  # once: what unpacks it may do so once
+        tensors, grads = saved[:5], saved[5:]
         factor = grad_loss.to(tensors[0].dtype)
         plan = ctx.plan
         if torch.is_grad_enabled():
@@ -223,7 +240,8 @@ class _Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
-        tensors, grads = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        saved = ctx.saved_tensors  # once: what unpacks it may do so once
+        tensors, grads = saved[:5], saved[5:]
         tangents = d_hidden, d_weight, d_bias
         one = torch.ones((), dtype=tensors[0].dtype, device=tensors[0].device)
         if ctx.plan.options.reduction == "none":
@@ -243,8 +261,7 @@ class _Head:
         self.logits = hidden @ weight.T if bias is None else hidden @ weight.T + bias
         target = as_float(target, hidden.dtype) if target.dim() == 2 else target
         self.factor = factor.unsqueeze(1) if factor.dim() else factor
-        with torch.no_grad():
-            grad = ops.cross_entropy(self.logits.detach(), target, class_weight, *options.all, True, False)[1]
+        grad = Loss.apply(self.logits, target, class_weight, options, False)[1]
         one = torch.ones_like(self.factor)
         self.plain = Gradient.apply(one, self.logits, grad, target, class_weight, options)
         self.gradient = self.plain * self.factor  # w.r.t. the logits
@@ -291,7 +308,8 @@ class _Gradients(Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, *v: Any) -> Any:
         v_hidden, v_weight, v_bias = (x if wanted else None for x, wanted in zip(v, ctx.plan.wants, strict=True))
-        head = _Head(ctx.saved_tensors[0], ctx.saved_tensors[1:], ctx.plan.options)
+        factor, *tensors = ctx.saved_tensors
+        head = _Head(factor, tensors, ctx.plan.options)
         change = head.along(v_hidden, v_weight, v_bias)
         curved = head.curved(change)
         grad_factor = (head.plain * change).sum(1) if head.factor.dim() else (head.plain * change).sum()
@@ -304,7 +322,8 @@ class _Gradients(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_factor: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
-        head = _Head(ctx.saved_tensors[0], ctx.saved_tensors[1:], ctx.plan.options)
+        factor, *tensors = ctx.saved_tensors
+        head = _Head(factor, tensors, ctx.plan.options)
         change = head.curved(head.along(d_hidden, d_weight, d_bias))
         if d_factor is not None:
             change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)

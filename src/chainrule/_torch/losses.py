@@ -31,6 +31,7 @@ from chainrule.errors import InputError
 
 __all__ = [
     "Gradient",
+    "Loss",
     "cross_entropy",
     "differentiates",
     "hessian_product",
@@ -91,9 +92,19 @@ def of_logits(
         return ops.cross_entropy(logits, target, weight, *options.all, False, wide)[0]
     if torch.compiler.is_compiling():
         return ops.cross_entropy(logits, target, weight, *options.all, True, wide)[0]
-    if inplace:
+    if inplace and _can_overwrite(logits):
         return _InPlace.apply(logits, target, weight, options, wide)
-    return _Loss.apply(logits, target, weight, options, wide)[0]
+    return Loss.apply(logits, target, weight, options, wide)[0]
+
+
+def _can_overwrite(logits: Tensor) -> bool:
+    """May the gradient be written over these logits, and can it?"""
+    if logits.is_leaf:
+        raise InputError("inplace: got a leaf that requires its gradient as input, expected logits that are computed")
+    if torch._debug_has_internal_overlap(logits) != 0:
+        raise InputError("inplace: got logits with elements in one place, expected one place for each")
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    return type(logits) is torch.Tensor and not transformed and rows.is_even(logits)
 
 
 def differentiates(*tensors: Tensor | None) -> bool:
@@ -140,7 +151,7 @@ def hessian_product(logits: Tensor, vector: Tensor) -> Tensor:
     return _HessianProduct.apply(logits, vector)
 
 
-class _Loss(Function):  # type: ignore[misc]
+class Loss(Function):  # type: ignore[misc]
     """(logits, …) → the loss and, beside it, the gradient w.r.t. the logits, which backward hands on."""
 
     generate_vmap_rule = True
@@ -324,6 +335,8 @@ class _LogSoftmax(Function):  # type: ignore[misc]
 
 def log_softmax(logits: Tensor) -> Tensor:
     """log ŷ of logits (N, K, …), differentiable."""
+    if torch.compiler.is_compiling():
+        return ops.by_row("log_softmax", logits, None)
     return _LogSoftmax.apply(logits)
 
 

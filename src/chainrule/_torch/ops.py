@@ -149,6 +149,21 @@ def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vecto
     return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
 
 
+def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    ctx.output = inputs[0]
+    ctx.save_for_backward(inputs[1])
+
+
+def _by_row_backward(ctx: Any, v: torch.Tensor) -> tuple[Any, ...]:
+    if ctx.output != "log_softmax":  # compiled programs differentiate nothing else
+        raise RuntimeError(f"chainrule::by_row has no gradient of {ctx.output} in a compiled program")
+    (logits,) = ctx.saved_tensors
+    return None, v - by_row("softmax", logits, None) * v.sum(1, keepdim=True), None
+
+
+by_row.register_autograd(_by_row_backward, setup_context=_keep_logits)
+
+
 LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? class_weight, {LOSS}, bool[] wants"
 
 
@@ -265,16 +280,16 @@ def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int,
 
 
 def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-    ctx.options, ctx.rows = inputs[5:10], inputs[5] == "none"
-    ctx.save_for_backward(*(inputs[:5] if ctx.rows else output[1:]))
+    ctx.options, ctx.chunk_bytes = inputs[5:8], inputs[9]
+    ctx.save_for_backward(*(inputs[:5] if inputs[5] == "none" else output[1:]))
 
 
 def _layer_gradients(ctx: Any, grad_loss: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-    if ctx.rows:
-        grads = linear_backward(grad_loss, *ctx.saved_tensors, *ctx.options.all, None)
+    wants = list(ctx.needs_input_grad[:3])
+    if ctx.options[0] == "none":
+        grads = linear_backward(grad_loss, *ctx.saved_tensors, *ctx.options, wants, ctx.chunk_bytes)
     else:
         grads = tuple(grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors)
-    wants = ctx.options[4]
     return (*(grad if wanted else None for grad, wanted in zip(grads, wants, strict=True)), *[None] * 8)
 
 

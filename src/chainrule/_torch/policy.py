@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
 
 from chainrule._torch import devices, ops
-from chainrule._torch.arguments import Options, check_target
+from chainrule._torch.arguments import Options, check_target, names
 from chainrule._torch.linear import check_head, flat_loss, in_autocast
 from chainrule._torch.losses import log_softmax
 from chainrule.checks import check_integer
@@ -28,6 +29,30 @@ def logprobs(
     ignore_index: int | None,
     chunk_bytes: int | None,
 ) -> Tensor:
+    with _own_names():
+        return _logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
+
+
+def entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
+    with _own_names():
+        return _entropies(hidden, weight, bias, chunk_bytes)
+
+
+def _own_names() -> Any:
+    """Errors name the arguments of these functions; a compiled program has no place for that."""
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    return names(input="hidden", linear_weight="weight", linear_bias="bias", target="labels")
+
+
+def _logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    bias: Tensor | None,
+    ignore_index: int | None,
+    chunk_bytes: int | None,
+) -> Tensor:
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
         raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
@@ -36,7 +61,7 @@ def logprobs(
     return -flat_loss(*flat, None, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
 
-def entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
+def _entropies(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     flat = hidden.reshape(-1, hidden.shape[-1])
     transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0

@@ -24,7 +24,7 @@ from chainrule.errors import InputError
 from chainrule.linear import of_rows
 from chainrule.output import divisor_of
 
-__all__ = ["by_row", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "numpy_options"]
+__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "numpy_options"]
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
@@ -148,6 +148,11 @@ def _matrix(tensor: torch.Tensor) -> torch.Tensor | None:
         return tensor.movedim(1, -1).view(-1, tensor.shape[1])
     except RuntimeError:
         return None
+
+
+def is_even(tensor: torch.Tensor) -> bool:
+    """Can a gradient be put where these logits (N, K, …) lie?"""
+    return _matrix(tensor) is not None or tensor.flatten(2).data_ptr() == tensor.data_ptr()
 
 
 def _bits(tensor: torch.Tensor | None) -> np.ndarray[Any, Any]:
