@@ -278,3 +278,10 @@ def test_the_guides_python():
     names = {}
     exec(code, names)
     assert names["derivation"].name == "gradient_wrt_logits"
+
+
+def test_homework_in_the_names_of_a_derivation(tmp_path, capsys):
+    homework = tmp_path / "homework.tex"
+    homework.write_text(r"\frac{\partial \mathcal{L}}{\partial a_{Li}} = \hat{y}_i - q_i")
+    assert run(capsys, "label_smoothing", "--check", homework)[0] == 0
+    assert run(capsys, "--check", homework)[0] == 1  # the lecture's output layer has no q

@@ -1,11 +1,15 @@
 """Derivations in numbers: each value against NumPy's, and the same from top to bottom."""
 
 import dataclasses
+import json
+import math
+import re
 
 import numpy as np
 import pytest
 from derivation_list import DERIVATIONS
 
+import chainrule
 from chainrule.derive import derive
 from chainrule.derive.numbers import values, with_numbers
 from chainrule.derive.syntax import Negative
@@ -73,3 +77,57 @@ def test_values_as_they_are_written():
     assert shown.lines[-1].value == "[−1.145 · 10⁻¹³, 9.358 · 10⁻¹⁴, 2.088 · 10⁻¹⁴]"  # e⁻³⁰ + e⁻³¹·⁵, and each of them
     assert "a_L = [30, 0, −1.5], ℓ = 1." in shown.intro.replace("\N{NO-BREAK SPACE}", " ")
     assert "for each of i = 1, 2, 3." in shown.intro
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("label_smoothing", {"label_smoothing": 0.1}),
+        ("temperature", {"temperature": 2.0}),
+        ("z_loss", {"z_loss": 0.1}),
+        ("target_probabilities", {}),
+    ],
+)
+def test_the_variants_in_numbers_are_what_the_kernel_computes(name, options):
+    logits, labels = np.array([[2.0, 1.0, 0.1]]), np.array([0])
+    if name == "target_probabilities":
+        labels = np.array([[0.8, 0.1, 0.1]])
+    expected = chainrule.softmax_cross_entropy(logits, labels, **options).grad_logits[0]
+    assert values(derive(name))[-1] == pytest.approx(expected.tolist(), rel=1e-13)
+
+
+def test_a_wide_network_in_numbers():
+    """The point is read from the introduction, as a reader would, and the gradient computed by NumPy."""
+    derivation = with_numbers(derive("one_weight_wide"))
+    point = derivation.intro.replace("\N{NO-BREAK SPACE}", " ").replace("−", "-")
+    found = {name: np.array(json.loads(text)) for name, text in re.findall(r"(\w+) = (\[[-\d., \[\]]*\])", point)}
+    label = int(re.search(r"ℓ = (\d)", point)[1])
+    x, w1, w2, w3 = found["x"], found["W_1"], found["W_2"], found["W_3"]
+    h1 = np.tanh(w1 @ x + found["b_1"])
+    h2 = np.tanh(w2 @ h1 + found["b_2"])
+    a3 = w3 @ h2 + found["b_3"]
+    grad = np.exp(a3) / np.exp(a3).sum() - np.eye(len(a3))[label - 1]
+    grad = (w2.T @ ((w3.T @ grad) * (1 - h2**2))) * (1 - h1**2)
+    for value in values(derive("one_weight_wide")):
+        assert np.array(value) == pytest.approx(np.outer(grad, x), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("name", "slope"),
+    [("tanh", 1 - math.tanh(0.5) ** 2), ("relu", 1.0), ("leaky_relu", 1.0), ("identity", 1.0),
+     ("logistic", math.exp(-0.5) / (1 + math.exp(-0.5)) ** 2), ("softplus", 1 / (1 + math.exp(-0.5)))],
+)  # fmt: skip
+def test_slopes_in_numbers(name, slope):
+    assert values(derive(f"derivative_of_{name}"))[-1] == pytest.approx(slope, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "message"),
+    [
+        ("one_weight", {"logits": [1, 2]}, "logits: got some, but one_weight has no logits a_L"),
+        ("softmax_jacobian", {"label": 2}, "label: got one, but softmax_jacobian has no label ℓ"),
+    ],
+)
+def test_a_point_that_is_not_there(name, point, message):
+    with pytest.raises(InputError, match=message):
+        with_numbers(derive(name), **point)

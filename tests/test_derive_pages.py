@@ -1,14 +1,17 @@
 """Derivations as pages: in notebooks, before a validator, and in a browser."""
 
 import html.parser
+import xml.etree.ElementTree as ET
 
+import pytest
+from derivation_list import DERIVATIONS
 from lecture_lines import (
     NASTY,
     derivation,
     hostile,
 )
 
-from chainrule.derive import pages, unicode
+from chainrule.derive import derive, pages, unicode
 
 SEEN_NASTY = NASTY.replace("_", "")  # its subscripts are set as such
 
@@ -81,3 +84,17 @@ def test_notebooks():
     assert source.startswith(r"$$\begin{aligned} \frac{\partial \left( -\log \hat{y}_\ell \right)}")
     assert source.count("&=") == 10
     assert source.endswith(r"\end{aligned}$$")
+
+
+@pytest.mark.parametrize("name", DERIVATIONS)
+def test_every_derivation_in_a_notebook(name):
+    derivation = derive(name)
+    fragment = Balanced(derivation._repr_html_())
+    assert fragment.count("math") == len(derivation.lines)
+    assert fragment.count("script") == 0
+    body = derivation._repr_html_().partition("</style>")[2]
+    alts = [math.attrib["alttext"] for math in ET.fromstring(body).iter("math")]  # well-formed XML too
+    assert alts == [unicode.equation(line.left, line.right) for line in derivation.lines]
+    source = derivation._repr_latex_()
+    assert source.startswith(r"$$\begin{aligned}")
+    assert source.count("&=") == len(derivation.lines)
