@@ -85,8 +85,8 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
     try:
         plain = value.detach().resolve_neg()
         half = dtype in (torch.float16, torch.bfloat16)
-        view = plain.view(torch.int16).numpy().view(np.uint16) if half else plain.numpy()
-    except (TypeError, RuntimeError) as error:  # NumPy has no such dtype, or a transform's tensor has no values yet
+        view = _share(plain.view(torch.int16)).view(np.uint16) if half else _share(plain)
+    except (TypeError, RuntimeError, BufferError) as error:  # NumPy has no such dtype, or a transform's tensor has no values yet
         raise InputError(
             f"{name}: got a tensor of dtype {dtype} that NumPy cannot read, expected {expected}"
         ) from error
@@ -99,6 +99,12 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
     return Borrowed(
         view, str(dtype).removeprefix("torch."), give, lambda number: torch.tensor(number, dtype=dtype), value.is_neg()
     )
+
+
+def _share(tensor: Any) -> Array:
+    """The tensor's memory. `tensor.numpy()` would forbid for ever that the storage is resized, as FSDP2 does."""
+    view = np.from_dlpack(tensor)
+    return view if view.flags.writeable else tensor.numpy()  # older versions of DLPack only read
 
 
 def _from_jax(jax: Any, name: str, value: Any, expected: str) -> Borrowed:

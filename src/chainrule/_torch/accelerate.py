@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import functools
 import inspect
 from typing import Any, TypeVar
@@ -98,9 +99,10 @@ def _model_forward(name: str, original: Any) -> Any:
         extra = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
         more = given.arguments.get(extra, {})
         names = ("num_items_in_batch", "ignore_index", "shift_labels")
-        as_tuple = given.arguments.get("return_dict") is False
+        where = given.arguments if "return_dict" in signature.parameters else more
+        as_tuple = where.get("return_dict") is False
         if as_tuple:
-            given.arguments["return_dict"] = True
+            where["return_dict"] = True
         request = _Request(labels, {key: more[key] for key in names if key in more})
         token = _request.set(request)
         try:
@@ -111,7 +113,8 @@ def _model_forward(name: str, original: Any) -> Any:
             raise InputError(
                 f"model: got a {name} that changes its logits after its last layer, which has no place here"
             )
-        output.logits, output.loss = None, request.loss
+        values = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+        output = type(output)(**values | {"logits": None, "loss": request.loss})  # whose keys are what is not None
         return output.to_tuple() if as_tuple else output
 
     forward.chainrule = True  # type: ignore[attr-defined]
