@@ -220,6 +220,11 @@ def test_what_differs_from_pytorch():
     assert ours.cross_entropy(logits, torch.tensor([1, 2], dtype=torch.int16)).item() > 0
     with pytest.raises(RuntimeError, match="Long or Byte, but got Short"):
         F.cross_entropy(logits, torch.tensor([1, 2], dtype=torch.int16))
+    unknown = torch.tensor([[torch.nan] * 3, [0.0] * 3], requires_grad=True)
+    loss = ours.cross_entropy(unknown, torch.tensor([-100, 1]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(unknown.grad).all()
     half = ours.cross_entropy(logits, torch.full((2, 3), 1 / 3, dtype=torch.float64))
     assert half.dtype == torch.float32
     assert F.cross_entropy(logits, torch.full((2, 3), 1 / 3, dtype=torch.float64)).dtype == torch.float64

@@ -86,7 +86,7 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
         plain = value.detach().resolve_neg()
         half = dtype in (torch.float16, torch.bfloat16)
         view = _share(plain.view(torch.int16)).view(np.uint16) if half else _share(plain)
-    except (TypeError, RuntimeError, BufferError) as error:  # NumPy has no such dtype, or a transform's tensor has no values yet
+    except (TypeError, RuntimeError, BufferError) as error:  # no such dtype in NumPy, or a transform's tensor
         raise InputError(
             f"{name}: got a tensor of dtype {dtype} that NumPy cannot read, expected {expected}"
         ) from error

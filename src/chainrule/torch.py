@@ -9,7 +9,7 @@ docs/torch.md lists what differs from PyTorch on purpose.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.extras import require
 
@@ -21,7 +21,9 @@ from chainrule._torch import linear as _linear  # noqa: E402
 from chainrule._torch import losses as _losses  # noqa: E402
 from chainrule._torch import policy as _policy  # noqa: E402
 from chainrule._torch.accelerate import accelerate  # noqa: E402
-from chainrule.explain.modules import explain  # noqa: E402
+
+if TYPE_CHECKING:
+    from chainrule.explain.modules import explain
 
 __all__ = [
     "CrossEntropyLoss",
@@ -33,6 +35,14 @@ __all__ = [
     "linear_cross_entropy",
     "logprobs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "explain":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from chainrule.explain.modules import explain  # a third of the import's time, for who asks for it
+
+    return explain
 
 
 def cross_entropy(
