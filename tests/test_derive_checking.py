@@ -11,12 +11,14 @@ import pytest
 
 from chainrule.derive import numeric, symbolic
 from chainrule.derive.checking import check_step
-from chainrule.derive.homework import HIDDEN_LAYER, LAST_LAYER, check_homework
+from chainrule.derive.homework import check_homework
 from chainrule.derive.latex import read_expression, read_line, read_lines
 from chainrule.derive.pieces import UnreadableError
-from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting, free_indices
+from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting, free_indices
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -163,6 +165,13 @@ ONE = Number(Fraction(1))
         (r"[\hat{y}_1, \ldots, \hat{y}_K]^\top", Vector((Indexed("ŷ", (1,)), None, Indexed("ŷ", ("K",))))),
         (r"\begin{pmatrix} \hat{y}_1 \\ \vdots \\ \hat{y}_K \end{pmatrix}",
          Vector((Indexed("ŷ", (1,)), None, Indexed("ŷ", ("K",))))),
+        (r"\begin{cases} -1/\hat{y}_\ell & \text{if } i = \ell \\ 0 & \text{otherwise} \end{cases}",
+         Cases((Negative(Quotient(ONE, Y_L)), Number(Fraction(0))), (Comparison("i", "=", "ℓ"),))),
+        (r"\begin{cases} 1 & a > 0 \\ 0 & \text{if} \; a < 0 \\ \end{cases}",
+         Cases((ONE, Number(Fraction(0))),
+               (Comparison(Name("a"), ">", Number(Fraction(0))), Comparison(Name("a"), "<", Number(Fraction(0)))))),
+        (r"\operatorname{diag}(\hat{\mathbf{y}})", Call("diag", Name("ŷ"))),
+        (r"\text{leaky\_relu}(a)", Call("leaky_relu", Name("a"))),
     ],
 )  # fmt: skip
 def test_the_lectures_notation_is_read(latex, node):
@@ -205,7 +214,9 @@ def test_lines_of_a_file_keep_their_numbers():
         (r"\sum x", 1, "without an index"),
         (r"\log \hat{y}_\ell a_3", 1, "write brackets"),
         (r"a_3 # b", 5, "# is not expected"),
-        (r"\begin{cases} 1 \end{cases}", 1, r"\begin{cases} is not a command"),
+        (r"\begin{cases} 1 \end{cases}", 17, r"\end{cases} is not expected"),
+        (r"\begin{cases} 1 & \text{otherwise} \end{cases}", 1, "one otherwise at the end"),
+        (r"\begin{cases} 1 & \text{if } a_3 = 2 a_2 \end{cases}", 1, "compare indices"),
         (r"\begin{bmatrix} a_{L1} \\ \vdots \\ \hat{y}_K \end{bmatrix}", 1, "does not continue"),
         (r"\begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}", 1, "several rows and columns"),
         ("__import__('os')", 1, "_ is not expected"),
@@ -387,13 +398,21 @@ SOFTMAX = {"ŷ": Defined(Call("softmax", Name("a_L")), ("K",))}
         ({"a": Free()}, "a", r"\frac{\partial}{\partial a} \text{silu}(a)", r"\sigma(a) + a \sigma(a) (1 - \sigma(a))"),
         ({"a": Free()}, "a", r"\frac{\partial}{\partial a} \text{gelu}(a)", r"\Phi(a) + a \varphi(a)"),
         ({"a": Free()}, "a", r"\frac{\partial}{\partial a} g(a)^2", r"2 g(a) g'(a)"),
+        ({"a": Free((), "nonzero")}, "a", r"\frac{\partial}{\partial a} \text{relu}(a)",
+         r"\begin{cases} 1 & \text{if } a > 0 \\ 0 & \text{if } a < 0 \end{cases}"),
+        ({"a": Free((), "nonzero")}, "a", r"\text{leaky_relu}(a)",
+         r"\begin{cases} a & \text{if } 0 < a \\ 0.01 a & \text{otherwise} \end{cases}"),
+        (LOGITS_AND, r"-\log \hat{y}_\ell", r"\frac{\partial \mathcal{L}}{\partial \hat{y}_i}",
+         r"\begin{cases} 0 & i \neq \ell \\ -\frac{1}{\hat{y}_\ell} & \text{otherwise} \end{cases}"),
+        (LOGITS_AND, r"-\log \hat{y}_\ell", r"\frac{\partial \hat{\mathbf{y}}}{\partial \mathbf{a}_L}",
+         r"\operatorname{diag}(\hat{\mathbf{y}}) - \hat{\mathbf{y}} \hat{\mathbf{y}}^\top"),
     ],
 )  # fmt: skip
 def test_other_derivations_are_set_up_by_data(free, loss, left, right):
     start = time.process_time()
     setting = Setting(free, {**(SOFTMAX if "a_L" in free else {}), "𝓛": Defined(expression(loss))})
     assert follows(left, right, setting)
-    assert not follows(left, rf"2 ({right})", setting)
+    assert not follows(left, rf"2 \left( {right} \right)", setting)
     assert time.process_time() - start < 5
 
 
@@ -449,6 +468,10 @@ def test_dimensions_that_do_not_fit_do_not_follow():
         (r"\nabla_{\mathbf{a}_L} \mathcal{L}", r"\hat{\mathbf{y}} - 1"),
         (r"\nabla_{\mathbf{a}_L} \mathcal{L}", r"\mathbf{a}_L \mathbf{a}_L"),
         (r"\hat{y}_\ell", r"\hat{y}_7"),
+        (r"\hat{y}_\ell", r"\operatorname{diag}(\hat{y}_\ell)"),
+        (r"\hat{y}_\ell", r"\begin{cases} 1 & \text{if } \hat{\mathbf{y}} > 0 \end{cases}"),
+        (r"\hat{y}_\ell", r"\begin{cases} 1 & \text{if } i = \ell \\ \hat{\mathbf{y}} & \text{otherwise} \end{cases}"),
+        (r"\hat{y}_\ell", r"\begin{cases} \hat{y}_\ell & \text{if } i = \ell \end{cases}"),
     ]:
         result = check_step(expression(left), expression(right))
         assert not result.follows

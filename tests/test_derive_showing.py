@@ -18,6 +18,8 @@ from lecture_lines import (
 from chainrule.derive import mathml, unicode
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -51,6 +53,7 @@ CORE = {
     "mtable",
     "mtr",
     "mtd",
+    "mtext",
 }
 
 THIN = '<mo lspace="0" rspace="0.17em">'  # an operator that is spoken, and only keeps its sides apart
@@ -116,6 +119,12 @@ NODES = [
      "<msup><mrow><mo>[</mo><mtable><mtr><mtd><mi>x</mi></mtd></mtr><mtr><mtd><mi>y</mi></mtd></mtr></mtable>"
      "<mo>]</mo></mrow><mi>⊤</mi></msup>"),
     (Transpose(Name("x")), "xᵀ", r"x^\top", "<msup><mi>x</mi><mi>⊤</mi></msup>"),
+    (Comparison("i", "≠", 2), "i ≠ 2", r"i \neq 2", "<mrow><mi>i</mi><mo>≠</mo><mn>2</mn></mrow>"),
+    (Cases((Name("x"), number(0)), (Comparison("i'", "=", "ℓ"),)), "x if i' = ℓ, and 0 otherwise",
+     r"\begin{cases} x & \text{if } i' = \ell \\ 0 & \text{otherwise} \end{cases}",
+     "<mrow><mo>{</mo><mtable><mtr><mtd><mi>x</mi></mtd><mtd><mtext>if\N{NO-BREAK SPACE}</mtext>"
+     "<mrow><msup><mi>i</mi><mo>′</mo></msup><mo>=</mo><mi>ℓ</mi></mrow></mtd></mtr>"
+     "<mtr><mtd><mn>0</mn></mtd><mtd><mtext>otherwise</mtext></mtd></mtr></mtable></mrow>"),
 ]
 # fmt: on
 

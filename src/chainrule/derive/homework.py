@@ -12,11 +12,11 @@ from typing import Any, TypedDict
 from chainrule.derive.checking import StepResult, check_step
 from chainrule.derive.latex import Line, SourceLine, read_left_side, read_line, read_lines
 from chainrule.derive.pieces import UnreadableError
-from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting, names_in
-from chainrule.derive.syntax import Call, Indexed, Name, Node, Product, Sum, SumOver
+from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Setting, names_in
+from chainrule.derive.syntax import Node
 from chainrule.errors import InputError
 
-__all__ = ["HIDDEN_LAYER", "LAST_LAYER", "Verdict", "check_homework"]
+__all__ = ["Verdict", "check_homework"]
 
 MAX_STEPS = 200
 
@@ -29,42 +29,6 @@ class Verdict(TypedDict):
     verdict: str
     counterexample: dict[str, Any] | None
     message: str
-
-
-def _affine(weights: str, below: str, bias: str) -> Node:
-    return Sum((Product((Name(weights), Name(below))), Name(bias)))
-
-
-# The layer after this one may be any, and so may what the loss makes of it: here log Σ c_j exp(a_j) with any c.
-HIDDEN_LAYER = Setting(
-    free={
-        "h_{k−1}": Free(("D",)),
-        "W_k": Free(("U", "D")),
-        "b_k": Free(("U",)),
-        "W_{k+1}": Free(("K", "U")),
-        "b_{k+1}": Free(("K",)),
-        "c": Free(("K",), "positive"),
-    },
-    defined={
-        "a_k": Defined(_affine("W_k", "h_{k−1}", "b_k"), ("U",)),
-        "h_k": Defined(Call("g", Name("a_k")), ("U",)),
-        "a_{k+1}": Defined(_affine("W_{k+1}", "h_k", "b_{k+1}"), ("K",)),
-        "𝓛": Defined(
-            Call("log", SumOver("j", Product((Indexed("c", ("j",)), Call("exp", Indexed("a_{k+1}", ("j",)))))))
-        ),
-    },
-    lengths={"U": 3, "D": 2},
-    symbolic_classes=(2, 3),
-    numeric_classes=(2, 5),
-)
-
-LAST_LAYER = Setting(
-    free={"h_{L−1}": Free(("D",)), "W_L": Free(("K", "D")), "b_L": Free(("K",))},
-    defined={"a_L": Defined(_affine("W_L", "h_{L−1}", "b_L"), ("K",)), **OUTPUT_LAYER.defined},
-    lengths={"D": 2},
-    symbolic_classes=(2, 3),
-    numeric_classes=(2, 5),
-)
 
 
 def check_homework(text: str | bytes, setting: Setting | None = None) -> list[Verdict]:

@@ -37,7 +37,7 @@ sub: "{" (LETTER | GREEK | NUMBER | PRIME | COMMA | EQUALS | NEQ | SIGN | "(" | 
    | LETTER | GREEK | NUMBER
 sup: "{" expr "}" | "{" TOP "}" | TOP | LETTER | GREEK | NUMBER
 ?atom: NUMBER | LETTER | GREEK | LOSS | FUNCTION | SUM | PARTIAL | font | hat | group | bracket | fraction | matrix
-     | indicator | nabla
+     | indicator | nabla | cases
 font: FONT (group | LETTER | GREEK | hat)
 hat: HAT (group | LETTER | font)
 group: "{" expr "}"
@@ -50,6 +50,8 @@ matrix: BEGIN row (BREAK row)* BREAK? END
 row: cell ("&" cell)*
 indicator: ONE "_" sub | ONE "[" condition "]" | ONE "(" condition ")" | ONE "\\{" condition "\\}"
 condition: (LETTER | GREEK | NUMBER | PRIME | EQUALS)+
+cases: BEGIN_CASES branch (BREAK branch)* BREAK? END_CASES
+branch: expr "&"? (IF? expr (EQUALS | NEQ | ORDER) expr | OTHERWISE)
 nabla: NABLA "_" (group | LETTER | GREEK | font | hat)
 
 EQUALS: ":"? "="
@@ -75,11 +77,19 @@ FRACTION: /\\[dt]?frac(?![A-Za-z])/
 DOTS: /\\(?:vdots|cdots|ldots|dots|ddots)(?![A-Za-z])|…/
 BEGIN: /\\begin\s*\{[bp]?matrix\}|\\begin\s*\{array\}\s*\{[clr|]*\}/
 END: /\\end\s*\{(?:[bp]?matrix|array)\}/
+BEGIN_CASES: /\\begin\s*\{d?cases\}/
+END_CASES: /\\end\s*\{d?cases\}/
+IF.2: /\\(?:text|mathrm|textrm)\s*\{\s*(?:if|for|when)?\s*\}/
+OTHERWISE.2: /\\(?:text|mathrm|textrm)\s*\{\s*(?:otherwise|else)\s*\}/
+ORDER: /\\(?:lt|gt)(?![A-Za-z])|[<>]/
 BREAK: /\\\\(?:\s*\[[^\]]*\])?/
 SPACE: /\s+|~|\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|left|right|[bB]igg?[lr]?)(?![A-Za-z])/
 %ignore SPACE
 """
-_FNAMES = "softmax|exp|log1p|log|ln|tanh|sigmoid|logistic|expit|relu|ReLU|gelu|silu|softplus"
+_FNAMES = (
+    "softmax|exp|log1p|log|ln|diag|identity|relu|ReLU|leaky_relu|leaky\\\\_relu|tanh|sigmoid|logistic|expit|gelu|silu|"
+    "softplus"
+)
 _THETA = r"(?:\\(?:boldsymbol|bm|mathbf)\s*\{\s*)?\\theta\s*\}?"
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?|\\.?|.", re.DOTALL)
 
@@ -235,7 +245,7 @@ _LAYOUT = re.compile(
     rf"{_ENVIRONMENT}|\\\[|\\\]|\\(?:nonumber|notag)(?![A-Za-z])|\\(?:label|tag\*?)\s*\{{[^{{}}]*\}}|\$"
     r"|(?:(?:\\q?quad|&)\s*)+\\text\s*\{[^{}]*\}\s*$"  # a remark at the end of the line
 )
-_MATRIX = re.compile(r"\\(begin|end)\s*\{(?:[bp]?matrix|array)\}|(?<!\\)&")
+_MATRIX = re.compile(r"\\(begin|end)\s*\{(?:[bp]?matrix|array|d?cases)\}|(?<!\\)&")
 
 
 def _without_layout(text: str) -> str:

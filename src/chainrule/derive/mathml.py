@@ -84,6 +84,13 @@ class MathML(Notation):
         rows = [_tag("mtr", _tag("mtd", _sign("⋮") if e is None else e)) for e in elements]
         return self.bracket(_tag("mtable", "".join(rows)), square=True)
 
+    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        rows = ""
+        for value, when in branches:
+            word = _tag("mtext", "otherwise" if when is None else "if\N{NO-BREAK SPACE}")
+            rows += _tag("mtr", _tag("mtd", value) + _tag("mtd", word + (when or "")))
+        return _tag("mrow", _sign("{") + _tag("mtable", rows))
+
 
 def _tag(name: str, inner: str) -> str:
     if name == "mrow":

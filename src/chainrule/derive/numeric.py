@@ -28,6 +28,8 @@ from chainrule.derive.setting import (
 )
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -46,6 +48,7 @@ from chainrule.derive.syntax import (
     Transpose,
     Vector,
 )
+from chainrule.equations import LEAKY_SLOPE
 from chainrule.errors import InputError
 from chainrule.extras import require
 
@@ -154,6 +157,8 @@ def random_point(setting: Setting, classes: int, seed: int) -> Point:
         axes = setting.axes(symbol, classes)
         rows, columns = (*axes, 1, 1)[:2]
         numbers = _drawn(free, rows * columns, draw)
+        if free.domain == "nonzero":  # each side of 0, in turn
+            numbers = [abs(number) * (-1) ** (seed + n) for n, number in enumerate(numbers)]
         matrix = [numbers[n * columns : (n + 1) * columns] for n in range(rows)]
         point[symbol] = matrix if axes else numbers[0]
     return point
@@ -162,6 +167,8 @@ def random_point(setting: Setting, classes: int, seed: int) -> Point:
 def _drawn(free: Free, count: int, draw: random.Random) -> list[Any]:
     lowest, highest = {"real": (-200, 200), "unit": (5, 95)}.get(free.domain, (30, 250))
     values = [Fraction(draw.randint(lowest, highest), 100) for _ in range(count)]
+    if free.domain == "nonzero":
+        values = [value or Fraction(highest, 100) for value in values]
     if free.domain == "simplex":
         values = [value / sum(values) for value in values]
     return [_context().mpf(value.numerator) / value.denominator for value in values]
@@ -247,6 +254,12 @@ class _Evaluator(Places):
                 return _pick(self.value(vector, at), [self.index(index, at) for index in indices])
             case Call("softmax", argument):
                 return self._softmax(self.value(argument, at))
+            case Call("diag", argument):
+                column = _column(self.value(argument, at), "diag")
+                zero = self.context.mpf(0)
+                return [[row[0] if r == c else zero for c in range(len(column))] for r, row in enumerate(column)]
+            case Cases(values, conditions):
+                return self._cases(values, conditions, at)
             case Call(function, argument):
                 return _each(self._function(function), self.value(argument, at))
             case Negative(operand):
@@ -317,6 +330,19 @@ class _Evaluator(Places):
             return [[self.value(element, at)] for element in vector.elements if element is not None]
         return [[self.value(pattern, {**at, PATTERN_INDEX: n})] for n in range(1, self.classes + 1)]
 
+    def _cases(self, values: Sequence[Node], conditions: Sequence[Comparison], at: dict[str, int]) -> Value:
+        for value, condition in itertools.zip_longest(values, conditions):
+            if condition is None or self._holds(condition, at):
+                return self.value(value, at)
+        raise UndefinedError("none of the conditions holds")
+
+    def _holds(self, condition: Comparison, at: dict[str, int]) -> bool:
+        if condition.sign in "=≠":
+            equal = self.index(condition.left, at) == self.index(condition.right, at)  # type: ignore[arg-type]
+            return equal == (condition.sign == "=")
+        left, right = (self.value(side, at) for side in (condition.left, condition.right))  # type: ignore[arg-type]
+        return bool(left > right if condition.sign == ">" else left < right)
+
     def _softmax(self, value: Value) -> Matrix:
         exponentials = _each(self._exp, _column(value, "softmax"))
         total = sum(row[0] for row in exponentials)
@@ -349,7 +375,7 @@ class _Evaluator(Places):
             "φ": context.npdf,
             "gelu": lambda x: x * context.ncdf(x),
             "relu": lambda x: x if x > 0 else 0 * x,
-            "leaky_relu": lambda x: x if x > 0 else x / 100,
+            "leaky_relu": lambda x: x if x > 0 else context.mpf(str(LEAKY_SLOPE)) * x,
             "identity": lambda x: x,
             # any smooth function does: what holds for every g holds for this one
             "g": lambda x: context.sin(x) + x * x / 5,

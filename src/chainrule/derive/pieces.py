@@ -14,6 +14,8 @@ from typing import Any
 from chainrule.derive.setting import vector_pattern
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -167,7 +169,7 @@ def _atom(tree: Any) -> _Piece:
     if rule == "LOSS":
         return _Piece("node", at, Name("𝓛"))
     if rule == "FUNCTION":
-        name = re.findall(r"[A-Za-z0-9]+", tree)[-1]
+        name = re.findall(r"[A-Za-z0-9_]+", tree.replace("\\_", "_"))[-1]
         return _Piece("function", at, text=_FUNCTIONS.get(name, name))
     if rule in ("SUM", "PARTIAL"):
         return _Piece(rule.lower(), at)
@@ -185,6 +187,8 @@ def _atom(tree: Any) -> _Piece:
         return _fraction(tree, at)
     if rule == "matrix":
         return _matrix(tree, at)
+    if rule == "cases":
+        return _Piece("node", at, _cases(tree.children[1:], at))
     if rule == "indicator":
         return _Piece("node", at, _indicator(tree, at))
     return _Piece("nabla", at, variables=(_variable(_single(_atom(tree.children[1])), at),))
@@ -236,6 +240,26 @@ def _indicator(tree: Any, at: int) -> Indicator:
         if len(left) == 1 and len(right) == 1:
             return Indicator(left[0], right[0])
     raise UnreadableError("an indicator has one index on each side of =", at)
+
+
+def _cases(rows: Any, at: int) -> Cases:
+    branches = [row.children for row in rows if rule_of(row) == "branch"]
+    values = tuple(sum_of(terms_of(branch[0])) for branch in branches)
+    conditions = tuple(_comparison(*branch[-3:], at=at) for branch in branches if rule_of(branch[-1]) != "OTHERWISE")
+    if any(rule_of(branch[-1]) == "OTHERWISE" for branch in branches[:-1]) or not conditions:
+        raise UnreadableError("after the first cases, one otherwise at the end", at)
+    return Cases(values, conditions)
+
+
+def _comparison(left: Any, sign: Any, right: Any, *, at: int) -> Comparison:
+    sides = [sum_of(terms_of(side)) for side in (left, right)]
+    if rule_of(sign) == "ORDER":
+        return Comparison(sides[0], ">" if sign in (">", "\\gt") else "<", sides[1])
+    indices = [side.symbol if isinstance(side, Name) else getattr(side, "value", None) for side in sides]
+    if any(index is None or index == 0 for index in indices):
+        raise UnreadableError("= and ≠ compare indices here", at)
+    first, second = (index if isinstance(index, str) else int(index) for index in indices)  # type: ignore[arg-type]
+    return Comparison(first, "=" if rule_of(sign) == "EQUALS" else "≠", second)
 
 
 def _fraction(tree: Any, at: int) -> _Piece:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -36,6 +38,8 @@ from chainrule.derive.syntax import (
 from chainrule.errors import InputError
 
 __all__ = [
+    "HIDDEN_LAYER",
+    "LAST_LAYER",
     "OUTPUT_LAYER",
     "PATTERN_INDEX",
     "Defined",
@@ -71,8 +75,8 @@ class UndefinedError(InputError):
 @dataclass(frozen=True)
 class Free:
     """A name that stands for itself. `axes` are the lengths of its axes: none for a number, one for a column, two for a
-    matrix of rows and columns. `domain` says which numbers it holds: real, positive, unit (between 0 and 1), or simplex
-    (a column of positive numbers that add up to 1)."""
+    matrix of rows and columns. `domain` says which numbers it holds: real, nonzero (of both signs), positive, unit
+    (between 0 and 1), or simplex (a column of positive numbers that add up to 1)."""
 
     axes: tuple[Length, ...] = ()
     domain: str = "real"
@@ -140,6 +144,42 @@ OUTPUT_LAYER = Setting(
 )
 
 
+def _affine(weights: str, below: str, bias: str) -> Node:
+    return Sum((Product((Name(weights), Name(below))), Name(bias)))
+
+
+# The layer after this one may be any, and so may what the loss makes of it: here log Σ c_j exp(a_j) with any c.
+HIDDEN_LAYER = Setting(
+    free={
+        "h_{k−1}": Free(("D",)),
+        "W_k": Free(("U", "D")),
+        "b_k": Free(("U",)),
+        "W_{k+1}": Free(("K", "U")),
+        "b_{k+1}": Free(("K",)),
+        "c": Free(("K",), "positive"),
+    },
+    defined={
+        "a_k": Defined(_affine("W_k", "h_{k−1}", "b_k"), ("U",)),
+        "h_k": Defined(Call("g", Name("a_k")), ("U",)),
+        "a_{k+1}": Defined(_affine("W_{k+1}", "h_k", "b_{k+1}"), ("K",)),
+        "𝓛": Defined(
+            Call("log", SumOver("j", Product((Indexed("c", ("j",)), Call("exp", Indexed("a_{k+1}", ("j",)))))))
+        ),
+    },
+    lengths={"U": 3, "D": 2},
+    symbolic_classes=(2, 3),
+    numeric_classes=(2, 5),
+)
+
+LAST_LAYER = Setting(
+    free={"h_{L−1}": Free(("D",)), "W_L": Free(("K", "D")), "b_L": Free(("K",))},
+    defined={"a_L": Defined(_affine("W_L", "h_{L−1}", "b_L"), ("K",)), **OUTPUT_LAYER.defined},
+    lengths={"D": 2},
+    symbolic_classes=(2, 3),
+    numeric_classes=(2, 5),
+)
+
+
 # --- Indices ----------------------------------------------------------------------------------------------------------
 
 
@@ -188,8 +228,8 @@ def _uses(node: Node, setting: Setting, classes: int, bound: frozenset[str]) -> 
             lengths = [] if shape is None else list(shape) if len(indices) == 2 else [max(shape)]
             yield from letters(indices, [*lengths, *[None] * len(indices)])
             yield from _uses(vector, setting, classes, bound)
-        case Indicator(left, right):
-            yield from letters((left, right), (None, None))
+        case Indicator(left, right) | Comparison(left, "=" | "≠", right):
+            yield from letters((left, right), (None, None))  # type: ignore[arg-type]  # of "=" the sides are indices
         case OneHot(index):
             yield from letters((index,), (None,))
         case SumOver(index, body, without):
@@ -303,6 +343,11 @@ def shape_of(node: Node, setting: Setting, classes: int) -> Shape:
             if len(indices) > len(axes):
                 raise MisfitError(f"{symbol} has {len(axes)} axes and {len(indices)} indices")
             return _axes_shape(axes[len(indices) :])
+        case Call("diag", argument):
+            shape = of(argument)
+            if shape is None or shape[1] != 1:
+                raise MisfitError(f"diag of {shape_words(shape)}")
+            return (shape[0], shape[0])
         case Element(vector, indices):
             shape = of(vector)
             if shape is None or len(indices) != (1 if 1 in shape else 2):
@@ -311,11 +356,13 @@ def shape_of(node: Node, setting: Setting, classes: int) -> Shape:
         case Negative(operand) | Call(_, operand):
             return of(operand)
         case Sum(terms):
-            shapes = [of(term) for term in terms]
-            for shape in shapes[1:]:
-                if shape != shapes[0]:
-                    raise MisfitError(f"{shape_words(shapes[0])} and {shape_words(shape)} are added")
-            return shapes[0]
+            return _one_shape([of(term) for term in terms], "are added")
+        case Cases(values, conditions):
+            for condition in conditions:
+                for side in parts(condition):
+                    if of(side) is not None:
+                        raise MisfitError(f"{shape_words(of(side))} is compared with a number")
+            return _one_shape([of(value) for value in values], "are the values of one name")
         case Product(factors, signs):
             return fold_product([of(factor) for factor in factors], signs, _times_shape, _elementwise_shape)
         case Quotient(numerator, denominator):
@@ -344,6 +391,13 @@ def shape_of(node: Node, setting: Setting, classes: int) -> Shape:
             shape = of(operand)
             return None if shape is None else (shape[1], shape[0])
     raise InputError(f"{type(node).__name__} cannot be checked")
+
+
+def _one_shape(shapes: Sequence[Shape], what: str) -> Shape:
+    for shape in shapes[1:]:
+        if shape != shapes[0]:
+            raise MisfitError(f"{shape_words(shapes[0])} and {shape_words(shape)} {what}")
+    return shapes[0]
 
 
 def _axes_shape(axes: tuple[int, ...]) -> Shape:

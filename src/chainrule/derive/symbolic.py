@@ -26,6 +26,8 @@ from chainrule.derive.setting import (
 )
 from chainrule.derive.syntax import (
     Call,
+    Cases,
+    Comparison,
     Derivative,
     Element,
     Gradient,
@@ -44,6 +46,7 @@ from chainrule.derive.syntax import (
     Transpose,
     Vector,
 )
+from chainrule.equations import LEAKY_SLOPE
 from chainrule.errors import InputError
 from chainrule.extras import require
 
@@ -125,7 +128,7 @@ def symbols_of(setting: Setting, classes: int) -> Mapping[str, Any]:
     values: dict[str, Any] = {}
     for symbol, free in setting.free.items():
         axes = setting.axes(symbol, classes)
-        positive = {"positive": True} if free.domain != "real" else {"real": True}
+        positive = {"real": True} if free.domain in ("real", "nonzero") else {"positive": True}
         if not axes:
             values[symbol] = sympy.Symbol(symbol, **positive)
             continue
@@ -170,10 +173,22 @@ def _normal() -> tuple[Any, Any]:
 
 
 @functools.cache
-def _kinked(slope: Any) -> Any:
-    """relu and leaky_relu: the derivative is a step, and that one's is 0 but at the kink."""
-    step = _opaque(f"step{slope}", lambda x: sympy.S.Zero)
-    return _opaque(f"kinked{slope}", lambda x: step(x))
+def _step() -> Any:
+    """1 for numbers above 0, 0 for those below. Its derivative is 0, but at the jump."""
+    return _opaque("step", lambda x: sympy.S.Zero)
+
+
+def _above(x: Any) -> Any:
+    """1 where x > 0, 0 where x < 0. Where x is 0 there is a kink, and nothing is said of it."""
+    if x.is_Number:
+        return sympy.Integer(x > 0)
+    return 1 - _step()(-x) if x.could_extract_minus_sign() else _step()(x)
+
+
+def _kinked(x: Any, slope: Any) -> Any:
+    """relu and leaky_relu."""
+    above = _above(x)
+    return x * above + slope * x * (1 - above)
 
 
 def _call(name: str, x: Any) -> Any:
@@ -196,8 +211,8 @@ def _call(name: str, x: Any) -> Any:
         "φ": lambda: _normal()[0](x),
         "Φ": lambda: _normal()[1](x),
         "gelu": lambda: x * _normal()[1](x),
-        "relu": lambda: _kinked(0)(x),
-        "leaky_relu": lambda: _kinked(1)(x),
+        "relu": lambda: _kinked(x, 0),
+        "leaky_relu": lambda: _kinked(x, sympy.Rational(str(LEAKY_SLOPE))),
         "identity": lambda: x,
         "g": lambda: _g(0)(x),
     }
@@ -224,6 +239,11 @@ class _Evaluator(Places):
                 return _pick(self.value(vector, at), [self.index(index, at) for index in indices])
             case Call("softmax", argument):
                 return self._softmax(self.value(argument, at))
+            case Call("diag", argument):
+                column = self.value(argument, at)
+                return sympy.ImmutableMatrix(sympy.diag(*column)) if _is_matrix(column) else column
+            case Cases(values, conditions):
+                return self._cases(values, conditions, at)
             case Call(function, argument):
                 return _map(lambda x: _call(function, x), self.value(argument, at))
             case Negative(operand):
@@ -279,6 +299,23 @@ class _Evaluator(Places):
                 [self.value(element, at) for element in vector.elements if element is not None]
             )
         return sympy.ImmutableMatrix([self.value(pattern, {**at, PATTERN_INDEX: n}) for n in _from_one(self.classes)])
+
+    def _cases(self, values: Sequence[Node], conditions: Sequence[Comparison], at: dict[str, int]) -> Any:
+        """Each value times 1 where its condition holds, and 0 where not. Conditions are taken to exclude each other:
+        where they do not, the numbers tell."""
+        held = [self._held(condition, at) for condition in conditions]
+        if len(values) > len(held):
+            held.append(1 - sum(held))
+        if all(one == 0 for one in held):
+            raise UndefinedError("none of the conditions holds")
+        return _added([one * self.value(value, at) for value, one in zip(values, held, strict=True) if one != 0])
+
+    def _held(self, condition: Comparison, at: dict[str, int]) -> Any:
+        if condition.sign in "=≠":
+            equal = self.index(condition.left, at) == self.index(condition.right, at)  # type: ignore[arg-type]
+            return sympy.Integer(equal == (condition.sign == "="))
+        left, right = (self.value(side, at) for side in (condition.left, condition.right))  # type: ignore[arg-type]
+        return _above(left - right) if condition.sign == ">" else _above(right - left)
 
     def _softmax(self, value: Any) -> Any:
         if not _is_matrix(value) or value.cols != 1:

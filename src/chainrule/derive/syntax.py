@@ -12,6 +12,8 @@ from fractions import Fraction
 
 __all__ = [
     "Call",
+    "Cases",
+    "Comparison",
     "Derivative",
     "Element",
     "Gradient",
@@ -174,6 +176,23 @@ class Transpose(Node):
     """xᵀ."""
 
     operand: Node
+
+
+@dataclass(frozen=True)
+class Comparison(Node):
+    """What must hold in a branch of `Cases`: i = ℓ or i ≠ ℓ of two indices, x < y or x > y of two numbers."""
+
+    left: Node | Index
+    sign: str
+    right: Node | Index
+
+
+@dataclass(frozen=True)
+class Cases(Node):
+    """The value whose condition holds. A last value without a condition is for all that is left."""
+
+    values: tuple[Node, ...]
+    conditions: tuple[Comparison, ...]
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -148,7 +148,20 @@ class Notation(ABC):
                 if isinstance(operand, s.Vector) and not self.bars:  # a column on one line is a row, transposed
                     return Piece(self.draw(operand).text.removesuffix("ᵀ"), Level.ATOM)
                 return Piece(self.transpose(self._at(Level.CALL, operand)), Level.POSTFIX)
+            case s.Cases(values, conditions):
+                whens: list[str | None] = [*(self.draw(condition).text for condition in conditions), None]
+                branches = [(self.draw(value).text, when) for value, when in zip(values, whens, strict=False)]
+                return Piece(self.cases(branches), Level.SUM, Reach.TERM)
+            case s.Comparison(left, sign, right):
+                sides = [self._compared(side) for side in (left, right)]
+                return Piece(self.chain([("", sides[0]), (sign, sides[1])]), Level.SUM, Reach.TERM)
         raise TypeError(f"not a node: {node!r}")
+
+    def _compared(self, side: s.Node | str | int) -> str:
+        """A side of a comparison: an index, or a number."""
+        if isinstance(side, s.Node):
+            return self.draw(side).text
+        return self.digits(side) if isinstance(side, int) else self.name(side, ())
 
     def terms(self, node: s.Node) -> list[tuple[str, Piece]]:
         """The terms of a sum or a negative, each with its sign ("" for a first one that is added)."""
@@ -277,6 +290,9 @@ class Notation(ABC):
     def gradient(self, variable: str, operand: str) -> str: ...
     @abstractmethod
     def vector(self, elements: Sequence[str | None]) -> str: ...
+    @abstractmethod
+    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        """Each value with its condition, None for a last one that is for all else."""
 
 
 def _split(symbol: str) -> tuple[str, tuple[str, ...]]:
@@ -361,6 +377,10 @@ class Text(Notation):
 
     def vector(self, elements: Sequence[str | None]) -> str:
         return "[" + ", ".join("…" if element is None else element for element in elements) + "]ᵀ"
+
+    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        words = [f"{value} otherwise" if when is None else f"{value} if {when}" for value, when in branches]
+        return ", and ".join(words) if len(words) < 3 else ", ".join([*words[:-1], f"and {words[-1]}"])
 
 
 def _script(mark: str, inner: str) -> str:

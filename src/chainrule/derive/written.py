@@ -25,10 +25,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Means:
-    """What a defined name stands for, and the lengths of its axes: none for a number."""
+    """What a defined name stands for, and the lengths of its axes: none for a number. With `indices`, one for each
+    axis, the expression is that of one element."""
 
     latex: str
     axes: tuple[Length, ...] = ()
+    indices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ class Given:
 
     def setting(self) -> Setting:
         """The same, read."""
-        defined = {symbol: Defined(read_expression(means.latex), means.axes) for symbol, means in self.defined.items()}
+        defined = {
+            symbol: Defined(read_expression(means.latex), means.axes, means.indices)
+            for symbol, means in self.defined.items()
+        }
         return Setting(self.free, defined, self.lengths, self.symbolic_classes, self.numeric_classes)
 
 

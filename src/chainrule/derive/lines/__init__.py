@@ -11,7 +11,7 @@ __all__ = ["all_written"]
 
 def all_written() -> Iterator[Written]:
     """Every derivation, in the order in which they are taught."""
-    from chainrule.derive.lines import output_layer
+    from chainrule.derive.lines import activations, hidden_layers, in_code, one_weight, output_layer, variants
 
-    for topic in (output_layer,):
+    for topic in (output_layer, hidden_layers, one_weight, in_code, variants, activations):
         yield from topic.DERIVATIONS

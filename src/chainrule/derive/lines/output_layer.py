@@ -9,7 +9,7 @@ DERIVATIONS = (
     Written(
         name="loss",
         title="The loss, from the logits",
-        intro="The output layer makes probabilities ŷ = softmax(a_L) of the logits a_L. The loss is the cross entropy with the true class ℓ.",
+        intro="The output layer turns the logits a_L into probabilities ŷ = softmax(a_L). The loss is the cross entropy with the true class ℓ.",
         setting=OUTPUT_LAYER,
         steps=(
             Step(
@@ -21,12 +21,66 @@ DERIVATIONS = (
             Step(
                 r"= -\log \frac{\exp(a_{L\ell})}{\sum_{i'} \exp(a_{Li'})}",
                 "definition of softmax",
-                "Every logit is in the denominator: that is why the loss depends on them all.",
+                "Every logit is in the denominator, so the loss depends on all of them.",
             ),
             Step(
                 r"= \log \left( \sum_{i'} \exp(a_{Li'}) \right) - a_{L\ell}",
                 "logarithms",
-                "log Σ exp is the largest logit, made smooth: the loss is about by how much the true class falls short of it.",
+                "The first term is a smooth maximum of the logits: the loss is about how far the true class falls short of it.",
+            ),
+        ),
+    ),
+    Written(
+        name="gradient_wrt_probabilities",
+        title="The gradient w.r.t. the probabilities",
+        intro="How the loss changes with each probability, the others held fixed: ŷ leaves the simplex for as long as one of its elements is moved.",
+        setting=OUTPUT_LAYER,
+        steps=(
+            Step(
+                r"\frac{\partial \mathcal{L}}{\partial \hat{y}_i} = \frac{\partial (-\log \hat{y}_\ell)}{\partial \hat{y}_i}",
+                "definition of the loss",
+            ),
+            Step(
+                r"= \begin{cases} -\frac{1}{\hat{y}_\ell} & \text{if } i = \ell \\ 0 & \text{otherwise} \end{cases}",
+                "derivative of log",
+                "No other probability than that of the true class is in the loss.",
+            ),
+            Step(r"= -\frac{\mathbb{1}_{(i=\ell)}}{\hat{y}_\ell}", "definition of the indicator"),
+            Step(
+                r"\nabla_{\hat{\mathbf{y}}} \mathcal{L} = -\frac{1}{\hat{y}_\ell} \begin{bmatrix} \mathbb{1}_{(\ell=1)} \\ \vdots \\ \mathbb{1}_{(\ell=K)} \end{bmatrix}",
+                "collecting into a vector",
+            ),
+            Step(r"= -\frac{1}{\hat{y}_\ell} \mathbf{e}(\ell)", "definition of one-hot"),
+        ),
+    ),
+    Written(
+        name="softmax_jacobian",
+        title="The Jacobian of softmax",
+        intro="How each probability ŷ_i changes with each logit a_{Lj}.",
+        setting=OUTPUT_LAYER,
+        steps=(
+            Step(
+                r"\frac{\partial \hat{y}_i}{\partial a_{Lj}} = \frac{\partial}{\partial a_{Lj}} \left[ \frac{\exp(a_{Li})}{\sum_{i'} \exp(a_{Li'})} \right]",
+                "definition of softmax",
+            ),
+            Step(
+                r"= \frac{\frac{\partial \exp(a_{Li})}{\partial a_{Lj}}}{\sum_{i'} \exp(a_{Li'})} - \frac{\exp(a_{Li}) \cdot \frac{\partial (\sum_{i'} \exp(a_{Li'}))}{\partial a_{Lj}}}{\left( \sum_{i'} \exp(a_{Li'}) \right)^2}",
+                "quotient rule",
+            ),
+            Step(
+                r"= \frac{\mathbb{1}_{(i=j)} \exp(a_{Li})}{\sum_{i'} \exp(a_{Li'})} - \frac{\exp(a_{Li})}{\sum_{i'} \exp(a_{Li'})} \cdot \frac{\exp(a_{Lj})}{\sum_{i'} \exp(a_{Li'})}",
+                "derivative of exp",
+            ),
+            Step(r"= \mathbb{1}_{(i=j)} \hat{y}_i - \hat{y}_i \hat{y}_j", "definition of softmax"),
+            Step(
+                r"= \hat{y}_i \left( \mathbb{1}_{(i=j)} - \hat{y}_j \right)",
+                "algebra",
+                "A probability grows with its own logit and falls with every other one.",
+            ),
+            Step(
+                r"\frac{\partial \hat{\mathbf{y}}}{\partial \mathbf{a}_L} = \operatorname{diag}(\hat{\mathbf{y}}) - \hat{\mathbf{y}} \hat{\mathbf{y}}^\top",
+                "collecting into a matrix",
+                "Row i belongs to ŷ_i, column j to a_{Lj}.",
             ),
         ),
     ),
