@@ -11,9 +11,9 @@ SOURCE = Path(chainrule.__file__).parent
 # A module may import what stands above it.
 ORDER = [
     "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
-    "network", "conversion", "model_file", "gradcheck", "scores", "optimizers", "schedules", "streams", "history",
-    "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs", "sklearn",
-    "_jax", "jax", "boosting",
+    "network", "conversion", "model_file", "differences", "gradcheck", "scores", "optimizers", "schedules", "streams",
+    "history", "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs",
+    "sklearn", "_jax", "jax", "boosting",
     "_torch", "torch",
     "cli", "__main__",
 ]  # fmt: skip

@@ -419,33 +419,36 @@ def _tanh_derivative(a: Any) -> Any:
     return 4 * _logistic_derivative(2 * a)  # 1 − tanh² without its cancellation
 
 
-def _erf(a: Any) -> Any:
-    """The standard has no erf: each library's own, and for NumPy the C library's, element by element."""
-    xp = array_namespace(a)
+def _normal_cdf(a: Any) -> Any:
+    """Φ(a) = erfc(−a/√2) / 2, which keeps its digits where it is small, as 1 + erf does not.
+
+    The standard has no erfc: each library's own, and for NumPy the C library's, element by element.
+    """
+    xp, z = array_namespace(a), a * -math.sqrt(0.5)
     if isinstance(a, np.ndarray):
         try:
-            from scipy.special import erf
+            from scipy.special import erfc
         except ModuleNotFoundError:
-            return np.asarray(np.vectorize(math.erf, otypes=[a.dtype])(a)) if a.size else a
-        return erf(a)
-    if hasattr(xp, "erf"):
-        return xp.erf(a)
+            return 0.5 * np.asarray(np.vectorize(math.erfc, otypes=[a.dtype])(z)) if a.size else a
+        return 0.5 * erfc(z)
+    if hasattr(xp, "erfc"):
+        return 0.5 * xp.erfc(z)
     if xp.__name__.startswith("jax"):
-        from jax.scipy.special import erf as jax_erf
+        from jax.scipy.special import erfc as jax_erfc
 
-        return jax_erf(a)
-    return xp.asarray(np.vectorize(math.erf, otypes=[np.float64])(np.asarray(a)), dtype=a.dtype)
+        return 0.5 * jax_erfc(z)
+    return 0.5 * xp.asarray(np.vectorize(math.erfc, otypes=[np.float64])(np.asarray(z)), dtype=a.dtype)
 
 
 def _gelu(a: Any) -> Any:
-    return a * (0.5 * (1 + _erf(a * math.sqrt(0.5))))
+    return a * _normal_cdf(a)
 
 
 def _gelu_derivative(a: Any) -> Any:
     xp = array_namespace(a)
     near = xp.clip(a, -40.0, 40.0)  # the density is 0 beyond, and a² must not overflow
     density = xp.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
-    return 0.5 * (1 + _erf(a * math.sqrt(0.5))) + near * density
+    return _normal_cdf(a) + near * density
 
 
 def _silu_derivative(a: Any) -> Any:

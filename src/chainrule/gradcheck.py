@@ -1,23 +1,33 @@
 """Every gradient of the chain against central differences in float64, located and judged.
 
-Each checked number z (a probability, a unit, a weight) is moved by ±h while everything before it is held fixed,
-and the rest of the network is computed again. The difference is of fourth order, so that its own error is below
-the band that it judges by.
+Each checked number z (a probability, a unit, a weight) is moved while everything before it is held fixed, and the move
+is followed to the loss; see `chainrule.differences`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule import equations
 from chainrule.checks import check_integer, check_labels, check_positive
+from chainrule.differences import (
+    STEP,
+    VERDICTS,
+    VISIBLE,
+    ChainDifferences,
+    Difference,
+    Verdict,
+    central_difference,
+    judge,
+    judge_each,
+    worst,
+)  # fmt: skip
 from chainrule.errors import InputError
-from chainrule.network import Backward, Network
+from chainrule.network import Backward, Forward, Network
 
 __all__ = [
     "Difference",
@@ -29,17 +39,11 @@ __all__ = [
     "judge",
 ]
 
-Verdict = Literal["good", "usual", "kink", "wrong"]
 Array = npt.NDArray[np.float64]
-GOOD, USUAL = 1e-7, 1e-4
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A central difference, and whether a kink of the activation lies within its steps."""
-
-    value: float
-    kink: bool
+Places = npt.NDArray[np.intp]
+# Of places in an array, as flat indices: the loss's differences, the floors to judge by, and what kinks can do.
+Differences = Callable[[Places], tuple[Array, Array, Array]]
+BLOCK = 1 << 22  # how many numbers are moved together at most
 
 
 @dataclass(frozen=True)
@@ -78,55 +82,16 @@ class GradientReport:
                 f"{row.layer:>5}  {row.quantity:<16}{row.checked:>8}{row.kinks:>6}  {place:<14}"
                 f"{row.gradient:>14.6g}{row.finite_difference:>14.6g}{row.relative_error:>12.1e}  {row.verdict}"
             )
-        wrong = [row for row in self.rows if row.verdict == "wrong"]
+        wrong, unseen = (sum(row.verdict == v for row in self.rows) for v in ("wrong", "underflow"))
         total = sum(row.checked for row in self.rows)
-        lines.append(
-            f"{len(wrong)} of {len(self.rows)} arrays wrong"
-            if wrong
-            else f"all {len(self.rows)} arrays agree with central differences ({total} coordinates)"
-        )
+        if wrong:
+            lines.append(f"{wrong} of {len(self.rows)} arrays wrong")
+        else:
+            agree = f"{len(self.rows) - unseen} of {len(self.rows)}" if unseen else f"all {len(self.rows)}"
+            lines.append(f"{agree} arrays agree with central differences ({total} coordinates)")
+        if unseen:
+            lines.append(f"{unseen} with numbers out of float64's range: there is nothing to compare these with")
         return "\n".join(lines)
-
-
-def judge(gradient: float, difference: Difference, scale: float) -> tuple[float, Verdict]:
-    """Relative error and verdict: ≤ 1e-7 good, ≤ 1e-4 usual only at kinks and where numbers are tiny, else wrong.
-
-    The error is relative to the larger of the two numbers, or to 1e-5 of `scale` (the largest gradient of its
-    array) where both are smaller: a difference of losses cannot see less.
-
-    Examples
-    --------
-    >>> judge(1.0, Difference(1.0, False), 1.0)
-    (0.0, 'good')
-    """
-    floor = max(abs(gradient), abs(difference.value), 1e-5 * scale, 1e-9)
-    error = abs(gradient - difference.value) / floor
-    if error <= GOOD:
-        return error, "good"
-    if difference.kink:
-        return error, "kink"
-    return error, "usual" if error <= USUAL else "wrong"
-
-
-def central_difference(loss: Callable[[float], tuple[float, list[Array]]], step: float) -> Difference:
-    """(8 (f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h, for a loss as a function of the move.
-
-    `loss` also returns the hidden pre-activations; where one changes its sign between the moves, an activation
-    with a kink at 0 has no derivative to compare with.
-
-    Examples
-    --------
-    >>> round(central_difference(lambda move: ((2 + move) ** 3, []), 1e-3).value, 9)
-    12.0
-
-    Source: B. Fornberg, "Generation of Finite Difference Formulas", 1988.
-    """
-    (f1, a1), (b1, c1), (f2, a2), (b2, c2) = loss(step), loss(-step), loss(2 * step), loss(-2 * step)
-    kink = any(
-        bool(np.any((np.sign(p) != np.sign(q)) | (np.sign(r) != np.sign(s)) | (np.sign(r) != np.sign(p))))
-        for p, q, r, s in zip(a1, c1, a2, c2, strict=True)
-    )
-    return Difference((8 * (f1 - b1) - (f2 - b2)) / (12 * step), kink)
 
 
 def check_gradients(
@@ -140,7 +105,7 @@ def check_gradients(
     x : array (N, D), with N >= 1
     labels : array (N,), int in [0, K)
     coordinates : how many coordinates of each array, always with the one of largest gradient
-    step : h, relative to the size of the number that is moved (at least 1)
+    step : h, how far a pre-activation or logit is moved at a link; a probability by this share of itself
     seed : chooses the coordinates
 
     Returns
@@ -165,103 +130,82 @@ def check_gradients(
         raise InputError("net: got arrays of another library, expected a network of NumPy arrays")
     coordinates, step = check_integer("coordinates", coordinates), check_positive("step", step)
     net = net.astype("float64")
-    forward = net.forward(x)
-    n = len(forward.logits)
-    if n == 0:
-        raise InputError("x: got no examples, expected at least one")
-    label = check_labels(labels, n, net.widths[-1])
-    backward = net.backward(forward, label)
-    checker = _Checker(net, [h.copy() for h in forward.activations], forward.probabilities.copy(), label)
+    with np.errstate(all="ignore"):  # what leaves the range of float64 is reported as such
+        forward = net.forward(x)
+        n = len(forward.logits)
+        if n == 0:
+            raise InputError("x: got no examples, expected at least one")
+        label = check_labels(labels, n, net.widths[-1])
+        backward = net.backward(forward, label)
+        arrays = list(_arrays(net, forward, backward, label, step))
     random = np.random.default_rng(seed)
-    kinked = net.activation in ("relu", "leaky_relu")
     rows = []
-    for layer, quantity, gradient, values, loss in checker.quantities(forward.preactivations, backward):
+    for layer, quantity, gradient, differences in arrays:
         flat = np.abs(gradient).ravel()
         some = random.choice(flat.size, size=min(coordinates, flat.size), replace=False)
-        rows.append(_row(layer, quantity, gradient, values, loss, {int(flat.argmax()), *map(int, some)}, step, kinked))
+        places = np.union1d(flat.argmax(), some)
+        at_once = max(1, BLOCK // (n * max(net.widths)))
+        found = [differences(block) for block in np.split(places, range(at_once, len(places), at_once))]
+        rows.append(_row(layer, quantity, gradient, places, *map(np.concatenate, zip(*found, strict=True))))
     return GradientReport(rows)
 
 
 def _row(
-    layer: int,
-    quantity: str,
-    gradient: Array,
-    values: Array,
-    loss: Callable[[], tuple[float, list[Array]]],
-    places: set[int],
-    step: float,
-    kinked: bool,
+    layer: int, quantity: str, gradient: Array, places: Any, found: Array, floors: Array, kinks: Any
 ) -> GradientRow:
-    scale = float(np.abs(gradient).max())
-    judged = []
-    for place in sorted(places):
-        index = tuple(int(i) for i in np.unravel_index(place, gradient.shape))
-        kept = float(values[index])
-        # a probability may be smaller than any fixed step, and the logarithm ends at 0
-        size = step * (kept if quantity == "probabilities" else max(1.0, abs(kept)))
-
-        def moved(move: float, index: tuple[int, ...] = index, kept: float = kept) -> tuple[float, list[Array]]:
-            values[index] = kept + move
-            try:
-                return loss()
-            finally:
-                values[index] = kept
-
-        difference = central_difference(moved, size) if size > 0 else Difference(0.0, False)
-        if not kinked:
-            difference = Difference(difference.value, False)
-        judged.append((judge(float(gradient[index]), difference, scale), index, difference))
-    order = ("good", "kink", "usual", "wrong")
-    (error, verdict), index, difference = max(judged, key=lambda item: (order.index(item[0][1]), item[0][0]))
-    kinks = sum(item[0][1] == "kink" for item in judged)
+    values = gradient.ravel()[places]
+    errors, ranks = judge_each(values, found, floors, kinks)
+    at = worst(errors, ranks)
+    index = tuple(int(i) for i in np.unravel_index(places[at], gradient.shape))
     return GradientRow(
-        layer, quantity, len(judged), index, float(gradient[index]), difference.value, error, kinks, verdict
-    )
+        layer, quantity, len(places), index, float(values[at]), float(found[at]), float(errors[at]),
+        int(np.sum(ranks == VERDICTS.index("kink"))), VERDICTS[ranks[at]],
+    )  # fmt: skip
 
 
-class _Checker:
-    """The chain's arrays, and for each the loss as computed from it onwards."""
+def _arrays(
+    net: Network, forward: Forward, backward: Backward, label: Any, step: float
+) -> Iterator[tuple[int, str, Array, Differences]]:
+    """(layer, name, gradient, the differences at places in it), from the loss backwards."""
+    n = len(label)
+    chain = ChainDifferences(net, forward.preactivations, label, step)
 
-    def __init__(self, net: Network, activations: list[Array], probabilities: Array, labels: Any) -> None:
-        self.net, self.activations, self.probabilities, self.labels = net, activations, probabilities, labels
+    def probabilities(places: Places) -> tuple[Array, Array, Array]:
+        rows, classes = np.unravel_index(places, forward.probabilities.shape)
+        p = np.where(classes == label[rows], forward.probabilities[rows, classes], 1.0)
+        with np.errstate(all="ignore"):  # a step is a share of p: it may be small, and the logarithm ends at 0
+            found = central_difference(lambda move: -np.log(p + move), step * p) / n
+            floors = VISIBLE * np.abs(np.log(p)) * STEP / (step * p) / n
+        other = classes != label[rows]
+        return np.where(other, 0.0, found), np.where(other, 0.0, floors), np.zeros(len(places))
 
-    def quantities(self, preactivations: list[Array], backward: Backward) -> Any:
-        """(layer, name, gradient, the array to move, the mean loss from it), from the loss backwards."""
-        yield (
-            self.net.depth,
-            "probabilities",
-            backward.grad_probabilities,
-            self.probabilities,
-            self._from_probabilities,
-        )
-        grad_weights, grad_biases = backward.grad_weights, backward.grad_biases
-        for k in range(self.net.depth, 0, -1):
-            a = preactivations[k - 1].copy()
-            yield (
-                k,
-                "preactivations",
-                backward.grad_preactivations[k - 1],
-                a,
-                lambda a=a, k=k: self._from(a, k),
-            )
-            for name, gradient, values in (
-                ("weights", grad_weights[k - 1], self.net.weights[k - 1]),
-                ("biases", grad_biases[k - 1], self.net.biases[k - 1]),
-                ("activations" if k > 1 else "x", backward.grad_activations[k - 1], self.activations[k - 1]),
-            ):
-                layer = k if name in ("weights", "biases") else k - 1
-                yield layer, name, gradient, values, lambda k=k: self._through(k)
+    yield net.depth, "probabilities", backward.grad_probabilities, probabilities
+    grad_weights, grad_biases = backward.grad_weights, backward.grad_biases
+    for k in range(net.depth, 0, -1):
+        for layer, quantity, gradient in (
+            (k, "preactivations", backward.grad_preactivations[k - 1]),
+            (k, "weights", grad_weights[k - 1]),
+            (k, "biases", grad_biases[k - 1]),
+            (k - 1, "activations" if k > 1 else "x", backward.grad_activations[k - 1]),
+        ):
 
-    def _from_probabilities(self) -> tuple[float, list[Array]]:
-        return float(np.mean(equations.cross_entropy(self.probabilities, self.labels))), []
+            def moved(places: Places, k: int = k, name: str = quantity) -> tuple[Array, Array, Array]:
+                return chain.along(k, _moves(name, places, forward.activations[k - 1], net.weights[k - 1]))
 
-    def _through(self, k: int) -> tuple[float, list[Array]]:
-        h = self.activations[k - 1]
-        return self._from(equations.preactivation(h, self.net.weights[k - 1], self.net.biases[k - 1]), k)
+            yield layer, quantity, gradient, moved
 
-    def _from(self, a: Array, k: int) -> tuple[float, list[Array]]:
-        g, hidden = equations.ACTIVATIONS[self.net.activation].function, []
-        for j in range(k, self.net.depth):
-            hidden.append(a.copy())
-            a = equations.preactivation(g(a), self.net.weights[j], self.net.biases[j])
-        return float(np.mean(equations.loss_from_logits(a, self.labels))), hidden
+
+def _moves(quantity: str, places: Places, h: Array, weights: Array) -> Array:
+    """For each place, what a_k does when the number there is moved by 1: (places, N, units)."""
+    moves, each = np.zeros((len(places), len(h), len(weights))), np.arange(len(places))
+    if quantity == "preactivations":
+        moves[each, *np.unravel_index(places, (len(h), len(weights)))] = 1.0
+    elif quantity == "weights":
+        unit, source = np.unravel_index(places, weights.shape)
+        moves[each, :, unit] = h.T[source]
+    elif quantity == "biases":
+        moves[each, :, places] = 1.0
+    else:
+        example, source = np.unravel_index(places, h.shape)
+        moves[each, example] = weights.T[source]
+    return moves

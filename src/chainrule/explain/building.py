@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
-from chainrule.explain.differences import STEP, factor_difference, judge, loss_difference, slope_differences
+from chainrule.differences import STEP, VERDICTS, factor_difference, judge_each, worst
 from chainrule.explain.findings import example_findings, why
 from chainrule.explain.model import WHOLE, Chain, Factor, Group, Verdict
 from chainrule.explain.paths import strongest_paths
@@ -43,13 +43,12 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
     from_backward = float(a[unit - 1]) if source is None else e.gradient(layer, unit, source)
     direction = np.zeros(len(a))
     direction[unit - 1] = input_value
-    difference, floor = loss_difference(net, e.forward.preactivations, e.label, layer, direction)
-    error, verdict = judge(from_backward, difference, max(floor, 1e-5 * abs(input_value) * float(np.abs(a).max())))
+    difference, error, verdict = _along(e, layer, direction, from_backward)
     groups = [] if e.batch_size is None else [_mean_group(e, e.batch_size)]
     groups.append(_output_group(e))
     groups += [_hidden_group(e, k, on_path.get(k)) for k in range(net.depth - 1, layer - 1, -1)]
     if source is not None:
-        groups.append(_weight_group(e, layer, unit, source, (difference.value, error, verdict)))
+        groups.append(_weight_group(e, layer, unit, source, (difference, error, verdict)))
     symbol = unit_symbol(layer, unit) if source is None else weight_symbol(layer, unit, source)
     if source is None:
         held = f"every other pre-activation of layer {layer} and all that comes before it; what comes after follows"
@@ -57,7 +56,7 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
         held = "the example and every other weight and bias; what comes after the weight follows"
     return Chain(
         symbol=symbol, layer=layer, unit=unit, input=source, label=e.label, loss=e.loss, groups=groups,
-        product=product, from_backward=from_backward * scale, finite_difference=difference.value * scale,
+        product=product, from_backward=from_backward * scale, finite_difference=difference * scale,
         relative_error=error, verdict=verdict, n_paths=found.n_paths, paths=found.strongest, of=e.of,
         batch_size=e.batch_size, share=found.share, share_of_sizes=found.share_of_sizes,
         why=why(e, layer, unit, source, best), findings=example_findings(e),
@@ -72,7 +71,7 @@ def _conventions(e: Explanation) -> list[str]:
     return [
         mean,
         "Layers, units and inputs are counted from 1, as in W₁₁₁.",
-        "Everything is computed in float64; the differences are central, of fourth order.",
+        "Everything is computed in float64; the differences are central, of fourth order, link by link.",
         "For ∂𝓛/∂ŷ the other probabilities are held fixed: ŷ leaves the simplex.",
     ]
 
@@ -139,7 +138,7 @@ def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
     width, above = e.net.widths[k], e.net.widths[k + 1]
     low, high = subscript(k), subscript(k + 1)
     w, b = e.net.weights[k], e.net.biases[k]
-    h, a, slopes = e.forward.activations[k][0], e.forward.preactivations[k - 1][0], e.derivatives[k - 1]
+    h, slopes = e.forward.activations[k][0], e.derivatives[k - 1]
     whole = above * width <= WHOLE
     column = 0 if unit is None else unit - 1
     if whole:
@@ -159,10 +158,13 @@ def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
         float(own[j]), part="" if whole else f"column {column + 1}",
         held_fixed=f"W{high}, b{high} and the other units of h{low}",
     )  # fmt: skip
-    worst, difference, error, verdict = slope_differences(a, slopes, e.net.activation)
+    differences, *unsure = (v[0] for v in e.differences.slopes[k - 1])
+    errors, ranks = judge_each(slopes, differences, *unsure)
+    place = worst(errors, ranks)
     slope = Factor(
-        f"∂h{low}/∂a{low}", f"g′(a{low}), diagonal", (width,), slopes.tolist(), difference, error, verdict,
-        (worst + 1,), float(slopes[worst]), diagonal=True, held_fixed=f"the other units of a{low}",
+        f"∂h{low}/∂a{low}", f"g′(a{low}), diagonal", (width,), slopes.tolist(), float(differences[place]),
+        float(errors[place]), VERDICTS[ranks[place]], (place + 1,), float(slopes[place]), diagonal=True,
+        held_fixed=f"the other units of a{low}",
     )  # fmt: skip
     return _group(e, f"hidden layer {k}", [matrix, slope], "hidden", k, _reached(e, k))
 
@@ -199,8 +201,14 @@ def _reached(e: Explanation, layer: int) -> tuple[int, float, float, Verdict]:
     place = int(np.abs(grad).argmax())
     direction = np.zeros(len(grad))
     direction[place] = 1.0
-    difference, floor = loss_difference(e.net, e.forward.preactivations, e.label, layer, direction)
-    return place, difference.value, *judge(float(grad[place]), difference, floor)
+    return place, *_along(e, layer, direction, float(grad[place]))
+
+
+def _along(e: Explanation, layer: int, direction: Array, value: float) -> tuple[float, float, Verdict]:
+    """Of the loss as a_layer moves: the difference, its relative error, and the verdict on `value`."""
+    difference, floor, kink = e.differences.along(layer, direction[None])
+    errors, ranks = judge_each(np.array([value]), difference[None], floor, kink)
+    return float(difference), float(errors[0]), VERDICTS[ranks[0]]
 
 
 def _group(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule.checks import check_integer
 from chainrule.conversion import as_network, begins_with_flatten, to_numpy
+from chainrule.differences import ChainDifferences
 from chainrule.errors import InputError
 from chainrule.explain.building import build_chain
 from chainrule.explain.checking import check_report
@@ -106,6 +107,7 @@ class Explanation:
         self.loss = float(self.backward.loss[0])
         derivative = equations.ACTIVATIONS[self.net.activation].derivative
         self.derivatives: list[Array] = [derivative(a[0]) for a in self.forward.preactivations[:-1]]
+        self.differences = ChainDifferences(self.net, self.forward.preactivations, [self.label])
 
     @property
     def scale(self) -> float:

@@ -10,9 +10,11 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from chainrule.differences import Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -26,8 +28,6 @@ __all__ = [
 
 JSON_VERSION = 2
 WHOLE = 1024  # a matrix of more elements is given by the row or column that matters
-
-Verdict = Literal["good", "usual", "kink", "underflow", "wrong"]
 
 
 @dataclass(frozen=True)
