@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
 
-.PHONY: demo test nightly sanitize fuzz lint bench docs clean
+.PHONY: demo test nightly sanitize fuzz lint bench docs web clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
@@ -48,6 +48,14 @@ bench: $(VENV)/.bench
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+# The explanation page's script, which is committed: only a change in web/ needs this, and Node 20 or newer.
+web: web/node_modules/.package-lock.json $(VENV)/.demo
+	$(BIN)/python web/tests/fixture.py
+	cd web && npx tsc && npx vitest run && npx vite build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci
 
 # One environment, grown by what a command needs; the package is editable and built again when its native part changes.
 $(VENV)/pyvenv.cfg:

@@ -1,5 +1,6 @@
-"""What every test leaves as it found it."""
+"""What every test leaves as it found it, and the browser that some are given."""
 
+import shutil
 import sys
 
 import pytest
@@ -11,3 +12,16 @@ def jax_as_it_was():
     yield
     if jax := sys.modules.get("jax"):
         jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; a test that asks for it is skipped where that or Playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -11,21 +11,9 @@ from derivation_list import DERIVATIONS, shown
 
 from chainrule.derive import pages, unicode
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"desk": (1280, 800), "hand": (390, 844)}
 # CSS that is newer than the validator, and a role that it calls unnecessary: a list without marks needs it to be one.
 KNOWN = ("CSS: “color-scheme”", "color-mix(", "::details-content", "The “list” role is unnecessary")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened(browser, page, size="desk", **options):

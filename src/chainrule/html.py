@@ -38,16 +38,24 @@ def number(value: float, digits: int = 5) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def pixels(values: Sequence[float]) -> list[dict[str, Any]] | None:
-    """The cells of a square image of 64 or 784 values, each with an opacity and a sign; None for other numbers."""
-    side = math.isqrt(len(values))
-    if len(values) not in (64, 784):
-        return None
+def pixels(values: Sequence[float], shape: tuple[int, int] | None = None) -> list[dict[str, Any]] | None:
+    """The cells of an image of so many rows and columns, each with an opacity and a sign.
+
+    Without a shape: square where there are 64 or 784 values, None for other numbers.
+    """
+    if shape is None:
+        if len(values) not in (64, 784):
+            return None
+        shape = (math.isqrt(len(values)),) * 2
+    rows, columns = shape
     largest = max(abs(v) for v in values) or 1.0
     return [
-        {"x": i % side, "y": i // side, "opacity": round(abs(v) / largest, 3), "negative": v < 0, "side": side}
+        {
+            "x": i % columns, "y": i // columns, "opacity": round(abs(v) / largest, 3), "negative": v < 0,
+            "rows": rows, "columns": columns,
+        }
         for i, v in enumerate(values)
-    ]
+    ]  # fmt: skip
 
 
 def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.explain.model import Finding, Path
-from chainrule.explain.symbols import number, unit_symbol, weight_symbol
+from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 
 if TYPE_CHECKING:
     from chainrule.explain.chain import Explanation
@@ -55,11 +55,13 @@ def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[F
     p = equations.softmax(logits)
     others = np.where(np.arange(len(p)) == label, -1.0, p)
     other = int(others.argmax())
-    norm = float(np.linalg.norm(equations.grad_logits(logits, label)))
+    grad = equations.grad_logits(logits, label)
+    norm = float(np.linalg.norm(grad))
     numbers = {"label": classes[label], "label_probability": float(p[label]), "output_gradient_norm": norm}
     if others[other] > WRONG_LABEL:
+        likely = probability(p[other], -float(equations.grad_logits(logits, other)[other]), 4)
         text = (
-            f"The label may be wrong: the network gives “{classes[other]}” the probability {number(p[other], 4)} and "
+            f"The label may be wrong: the network gives “{classes[other]}” the probability {likely} and "
             f"the label “{classes[label]}” {number(p[label], 3)}."
         )
         found = {"class": classes[other], "class_probability": float(p[other])}
@@ -67,7 +69,7 @@ def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[F
     if p[label] > LEARNED:
         text = (
             f"There is little left to learn here: the label “{classes[label]}” has the probability "
-            f"{number(p[label], 6)}, and ‖ŷ − e(ℓ)‖ is {number(norm, 3)}."
+            f"{probability(p[label], -float(grad[label]), 6)}, and ‖ŷ − e(ℓ)‖ is {number(norm, 3)}."
         )
         return [Finding("learned", text, numbers)]
     return []
@@ -198,8 +200,9 @@ def _output_part(e: Explanation, layer: int, unit: int, path: Path | None) -> st
     true = "the true class " if target else ""
     size = "a large error" if abs(p - target) > 0.5 else "a small error" if abs(p - target) < 0.05 else "an error"
     error = float(e.backward.grad_preactivations[-1][0, i])
+    given = probability(p, -float(equations.grad_logits(e.forward.logits[0], i)[i]), 3)
     return (
-        f"the network gives {true}“{e.classes[i]}” the probability {number(p, 3)} where {target} is right, "
+        f"the network gives {true}“{e.classes[i]}” the probability {given} where {target} is right, "
         f"{size} of {number(error, 3)}"
     )
 

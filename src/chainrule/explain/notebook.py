@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chainrule.explain.chain import Explanation
     from chainrule.explain.comparing import Comparison
 
-__all__ = ["chain_html", "chain_mathml", "comparison_html", "explanation_html"]
+__all__ = ["chain_html", "chain_mathml", "comparison_html", "explanation_html", "symbol_mathml"]
 
 MOST = 20  # classes listed
 
@@ -24,11 +24,11 @@ def chain_mathml(chain: Chain) -> str:
     groups = []
     for g in chain.groups:
         factors = "<mo>·</mo>".join(
-            f"<munder>{_fraction(f.symbol)}<mtext>{escape(_value(f))}</mtext></munder>" for f in g.factors
+            f"<munder>{symbol_mathml(f.symbol)}<mtext>{escape(_value(f))}</mtext></munder>" for f in g.factors
         )
         inner = f"<mrow><mo>(</mo>{factors}<mo>)</mo></mrow>"
         groups.append(f"<munder>{inner}<mtext>{escape(g.heading)}</mtext></munder>")
-    left = _fraction(f"∂{chain.of}/∂{chain.symbol}")
+    left = symbol_mathml(f"∂{chain.of}/∂{chain.symbol}")
     return (
         f'<math display="block"><mrow>{left}<mo>=</mo>{"<mo>·</mo>".join(groups)}<mo>=</mo>'
         f"<mn>{number(chain.product)}</mn></mrow></math>"
@@ -87,7 +87,8 @@ def _unit_row(u: OutputUnit, is_label: bool) -> str:
     return f"<tr><td>{name}</td>{''.join(f'<td>{number(v)}</td>' for v in cells)}</tr>"
 
 
-def _fraction(symbol: str) -> str:
+def symbol_mathml(symbol: str) -> str:
+    """A factor's symbol, as ∂ŷ/∂a₃, as a fraction in MathML."""
     above, below = (f"<mrow><mo>∂</mo>{_letter(part)}</mrow>" for part in fraction(symbol))
     return f"<mfrac>{above}{below}</mfrac>"
 

@@ -1,22 +1,34 @@
-"""The explanation as one HTML page that needs no network and no JavaScript."""
+"""The explanation as one HTML page that needs no network.
+
+What it first shows is written here and reads in full without JavaScript; its script, templates/explain.js, is built
+from web/ and takes over: it computes everything again in the page, for another weight, input or label.
+"""
 
 from __future__ import annotations
 
 import os
+from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from chainrule import html
+from chainrule.errors import MissingExtraError
 from chainrule.explain.chain import Chain, Explanation
+from chainrule.explain.notebook import chain_mathml, symbol_mathml
+from chainrule.explain.page_drawing import drawing
+from chainrule.explain.page_payload import image_shape, payload
+from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 from chainrule.explain.text import value_text
 from chainrule.files import write_atomically
+from chainrule.notation import subscript
 
 __all__ = ["page", "write_page"]
 
-SHOWN = 7  # units of a layer that are drawn
-GAP = 220  # between two layers, in the picture's units
+DERIVATIONS = (
+    "loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits", "gradient_wrt_hidden",
+    "gradient_wrt_preactivations", "gradient_wrt_weights", "gradient_wrt_biases", "one_weight",
+)  # fmt: skip
+MOST = 20  # classes listed
 
 
 def write_page(path: str | os.PathLike[str], explanation: Explanation, chain: Chain) -> Path:
@@ -32,70 +44,69 @@ def write_page(path: str | os.PathLike[str], explanation: Explanation, chain: Ch
 
 def page(explanation: Explanation, chain: Chain) -> str:
     """The page of one chain, as HTML."""
-    gradient = explanation.backward.grad_activations[0][0]
-    if chain.input is None:
-        where = f"The pre-activation of unit {chain.unit} in layer {chain.layer}"
-    else:
-        source = f"input “{explanation.feature_names[chain.input - 1]}”"
-        if chain.layer > 1:
-            source = f"unit {chain.input} of layer {chain.layer - 1}"
-        where = f"The weight leads from {source} to unit {chain.unit} of layer {chain.layer}"
+    e = explanation
+    shape = image_shape(e)
+    units = e.output_units()
+    if len(units) > MOST:
+        units.sort(key=lambda u: (u.unit - 1 != e.label, -u.probability))
+    script = (Path(html.__file__).parent / "templates" / "explain.js").read_text(encoding="utf-8")
     return html.render(
         "explanation.html.j2",
+        e=e,
         chain=chain,
-        units=explanation.output_units(),
-        where=where,
-        picture=_picture(explanation, chain),
-        input_image=html.pixels(explanation.x.tolist()),
-        gradient_image=html.pixels(gradient.tolist()),
+        given=probability(
+            float(e.forward.probabilities[0, e.label]), -float(e.backward.grad_preactivations[-1][0, e.label]), 5
+        ),
+        units=units[:MOST],
+        more_units=max(0, len(units) - MOST),
+        formula=chain_mathml(chain),
+        path_formula=_path_formula(e, chain),
+        picture=drawing(e, chain),
+        input_image=html.pixels(e.x.tolist(), shape),
+        gradient_image=html.pixels(e.backward.grad_activations[0][0].tolist(), shape),
         value_text=value_text,
         largest=lambda values: max(values, key=abs),
+        derivations=_derivations(e.net.activation),
+        payload=payload(e, chain),
+        script=script,
     )
 
 
-def _picture(explanation: Explanation, chain: Chain) -> dict[str, Any]:
-    """Nodes and edges of the network, wide layers folded to the units with the largest gradients."""
-    depth = explanation.net.depth
-    grads = [g[0] for g in explanation.backward.grad_activations[:1]]
-    grads += [g[0] for g in explanation.backward.grad_preactivations]
-    path = {chain.layer: chain.unit - 1}
-    if chain.input is not None:
-        path[chain.layer - 1] = chain.input - 1
-    if chain.paths:
-        path |= {chain.layer + i: unit - 1 for i, unit in enumerate(chain.paths[0].units)}
-    shown = []
-    for layer, grad in enumerate(grads):
-        order = [int(i) for i in np.argsort(-np.abs(grad), kind="stable")[:SHOWN]]
-        if layer in path and path[layer] not in order:
-            order[-1] = path[layer]
-        shown.append(sorted(order))
-    width, height = GAP * (depth + 1), 50 * SHOWN + 60
-    at = {}
-    nodes, edges = [], []
-    for layer, units in enumerate(shown):
-        for i, unit in enumerate(units):
-            place = GAP / 2 + GAP * layer, 30 + (height - 60) * (i + 0.5) / len(units)
-            at[layer, unit] = place
-            name = explanation.feature_names[unit] if layer == 0 else f"unit {unit + 1}"
-            title = explanation.classes[unit] if layer == depth else name
-            text = title if layer in (0, depth) else str(unit + 1)
-            chosen = path.get(layer) == unit
-            nodes.append({"x": place[0], "y": place[1], "title": title, "text": text[:14], "chosen": chosen})
-    for layer in range(1, depth + 1):
-        grad = explanation.backward.grad_weights[layer - 1][0]
-        largest = float(np.abs(grad).max()) or 1.0
-        for unit in shown[layer]:
-            for source in shown[layer - 1]:
-                (x1, y1), (x2, y2) = at[layer - 1, source], at[layer, unit]
-                value = float(grad[unit, source])
-                chosen = path.get(layer) == unit and path.get(layer - 1) == source
-                thick = round(0.3 + 5 * abs(value) / largest, 2)
-                edge = {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "thick": thick, "negative": value < 0}
-                edges.append(edge | {"chosen": chosen})
-    widths = explanation.net.widths
-    headings = ["inputs", *(f"hidden layer {k}" for k in range(1, depth)), "output layer"]
-    columns = [
-        {"x": GAP / 2 + GAP * k, "text": f"{h} ({len(shown[k])} of {w})" if w > SHOWN else h}
-        for k, (h, w) in enumerate(zip(headings, widths, strict=True))
-    ]
-    return {"width": width, "height": height, "nodes": nodes, "edges": edges, "columns": columns}
+def _path_formula(e: Explanation, chain: Chain) -> str:
+    """The factors along the strongest path, each symbol over its number, as MathML; "" where there is none."""
+    if not chain.paths:
+        return ""
+    depth, units = e.net.depth, chain.paths[0].units
+    symbols = [] if e.batch_size is None else ["∂J/∂𝓛"]
+    symbols.append(f"∂𝓛/∂{unit_symbol(depth, units[-1])}")
+    for k in range(depth - 1, chain.layer - 1, -1):
+        below, above = units[k - chain.layer], units[k - chain.layer + 1]
+        hidden = f"h{subscript(k)},{subscript(below)}"
+        symbols += [f"∂{unit_symbol(k + 1, above)}/∂{hidden}", f"∂{hidden}/∂{unit_symbol(k, below)}"]
+    numbers = chain.paths[0].factors
+    if chain.input is None:
+        numbers = numbers[:-1]
+    else:
+        place = weight_symbol(chain.layer, chain.unit, chain.input)
+        symbols.append(f"∂{unit_symbol(chain.layer, chain.unit)}/∂{place}")
+    factors = "<mo>·</mo>".join(
+        f"<munder>{symbol_mathml(symbol)}<mtext>{escape(number(value, 4))}</mtext></munder>"
+        for symbol, value in zip(symbols, numbers, strict=True)
+    )
+    end = f"<mo>=</mo><mn>{number(chain.paths[0].product, 5)}</mn>"
+    return f'<math display="block"><mrow>{factors}{end}</mrow></math>'
+
+
+def _derivations(activation: str) -> dict[str, Any]:
+    """Name, title and HTML of the derivations that the factors need; none without chainrule[derive]."""
+    try:
+        from chainrule.derive import derivations, derive
+        from chainrule.derive.pages import notebook_html
+    except MissingExtraError:
+        return {"style": "", "shown": []}
+    wanted = (*DERIVATIONS, f"derivative_of_{activation}")
+    known = [derive(name) for name in wanted if name in derivations()]
+    # each brings its style; the page needs it once
+    style, _, _ = notebook_html(known[0]).partition("</style>")
+    shown = [(one.name, one.title, notebook_html(one).partition("</style>")[2]) for one in known]
+    return {"style": style + "</style>", "shown": shown}

@@ -1,0 +1,172 @@
+/* Why a gradient is as large as it is, and what else is worth knowing: the sentences of chainrule/explain/findings.py. */
+import type { Chain, Example } from "./chain";
+import { inputName, placeSym } from "./chain";
+import type { Place, Vector } from "./engine";
+import { gradLogits, norm, softmax } from "./engine";
+import { number, probability } from "./numbers";
+import { inputValue } from "./paths";
+import type { Notation } from "./symbols";
+import { sym, text, weightSym } from "./symbols";
+
+const rms = (v: Vector): number => norm(v) / Math.sqrt(v.length);
+
+export function why(e: Example, chain: Chain, notation: Notation): string {
+  const { b, f, net } = e;
+  const place = chain.place;
+  const delta = b.gradA[place.layer - 1]!;
+  const own = delta[place.unit - 1]!;
+  const a = text(sym("a", place.layer, place.unit), notation);
+  const symbol = text(placeSym(place), notation);
+  const value = inputValue(f, place);
+  const gradient = own * value;
+  const name = place.input === null ? "" : inputName(e, place, notation);
+  if (gradient === 0) return `${symbol} has the gradient 0: ${whyNothing(e, place, own, name)}.`;
+  const path = chain.paths.strongest[0]?.units ?? null;
+  const parts = [outputPart(e, place, path)];
+  if (place.layer < net.weights.length) {
+    if (path) parts.push(pathPart(e, place.layer, path, notation));
+    const large = times(own, delta);
+    if (large) parts.push(`∂𝓛/∂${a} is ${large} of its layer`);
+  }
+  if (place.input !== null) {
+    const large = times(value, f.h[place.layer - 1]!);
+    if (large) parts.push(`its input is ${large} of ${place.layer === 1 ? "the inputs" : "its layer"}`);
+  }
+  const split = place.input === null ? "" : ` = ${number(own, 3)} (∂𝓛/∂${a}) × ${number(value, 3)} (its input, ${name})`;
+  return `${symbol} has the gradient ${number(gradient, 3)}${split}: ${parts.join("; ")}.`;
+}
+
+function whyNothing(e: Example, place: Place, own: number, name: string): string {
+  if (own !== 0) return `its input, ${name}, is 0`;
+  if (place.layer < e.net.weights.length && e.b.slopes[place.layer - 1]![place.unit - 1] === 0) {
+    return `its unit is off on this example (a = ${number(e.f.a[place.layer - 1]![place.unit - 1]!, 3)})`;
+  }
+  if (e.b.gradA.at(-1)!.every((v) => v === 0)) return "ŷ is e(ℓ), and there is nothing left to learn";
+  return "no path from it to the loss is open";
+}
+
+function outputPart(e: Example, place: Place, path: number[] | null): string {
+  const depth = e.net.weights.length;
+  const i = place.layer === depth ? place.unit - 1 : path ? path[path.length - 1]! - 1 : e.label;
+  const p = e.f.p[i]!;
+  const target = i === e.label ? 1 : 0;
+  const miss = Math.abs(p - target);
+  const given = probability(p, -gradLogits(e.f.a[depth - 1]!, i)[i]!, 3);
+  const size = miss > 0.5 ? "a large error" : miss < 0.05 ? "a small error" : "an error";
+  return (
+    `the network gives ${target ? "the true class " : ""}“${e.classes[i]}” the probability ${given} where ` +
+    `${target} is right, ${size} of ${number(e.b.gradA[depth - 1]![i]!, 3)}`
+  );
+}
+
+function pathPart(e: Example, layer: number, walk: number[], notation: Notation): string {
+  let best = { ratio: -1, value: 0, name: "" };
+  for (let k = layer; k < e.net.weights.length; k++) {
+    const w = e.net.weights[k]!;
+    const [below, above] = [walk[k - layer]!, walk[k - layer + 1]!];
+    const value = w[(above - 1) * e.net.widths[k]! + below - 1]!;
+    const size = rms(w);
+    const ratio = size ? Math.abs(value) / size : 0;
+    if (ratio >= best.ratio) best = { ratio, value, name: text(weightSym(k + 1, above, below), notation) };
+  }
+  const large = best.ratio > 2 ? `, ${number(best.ratio, 2)} times the root mean square of its layer` : "";
+  return `its strongest path back goes by ${best.name} = ${number(best.value, 3)}${large}`;
+}
+
+function times(value: number, layer: Vector): string {
+  const size = rms(layer);
+  if (size === 0 || Math.abs(value) <= 2 * size) return "";
+  const largest = layer.every((v) => Math.abs(v) <= Math.abs(value)) ? " and the largest" : "";
+  return `${number(Math.abs(value) / size, 2)} times the root mean square${largest}`;
+}
+
+/** Probable wrong label, learned, dead or saturated units, gradients that vanish or explode, float32's failures. */
+export function findings(e: Example): string[] {
+  return [...ofLabel(e), ...ofUnits(e), ...ofDrift(e), ...ofFloat32(e)];
+}
+
+function ofLabel({ f, label, classes, b }: Example): string[] {
+  const p = softmax(f.a.at(-1)!);
+  let other = label === 0 && p.length > 1 ? 1 : 0;
+  p.forEach((v, i) => {
+    if (i !== label && v > p[other]!) other = i;
+  });
+  if (other !== label && p[other]! > 0.9) {
+    const likely = probability(p[other]!, -gradLogits(f.a.at(-1)!, other)[other]!, 4);
+    return [
+      `The label may be wrong: the network gives “${classes[other]}” the probability ${likely} and ` +
+        `the label “${classes[label]}” ${number(p[label]!, 3)}.`,
+    ];
+  }
+  if (p[label]! > 0.999) {
+    return [
+      `There is little left to learn here: the label “${classes[label]}” has the probability ` +
+        `${probability(p[label]!, -b.gradA.at(-1)![label]!, 6)}, and ‖ŷ − e(ℓ)‖ is ${number(norm(b.gradA.at(-1)!), 3)}.`,
+    ];
+  }
+  return [];
+}
+
+function ofUnits({ net, b }: Example): string[] {
+  const steepest: Record<string, number> = { tanh: 1, logistic: 0.25 };
+  const least = 0.01 * (steepest[net.activation] ?? 0);
+  return b.slopes.flatMap((slopes, index) => {
+    const [k, width] = [index + 1, slopes.length];
+    const dead = slopes.filter((s) => s === 0).length;
+    if (net.activation === "relu" && dead >= 0.75 * width) {
+      const closed = dead === width ? " No gradient passes to the layers before it." : "";
+      return [`${dead} of the ${width} ReLUs of hidden layer ${k} are dead on this example (a ≤ 0).${closed}`];
+    }
+    const flat = slopes.filter((s) => s < least).length;
+    if (least && flat >= 0.25 * width) {
+      return [
+        `${flat} of the ${width} units of hidden layer ${k} are saturated: g′ is below ${number(least, 6)} and lets ` +
+          "almost no gradient through.",
+      ];
+    }
+    return [];
+  });
+}
+
+function ofDrift({ b }: Example): string[] {
+  const norms = b.gradA.map(norm);
+  const [first, last] = [norms[0]!, norms.at(-1)!];
+  const ratio = first / last;
+  if (norms.length < 2 || last === 0 || (ratio >= 1e-3 && ratio <= 1e3)) return [];
+  return [
+    `The gradient ${ratio < 1 ? "shrinks" : "grows"} on its way back: ‖∂𝓛/∂a‖ is ${number(last, 3)} at the output ` +
+      `layer and ${number(first, 3)} at layer 1, ${number(ratio, 3)} times as much.`,
+  ];
+}
+
+/** Where the ordinary ways to ∂𝓛/∂a break in float32, with the numbers that float32 gives. */
+function ofFloat32({ f, label }: Example): string[] {
+  const round = Math.fround;
+  const logits = f.a.at(-1)!;
+  const exact = gradLogits(logits, label)[label]!;
+  const single = logits.map(round);
+  const largest = single.reduce((m, v) => Math.max(m, v), -Infinity);
+  const e = single.map((v) => round(Math.exp(round(v - largest))));
+  const sum = e.reduce((s, v) => round(s + v), 0);
+  const p = e.map((v) => round(v / sum));
+  const ell = p[label]!;
+  const byProbability = round(-1 / ell);
+  const row = p.map((v, i) => round(ell * round((i === label ? 1 : 0) - v)));
+  const product = row.map((v) => round(byProbability * v));
+  const found: string[] = [];
+  if (product.some((v) => !Number.isFinite(v))) {
+    found.push(
+      `Through the probabilities, float32 breaks: the label's ŷ is ${number(ell, 3)}, −1/ŷ is ` +
+        `${number(byProbability, 3)}, and times its row of the Jacobian, ${number(row[label]!, 3)} at the label, that is ` +
+        `${number(product[label]!, 3)}. Nobody computes it so: ŷ − e(ℓ), both factors as one, is ${number(exact, 6)} at ` +
+        "the label.",
+    );
+  }
+  if (round(ell - 1) === 0 && exact !== 0) {
+    found.push(
+      "In float32 an ordinary implementation rounds this example's gradient at the label to zero: softmax is 1, and " +
+        `1 − 1 = 0, where −(1 − ŷ) is ${number(exact, 6)}.`,
+    );
+  }
+  return found;
+}

@@ -1,0 +1,37 @@
+/* What the page carries of the network: JSON, with the weights deflated. See chainrule/explain/page_payload.py. */
+import type { Net, Place } from "./engine";
+
+export interface Payload {
+  widths: number[];
+  activation: string;
+  x: number[];
+  label: number;
+  features: string[];
+  classes: string[];
+  image: [number, number] | null;
+  batch_size: number | null;
+  place: Place;
+  weights: { dtype: "float32" | "float64"; deflated: string };
+}
+
+/** The bytes of all numbers stand plane by plane: the first byte of each, then the second, and so on. */
+export async function network(payload: Payload): Promise<Net> {
+  const packed = Uint8Array.from(atob(payload.weights.deflated), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const planes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const size = payload.weights.dtype === "float32" ? 4 : 8;
+  const count = planes.length / size;
+  const bytes = new Uint8Array(planes.length);
+  for (let plane = 0; plane < size; plane++) {
+    for (let i = 0, at = plane * count; i < count; i++, at++) bytes[i * size + plane] = planes[at]!;
+  }
+  const values = size === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+  const net: Net = { widths: payload.widths, activation: payload.activation, weights: [], biases: [] };
+  let at = 0;
+  const take = (length: number): Float64Array => Float64Array.from(values.subarray(at, (at += length)));
+  for (let k = 1; k < payload.widths.length; k++) {
+    net.weights.push(take(payload.widths[k]! * payload.widths[k - 1]!));
+    net.biases.push(take(payload.widths[k]!));
+  }
+  return net;
+}

@@ -1,0 +1,80 @@
+"""Writes fixture.json: what Python gives for small networks, for the page's own tests.
+
+.venv/bin/python web/tests/fixture.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import Network
+from chainrule.equations import ACTIVATIONS
+from chainrule.explain import Explanation, explain
+from chainrule.explain.model import jsonable
+
+FILE = Path(__file__).parent / "fixture.json"
+
+
+def cases() -> list[dict[str, Any]]:
+    """One for each activation, and the ones at which ordinary formulas break."""
+    found = []
+    for seed, activation in enumerate(ACTIVATIONS):
+        net = Network.create([5, 6, 4, 3], activation=activation, seed=seed, dtype="float64")
+        random = np.random.default_rng(seed)
+        for bias in net.biases:
+            bias += random.normal(size=bias.shape) / 4
+        found.append(case(explain(net, random.normal(size=5), seed % 3, batch_size=32 if seed == 1 else None)))
+    for logits, label in (([0.0, -120.0], 1), ([40.0, 0.0, -3.0], 0), ([800.0, -800.0], 1), ([0.0], 0)):
+        net = Network([np.array(logits)[:, None]], [np.zeros(len(logits))])
+        found.append(case(explain(net, [1.0], label)))
+    dead = Network([-np.ones((4, 2)), np.ones((3, 4))], [np.zeros(4), np.zeros(3)], "relu")
+    found.append(case(explain(dead, [1.0, 2.0], 0)))
+    deep = Network.create([16] * 11 + [3], activation="logistic", seed=3, dtype="float64")
+    found.append(case(explain(deep, np.random.default_rng(3).normal(size=16), 2)))
+    return found
+
+
+def case(e: Explanation) -> dict[str, Any]:
+    """One explanation, and the chains to its strongest weights and to a unit."""
+    chains = [e.weight(*e.strongest_weight(k)) for k in range(1, e.net.depth + 1)] + [e.unit(1, e.net.widths[1])]
+    return {
+        "widths": e.net.widths,
+        "activation": e.net.activation,
+        "weights": [w.ravel().tolist() for w in e.net.weights],
+        "biases": [b.tolist() for b in e.net.biases],
+        "x": e.x.tolist(),
+        "label": e.label,
+        "features": e.feature_names,
+        "classes": e.classes,
+        "batchSize": e.batch_size,
+        "loss": e.loss,
+        "p": e.forward.probabilities[0].tolist(),
+        "gradA": [g[0].tolist() for g in e.backward.grad_preactivations],
+        "gradH": [g[0].tolist() for g in e.backward.grad_activations],
+        "gradP": jsonable(e.backward.grad_probabilities[0].tolist()),
+        "strongest": e.strongest_weight(),
+        "step": jsonable(e.step(0.1)),
+        "findings": [f.text for f in e.diagnosis()][:-1],
+        "chains": [
+            {
+                "place": [chain.layer, chain.unit, chain.input],
+                "product": chain.product,
+                "verdict": chain.verdict,
+                "difference": chain.finite_difference,
+                "groups": [[g.heading, g.verdict, g.element, g.finite_difference] for g in chain.groups],
+                "paths": [[p.units, p.product] for p in chain.paths],
+                "count": chain.n_paths,
+                "share": chain.share,
+                "why": chain.why,
+            }
+            for chain in chains
+        ],
+    }
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(cases(), ensure_ascii=False, indent=None, allow_nan=False) + "\n", encoding="utf-8")
