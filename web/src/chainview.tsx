@@ -84,7 +84,7 @@ export function Tiles({ chain, walk }: { chain: Chain; walk: Walk }): JSX.Elemen
           </div>
         );
       })}
-      <div class="end">
+      <div class={`end${walk.at === null || walk.at === index - 1 ? "" : " later"}`}>
         <span class="sign" aria-hidden="true">=</span>
         {walk.hidden(index) ? <button type="button" class="veil" onClick={() => walk.visit(index)}>?</button>
           : <Num value={chain.pathProduct} />}
