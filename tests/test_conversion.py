@@ -1,5 +1,7 @@
 """Networks from PyTorch and scikit-learn: the same probabilities as their own, and clear refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -161,3 +163,23 @@ def test_a_network_of_torch_arrays():
     other = Network(*([torch.tensor(a, requires_grad=True) for a in side] for side in (net.weights, net.biases)))
     x = np.ones(3)
     assert explain(other, torch.ones(3), 1).loss == explain(net, x, 1).loss
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_an_onnx_runtime_gives_the_same_numbers(activation, dtype, tmp_path):
+    onnx = pytest.importorskip("onnx.reference", reason="onnx is not installed") and sys.modules["onnx"]
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    net = Network.create([5, 7, 4, 3], activation=activation, seed=1, dtype=dtype)
+    path = net.to_onnx(tmp_path / "net.onnx")
+    onnx.checker.check_model(str(path), full_check=True)
+    if dtype == "float64" and activation in ("gelu", "softplus"):  # for which the runtime has no kernels
+        session = onnx.reference.ReferenceEvaluator(str(path))
+    else:
+        session = runtime.InferenceSession(str(path))
+    x = np.random.default_rng(0).normal(size=(6, 5)).astype(dtype)
+    logits, probabilities = session.run(["logits", "probabilities"], {"x": x})
+    # the reference evaluator's Erf is float32
+    tolerance = 1e-12 if dtype == "float64" and activation != "gelu" else 2e-5
+    np.testing.assert_allclose(logits, net.forward(x).logits, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(probabilities, net.predict_proba(x), rtol=tolerance)

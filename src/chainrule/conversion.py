@@ -1,9 +1,11 @@
-"""Networks from PyTorch's and scikit-learn's classifiers, and back: the same numbers, in the lecture's layout."""
+"""Networks from PyTorch's and scikit-learn's classifiers, and back, and to ONNX: the same numbers."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import numpy as np
 from chainrule import equations
 from chainrule.errors import InputError
 from chainrule.extras import require
+from chainrule.files import write_atomically
 from chainrule.network import Network
+from chainrule.version import __version__
 
-__all__ = ["as_network", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_torch"]
+__all__ = ["as_network", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_onnx", "to_torch"]
 
 _TORCH = {
     "Identity": "identity", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh", "Sigmoid": "logistic",
@@ -27,6 +31,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 _DROPOUT = ("Dropout", "AlphaDropout", "FeatureAlphaDropout")
 _EXPECTED = "expected a Sequential of Linear layers and activations"
+_ONNX = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softplus": "Softplus"}
+_OPSET, _IR = 17, 8  # old enough for every runtime of the last years
 
 
 def as_network(model: Any) -> Network:
@@ -144,6 +150,50 @@ def to_torch(net: Network) -> Any:
         linear.weight, linear.bias = (torch.nn.Parameter(v) for v in values)
         layers.append(linear)
     return torch.nn.Sequential(*layers)
+
+
+def to_onnx(net: Network, path: str | os.PathLike[str]) -> Path:
+    """See `Network.to_onnx`."""
+    helper, numpy_helper = require("onnx.helper", "onnx"), require("onnx.numpy_helper", "onnx")
+    net = as_network(net)
+    dtype = helper.np_dtype_to_tensor_dtype(net.weights[0].dtype)
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value, net.weights[0].dtype), name))
+        return name
+
+    def activated(a: str, h: str) -> str:
+        if net.activation == "silu":
+            return node("Mul", [a, node("Sigmoid", [a], f"{h}.sigmoid")], h)
+        if net.activation == "gelu":  # a Φ(a), as its own operator is younger than many runtimes
+            scaled = node("Mul", [a, constant(f"{h}.scale", 0.5**0.5)], f"{h}.scaled")
+            above = node("Add", [node("Erf", [scaled], f"{h}.erf"), constant(f"{h}.one", 1.0)], f"{h}.above")
+            return node("Mul", [node("Mul", [a, above], f"{h}.twice"), constant(f"{h}.half", 0.5)], h)
+        if net.activation == "leaky_relu":  # the larger of both; its own operator has the slope in float32 only
+            return node("Max", [a, node("Mul", [a, constant(f"{h}.slope", equations.LEAKY_SLOPE)], f"{h}.leak")], h)
+        return node(_ONNX[net.activation], [a], h)
+
+    last = "x"
+    for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True), start=1):
+        name = "logits" if k == net.depth else f"a{k}"
+        last = node("Gemm", [last, constant(f"W{k}", w), constant(f"b{k}", b)], name, transB=1)
+        if k < net.depth and net.activation != "identity":
+            last = activated(name, f"h{k}")
+    node("Softmax", [last], "probabilities", axis=1)
+    ends = {"x": net.widths[0], "logits": net.widths[-1], "probabilities": net.widths[-1]}
+    x, *outputs = (helper.make_tensor_value_info(name, dtype, ["N", width]) for name, width in ends.items())
+    graph = helper.make_graph(nodes, "network", [x], outputs, constants)
+    model = helper.make_model(
+        graph, producer_name="chainrule", producer_version=__version__, ir_version=_IR,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+    )  # fmt: skip
+    return write_atomically(path, model.SerializeToString())
 
 
 def from_sklearn(classifier: Any) -> Network:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,6 +324,30 @@ class Network:
         from chainrule.conversion import to_torch
 
         return to_torch(self)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network as an ONNX model: input `x` (N, D), outputs `logits` and `probabilities` (N, K).
+
+        It computes in the weights' dtype, by the runtime's own kernels. In float64, onnxruntime 1.32 has none for
+        gelu and softplus. A file that is there is replaced whole.
+
+        Raises
+        ------
+        MissingExtraError
+            onnx is not installed: `chainrule[onnx]`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Network.create([4, 8, 3]).to_onnx(f"{folder}/net.onnx").name
+        'net.onnx'
+
+        Source: the ONNX operators Gemm, Softmax and the activations, opset 17.
+        """
+        from chainrule.conversion import to_onnx
+
+        return to_onnx(self, path)
 
     @staticmethod
     def from_sklearn(classifier: Any) -> Network:
