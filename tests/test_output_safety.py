@@ -113,6 +113,34 @@ def test_a_forked_child_computes_the_same():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.parametrize("rows", [1, 20_000])  # on this thread, and on others that are started while it flushes
+def test_a_caller_that_flushes_subnormals_is_given_them_all_the_same(rows):
+    """exp(−90) is 8e-40, below float32's normal numbers; the caller's own mode is left as it was."""
+    torch = pytest.importorskip("torch", reason="only PyTorch can make a thread of Python's flush subnormals")
+    logits, labels = np.tile(np.float32([90.0, 0.0]), (rows, 1)), np.zeros(rows, dtype=np.int64)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormals")
+    try:
+        found = []
+
+        def work():
+            torch.set_flush_denormal(True)
+            found.append(softmax_cross_entropy(logits, labels, reduction="none", threads=3))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        flushes = np.float32(1e-38) / np.float32(8) == 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushes
+    exact = np.float32(float(mpmath.exp(-90)))
+    assert exact > 0
+    (result,) = found
+    assert np.array_equal(result.loss, np.full(rows, exact))
+    assert np.array_equal(result.grad_logits, np.tile([-exact, exact], (rows, 1)))
+
+
 def memory():
     """Bytes that this process may use."""
     limit = Path("/sys/fs/cgroup/memory.max")

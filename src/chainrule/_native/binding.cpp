@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 
+#include "mode.hpp"
 #include "output_layer.hpp"
 #include "product.hpp"
 
@@ -89,6 +90,7 @@ double compute(const std::string& output, nb::object logits, nb::object result, 
   if (job.output == chainrule::Output::gradient) require(job.labels || job.second.data || n == 0, "neither labels nor targets");
   if (product) require(job.second.data || n == 0, "no vectors");
   nb::gil_scoped_release release;
+  const chainrule::DefaultMode mode;
   if (job.labels) {  // before anything is written; without a branch, so that the compiler vectorises it
     bool wrong = false;
     for (std::size_t row = 0; row < n; ++row)
@@ -123,6 +125,7 @@ void multiply(nb::object a, nb::object b, nb::object c, bool adds, int threads) 
   job.b = right.data(), job.b_row = right.stride(0), job.b_column = right.stride(1);
   job.c = result.data(), job.c_row = result.stride(0);
   nb::gil_scoped_release release;
+  const chainrule::DefaultMode mode;
   chainrule::multiply(job, threads);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 
+#include "mode.hpp"
 #include "training.hpp"
 
 namespace nb = nanobind;
@@ -135,6 +136,7 @@ struct Trainer {
     nb::object raised = nb::none();  // what a handler raised: handed back, so that the steps before it are counted
     {
       nb::gil_scoped_release release;
+      const chainrule::DefaultMode mode;
       found = training.run(examples, rates, steps_before, [&] {
         nb::gil_scoped_acquire acquire;  // Python's own handlers run here: Ctrl-C sets the flag, or raises
         if (PyErr_CheckSignals() == 0) return flag.data()[0] != 0;
