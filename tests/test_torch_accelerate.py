@@ -1,6 +1,8 @@
 """chainrule.torch.accelerate: tiny random models from their config classes give the original's loss and gradients."""
 
 import copy
+import inspect
+import io
 
 import pytest
 
@@ -9,6 +11,9 @@ transformers = pytest.importorskip("transformers", reason="accelerate changes mo
 
 from chainrule.errors import InputError  # noqa: E402
 from chainrule.torch import accelerate  # noqa: E402
+
+# PyTorch's compiler scripts what it has deprecated itself
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
 
 
 def llama(**more):
@@ -30,6 +35,15 @@ MODELS = {
     "GPT-2": gpt2,
     "GPT-2, untied": lambda: gpt2(tie_word_embeddings=False),
 }
+
+
+def tiny(kind, config, **more):
+    sizes = {"vocab_size": 97, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 32}
+    torch.manual_seed(0)
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = getattr(transformers, config)(**sizes | heads | ends | more)
+    return (kind if inspect.isclass(kind) else getattr(transformers, kind))(config).eval()
 
 
 def pair(name, dtype=torch.float32):
@@ -108,7 +122,7 @@ def test_logits_are_never_stored():
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             result = function(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor):
+            if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() >= 4 * result.numel():
                 self.seen.add(tuple(result.shape))
             return result
 
@@ -122,6 +136,164 @@ def test_logits_are_never_stored():
     assert not kept[1]
 
 
+def test_copies_compute_with_their_own_weights():
+    """Deep copies, as an average of weights keeps one, pickles, and copies of copies."""
+    tokens, labels = inputs()
+    for name in ("Llama", "Llama, tied"):
+        _, fast = pair(name)
+        buffer = io.BytesIO()
+        torch.save(copy.deepcopy(fast), buffer)
+        buffer.seek(0)
+        for other in (copy.deepcopy(fast), torch.load(buffer, weights_only=False)):
+            assert type(other) is type(fast)
+            torch.testing.assert_close(fast(tokens, labels=labels).loss, other(tokens, labels=labels).loss)
+            with torch.no_grad():
+                for parameter in other.parameters():
+                    parameter.zero_()  # all logits are 0
+            output = other(tokens, labels=labels)
+            assert output.loss.item() == pytest.approx(torch.tensor(97.0).log().item())
+            output.loss.backward()
+            assert all(parameter.grad is None for parameter in fast.parameters())
+
+
+def test_the_model_is_what_it_was_but_for_the_loss(tmp_path):
+    original, fast = pair("Llama")
+    tokens, labels = inputs()
+    assert type(fast).__name__ == type(original).__name__
+    assert inspect.signature(fast.forward) == inspect.signature(original.forward)
+    assert repr(fast) == repr(original)
+    assert fast.state_dict().keys() == original.state_dict().keys()
+    assert fast.loss_function(original(tokens).logits, labels, 97) == original(tokens, labels=labels).loss
+    fast.save_pretrained(tmp_path)
+    torch.testing.assert_close(
+        transformers.LlamaForCausalLM.from_pretrained(tmp_path)(tokens, labels=labels).loss,
+        original(tokens, labels=labels).loss,
+    )
+    for model in (original, fast):
+        torch.manual_seed(1)
+        model.resize_token_embeddings(101, mean_resizing=False)
+    torch.testing.assert_close(fast(tokens, labels=labels).loss, original(tokens, labels=labels).loss)
+
+
+def test_other_labels_than_the_model_was_called_with_are_refused():
+    class Moving(transformers.LlamaForCausalLM):
+        def forward(self, input_ids=None, labels=None, **kwargs):
+            return super().forward(input_ids, labels=labels.clone(), **kwargs)
+
+    class Weighing(transformers.LlamaForCausalLM):
+        def forward(self, input_ids=None, labels=None, **kwargs):
+            return super().forward(input_ids, labels=labels, num_items_in_batch=3, **kwargs)
+
+    tokens, labels = inputs()
+    for kind in (Moving, Weighing):
+        model = accelerate(tiny(kind, "LlamaConfig"))
+        with pytest.raises(InputError, match="model: computes its loss from other labels than it was called with"):
+            model(tokens, labels=labels)
+
+
+def test_what_the_model_adds_to_its_loss_stays():
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "output_router_logits": True}
+    model = tiny("MixtralForCausalLM", "MixtralConfig", **experts, router_aux_loss_coef=0.5)
+    tokens, labels = inputs()
+    wanted = model(tokens, labels=labels)
+    output = accelerate(model)(tokens, labels=labels)
+    assert wanted.aux_loss > 0.1
+    torch.testing.assert_close(output.loss, wanted.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(output.aux_loss, wanted.aux_loss)
+
+
+def test_a_model_within_another():
+    """A teacher that an accelerated student asks in its own forward gives its logits."""
+    teacher = accelerate(llama())
+    tokens, labels = inputs()
+
+    class Student(transformers.LlamaForCausalLM):
+        def forward(self, input_ids=None, labels=None):
+            self.seen = teacher(input_ids).logits
+            return super().forward(input_ids, labels=labels)
+
+    student = accelerate(Student(teacher.config))
+    student(tokens, labels=labels)
+    assert torch.equal(student.seen, teacher(tokens).logits)
+
+
+@pytest.mark.parametrize("kind", ["OPT", "Phi", "Mistral"])
+def test_other_models(kind):
+    more = {"ffn_dim": 24, "word_embed_proj_dim": 16, "dropout": 0.0} if kind == "OPT" else {}
+    model = tiny(f"{kind}ForCausalLM", f"{kind}Config", **more)
+    tokens, labels = inputs()
+    theirs, wanted = gradients(model, input_ids=tokens, labels=labels)
+    wanted = {name: grad.clone() for name, grad in wanted.items()}
+    ours, got = gradients(accelerate(model), input_ids=tokens, labels=labels)
+    torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_compiled():
+    _, fast = pair("Llama")
+    tokens, labels = inputs()
+    compiled = torch.compile(fast, fullgraph=True)
+    eager, wanted = gradients(fast, input_ids=tokens, labels=labels, num_items_in_batch=7)
+    wanted = {name: grad.clone() for name, grad in wanted.items()}
+    fast.zero_grad()
+    output = compiled(input_ids=tokens, labels=labels, num_items_in_batch=7)
+    output.loss.backward()
+    assert output.logits is None
+    torch.testing.assert_close(output.loss, eager.loss, rtol=1e-6, atol=0)
+    for name, parameter in fast.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("Gemma2", {"head_dim": 8, "final_logit_softcapping": 2.0}),
+        ("Cohere", {"logit_scale": 0.25}),
+        ("Granite", {"logits_scaling": 4.0}),
+    ],
+    ids=str,
+)
+def test_changed_logits_are_refused(kind, more):
+    """Capped, scaled, divided: and without labels they are what they were."""
+    model = tiny(f"{kind}ForCausalLM", f"{kind}Config", **more)
+    tokens, labels = inputs()
+    logits = model(tokens).logits
+    accelerate(model)
+    with pytest.raises(InputError, match="model: reads or changes its logits after its last layer"):
+        model(tokens, labels=labels)
+    assert torch.equal(model(tokens).logits, logits)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # Dynamo looks
+def test_logits_changed_in_place_or_read_are_refused():
+    class Changing(transformers.LlamaForCausalLM):
+        change = None
+
+        def forward(self, input_ids=None, labels=None):
+            logits = self.lm_head(self.model(input_ids)[0])
+            logits = self.change(logits)
+            loss = self.loss_function(logits, labels, 97)
+            return transformers.modeling_outputs.CausalLMOutput(loss=loss, logits=logits)
+
+    def masked(logits):
+        logits[..., 3] = -5.0
+        return logits
+
+    tokens, labels = inputs()
+    model = tiny(Changing, "LlamaConfig")
+    accelerate(model)
+    for change in (masked, lambda a: a.div_(2), lambda a: a[..., :5], lambda a: a + a.logsumexp(-1, keepdim=True)):
+        Changing.change = staticmethod(change)
+        with pytest.raises(InputError, match="model: reads or changes its logits"):
+            model(tokens, labels=labels)
+    Changing.change = staticmethod(lambda logits: torch.zeros(3, 11, 97))
+    with pytest.raises(InputError, match="computes its loss from other logits than its last"):
+        model(tokens, labels=labels)
+    Changing.change = staticmethod(masked)
+    with pytest.raises((InputError, RuntimeError), match="model: reads or changes its logits"):
+        torch.compile(model)(tokens, labels=labels)
+
+
 def test_refused():
     with pytest.raises(InputError, match="model: got Linear, expected a causal language model"):
         accelerate(torch.nn.Linear(2, 2))
@@ -132,3 +304,14 @@ def test_refused():
     model.loss_function = lambda **_: 0
     with pytest.raises(InputError, match="expected the library's ForCausalLMLoss"):
         accelerate(model)
+    model = llama()
+    model.forward = lambda *_: 0  # as hooks put one there
+    with pytest.raises(InputError, match="a forward put in the place of its class's"):
+        accelerate(model)
+    model = accelerate(llama())
+    with pytest.raises(InputError, match=r"loss_function: got .*expected one set before accelerate"):
+        model.loss_function = print
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    tokens, labels = inputs()
+    with pytest.raises(InputError, match="whose head has become a Sequential"):
+        model(tokens, labels=labels)

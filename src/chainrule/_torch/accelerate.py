@@ -1,11 +1,18 @@
-"""The loss of a causal language model of Hugging Face Transformers, computed from its last hidden units: no logits."""
+"""The loss of a causal language model of Hugging Face Transformers, computed from its last hidden units: no logits.
+
+A model and its head are given classes of their own, derived from what they were, so that copies, replicas and pickles
+compute with their own weights. Called with labels, the head computes the loss, where FSDP has its weights together, and
+hands on a tensor of the logits' shape without memory. The model's own forward goes its way with that, adds what it adds
+(losses of experts), and its `loss_function` returns the head's loss for just that tensor: logits that were changed are
+not it.
+"""
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import functools
 import inspect
+import threading
 from typing import Any, TypeVar
 
 import torch
@@ -16,18 +23,27 @@ from chainrule.errors import InputError
 __all__ = ["accelerate"]
 
 Model = TypeVar("Model")
+NO_PLACE = "which has no place in an accelerated model"
+OPTIONS = ("num_items_in_batch", "ignore_index", "shift_labels")
 
 
 class _Request:
     """The labels of a forward pass that asks for a loss, and what the last layer makes of them."""
 
-    def __init__(self, labels: Any, options: dict[str, Any]):
-        self.labels, self.options = labels, options
-        self.hidden: Any = None
+    def __init__(self, head: Any, labels: Any, options: dict[str, Any]):
+        self.head, self.labels, self.options = head, labels, options
+        self.logits: Any = None  # what stands for them
         self.loss: Any = None
+        self.taken = False
 
 
-_request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("request", default=None)
+class _State(threading.local):
+    """The request of the model that runs in this thread. No context variable, which torch.compile cannot trace."""
+
+    request: _Request | None = None
+
+
+_state = _State()
 
 
 def accelerate(model: Model) -> Model:
@@ -48,7 +64,8 @@ def accelerate(model: Model) -> Model:
     Raises
     ------
     InputError
-        The model has another head or another loss; or, when it is called, it changes the logits after its last layer.
+        The model has another head or another loss, or hooks in the place of a forward; or, when it is called with
+        labels, it changes the logits after its last layer, or computes its loss by other means.
 
     Examples
     --------
@@ -60,65 +77,133 @@ def accelerate(model: Model) -> Model:
     """
     get_head, loss = getattr(model, "get_output_embeddings", None), getattr(model, "loss_function", None)
     name = type(model).__name__
-    if get_head is None or loss is None:
+    if get_head is None or loss is None or not isinstance(model, torch.nn.Module):
         raise InputError(f"model: got {name}, expected a causal language model of Hugging Face Transformers")
+    if isinstance(model, _Accelerated):
+        return model
     head = get_head()
-    if type(head) is not torch.nn.Linear:
+    if type(head) is not torch.nn.Linear and not isinstance(head, _Head):
         raise InputError(f"model: got a {name} whose head is {type(head).__name__}, expected torch.nn.Linear")
     if getattr(loss, "__name__", "") != "ForCausalLMLoss":
         raise InputError(f"model: got a {name} with the loss {loss!r}, expected the library's ForCausalLMLoss")
-    if hasattr(model.forward, "chainrule"):  # type: ignore[attr-defined]
-        return model
-    head.forward = _head_forward(head, head.forward)
-    model.forward = _model_forward(name, model.forward)  # type: ignore[attr-defined]
+    if "forward" in vars(model) or "forward" in vars(head):
+        raise InputError(f"model: got a {name} with a forward put in the place of its class's, expected it without")
+    kind: Any = type(model)
+    head.__class__, model.__class__ = _Head, _accelerated(kind)
     return model
 
 
-def _head_forward(head: Any, original: Any) -> Any:
-    @functools.wraps(original)
-    def forward(hidden: torch.Tensor) -> torch.Tensor:
-        request = _request.get()
-        if request is None:
-            return original(hidden)
-        request.hidden = hidden
-        request.loss = _loss(hidden, head.weight, head.bias, request.labels, **request.options)
-        return hidden  # stands for the logits
+class _Head(torch.nn.Linear):  # type: ignore[misc]
+    """The last layer; asked for a loss, it computes that and returns what stands for the logits."""
 
-    return forward
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        request = _state.request
+        if request is None or request.head is not self:
+            return super().forward(input)
+        request.loss = _loss(input, self.weight, self.bias, request.labels, **request.options)
+        nothing = input.new_full((), torch.nan).expand(*input.shape[:-1], self.weight.shape[0])
+        request.logits = nothing.as_subclass(_Logits)
+        return request.logits
+
+    def _get_name(self) -> str:
+        return "Linear"
 
 
-def _model_forward(name: str, original: Any) -> Any:
-    signature = inspect.signature(original)
+class _Logits(torch.Tensor):  # type: ignore[misc]
+    """What stands for logits: a shape without memory, that can be handed on and not read or changed."""
 
-    @functools.wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind_partial(*args, **kwargs)
-        labels = given.arguments.pop("labels", None)
-        if labels is None:
-            return original(*args, **kwargs)
-        extra = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
-        more = given.arguments.get(extra, {})
-        names = ("num_items_in_batch", "ignore_index", "shift_labels")
-        where = given.arguments if "return_dict" in signature.parameters else more
-        as_tuple = where.get("return_dict") is False
-        if as_tuple:
-            where["return_dict"] = True
-        request = _Request(labels, {key: more[key] for key in names if key in more})
-        token = _request.set(request)
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.__name__
+        if name in ("contiguous", "float"):  # some models ask for these, which change no number
+            return args[0]
+        if name not in ("__get__", "__repr__", "dim", "numel", "size"):
+            raise InputError(f"model: reads or changes its logits after its last layer ({name}), {NO_PLACE}")
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+class _Accelerated:
+    """What an accelerated model's class has before the model's own."""
+
+    _names: tuple[str, ...] = ()  # the parameters of the model's forward
+
+    def _compute(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The model's own forward, with labels or without."""
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        before, request = _state.request, None  # within another model's forward there is one already
+        if given.get("labels") is not None:
+            options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+            request = _Request(_head_of(self), given["labels"], options)
+        _state.request = request
         try:
-            output = original(*given.args, **given.kwargs)
+            output = original(*args, **kwargs)
         finally:
-            _request.reset(token)
-        if request.loss is None or output.logits is not request.hidden:
+            _state.request = before
+        if request is None:
+            return output
+        if not request.taken:
             raise InputError(
-                f"model: got a {name} that changes its logits after its last layer, which has no place here"
+                f"model: got a {type(self).__name__} that computes its loss from other logits than its last layer's, "
+                f"or by other means than its loss_function, {NO_PLACE}"
             )
+        if isinstance(output, tuple):
+            return tuple(part for part in output if part is not request.logits)
         values = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        output = type(output)(**values | {"logits": None, "loss": request.loss})  # whose keys are what is not None
-        return output.to_tuple() if as_tuple else output
+        return type(output)(**values | {"logits": None})  # whose keys are what is not None
 
-    forward.chainrule = True  # type: ignore[attr-defined]
-    return forward
+    @property
+    def loss_function(self) -> Any:
+        return self._loss
+
+    @loss_function.setter
+    def loss_function(self, value: Any) -> None:
+        raise InputError(f"loss_function: got {value!r} for an accelerated model, expected one set before accelerate")
+
+    def _loss(self, logits: Any, labels: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss that the head has computed, if it is that of these logits and labels."""
+        request = _state.request
+        if request is None or logits is not request.logits:
+            return super().loss_function(logits, labels, *args, **kwargs)  # type: ignore[misc]
+        if labels is not request.labels or any(kwargs.get(name) is not request.options.get(name) for name in OPTIONS):
+            raise InputError(f"model: computes its loss from other labels than it was called with, {NO_PLACE}")
+        request.taken = True
+        return request.loss
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        kinds: Any = type(self).__mro__
+        parts: Any = super().__reduce_ex__(max(2, protocol))
+        return (_new, (kinds[kinds.index(_Accelerated) + 1],), *parts[2:])
+
+
+@functools.cache
+def _accelerated(kind: Any) -> Any:
+    """The class of an accelerated model, by its model's name."""
+
+    @functools.wraps(kind.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._compute(functools.partial(kind.forward, self), args, kwargs)
+
+    names = tuple(inspect.signature(kind.forward).parameters)[1:]
+    own = {"forward": forward, "_names": names, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (_Accelerated, kind), own | {"__doc__": kind.__doc__})
+
+
+def _new(kind: Any) -> Any:
+    """An accelerated model without its state: pickle and copy give it that."""
+    found = _accelerated(kind)
+    return found.__new__(found)
+
+
+def _head_of(model: Any) -> Any:
+    """The head, which may have come since (resized embeddings bring a new one)."""
+    head = model.get_output_embeddings()
+    if type(head) is torch.nn.Linear:
+        head.__class__ = _Head
+    if not isinstance(head, _Head):
+        name, kind = type(model).__name__, type(head).__name__
+        raise InputError(f"model: got a {name} whose head has become a {kind}, expected torch.nn.Linear")
+    return head
 
 
 def _loss(
