@@ -200,6 +200,76 @@ def test_export():
     close(exported.module()(hidden, target), model(hidden, target), 1e-6)
 
 
+def derivatives(function, tensors):
+    """The value, and first to third derivatives."""
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    value = function(*leaves)
+    value = value.sum()
+    first = torch.autograd.grad(value, leaves, create_graph=True)
+    second = torch.autograd.grad(sum(x.square().sum() for x in first), leaves, create_graph=True)
+    third = torch.autograd.grad(sum(x.sin().sum() for x in second), leaves)
+    return [value, *first, *second, *third]
+
+
+@pytest.mark.parametrize("how", ["exported", "traced by Dynamo"])
+@pytest.mark.parametrize("target", ["indices", "probabilities"])
+@pytest.mark.parametrize("options", [{}, {"reduction": "none"}, {"label_smoothing": 0.1, "reduction": "sum"}], ids=str)
+def test_programs_of_operators_are_differentiated_again(options, target, how):
+    """The operators' own formulas, in the second and third derivatives."""
+    hidden, weight, logits, given = case()
+    bias = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    if target == "probabilities":
+        given = torch.softmax(torch.roll(logits, 1, 0), 1)
+
+    class OfLogits(torch.nn.Module):
+        def forward(self, a):
+            return ours.cross_entropy(a, given, **options)
+
+    class OfLayer(torch.nn.Module):
+        def forward(self, h, w, b):
+            return ours.linear_cross_entropy(h, w, given, linear_bias=b, **options)
+
+    def program(module, *at):
+        if how == "exported":
+            with torch.no_grad():
+                sample = tuple(x.clone().requires_grad_() for x in at)
+            return torch.export.export(module, sample).module()
+        torch.compiler.reset()
+        return torch.compile(module, fullgraph=True, backend="eager")
+
+    of_logits, of_layer = program(OfLogits(), logits), program(OfLayer(), hidden, weight, bias)
+    wanted = derivatives(lambda a: F.cross_entropy(a, given, **options), [logits])
+    close(derivatives(of_logits, [logits]), wanted)
+    wanted = derivatives(lambda h, w, b: F.cross_entropy(F.linear(h, w, b), given, **options), [hidden, weight, bias])
+    close(derivatives(of_layer, [hidden, weight, bias]), wanted)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "hessian_vector_product"])
+def test_gradients_of_rows(name):
+    _, _, logits, _ = case(n=3)
+    vector = torch.roll(logits, 1, 0) if name == "hessian_vector_product" else None
+    inputs = [logits.requires_grad_()] + ([] if vector is None else [vector.requires_grad_()])
+    assert torch.autograd.gradcheck(lambda a, v=None: torch.ops.chainrule.by_row(name, a, v), inputs)
+    assert torch.autograd.gradgradcheck(lambda a, v=None: torch.ops.chainrule.by_row(name, a, v), inputs)
+
+
+@pytest.mark.parametrize("loss", ["ours", "PyTorch's"])
+def test_what_pytorch_does_not_compile(loss):
+    """Second derivatives of a compiled program are refused, whoever's loss it is; torch.func.grad within one, of an
+    operator that a library has registered."""
+    _, _, logits, target = case()
+    function = ours.cross_entropy if loss == "ours" else F.cross_entropy
+    compiled = torch.compile(lambda a: function(a * 1, target), fullgraph=True, backend="aot_eager")
+    a = logits.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(compiled(a), a, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(grad.square().sum(), a)
+    if loss == "ours":
+        inner = torch.compile(lambda a: torch.func.grad(lambda x: function(x, target))(a), fullgraph=True)
+        with pytest.raises(RuntimeError, match=r"setup_context|functorch"):
+            inner(logits)
+
+
 def test_fake_tensors_have_the_shapes_of_real_ones():
     from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -17,6 +17,7 @@ require("torch", "torch")
 
 import torch  # noqa: E402
 
+from chainrule._torch import formulas as _formulas  # noqa: E402, F401
 from chainrule._torch import linear as _linear  # noqa: E402
 from chainrule._torch import losses as _losses  # noqa: E402
 from chainrule._torch import policy as _policy  # noqa: E402

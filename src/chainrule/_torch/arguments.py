@@ -3,8 +3,9 @@ which have them: a traced or a fake tensor has none."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,8 @@ import torch
 from chainrule.errors import InputError
 
 __all__ = [
-    "DTYPES", "Options", "as_float", "check_choices", "check_same", "check_target", "check_tensor", "is_wide",
-    "names", "reduction_of",
+    "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "is_wide",
+    "names", "options_of", "reduction_of",
 ]  # fmt: skip
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -47,6 +48,8 @@ def check_tensor(name: str, value: Any, expected: str, least: int, most: int | N
         raise InputError(f"{name}: got {describe(value)}, expected a tensor {expected}")
     if value.dtype not in DTYPES:
         raise InputError(f"{name}: got dtype {value.dtype}, expected float32, float64, bfloat16 or float16")
+    if value.is_nested:
+        raise InputError(f"{name}: got a nested tensor, expected a dense tensor {expected}")
     if value.dim() < least or (most is not None and value.dim() > most) or value.layout != torch.strided:
         layout = "" if value.layout == torch.strided else f", {value.layout}"
         raise InputError(f"{name}: got shape {tuple(value.shape)}{layout}, expected a dense tensor {expected}")
@@ -86,14 +89,22 @@ def check_target(target: Any, logits_shape: tuple[int, ...], class_dim: int, lik
     return False
 
 
-def check_choices(options: Options) -> None:
-    if options.reduction not in ("mean", "sum", "none"):
-        raise InputError(f"reduction: got {options.reduction!r}, expected 'mean', 'sum' or 'none'")
-    if not isinstance(options.ignore_index, int) or isinstance(options.ignore_index, bool):
-        raise InputError(f"ignore_index: got {options.ignore_index!r}, expected an integer")
-    smoothing = options.label_smoothing
+def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> Options:
+    """The options, checked; NumPy's integers and floats are numbers too, and no `ignore_index` is −100."""
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
+    index = -100 if ignore_index is None else ignore_index
+    if not isinstance(index, int) and hasattr(index, "dtype") and hasattr(index, "__index__"):
+        with suppress(TypeError):  # arrays and tensors that are no single integer
+            index = operator.index(index)
+    if not isinstance(index, int) or isinstance(index, bool) or not -(2**63) <= index < 2**63:
+        raise InputError(f"ignore_index: got {ignore_index!r}, expected an integer of 64 bits")
+    smoothing = label_smoothing
+    if not isinstance(smoothing, int | float) and getattr(smoothing, "shape", None) == ():
+        smoothing = float(smoothing)
     if not isinstance(smoothing, int | float) or not 0.0 <= smoothing <= 1.0:
-        raise InputError(f"label_smoothing: got {smoothing!r}, expected a number in [0, 1]")
+        raise InputError(f"label_smoothing: got {label_smoothing!r}, expected a number in [0, 1]")
+    return Options(reduction, index, smoothing)
 
 
 def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -107,7 +118,13 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
 
 def is_wide(like: torch.Tensor) -> bool:
     """Does autocast ask for a float32 loss of these 16-bit numbers?"""
-    return bool(like.dtype.itemsize == 2 and torch.is_autocast_enabled(like.device.type))
+    return bool(like.dtype.itemsize == 2 and autocasts(like))
+
+
+def autocasts(like: torch.Tensor) -> bool:
+    """Is autocast on for this tensor's device? Not every device has one."""
+    device = like.device.type
+    return bool(torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device))
 
 
 def as_float(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:

@@ -17,17 +17,18 @@ from chainrule._torch import layer, ops
 from chainrule._torch.arguments import (
     Options,
     as_float,
-    check_choices,
+    autocasts,
     check_same,
     check_target,
     check_tensor,
     describe,
+    options_of,
 )
-from chainrule._torch.losses import Gradient, Loss, differentiates, hessian_product, is_one, masses, of_logits
+from chainrule._torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
 from chainrule.checks import check_integer
 from chainrule.errors import InputError
 
-__all__ = ["check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
+__all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 
 Tensor = Any  # torch.Tensor, which the type checker does not know
 
@@ -45,8 +46,7 @@ def linear_cross_entropy(
     chunk_bytes: int | None,
     in_float32: bool = False,
 ) -> Tensor:
-    options = Options(reduction, -100 if ignore_index is None else ignore_index, label_smoothing)
-    check_choices(options)
+    options = options_of(reduction, ignore_index, label_smoothing)
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
     leaf = linear_weight
@@ -101,7 +101,7 @@ def check_head(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None)
 def in_autocast(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, bool]:
     """What autocast multiplies, and whether the loss is then float32."""
     tensors = (input, weight, bias)
-    if not isinstance(input, torch.Tensor) or not torch.is_autocast_enabled(input.device.type):
+    if not isinstance(input, torch.Tensor) or not autocasts(input):
         return input, weight, bias, False
     dtype = torch.get_autocast_dtype(input.device.type)
     narrow = (torch.float32, torch.float16, torch.bfloat16)
@@ -234,8 +234,8 @@ class _Loss(Function):  # type: ignore[misc]
             grads = _Gradients.apply(factor, *tensors, *grads, plan)
         elif plan.options.reduction == "none":
             grads = ops.linear_backward(factor, *tensors, *plan.options.all, list(plan.wants), plan.chunk_bytes)
-        elif not is_one(factor):
-            grads = tuple(grad * factor for grad in grads)
+        else:
+            grads = tuple(handed_on(grad, factor) for grad in grads)
         return (*(grad if wanted else None for grad, wanted in zip(grads, plan.wants, strict=True)), *[None] * 3)
 
     @staticmethod
@@ -245,14 +245,14 @@ class _Loss(Function):  # type: ignore[misc]
         tangents = d_hidden, d_weight, d_bias
         one = torch.ones((), dtype=tensors[0].dtype, device=tensors[0].device)
         if ctx.plan.options.reduction == "none":
-            head = _Head(one, tensors, ctx.plan.options)
+            head = Head(one, tensors, ctx.plan.options)
             return (head.gradient * head.along(*tangents)).sum(1), None, None, None
         grads = _Gradients.apply(one, *tensors, *grads, ctx.plan)
         parts = [(grad * tangent).sum() for grad, tangent in zip(grads, tangents, strict=True) if tangent is not None]
         return sum(parts[1:], parts[0]) if parts else None, None, None, None
 
 
-class _Head:
+class Head:
     """The logits, stored, and what derivatives of the gradients need of them, in differentiable operations."""
 
     def __init__(self, factor: Tensor, tensors: Any, options: Options):
@@ -279,6 +279,18 @@ class _Head:
     def curved(self, change: Tensor) -> Tensor:
         """The change of the gradient w.r.t. the logits."""
         return torch.where(self.mass == 0, 0.0, hessian_product(self.logits, change) * self.mass)
+
+    def second(self, v_hidden: Any, v_weight: Any, v_bias: Any) -> tuple[Any, Any, Any, Any]:
+        """What cotangents of the three gradients give for the factor, hidden units, weights and biases."""
+        change = self.along(v_hidden, v_weight, v_bias)
+        curved = self.curved(change)
+        grad_factor = (self.plain * change).sum(1) if self.factor.dim() else (self.plain * change).sum()
+        grad_hidden, grad_weight = curved @ self.weight, curved.T @ self.hidden
+        if v_weight is not None:
+            grad_hidden = grad_hidden + self.gradient @ v_weight
+        if v_hidden is not None:
+            grad_weight = grad_weight + self.gradient.T @ v_hidden
+        return grad_factor, grad_hidden, grad_weight, None if self.bias is None else curved.sum(0)
 
 
 class _Gradients(Function):  # type: ignore[misc]
@@ -309,21 +321,12 @@ class _Gradients(Function):  # type: ignore[misc]
     def backward(ctx: Any, *v: Any) -> Any:
         v_hidden, v_weight, v_bias = (x if wanted else None for x, wanted in zip(v, ctx.plan.wants, strict=True))
         factor, *tensors = ctx.saved_tensors
-        head = _Head(factor, tensors, ctx.plan.options)
-        change = head.along(v_hidden, v_weight, v_bias)
-        curved = head.curved(change)
-        grad_factor = (head.plain * change).sum(1) if head.factor.dim() else (head.plain * change).sum()
-        grad_hidden, grad_weight = curved @ head.weight, curved.T @ head.hidden
-        if v_weight is not None:
-            grad_hidden = grad_hidden + head.gradient @ v_weight
-        if v_hidden is not None:
-            grad_weight = grad_weight + head.gradient.T @ v_hidden
-        return grad_factor, grad_hidden, grad_weight, None if head.bias is None else curved.sum(0), *[None] * 6
+        return *Head(factor, tensors, ctx.plan.options).second(v_hidden, v_weight, v_bias), *[None] * 6
 
     @staticmethod
     def jvp(ctx: Any, d_factor: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
         factor, *tensors = ctx.saved_tensors
-        head = _Head(factor, tensors, ctx.plan.options)
+        head = Head(factor, tensors, ctx.plan.options)
         change = head.curved(head.along(d_hidden, d_weight, d_bias))
         if d_factor is not None:
             change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)
@@ -355,8 +358,9 @@ class _Accumulating(Function):  # type: ignore[misc]
             raise RuntimeError("linear_cross_entropy with accumulate=True has no second derivative")
         hidden, weight, bias, target, class_weight = ctx.saved_tensors
         options, chunk_bytes = ctx.more
-        first = ctx.leaf.grad is None
-        sums = torch.zeros_like(weight) if first else ctx.leaf.grad
+        wanted = torch._C._will_engine_execute_node(ctx.next_functions[1][0])  # not where hidden's alone is asked for
+        first = ctx.leaf.grad is None and wanted
+        sums = (torch.zeros_like(weight) if first else ctx.leaf.grad) if wanted else None
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         layer.loss_and_gradients(

@@ -20,11 +20,11 @@ from chainrule._torch import ops, rows
 from chainrule._torch.arguments import (
     Options,
     as_float,
-    check_choices,
     check_same,
     check_target,
     check_tensor,
     is_wide,
+    options_of,
     reduction_of,
 )
 from chainrule.errors import InputError
@@ -32,16 +32,22 @@ from chainrule.errors import InputError
 __all__ = [
     "Gradient",
     "Loss",
+    "Softmax",
     "cross_entropy",
+    "curved",
     "differentiates",
+    "factor_of",
+    "handed_on",
     "hessian_product",
-    "is_one",
     "log_softmax",
     "masses",
     "of_logits",
+    "third",
 ]
 
 Tensor = Any  # torch.Tensor, which the type checker does not know
+# Does this backward keep the graph for another one? PyTorch's compiler asks the same, before it reuses a buffer.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 def cross_entropy(
@@ -55,15 +61,14 @@ def cross_entropy(
     label_smoothing: float,
     inplace: bool,
 ) -> Tensor:
-    options = Options(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
-    check_choices(options)
+    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
     check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
     class_dim = 0 if input.dim() == 1 else 1
     shape = tuple(input.shape)
     if shape[class_dim] == 0:
         raise InputError(f"input: got shape {shape}, expected at least one class")
     probabilities = check_target(target, shape, class_dim, input)
-    if probabilities and ignore_index >= 0:
+    if probabilities and options.ignore_index >= 0:
         raise InputError(f"ignore_index: got {ignore_index} with class probabilities as target, expected class indices")
     if weight is not None:
         check_same("weight", weight, (shape[class_dim],), input, dtype=False)
@@ -174,12 +179,10 @@ class Loss(Function):  # type: ignore[misc]
         if grad_loss is None:
             return None, None, None, None, None
         logits, grad, target, weight = ctx.saved_tensors
-        factor = _factor(grad_loss, logits, ctx.options)
+        factor = factor_of(grad_loss, logits, ctx.options)
         if torch.is_grad_enabled():
             return Gradient.apply(factor, logits, grad, target, weight, ctx.options), None, None, None, None
-        if is_one(factor):
-            return grad, None, None, None, None
-        return grad * factor, None, None, None, None
+        return handed_on(grad, factor), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *_: Any) -> Any:
@@ -191,18 +194,26 @@ class Loss(Function):  # type: ignore[misc]
         return (product.sum(1) if ctx.options.reduction == "none" else product.sum()), None
 
 
-def _factor(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
+def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
     """The loss's gradient, as a scalar or (N, 1, …)."""
     factor = grad_loss.to(logits.dtype)
     return factor.unsqueeze(1) if options.reduction == "none" else factor
 
 
-def is_one(factor: Tensor) -> bool:
-    """Is it seen, without waiting for a device or a transform, that nothing needs to be multiplied?"""
+def handed_on(grad: Tensor, factor: Tensor) -> Tensor:
+    """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
+    if _keeps_graph() or not (_is_plain(grad) and _is_plain(factor)):
+        return grad * factor
+    if factor.dim() == 0 and factor.device.type == "cpu" and float(factor) == 1.0:  # no device is waited for
+        return grad
+    return grad.mul_(factor)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Is it no subclass, and of no transform?"""
     functorch = torch._C._functorch
-    plain = type(factor) is torch.Tensor and factor.dim() == 0 and factor.device.type == "cpu"
-    wrapped = functorch.is_functorch_wrapped_tensor(factor) or functorch.is_legacy_batchedtensor(factor)
-    return plain and not wrapped and float(factor) == 1.0
+    wrapped = functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return type(tensor) is torch.Tensor and not wrapped
 
 
 class Gradient(Function):  # type: ignore[misc]
@@ -228,7 +239,7 @@ class Gradient(Function):  # type: ignore[misc]
             product = v * Gradient.apply(torch.ones_like(factor), logits, grad, target, weight, ctx.options)
             grad_factor = product.sum(1, keepdim=True) if factor.dim() else product.sum()
         if ctx.needs_input_grad[1]:
-            grad_logits = _curved(logits, v, masses(target, weight, ctx.options, logits) * factor)
+            grad_logits = curved(logits, v, masses(target, weight, ctx.options, logits) * factor)
         return grad_factor, grad_logits, None, None, None, None
 
     @staticmethod
@@ -240,11 +251,11 @@ class Gradient(Function):  # type: ignore[misc]
             tangent = tangent + d_factor * Gradient.apply(one, logits, grad, target, weight, ctx.options)
         if d_logits is not None:
             q = masses(target, weight, ctx.options, logits) * factor
-            tangent = tangent + _curved(logits, d_logits, q)
+            tangent = tangent + curved(logits, d_logits, q)
         return tangent
 
 
-def _curved(logits: Tensor, vector: Tensor, q: Tensor) -> Tensor:
+def curved(logits: Tensor, vector: Tensor, q: Tensor) -> Tensor:
     """q H v; a row that counts for nothing has none, even if its logits are NaN."""
     return torch.where(q == 0, 0.0, hessian_product(logits, vector) * q)
 
@@ -267,27 +278,27 @@ class _HessianProduct(Function):  # type: ignore[misc]
     def backward(ctx: Any, u: Tensor) -> Any:
         logits, v = ctx.saved_tensors
         wants_logits, wants_vector = ctx.needs_input_grad
-        return _third(logits, u, v) if wants_logits else None, hessian_product(logits, u) if wants_vector else None
+        return third(logits, u, v) if wants_logits else None, hessian_product(logits, u) if wants_vector else None
 
     @staticmethod
     def jvp(ctx: Any, d_logits: Tensor | None, d_vector: Tensor | None) -> Any:
         logits, v = ctx.saved_tensors
         tangent = torch.zeros_like(logits)
         if d_logits is not None:
-            tangent = tangent + _third(logits, d_logits, v)
+            tangent = tangent + third(logits, d_logits, v)
         if d_vector is not None:
             tangent = tangent + hessian_product(logits, d_vector)
         return tangent
 
 
-def _third(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def third(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """∂(uᵀ H v)/∂a, which is symmetric in u, v and the direction."""
-    p = _Softmax.apply(logits)
+    p = Softmax.apply(logits)
     hu, hv = hessian_product(logits, u), hessian_product(logits, v)
     return hessian_product(logits, u * v) - (p * v).sum(1, keepdim=True) * hu - (p * u).sum(1, keepdim=True) * hv
 
 
-class _Softmax(Function):  # type: ignore[misc]
+class Softmax(Function):  # type: ignore[misc]
     """logits → ŷ."""
 
     generate_vmap_rule = True
@@ -326,11 +337,11 @@ class _LogSoftmax(Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Tensor:
-        return v - _Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True)
+        return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return tangent - (_Softmax.apply(ctx.saved_tensors[0]) * tangent).sum(1, keepdim=True)
+        return tangent - (Softmax.apply(ctx.saved_tensors[0]) * tangent).sum(1, keepdim=True)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -384,7 +395,7 @@ class _InPlace(Function):  # type: ignore[misc]
             raise RuntimeError("cross_entropy with inplace=True has no second derivative: the logits are overwritten")
         (grad,) = ctx.saved_tensors
         ctx.used = True
-        factor = _factor(grad_loss, grad, ctx.options)
+        factor = factor_of(grad_loss, grad, ctx.options)
         if factor.dim() or float(factor) != 1.0:
             grad.mul_(factor)
         return grad, None, None, None, None

@@ -1,6 +1,7 @@
-"""The operators that PyTorch knows: what they compute, what shapes they give (fake kernels), how they batch (vmap), and
-their gradient for compiled and exported programs. Eager code reaches them by the functions of `losses` and `linear`,
-which also know second derivatives and forward mode.
+"""The operators that PyTorch knows: what they compute, what shapes they give (fake kernels), how they batch (vmap).
+
+Eager code reaches them by the functions of `losses` and `linear`, which know derivatives of every order and forward
+mode; compiled and exported programs call them by themselves, with the gradients of `formulas`.
 """
 
 from __future__ import annotations
@@ -55,20 +56,6 @@ def _(
     shape = logits.shape[:1] + logits.shape[2:] if reduction == "none" else ()
     loss = logits.new_empty(shape, dtype=torch.float32 if wide and reduction != "none" else logits.dtype)
     return loss, rows.new_empty_like(logits) if wants_grad else logits.new_empty(0)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-    ctx.rows, ctx.dtype = inputs[3] == "none", inputs[0].dtype
-    ctx.save_for_backward(output[1])
-
-
-def _scaled(ctx: Any, grad_loss: torch.Tensor, _: Any) -> tuple[Any, ...]:
-    (grad,) = ctx.saved_tensors
-    factor = grad_loss.to(ctx.dtype)
-    return (grad * (factor.unsqueeze(1) if ctx.rows else factor), *[None] * 7)
-
-
-cross_entropy.register_autograd(_scaled, setup_context=_keep)
 
 
 @cross_entropy.register_vmap  # type: ignore[untyped-decorator]
@@ -147,21 +134,6 @@ def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vecto
     if vector is not None:
         vector = _front(vector, dims[2], info.batch_size).flatten(0, 1)
     return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
-
-
-def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    ctx.output = inputs[0]
-    ctx.save_for_backward(inputs[1])
-
-
-def _by_row_backward(ctx: Any, v: torch.Tensor) -> tuple[Any, ...]:
-    if ctx.output != "log_softmax":  # compiled programs differentiate nothing else
-        raise RuntimeError(f"chainrule::by_row has no gradient of {ctx.output} in a compiled program")
-    (logits,) = ctx.saved_tensors
-    return None, v - by_row("softmax", logits, None) * v.sum(1, keepdim=True), None
-
-
-by_row.register_autograd(_by_row_backward, setup_context=_keep_logits)
 
 
 LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? class_weight, {LOSS}, bool[] wants"
@@ -277,20 +249,3 @@ def _(
 @linear_backward.register_vmap  # type: ignore[untyped-decorator]
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
     return _one_by_one(linear_backward, info, _plain(dims), args)
-
-
-def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-    ctx.options, ctx.chunk_bytes = inputs[5:8], inputs[9]
-    ctx.save_for_backward(*(inputs[:5] if inputs[5] == "none" else output[1:]))
-
-
-def _layer_gradients(ctx: Any, grad_loss: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-    wants = list(ctx.needs_input_grad[:3])
-    if ctx.options[0] == "none":
-        grads = linear_backward(grad_loss, *ctx.saved_tensors, *ctx.options, wants, ctx.chunk_bytes)
-    else:
-        grads = tuple(grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors)
-    return (*(grad if wanted else None for grad, wanted in zip(grads, wants, strict=True)), *[None] * 8)
-
-
-linear_cross_entropy.register_autograd(_layer_gradients, setup_context=_keep_layer)

@@ -9,7 +9,7 @@ import torch
 from torch.autograd import Function, forward_ad
 
 from chainrule._torch import devices, ops
-from chainrule._torch.arguments import Options, check_target, names
+from chainrule._torch.arguments import check_target, names, options_of
 from chainrule._torch.linear import check_head, flat_loss, in_autocast
 from chainrule._torch.losses import log_softmax
 from chainrule.checks import check_integer
@@ -56,7 +56,7 @@ def _logprobs(
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
         raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
-    options = Options("none", -100 if ignore_index is None else ignore_index, 0.0)
+    options = options_of("none", ignore_index, 0.0)
     flat = hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1)
     return -flat_loss(*flat, None, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
