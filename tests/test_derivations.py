@@ -14,8 +14,9 @@ from chainrule import equations
 from chainrule.derive import numeric, unicode
 from chainrule.derive.checking import check_step
 from chainrule.derive.derivation import derivations, derive
-from chainrule.derive.setting import free_indices
+from chainrule.derive.indices import free_indices
 from chainrule.derive.syntax import Indexed, Negative, Node, Number, Power, Product, Sum, SumOver
+from chainrule.derive.values import value_at
 from chainrule.errors import InputError
 
 # lecture.md, line for line, in its order and its letters.
@@ -145,7 +146,7 @@ def differs(left, right, setting):
     for seed, *values in np.ndindex(2, *letters.values()):
         point = numeric.random_point(setting, 3, seed)
         at = {letter: value + 1 for letter, value in zip(letters, values, strict=True)}
-        a, b = (np.array(numeric.value_at(side, setting, 3, point, at), dtype=object).ravel() for side in (left, right))
+        a, b = (np.array(value_at(side, setting, 3, point, at), dtype=object).ravel() for side in (left, right))
         if a.shape != b.shape or any(abs(x - y) > mpmath.mpf(10) ** -20 for x, y in zip(a, b, strict=True)):
             return True
     return False
@@ -194,7 +195,7 @@ def test_a_slip_is_reported_once(name):
 
 def last_value(name, point, label, classes=3, of=-1, **at):
     setting = derive(name).setting
-    value = numeric.value_at(derive(name).lines[of].right, setting, classes, point, {"ℓ": label + 1, **at})
+    value = value_at(derive(name).lines[of].right, setting, classes, point, {"ℓ": label + 1, **at})
     return np.array(value, dtype=float).squeeze()
 
 

@@ -12,9 +12,10 @@ import pytest
 from chainrule.derive import numeric, symbolic
 from chainrule.derive.checking import check_step
 from chainrule.derive.homework import check_homework
+from chainrule.derive.indices import free_indices
 from chainrule.derive.latex import read_expression, read_line, read_lines
-from chainrule.derive.pieces import UnreadableError
-from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting, free_indices
+from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
+from chainrule.derive.subscripts import UnreadableError
 from chainrule.derive.syntax import (
     Call,
     Cases,
@@ -36,6 +37,7 @@ from chainrule.derive.syntax import (
     Transpose,
     Vector,
 )
+from chainrule.derive.values import value_at
 from chainrule.errors import InputError
 
 # Section 1 of the lecture, as its slides have it: the two misprints are the lines 5 and 6.
@@ -507,7 +509,7 @@ def test_what_was_checked_is_said():
 
 def test_numbers_agree_with_mpmath_by_hand():
     point = {"a_L": [[mpmath.mpf(a)] for a in ("2.0", "1.0", "0.1")]}
-    value = numeric.value_at(Name("𝓛"), OUTPUT_LAYER, 3, point, {"ℓ": 1})
+    value = value_at(Name("𝓛"), OUTPUT_LAYER, 3, point, {"ℓ": 1})
     total = sum(mpmath.exp(a) for a in (2, 1, mpmath.mpf("0.1")))
     assert abs(value + mpmath.log(mpmath.exp(2) / total)) < 1e-14
     assert free_indices([Name("𝓛")], OUTPUT_LAYER, 3) == {"ℓ": 3}

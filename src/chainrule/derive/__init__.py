@@ -5,9 +5,9 @@ from chainrule.derive.derivation import Derivation, Line, LineCheck, derivations
 from chainrule.derive.homework import Verdict, check_homework
 from chainrule.derive.latex import read_expression, read_line, read_lines
 from chainrule.derive.numbers import with_numbers
-from chainrule.derive.pieces import UnreadableError
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting
+from chainrule.derive.subscripts import UnreadableError
 
 __all__ = [
     "OUTPUT_LAYER",

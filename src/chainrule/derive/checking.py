@@ -11,30 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.derive.setting import (
-    OUTPUT_LAYER,
-    MisfitError,
-    Setting,
-    UndefinedError,
-    free_indices,
-    range_of,
-    shape_of,
-    shape_words,
-)
-from chainrule.derive.syntax import (
-    Derivative,
-    Gradient,
-    Indexed,
-    Name,
-    Node,
-    Number,
-    Power,
-    Product,
-    Quotient,
-    SumOver,
-    Vector,
-    parts,
-)
+from chainrule.derive import syntax as s
+from chainrule.derive.indices import free_indices, range_of
+from chainrule.derive.setting import OUTPUT_LAYER, MisfitError, Setting, UndefinedError
+from chainrule.derive.shapes import shape_of, shape_words
+from chainrule.derive.syntax import Node
 from chainrule.errors import InputError
 
 __all__ = ["StepResult", "check_step", "classes_checked", "orientation_is_free"]
@@ -73,7 +54,7 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER) -> St
 
     Examples
     --------
-    >>> from chainrule.derive.syntax import Call, Indicator, Negative, Sum
+    >>> from chainrule.derive.syntax import Call, Derivative, Indexed, Indicator, Negative, Sum
     >>> y, one = Indexed("ŷ", ("i",)), Indicator("ℓ", "i")
     >>> before = Derivative(Negative(Call("log", Indexed("ŷ", ("ℓ",)))), Indexed("a_L", ("i",)))
     >>> check_step(before, Negative(Sum((one, Negative(y)))), setting=OUTPUT_LAYER).checked
@@ -105,7 +86,7 @@ def classes_checked(before: Node, after: Node, setting: Setting) -> str:
 
     Examples
     --------
-    >>> classes_checked(Name("𝓛"), Name("𝓛"), OUTPUT_LAYER)
+    >>> classes_checked(s.Name("𝓛"), s.Name("𝓛"), OUTPUT_LAYER)
     'K = 2, 3, 4 symbolically; K = 2, 5, 50 at 50 digits'
     """
     return _words(*_classes(before, after, setting))
@@ -138,8 +119,8 @@ def _check_shapes(before: Node, after: Node, setting: Setting, classes: int) -> 
 
 def orientation_is_free(before: Node, after: Node, setting: Setting) -> bool:
     """Whether a row may equal a column: books differ on which ∂𝓛/∂a of a vector a is, and the lecture does not say."""
-    derivatives = [part for part in (before, after) if isinstance(part, Derivative)]
-    return any(isinstance(d.variable, Name) and setting.axes(d.variable.symbol, 2) for d in derivatives)
+    derivatives = [part for part in (before, after) if isinstance(part, s.Derivative)]
+    return any(isinstance(d.variable, s.Name) and setting.axes(d.variable.symbol, 2) for d in derivatives)
 
 
 # --- Sizes: a line of homework must not keep a grader waiting ---------------------------------------------------------
@@ -161,21 +142,21 @@ def _cost(node: Node, setting: Setting, classes: int) -> int:
         return 1 if shape is None else shape[0] * shape[1]
 
     try:
-        costs = [_cost(part, setting, classes) for part in parts(node)]
+        costs = [_cost(part, setting, classes) for part in s.parts(node)]
         inner = 1 + sum(costs)
         match node:
-            case Name(symbol) | Indexed(symbol) if symbol != "K":
+            case s.Name(symbol) | s.Indexed(symbol) if symbol != "K":
                 entry = setting.defined.get(symbol)
                 each = 1 if entry is None else _cost(entry.expression, setting, classes)
                 size = 1
                 for axis in setting.axes(symbol, classes) if entry is None or entry.indices else ():
                     size *= axis
-                return size * each if isinstance(node, Name) else each
-            case SumOver():
+                return size * each if isinstance(node, s.Name) else each
+            case s.SumOver():
                 return inner * range_of(node, setting, classes)
-            case Derivative(_, variable) | Gradient(_, variable):
+            case s.Derivative(_, variable) | s.Gradient(_, variable):
                 return 2 * entries(variable) * costs[0]
-            case Vector(elements) if None in elements:
+            case s.Vector(elements) if None in elements:
                 return inner * classes
     except MisfitError:
         return 1  # what does not fit is not computed
@@ -184,10 +165,10 @@ def _cost(node: Node, setting: Setting, classes: int) -> int:
 
 def _degree(node: Node) -> int:
     """A bound on the degree, which decides how large a symbolic expression grows."""
-    degrees = [_degree(part) for part in parts(node)]
+    degrees = [_degree(part) for part in s.parts(node)]
     match node:
-        case Power(_, Number(value)):
+        case s.Power(_, s.Number(value)):
             return max(1, degrees[0]) * (abs(value.numerator) // value.denominator + 1)
-        case Product() | Quotient():
+        case s.Product() | s.Quotient():
             return sum(degrees)
     return max([1, *degrees])

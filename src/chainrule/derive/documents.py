@@ -8,11 +8,15 @@ cannot be broken (a long bracket) is measured by TeX itself and made smaller, so
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from chainrule.derive import syntax as s
 from chainrule.derive.terminal import LONG_VALUE
 from chainrule.derive.tex import Tex, escape, latex
-from chainrule.derive.unicode import Derivation, Line, Text
+from chainrule.derive.unicode import Text
+
+if TYPE_CHECKING:
+    from chainrule.derive.derivation import Derivation, Line
 
 __all__ = ["aligned", "article", "beamer"]
 
@@ -62,7 +66,7 @@ def _broken(node: s.Node) -> list[str]:
     return ["{}" * (n > 0) + tex.chain(row) for n, row in enumerate(rows)]  # a sign between, not one before
 
 
-_Row = tuple[int, s.Node | None, Line]  # its number, what stands at its left, and the line
+_Row = tuple[int, s.Node | None, "Line"]  # its number, what stands at its left, and the line
 
 
 def _rows(lines: Sequence[Line]) -> list[_Row]:

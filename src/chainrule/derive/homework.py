@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 
 from chainrule.derive.checking import StepResult, check_step
 from chainrule.derive.latex import Line, SourceLine, read_left_side, read_line, read_lines
-from chainrule.derive.pieces import UnreadableError
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Setting, names_in
+from chainrule.derive.subscripts import UnreadableError
 from chainrule.derive.syntax import Node
 from chainrule.errors import InputError
 

@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from chainrule.derive.pieces import GREEK, UnreadableError, rule_of, sum_of, terms_of
-from chainrule.derive.syntax import (
-    Node,
-)
+from chainrule.derive.pieces import terms_of
+from chainrule.derive.subscripts import GREEK, UnreadableError, rule_of
+from chainrule.derive.syntax import Node
+from chainrule.derive.terms import sum_of
 from chainrule.errors import InputError
 from chainrule.extras import require
 

@@ -7,13 +7,17 @@ import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chainrule.derive import mathml
 from chainrule.derive.documents import aligned
 from chainrule.derive.terminal import LONG_VALUE
 from chainrule.derive.tex import SYMBOL
-from chainrule.derive.unicode import Derivation, Line, equation
+from chainrule.derive.unicode import equation
 from chainrule.version import __version__
+
+if TYPE_CHECKING:
+    from chainrule.derive.derivation import Derivation, Line
 
 __all__ = ["html", "notebook_html", "notebook_latex"]
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from chainrule.derive.unicode import Derivation, text
+from chainrule.derive.unicode import text
+
+if TYPE_CHECKING:
+    from chainrule.derive.derivation import Derivation
 
 __all__ = ["LONG_VALUE", "screen"]
 

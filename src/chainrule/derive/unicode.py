@@ -12,41 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from chainrule.derive import syntax as s
 
-__all__ = ["Derivation", "Level", "Line", "Notation", "Piece", "Reach", "Text", "equation", "text"]
-
-
-class Line(Protocol):
-    """A line of a derivation, as far as showing it goes."""
-
-    @property
-    def left(self) -> s.Node | None: ...
-    @property
-    def right(self) -> s.Node: ...
-    @property
-    def rule(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def proof(self) -> str: ...
-    @property
-    def value(self) -> str | None: ...
-
-
-class Derivation(Protocol):
-    """A derivation, as far as showing it goes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def intro(self) -> str: ...
-    @property
-    def lines(self) -> Sequence[Line]: ...
+__all__ = ["Level", "Notation", "Piece", "Reach", "Text", "equation", "text"]
 
 
 class Level(IntEnum):
