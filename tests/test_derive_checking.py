@@ -8,12 +8,14 @@ from fractions import Fraction
 
 import mpmath
 import pytest
+import sympy
 
 from chainrule.derive import numeric, symbolic
 from chainrule.derive.checking import check_step
 from chainrule.derive.homework import check_homework
 from chainrule.derive.indices import free_indices
 from chainrule.derive.latex import read_expression, read_line, read_lines
+from chainrule.derive.polynomials import Effort, GivenUpError, cancelled, factors_of, is_zero
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
 from chainrule.derive.subscripts import UnreadableError
 from chainrule.derive.syntax import (
@@ -325,7 +327,7 @@ def test_each_way_finds_the_broken_line_by_itself(line, part, broken):
     if line == 10 and "hat" in part:
         return  # a number for a vector: neither way computes what does not fit
     assert numeric.find_difference(before, after.rights[-1], OUTPUT_LAYER, [2, 5]) is not None
-    assert not symbolic.agree(before, after.rights[-1], OUTPUT_LAYER, [2, 3])
+    assert not symbolic.agree(before, after.rights[-1], OUTPUT_LAYER, [2, 3], Effort(10))
 
 
 def test_lines_after_a_wrong_or_unreadable_one():
@@ -513,3 +515,87 @@ def test_numbers_agree_with_mpmath_by_hand():
     total = sum(mpmath.exp(a) for a in (2, 1, mpmath.mpf("0.1")))
     assert abs(value + mpmath.log(mpmath.exp(2) / total)) < 1e-14
     assert free_indices([Name("𝓛")], OUTPUT_LAYER, 3) == {"ℓ": 3}
+
+
+# --- What would take too long ---
+
+
+@pytest.mark.parametrize("times", ["", r" \, \sum_j \hat{y}_j", r" + 10^{-9}"])
+def test_without_time_for_symbols_the_numbers_decide_and_it_is_said(times):
+    right = expression(r"\hat{y}_i - \mathbb{1}_{(\ell=i)}")
+    written = expression(rf"\left( \hat{{y}}_i - \mathbb{{1}}_{{(\ell=i)}} \right) {times}")
+    result = check_step(right, written, seconds=0)
+    if "10" in times:
+        assert (result.follows, result.symbolic, result.numeric) == (False, False, False)
+        assert result.counterexample is not None
+    else:
+        assert (result.follows, result.symbolic, result.numeric) == (True, None, True)
+        assert result.checked == "no K symbolically (given up: it would take too long); K = 2, 5, 50 at 50 digits"
+
+
+def test_how_far_the_symbols_went_is_said(monkeypatch):
+    left = 0
+
+    def spend(self, products=1):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise GivenUpError
+
+    monkeypatch.setattr(Effort, "spend", spend)
+    found = {}
+    for steps in range(0, 4000, 10):
+        symbolic._known.cache_clear()
+        left = steps
+        result = check_step(Name("𝓛"), expression(r"\log \sum_j e^{a_{Lj} - a_{L\ell}}"))
+        assert result.follows
+        found[result.checked.split(";")[0]] = result.symbolic
+        if result.symbolic:
+            break
+    assert found == {
+        "no K symbolically (given up: it would take too long)": None,
+        "K = 2 symbolically (given up for K = 3, 4: it would take too long)": None,
+        "K = 2, 3 symbolically (given up for K = 4: it would take too long)": None,
+        "K = 2, 3, 4 symbolically": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "shown"),
+    [  # minutes for SymPy's cancel, and hours for some; now a matter of multiplying by the denominators
+        (r"\left( a_{L1} + \hat{y}_1 + a_{L2}^2 \right)^{-20}", r"\frac{1}{(a_{L2}^2 + a_{L1} + \hat{y}_1)^{20}}", True),
+        (r"(\hat{y}_1 + \hat{y}_2^2 + \hat{y}_\ell^3)^9", r"(\hat{y}_2^2 + \hat{y}_1 + \hat{y}_\ell^3)^4 (\hat{y}_1 + \hat{y}_2^2 + \hat{y}_\ell^3)^5", True),
+        (r"\log(\hat{y}_1^{12} + 3 \hat{y}_2^{7} + a_{L1}^{8})", r"\log(3 \hat{y}_2^{7} + \hat{y}_1^{12} + a_{L1}^{8})", None),
+        (r"\log(1000000000000037 \cdot 1000000000000091)", r"\log 1000000000000037 + \log 1000000000000091", None),
+        (r"7^{40000} \hat{y}_i", r"\hat{y}_i 7^{20000} 7^{20000}", None),
+        (r"(1 + a_{L1} + a_{L2} + \hat{y}_1)^{60}", r"(1 + a_{L1} + a_{L2} + \hat{y}_1)^{59} (1 + \hat{y}_1 + a_{L2} + a_{L1})", True),
+        (r"\frac{\partial^2}{\partial a_{Li}^2} \text{silu}(\text{silu}(\text{silu}(\text{silu}(a_{Li}))))",
+         r"\frac{\partial}{\partial a_{Li}} \frac{\partial \text{silu}(\text{silu}(\text{silu}(\text{silu}(a_{Li}))))}{\partial a_{Li}}", None),
+    ],
+)  # fmt: skip
+def test_a_crafted_line_keeps_nobody_waiting(left, right, shown):
+    read_expression("1")
+    start = time.process_time()
+    result = check_step(expression(left), expression(right))
+    assert time.process_time() - start < 15
+    assert (result.follows, result.symbolic) == (True, shown)
+    assert not check_step(expression(left), expression(rf"2 \left( {right} \right)")).follows
+
+
+def test_polynomials_are_cancelled_and_factored_or_given_up():
+    x, y, z = sympy.symbols("x y z")
+    assert cancelled((x**2 - y**2) / (2 * x - 2 * y), Effort(9)) == x / 2 + y / 2
+    assert cancelled(1 / (x - y), Effort(9)) == cancelled((x + y) / (x**2 - y**2), Effort(9))
+    assert is_zero(1 / (x * y) - (1 / x + 1 / y) / (x + y), Effort(9))
+    assert not is_zero(1 / (x * y) - (1 / x + 1 / y) / (x - y), Effort(9))
+    for zero in (1 / ((x + y) ** 2 - x**2 - 2 * x * y - y**2), (x - 2) / ((x + 1) ** 2 - x**2 - 2 * x - 1)):
+        with pytest.raises(ZeroDivisionError):
+            is_zero(zero, Effort(9))
+    for large in ((x + y + z + 1) ** 6 / (x - 1), x**17 / (y + 1)):
+        with pytest.raises(GivenUpError):
+            cancelled(large, Effort(9))
+        with pytest.raises(GivenUpError):
+            factors_of(sympy.expand(sympy.fraction(large)[0]), Effort(9))
+    for large in ((x + 1) ** 101, (x + y + z + 1) ** 90):
+        with pytest.raises(GivenUpError):
+            is_zero(large, Effort(9))

@@ -2,7 +2,7 @@
 
 Symbolically by SymPy for K = 2, 3, 4 and every value of the free indices (`chainrule.derive.symbolic`), and by numbers
 at 50 digits for K up to 50 at random points (`chainrule.derive.numeric`). Together they are strong evidence for every
-K, and no proof. What both need stands in `chainrule.derive.setting`.
+K, and no proof. Where the symbols would take too long, the numbers decide alone, and the result says so.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from chainrule.errors import InputError
 __all__ = ["StepResult", "check_step", "classes_checked", "orientation_is_free"]
 
 MAX_EVALUATIONS = 200_000  # of parts of a side at one point: larger K are left out, and beyond that a line is refused
-MAX_DEGREE = 40  # of a side as a polynomial
 MAX_ASSIGNMENTS = 1000  # of values to the free indices
+SECONDS = 10.0  # for the symbols of a line: ours take up to 1
 
 
 @dataclass(frozen=True)
 class StepResult:
     """What came of a check. `symbolic` and `numeric` say whether each way found the two sides equal; `checked`, where.
-    `counterexample` holds K, logits, label, i, the values of both sides, and where the sides are vectors, which
-    element; `message` says in words why a step does not follow. Where numbers differ, nothing is left to show by
-    symbols, and `symbolic` is False too."""
+    `symbolic` is None where that was given up before the last K, for it would take too long. `counterexample` holds K,
+    logits, label, i, the values of both sides, and where the sides are vectors, which element; `message` says in words
+    why a step does not follow. Where numbers differ, nothing is left to show by symbols, and `symbolic` is False."""
 
-    symbolic: bool
+    symbolic: bool | None
     numeric: bool
     counterexample: dict[str, Any] | None
     checked: str
@@ -40,12 +40,18 @@ class StepResult:
 
     @property
     def follows(self) -> bool:
-        """Both ways agree."""
-        return self.symbolic and self.numeric
+        """Both ways agree, as far as they went."""
+        return self.numeric and self.symbolic is not False
 
 
-def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER) -> StepResult:
+def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER, *, seconds: float = SECONDS) -> StepResult:
     """Whether `after` equals `before`, at every value of the indices that are free.
+
+    Parameters
+    ----------
+    before, after : the two sides
+    setting : what their names stand for
+    seconds : how long the symbols may take; the numbers are bounded by their size
 
     Raises
     ------
@@ -65,20 +71,28 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER) -> St
     """
     # SymPy takes a third of a second to import, and reading needs neither way of checking.
     from chainrule.derive import numeric, symbolic
+    from chainrule.derive.polynomials import Effort, GivenUpError
 
     by_symbols, by_numbers = _classes(before, after, setting)
-    checked = _words(by_symbols, by_numbers)
+    shown: list[int] = []
     try:
         for classes in sorted({*by_symbols, *by_numbers}):
             _check_shapes(before, after, setting, classes)
         counterexample = numeric.find_difference(before, after, setting, by_numbers)
-        symbolic_ok = counterexample is None and symbolic.agree(before, after, setting, by_symbols)
+        if counterexample is not None:
+            return StepResult(False, False, counterexample, _words(by_symbols, by_numbers))
+        effort = Effort(seconds)
+        for classes in by_symbols:
+            if not symbolic.agree(before, after, setting, [classes], effort):
+                message = "the numbers agree at 50 digits, but the symbolic check does not show that the two are equal"
+                return StepResult(False, True, None, _words(by_symbols, by_numbers), message)
+            shown.append(classes)
     except (MisfitError, UndefinedError) as error:
-        return StepResult(False, False, None, checked, str(error))
-    message = ""
-    if counterexample is None and not symbolic_ok:
-        message = "the numbers agree at 50 digits, but the symbolic check does not show that the two are equal"
-    return StepResult(symbolic_ok, counterexample is None, counterexample, checked, message)
+        return StepResult(False, False, None, _words(by_symbols, by_numbers), str(error))
+    except GivenUpError:
+        pass
+    complete = bool(shown) and shown == by_symbols
+    return StepResult(True if complete else None, True, None, _words(shown, by_numbers, by_symbols[len(shown) :]))
 
 
 def classes_checked(before: Node, after: Node, setting: Setting) -> str:
@@ -95,13 +109,17 @@ def classes_checked(before: Node, after: Node, setting: Setting) -> str:
 def _classes(before: Node, after: Node, setting: Setting) -> tuple[list[int], list[int]]:
     by_symbols = [k for k in setting.symbolic_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS // 10)]
     by_numbers = [k for k in setting.numeric_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS)]
-    if not by_symbols or not by_numbers or max(_degree(before), _degree(after)) > MAX_DEGREE:
+    if not by_numbers:
         raise InputError("this is too large to be checked")
     return by_symbols, by_numbers
 
 
-def _words(by_symbols: Sequence[int], by_numbers: Sequence[int]) -> str:
-    return f"K = {_listed(by_symbols)} symbolically; K = {_listed(by_numbers)} at 50 digits"
+def _words(shown: Sequence[int], by_numbers: Sequence[int], given_up: Sequence[int] = ()) -> str:
+    symbols = f"K = {_listed(shown)} symbolically" if shown else "no K symbolically"
+    if given_up or not shown:
+        which = f" for K = {_listed(given_up)}" if shown else ""
+        symbols += f" (given up{which}: it would take too long)"
+    return f"{symbols}; K = {_listed(by_numbers)} at 50 digits"
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -161,14 +179,3 @@ def _cost(node: Node, setting: Setting, classes: int) -> int:
     except MisfitError:
         return 1  # what does not fit is not computed
     return inner
-
-
-def _degree(node: Node) -> int:
-    """A bound on the degree, which decides how large a symbolic expression grows."""
-    degrees = [_degree(part) for part in s.parts(node)]
-    match node:
-        case s.Power(_, s.Number(value)):
-            return max(1, degrees[0]) * (abs(value.numerator) // value.denominator + 1)
-        case s.Product() | s.Quotient():
-            return sum(degrees)
-    return max([1, *degrees])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainrule.derive import syntax as s
 from chainrule.derive.indices import range_of
 from chainrule.derive.patterns import PATTERN_INDEX, vector_pattern
+from chainrule.derive.polynomials import Effort, GivenUpError
 from chainrule.derive.setting import MisfitError, Places, Setting, UndefinedError
 from chainrule.derive.shapes import fold_product
 from chainrule.equations import LEAKY_SLOPE
@@ -19,17 +21,25 @@ sympy = require("sympy", "derive")
 
 __all__ = ["expression_of", "symbols_of"]
 
+_LARGEST_DIFFERENTIATED = 5000  # parts of an expression
+_LARGEST_POWER = 10_000  # bits of a power of a number
 
-def expression_of(node: s.Node, setting: Setting, classes: int, at: Mapping[str, int]) -> Any:
+
+def expression_of(node: s.Node, setting: Setting, classes: int, at: Mapping[str, int], effort: Effort) -> Any:
     """An expression in SymPy, for a number of classes and values of the free indices: a scalar, or a matrix.
+
+    Raises
+    ------
+    GivenUpError
+        It would take too long.
 
     Examples
     --------
     >>> from chainrule.derive.setting import OUTPUT_LAYER
-    >>> expression_of(s.Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"i": 1})
+    >>> expression_of(s.Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"i": 1}, Effort(5))
     exp(a_L1)/(exp(a_L1) + exp(a_L2))
     """
-    return _Evaluator(setting, classes, symbols_of(setting, classes)).value(node, dict(at))
+    return _Evaluator(setting, classes, symbols_of(setting, classes), effort).value(node, dict(at))
 
 
 @functools.lru_cache(maxsize=64)
@@ -143,8 +153,13 @@ def _call(name: str, x: Any) -> Any:
 class _Evaluator(Places):
     """Expressions as SymPy's. `values` holds the free names' symbols, and those of a defined one while it is varied."""
 
+    def __init__(self, setting: Setting, classes: int, values: Mapping[str, Any], effort: Effort) -> None:
+        super().__init__(setting, classes, values)
+        self.effort = effort
+
     def value(self, node: s.Node, at: dict[str, int]) -> Any:
         """The expression where the letters have the values `at`."""
+        self.effort.spend()
         match node:
             case s.Number(number):
                 return sympy.Rational(number.numerator, number.denominator)
@@ -174,7 +189,7 @@ class _Evaluator(Places):
             case s.Quotient(numerator, denominator):
                 return self.value(numerator, at) / _nonzero(self.value(denominator, at))
             case s.Power(base, exponent):
-                return self.value(base, at) ** self.value(exponent, at)
+                return _raised(self.value(base, at), self.value(exponent, at))
             case s.SumOver(index, body, without):
                 left_out = None if without is None else self.index(without, at)
                 counted = [n for n in _from_one(range_of(node, self.setting, self.classes)) if n != left_out]
@@ -257,14 +272,21 @@ class _Evaluator(Places):
         else:
             fresh = sympy.Dummy(symbol, real=True)
             back = {fresh: here}
-        inside = _Evaluator(self.setting, self.classes, {**self.values, symbol: fresh})
+        inside = _Evaluator(self.setting, self.classes, {**self.values, symbol: fresh}, self.effort)
         return inside.value(operand, at), fresh, back
+
+    def _diff(self, value: Any, by: Any) -> Any:
+        parts = itertools.islice(sympy.preorder_traversal(value), _LARGEST_DIFFERENTIATED + 1)
+        if sum(1 for _ in parts) > _LARGEST_DIFFERENTIATED:
+            raise GivenUpError
+        self.effort.spend()
+        return sympy.diff(value, by)
 
     def _derivative(self, operand: s.Node, variable: s.Node, at: dict[str, int]) -> Any:
         if isinstance(variable, s.Indexed):
             value, symbols, back = self._varied(operand, variable.symbol, at)
             by = _pick(symbols, [self.index(index, at) for index in variable.indices])
-            return _replaced(sympy.diff(value, by), back)
+            return _replaced(self._diff(value, by), back)
         if not isinstance(variable, s.Name):
             raise InputError("a derivative is taken with respect to a name or an element of one")
         axes = self.setting.axes(variable.symbol, self.classes)
@@ -272,16 +294,16 @@ class _Evaluator(Places):
             return self._gradient(operand, variable.symbol, at)
         value, symbols, back = self._varied(operand, variable.symbol, at)
         if not axes:
-            return _replaced(sympy.diff(value, symbols), back)
+            return _replaced(self._diff(value, symbols), back)
         column = value if _is_matrix(value) else sympy.ImmutableMatrix([value])
-        jacobian = sympy.ImmutableMatrix(column.rows, axes[0], lambda r, c: sympy.diff(column[r, 0], symbols[c, 0]))
+        jacobian = sympy.ImmutableMatrix(column.rows, axes[0], lambda r, c: self._diff(column[r, 0], symbols[c, 0]))
         return _replaced(jacobian, back)
 
     def _gradient(self, operand: s.Node, symbol: str, at: dict[str, int]) -> Any:
         value, symbols, back = self._varied(operand, symbol, at)
         if not _is_matrix(symbols):
-            return _replaced(sympy.diff(value, symbols), back)
-        return _replaced(symbols.applyfunc(lambda by: sympy.diff(value, by)), back)
+            return _replaced(self._diff(value, symbols), back)
+        return _replaced(symbols.applyfunc(lambda by: self._diff(value, by)), back)
 
 
 def _replaced(value: Any, back: dict[Any, Any]) -> Any:
@@ -300,6 +322,13 @@ def _nonzero(divisor: Any) -> Any:
     if divisor == 0:
         raise UndefinedError("a division by zero")
     return divisor
+
+
+def _raised(base: Any, exponent: Any) -> Any:
+    numbers = base.is_Rational and exponent.is_Rational
+    if numbers and abs(exponent) * max(int(base.p).bit_length(), int(base.q).bit_length()) > _LARGEST_POWER:
+        raise GivenUpError
+    return base**exponent
 
 
 def _pick(value: Any, indices: list[int]) -> Any:

@@ -7,8 +7,10 @@ of a hidden layer k between its neighbours, or of the last layer.
 
 from __future__ import annotations
 
+import time
 from typing import Any, TypedDict
 
+from chainrule.derive import checking
 from chainrule.derive.checking import StepResult, check_step
 from chainrule.derive.latex import Line, SourceLine, read_left_side, read_line, read_lines
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Setting, names_in
@@ -19,6 +21,7 @@ from chainrule.errors import InputError
 __all__ = ["Verdict", "check_homework"]
 
 MAX_STEPS = 200
+SECONDS = 60.0  # for the symbols of all lines
 
 
 class Verdict(TypedDict):
@@ -68,8 +71,10 @@ def check_homework(text: str | bytes, setting: Setting | None = None) -> list[Ve
         setting = _setting_for([line for line in lines if isinstance(line, Line)])
     base: tuple[int, Node] | None = None  # the last right line, and what it says
     verdicts: list[Verdict] = []
+    end = time.thread_time() + SECONDS
     for source, line in zip(sources, lines, strict=True):
-        verdict, base = _judge(source, line, base, setting, first=not verdicts)
+        seconds = min(checking.SECONDS, end - time.thread_time())
+        verdict, base = _judge(source, line, base, setting, seconds, first=not verdicts)
         verdicts.append(verdict)
     return verdicts
 
@@ -94,7 +99,13 @@ def _setting_for(lines: list[Line]) -> Setting:
 
 
 def _judge(
-    source: SourceLine, line: Line | UnreadableError, base: tuple[int, Node] | None, setting: Setting, *, first: bool
+    source: SourceLine,
+    line: Line | UnreadableError,
+    base: tuple[int, Node] | None,
+    setting: Setting,
+    seconds: float,
+    *,
+    first: bool,
 ) -> tuple[Verdict, tuple[int, Node] | None]:
     """The verdict on one line, and the line that the next is compared with."""
 
@@ -121,7 +132,7 @@ def _judge(
     checked = "this is where the derivation begins"
     for side in sides:
         try:
-            result = check_step(base[1], side, setting)
+            result = check_step(base[1], side, setting, seconds=seconds)
         except InputError as error:
             # Where the line before is itself at fault (a left side with an unknown name), go on from this one.
             unknown = names_in(base[1]) - {"K", *setting.free, *setting.defined}

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from chainrule.derive.polynomials import Effort, GivenUpError, cancelled, factors_of
 from chainrule.derive.setting import UndefinedError
 from chainrule.extras import require
 
 sympy = require("sympy", "derive")
 
-__all__ = ["FinerRootNeeded", "Rational", "is_zero"]
+__all__ = ["FinerRootNeeded", "Rational"]
 
 _FINEST_ROOT = 12  # exp(x/12) is a twelfth of exp(x); for finer parts the polynomials would grow too large
+_LARGEST_INTEGER = 10**12  # whose prime factors are looked for
 
 
 class FinerRootNeeded(Exception):
@@ -31,8 +33,9 @@ class Rational:
     """Rewrites an expression so that it is built from symbols by + − · / alone. Equal functions get equal symbols, by
     their names, in whichever expression they are met."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, effort: Effort) -> None:
         self.root = root  # exp(m) is the symbol for exp(m / root), to the power of root
+        self.effort = effort
         self.exponents: dict[Any, Any] = {}  # the symbol of exp(m / root) -> m
         self.logarithms: dict[Any, Any] = {}  # the symbol of log(f) -> f
         self.known: dict[Any, Any] = {}
@@ -42,6 +45,7 @@ class Rational:
         if expression.is_Symbol or expression.is_Rational:
             return expression
         if expression not in self.known:
+            self.effort.spend()
             self.known[expression] = self._rewritten(expression)
         return self.known[expression]
 
@@ -59,16 +63,16 @@ class Rational:
         if isinstance(expression, sympy.log):
             return self._log(self.of(expression.args[0]))
         if expression.is_Function:
-            arguments = ", ".join(str(_canonical(self.of(argument))) for argument in expression.args)
+            arguments = ", ".join(str(self._canonical(self.of(argument))) for argument in expression.args)
             return sympy.Symbol(f"{expression.func.__name__}({arguments})", real=True)
         return sympy.Symbol(f"[{expression}]")  # a constant such as I or π
 
     def _exp(self, argument: Any) -> Any:
         """exp of a sum is a product: one symbol for each term, to the power of its rational factor."""
-        numerator, denominator = sympy.fraction(_canonical(argument))
+        numerator, denominator = sympy.fraction(self._canonical(argument))
         result = sympy.S.One
         for term in sympy.Add.make_args(sympy.expand(numerator)):
-            factor, rest = _canonical(term / denominator).as_coeff_Mul()
+            factor, rest = self._canonical(term / denominator).as_coeff_Mul()
             if rest in self.logarithms and factor.is_Integer:
                 result *= self.logarithms[rest] ** factor
             elif factor != 0:
@@ -84,17 +88,19 @@ class Rational:
 
     def _log(self, argument: Any) -> Any:
         """log of a product of positive factors is a sum."""
-        argument = _canonical(argument)
+        argument = self._canonical(argument)
         if argument == 0:
             raise UndefinedError("a logarithm of zero")
         constant = sympy.S.One
         factors: list[tuple[Any, int]] = []
         for part, sign in zip(sympy.fraction(argument), (1, -1), strict=True):
-            number, parts = sympy.factor_list(part)
+            number, parts = factors_of(part, self.effort)
             constant *= number**sign
             factors += [(base, sign * power) for base, power in parts]
         if not constant.is_positive or not constant.is_Rational or not all(_is_positive(base) for base, _ in factors):
             return self._log_symbol(argument)
+        if max(constant.p, constant.q) > _LARGEST_INTEGER:
+            raise GivenUpError
         result = sympy.S.Zero
         for base, power in [*sympy.factorrat(constant).items(), *factors]:
             base = sympy.sympify(base)
@@ -103,6 +109,9 @@ class Rational:
             elif base != 1:
                 result += power * self._log_symbol(base)
         return result
+
+    def _canonical(self, argument: Any) -> Any:
+        return cancelled(argument, self.effort)
 
     def _log_symbol(self, argument: Any) -> Any:
         symbol = sympy.Symbol(f"log({argument})", real=True)
@@ -116,15 +125,3 @@ def _is_positive(polynomial: Any) -> bool:
     if not symbols:
         return bool(polynomial.is_positive)
     return all(s.is_positive for s in symbols) and all(c > 0 for c in sympy.Poly(polynomial, *symbols).coeffs())
-
-
-def _canonical(expression: Any) -> Any:
-    """A quotient of polynomials without common factors."""
-    return expression if expression.is_Symbol or expression.is_Rational else sympy.cancel(expression)
-
-
-def is_zero(expression: Any) -> bool:
-    symbols = sorted(expression.free_symbols, key=str)
-    if not symbols:
-        return bool(expression == 0)
-    return not sympy.polys.fields.FracField(symbols, sympy.QQ).from_expr(expression)
