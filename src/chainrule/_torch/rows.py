@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from chainrule._native import _kernels
-from chainrule._torch import devices
+from chainrule._torch import buffers, devices
 from chainrule._torch.arguments import Options, names
 from chainrule._torch.pieces import Piece, pieces_of, put
 from chainrule.arrays import Borrowed, borrow, empty
@@ -165,11 +165,8 @@ def _tensor(view: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
 
 def new_like(tensor: torch.Tensor) -> torch.Tensor:
     """An empty tensor, with the strides of `tensor` where they are dense and rows lie evenly, contiguous elsewhere."""
-    large = is_native(tensor) and tensor.numel() * tensor.dtype.itemsize >= 4 << 20
-    if large and tensor.is_contiguous() and type(tensor) is torch.Tensor:
-        # on large pages, which NumPy asks the system for
-        storage = np.dtype(np.uint16 if tensor.dtype.itemsize == 2 else FORMATS[tensor.dtype])
-        return _tensor(empty(tuple(tensor.shape), storage), tensor.dtype)
+    if is_native(tensor) and tensor.is_contiguous() and type(tensor) is torch.Tensor:
+        return buffers.empty(tuple(tensor.shape), tensor.dtype)
     return new_empty_like(tensor)
 
 
