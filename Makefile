@@ -49,10 +49,10 @@ bench: $(VENV)/.bench
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
-# The explanation page's script, which is committed: only a change in web/ needs this, and Node 20 or newer.
+# The pages' scripts, which are committed: only a change in web/ needs this, and Node 20 or newer.
 web: web/node_modules/.package-lock.json $(VENV)/.demo
 	$(BIN)/python web/tests/fixture.py
-	cd web && npx tsc && npx vitest run && npx vite build
+	cd web && npx tsc && npx vitest run && npm run build
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	cd web && npm ci

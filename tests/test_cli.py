@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from chainrule.errors import TableError
 for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
+from chainrule.examples import validation_rows  # noqa: E402
 from chainrule.jobs import explanation  # noqa: E402
 from chainrule.tables import learn_schema, read_table  # noqa: E402
 
@@ -53,7 +55,7 @@ def test_the_whole_path(tmp_path, capsys):
     table = small(tmp_path, "<script>alert(1)</script>")
     assert train(tmp_path, table, "class", "--epochs", 20, "--report", tmp_path / "r.html", "--hidden", "8,4") == 0
     model = str(tmp_path / "m.safetensors")
-    assert "<script" not in (tmp_path / "r.html").read_text()
+    assert "<script>alert" not in (tmp_path / "r.html").read_text()
     assert main(["predict", model, str(table), "-o", str(tmp_path / "p.csv")]) == 0
     with open(tmp_path / "p.csv") as file:
         rows = list(csv.DictReader(file))
@@ -71,9 +73,37 @@ def test_the_whole_path(tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["explain", model, str(table), "--row", "3", "--weight", "1,2,1", "-o", str(page)]) == 0
     assert "W₁₂₁" in capsys.readouterr().out
-    assert "<script" not in page.read_text()
+    assert "<script>alert" not in page.read_text()
     assert "&lt;script&gt;" in page.read_text()
     assert main(["explain", model, str(table), "--row", "0", "--unit", "2,1"]) == 0
+
+
+def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
+    """Of the tenth held out for validation; the loss of every row says which it is."""
+    table = small(tmp_path)
+    report = tmp_path / "the report.html"
+    assert train(tmp_path, table, "class", "--epochs", 3, "--report", report, "--seed", 4) == 0
+    beside = tmp_path / "the report-explanation.html"
+    assert f"its most surprising example, explained: {beside}" in capsys.readouterr().out
+    told = re.search(r"The validation example that surprised the network most is row (\d+)", report.read_text())
+    assert 'href="the%20report-explanation.html"' in report.read_text()
+    row = int(told[1])
+    losses = [explanation(tmp_path / "m.safetensors", table, r).loss for r in range(90)]
+    held_out = validation_rows(np.array([r % 2 for r in range(90)]), 0.1, 4)
+    assert row == max(held_out, key=lambda r: losses[r])
+    e = explanation(tmp_path / "m.safetensors", table, row)
+    assert f'data-value="{e.gradient(*e.strongest_weight())}"' in beside.read_text()
+
+
+def test_no_page_is_written_where_the_report_is_a_device(tmp_path, capsys):
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 1, "--report", os.devnull) == 0
+    assert "explained" not in capsys.readouterr().out
+    report = tmp_path / "r.html"
+    taken = tmp_path / "r-explanation.html"
+    taken.mkdir()
+    assert train(tmp_path, table, "class", "--epochs", 1, "--report", report) == 1
+    assert not report.exists()
 
 
 def test_a_chain_as_text_json_and_latex(tmp_path, capsys):

@@ -454,20 +454,25 @@ def test_it_is_valid_html(pages, tmp_path):
     assert messages == []
 
 
-def test_the_committed_script_is_built_from_its_source():
-    """The hash of all that it is built from, as web/vite.config.ts computes it, stands in its first line."""
+SCRIPTS = {"explain.js": "production", "report.js": "report"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_committed_scripts_are_built_from_their_source(script):
+    """The hash of all that they are built from, as web/vite.config.ts computes it, stands in their first line."""
     web, digest = ROOT / "web", hashlib.sha256()
     sources = sorted(f"src/{path.name}" for path in (web / "src").iterdir())
     for name in ["package-lock.json", "vite.config.ts", *sources]:
         digest.update(f"{name}\n".encode() + (web / name).read_bytes())
-    committed = (ROOT / "src/chainrule/templates/explain.js").read_text(encoding="utf-8")
+    committed = (ROOT / "src/chainrule/templates" / script).read_text(encoding="utf-8")
     assert f"sources {digest.hexdigest()}." in committed.partition("\n")[0], "run `make web`"
 
 
-def test_building_it_again_gives_the_committed_script(tmp_path):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_building_them_again_gives_the_committed_ones(script, tmp_path):
     npx = shutil.which("npx")
     if npx is None or not (ROOT / "web/node_modules").is_dir():
         pytest.skip("Node's packages are not installed; `make web` installs them")
-    command = [npx, "vite", "build", "--outDir", str(tmp_path), "--logLevel", "error"]
+    command = [npx, "vite", "build", "--mode", SCRIPTS[script], "--outDir", str(tmp_path), "--logLevel", "error"]
     subprocess.run(command, cwd=ROOT / "web", check=True, timeout=120)
-    assert (tmp_path / "explain.js").read_bytes() == (ROOT / "src/chainrule/templates/explain.js").read_bytes()
+    assert (tmp_path / script).read_bytes() == (ROOT / "src/chainrule/templates" / script).read_bytes()

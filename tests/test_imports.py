@@ -12,8 +12,8 @@ SOURCE = Path(chainrule.__file__).parent
 ORDER = [
     "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
     "network", "conversion", "model_file", "differences", "gradcheck", "scores", "optimizers", "schedules", "streams",
-    "history", "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "jobs",
-    "sklearn", "_jax", "jax", "boosting",
+    "history", "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "gallery",
+    "jobs", "sklearn", "_jax", "jax", "boosting",
     "_torch", "torch",
     "cli", "__main__",
 ]  # fmt: skip

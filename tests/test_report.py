@@ -36,13 +36,136 @@ def test_the_report_finds_the_mislabelled_and_trusts_no_name(tmp_path):
     net = Network.create([64, 4, 2], seed=0)
     history = fit(net, x, wrong, epochs=5, optimizer=Adam(0.01))
     path = write_report(
-        tmp_path / "report.html", net, history, (x, wrong), classes=[NASTY, "b"], rows=range(1000, 1200),
+        tmp_path / "report.html", net, history, (x, wrong, range(1000, 1200)), classes=[NASTY, "b"],
         settings={NASTY: NASTY},
     )  # fmt: skip
     page = path.read_text()
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
     assert page.index("<td>1017</td>") < page.index("<td>1000</td>" if "<td>1000</td>" in page else "</main>")
     assert page.split("‖ŷ − e(ℓ)‖</th>")[1].split("<td>")[1].startswith("1017")
-    assert page.count("<polyline") == 2 + 2 + 2
-    assert "http" not in page
+    assert page.count("<polyline") == 2 * (2 + 2 + 2)  # each curve, and its key
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report on 64 inputs and 3 classes, and the numbers behind it."""
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 3, 300)
+    x = random.normal(size=(300, 64)) + 0.3 * labels[:, None]
+    net = Network.create([64, 6, 3], seed=0)
+    history = fit(net, x[:200], labels[:200], epochs=12, optimizer=Adam(0.01))
+    path = write_report(
+        tmp_path_factory.mktemp("report") / "report.html", net, history, (x[:200], labels[:200], range(200)),
+        classes=[IMAGE, "b", "c"], judged=(x[200:], labels[200:], range(200, 300)), judged_name="test",
+        example={"part": "validation", "row": 4, "loss": 2.5, "why": NASTY, "href": "report-explanation.html"},
+    )  # fmt: skip
+    return path, net, history, x[200:], labels[200:]
+
+
+IMAGE = "<img src=x onerror=alert(1)>"
+
+
+def opened(browser, path, width=1440, **options):
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    tab = context.new_page()
+    tab.said, tab.asked = [], []
+    tab.on("console", lambda message: tab.said.append(message.text))
+    tab.on("pageerror", lambda error: tab.said.append(str(error)))
+    tab.on("dialog", lambda dialog: (tab.said.append(dialog.message), dialog.dismiss()))
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.goto(path.as_uri())
+    return tab
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_cell_of_the_confusion_matrix_lists_its_examples(browser, report, script):
+    path, net, _, x, labels = report
+    predicted, p = net.predict(x), net.predict_proba(x)
+    i, j = next((i, j) for i in range(3) for j in range(3) if i != j and ((labels == i) & (predicted == j)).any())
+    inside = np.flatnonzero((labels == i) & (predicted == j))
+    tab = opened(browser, path, java_script_enabled=script)
+    cell = tab.locator(f"#cell-{i}-{j}")
+    assert not cell.is_visible()
+    link = tab.locator(f'a[href="#cell-{i}-{j}"]')
+    assert int(link.inner_text()) == len(inside)
+    link.focus()
+    tab.keyboard.press("Enter")
+    assert cell.is_visible()
+    order = inside[np.argsort(p[inside, i])][:12]
+    listed = cell.locator("li")
+    assert [line.split("\n")[0] for line in listed.all_inner_texts()] == [f"row {200 + n}" for n in order]
+    assert listed.locator("svg").count() == len(order)
+    shown = float(listed.first.locator(".num").first.get_attribute("data-value"))
+    assert shown == pytest.approx(p[order[0], i], rel=1e-6)
+    tab.context.close()
+
+
+def test_a_curve_is_read_off_and_switched_off(browser, report):
+    path, _, history, _, _ = report
+    tab = opened(browser, path)
+    chart = tab.locator("figure.chart").first
+    slider = chart.locator("svg[role=slider]")
+    slider.focus()
+    for key, epoch in (
+        ("Home", 1),
+        ("ArrowRight", 2),
+        ("ArrowLeft", 1),
+        ("ArrowLeft", 1),
+        ("End", 12),
+        ("PageDown", 11),
+    ):
+        tab.keyboard.press(key)
+        assert slider.get_attribute("aria-valuenow") == str(epoch)
+        values = chart.locator(".reading .num").evaluate_all("all => all.map(e => Number(e.dataset.value))")
+        assert values == [history.loss[epoch - 1], history.validation_loss[epoch - 1]]
+    box = slider.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 70 / 650 + 1, box["y"] + box["height"] / 2)
+    assert "Epoch 1: training" in chart.locator(".reading").inner_text()
+    chart.get_by_role("button", name="training").click()
+    assert chart.locator("svg[role=slider] polyline").first.is_hidden()
+    assert chart.locator(".reading .num").count() == 1
+    chart.get_by_role("button", name="training").click()
+    assert chart.locator(".reading .num").count() == 2
+    assert tab.said == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_fits_says_what_it_means_and_asks_for_nothing(browser, report, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    path, net, _, x, labels = report
+    for width in (1440, 768, 390):
+        tab = opened(browser, path, width, color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        accuracy = 100 * np.mean(net.predict(x) == labels)
+        assert tab.locator("h1").inner_text() == f"{accuracy:.4g} % of the test examples are classified right"
+        assert IMAGE in tab.locator(".confusion").inner_text()
+        assert NASTY in tab.locator(".finding").inner_text()
+        assert tab.locator(".finding a").get_attribute("href") == "report-explanation.html"
+        tab.locator(".confusion a").first.click()
+        for found in axe.Axe().run(tab).response["violations"]:
+            nodes = [node["html"][:200] for node in found["nodes"]]
+            assert found["impact"] not in ("serious", "critical"), f"{found['id']}: {nodes}"
+        assert tab.said == []
+        assert tab.asked == [path.as_uri()]
+        tab.context.close()
+
+
+def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path):
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    random = np.random.default_rng(4)
+    labels = random.integers(0, 1000, 3000)
+    x = random.normal(size=(3000, 64))
+    net = Network.create([64, 1000], seed=0)
+    history = fit(net, x, labels, epochs=1)
+    classes = [f"class {i}" for i in range(1000)]
+    path = write_report(tmp_path / "r.html", net, history, (x, labels, range(3000)), classes=classes)
+    assert path.stat().st_size < 5e6
+    page = path.read_text()
+    matrix = confusion_matrix(net.predict(x), labels, 1000)
+    np.fill_diagonal(matrix, 0)
+    i, j = np.unravel_index(matrix.argmax(), matrix.shape)
+    assert f'<th scope="row">class {i}</th><td>class {j}</td><td><a href="#cell-{i}-{j}">{matrix[i, j]}</a>' in page
+    assert page.count('class="card cell"') == 30

@@ -1,7 +1,8 @@
-/* One classic script, which page.py puts into every page; no source map, no hash in its name. */
+/* Two classic scripts, which Python puts into the pages: `vite build` makes the explanation's, `vite build --mode report`
+   the report's. No source map, no hash in a name. */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { defineConfig } from "vite";
+import { defineConfig, type UserConfig } from "vite";
 
 /** Of everything that the bundle is made of; tests/test_explain_page.py computes it again. */
 function sourceHash(): string {
@@ -11,23 +12,31 @@ function sourceHash(): string {
   return hash.digest("hex");
 }
 
-const notice = `/*! Built from web/, sources ${sourceHash()}. Contains Preact, (c) 2015-present Jason Miller, MIT licence. */`;
+const PREACT = " Contains Preact, (c) 2015-present Jason Miller, MIT licence.";
+const SCRIPTS: Record<string, { entry: string; fileName: string; contains: string }> = {
+  production: { entry: "src/main.tsx", fileName: "explain.js", contains: PREACT },
+  report: { entry: "src/report.ts", fileName: "report.js", contains: "" },
+};
 
-export default defineConfig({
-  esbuild: { jsx: "automatic", jsxImportSource: "preact", charset: "utf8", legalComments: "none" },
-  build: {
-    outDir: "../src/chainrule/templates",
-    emptyOutDir: false,
-    target: "es2022",
-    lib: { entry: "src/main.tsx", formats: ["iife"], name: "chainrule", fileName: () => "explain.js" },
-  },
-  plugins: [
-    {
-      name: "notice", // once the code is minified, which would take it out
-      generateBundle(_, bundle) {
-        for (const part of Object.values(bundle)) if (part.type === "chunk") part.code = `${notice}\n${part.code}`;
-      },
+export default defineConfig(({ mode }) => {
+  const { entry, fileName, contains } = SCRIPTS[mode] ?? SCRIPTS.production!;
+  return {
+    esbuild: { jsx: "automatic", jsxImportSource: "preact", charset: "utf8", legalComments: "none" },
+    build: {
+      outDir: "../src/chainrule/templates",
+      emptyOutDir: false,
+      target: "es2022",
+      lib: { entry, formats: ["iife"], name: "chainrule", fileName: () => fileName },
     },
-  ],
-  test: { include: ["tests/*.test.ts"] },
-} as Parameters<typeof defineConfig>[0]);
+    plugins: [
+      {
+        name: "notice", // once the code is minified, which would take it out
+        generateBundle(_, bundle) {
+          const notice = `/*! Built from web/, sources ${sourceHash()}.${contains} */\n`;
+          for (const part of Object.values(bundle)) if (part.type === "chunk") part.code = notice + part.code;
+        },
+      },
+    ],
+    test: { include: ["tests/*.test.ts"] },
+  } as UserConfig;
+});

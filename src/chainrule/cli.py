@@ -112,7 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     explain = command(
         "explain", _explain, "Show the chain of factors of one row's gradient, from the loss back to a weight."
     )
-    explain.add_argument("--row", type=_seed, required=True, metavar="N", help=ROW_HELP)
+    which = explain.add_mutually_exclusive_group(required=True)
+    which.add_argument("--row", type=_seed, metavar="N", help=ROW_HELP)
+    which.add_argument(
+        "--serve", action="store_true", help="serve all rows, sorted by loss, to a browser on this machine"
+    )
+    explain.add_argument("--port", type=_port, default=8000, help="of --serve; 0 takes one that is free")
     explain.add_argument(
         "--unit", type=_indices(2), default=None, metavar="LAYER,UNIT", help="explain a unit; counted from 1"
     )
@@ -181,6 +186,10 @@ def _number(text: str, kind: type, fits: Callable[[Any], bool], expected: str) -
 
 def _count(text: str) -> int:
     return int(_number(text, int, lambda v: v >= 1, "an integer >= 1"))
+
+
+def _port(text: str) -> int:
+    return int(_number(text, int, lambda v: 0 <= v < 65536, "a port from 0 to 65535"))
 
 
 def _seed(text: str) -> int:
@@ -308,6 +317,8 @@ def _explain(options: Any) -> int:
     from chainrule.explain.terminal import print_chain
     from chainrule.files import require_apart
 
+    if options.serve:
+        return _serve(options)
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
@@ -325,6 +336,22 @@ def _explain(options: Any) -> int:
     if options.output is not None:
         page = chain.to_html(options.output)
         print(f"page: {page}", file=sys.stdout if options.form == "text" else sys.stderr)
+    return 0
+
+
+def _serve(options: Any) -> int:
+    from chainrule import jobs
+    from chainrule.gallery import server
+
+    for name in ("unit", "weight", "output"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} and --serve: got both, expected one")
+    with server(jobs.gallery(options.model, options.table, options.image), options.port) as serving:
+        print(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            print()
     return 0
 
 

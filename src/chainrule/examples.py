@@ -15,7 +15,7 @@ from chainrule.engine import Sparse, as_rows
 from chainrule.errors import InputError
 from chainrule.network import Network
 
-__all__ = ["Examples", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split"]
+__all__ = ["Examples", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split", "validation_rows"]
 
 Array = npt.NDArray[Any]
 ROWS_AT_ONCE = 4096  # of what is computed for many examples outside of training
@@ -174,14 +174,19 @@ def split(
         return examples, held_out if len(held_out.labels) else None
     if not np.isscalar(validation):
         raise InputError(f"validation: got {type(validation).__name__}, expected a tuple (x, labels), or a fraction")
-    fraction = check_fraction("validation", validation)
-    size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
-    if size == 0:
+    chosen = validation_rows(examples.labels, check_fraction("validation", validation), seed)
+    if len(chosen) == 0:
         return examples, None
-    chosen = _stratified(examples.labels, size, np.random.default_rng([seed, 0]))
     rest = np.ones(n, dtype=bool)
     rest[chosen] = False
     return examples.take(np.flatnonzero(rest)), examples.take(chosen)
+
+
+def validation_rows(labels: Array, fraction: float, seed: int) -> Array:
+    """Which examples `fit` holds out: a fraction of each class, in all at least one and at most all but one."""
+    n = len(labels)
+    size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
+    return _stratified(labels, size, np.random.default_rng([seed, 0])) if size else np.empty(0, dtype=np.int64)
 
 
 def _stratified(labels: Array, size: int, random: np.random.Generator) -> Array:

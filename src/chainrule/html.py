@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 from chainrule.extras import require
 from chainrule.version import __version__
 
-__all__ = ["line_chart", "number", "pixels", "render"]
+__all__ = ["image", "line_chart", "number", "render", "script"]
+
+SHADES = 12
 
 
 def render(template: str, **values: Any) -> str:
@@ -27,6 +31,11 @@ def render(template: str, **values: Any) -> str:
     return str(environment.get_template(template).render(version=__version__, **values))
 
 
+def script(name: str) -> str:
+    """A script of `templates/`, which is built from web/."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
 def number(value: float, digits: int = 5) -> str:
     """A number in a few digits, with a real minus sign.
 
@@ -38,10 +47,15 @@ def number(value: float, digits: int = 5) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def pixels(values: Sequence[float], shape: tuple[int, int] | None = None) -> list[dict[str, Any]] | None:
-    """The cells of an image of so many rows and columns, each with an opacity and a sign.
+def image(values: Sequence[float], shape: tuple[int, int] | None = None) -> dict[str, Any] | None:
+    """An image of so many rows and columns as a few paths: one for each sign and each of `SHADES` sizes.
 
     Without a shape: square where there are 64 or 784 values, None for other numbers.
+
+    Examples
+    --------
+    >>> image([1.0, 1.0, 0.0, -1.0], (2, 2))["paths"]
+    [{'negative': False, 'opacity': 1.0, 'd': 'M0 0h2v1h-2z'}, {'negative': True, 'opacity': 1.0, 'd': 'M1 1h1v1h-1z'}]
     """
     if shape is None:
         if len(values) not in (64, 784):
@@ -49,17 +63,27 @@ def pixels(values: Sequence[float], shape: tuple[int, int] | None = None) -> lis
         shape = (math.isqrt(len(values)),) * 2
     rows, columns = shape
     largest = max(abs(v) for v in values) or 1.0
-    return [
-        {
-            "x": i % columns, "y": i // columns, "opacity": round(abs(v) / largest, 3), "negative": v < 0,
-            "rows": rows, "columns": columns,
-        }
-        for i, v in enumerate(values)
-    ]  # fmt: skip
+    levels = [round(SHADES * v / largest) for v in values]
+    paths: dict[int, list[str]] = {}
+    for y in range(rows):
+        x = 0
+        for level, run in itertools.groupby(levels[y * columns : (y + 1) * columns]):
+            width = len(list(run))
+            if level:
+                paths.setdefault(level, []).append(f"M{x} {y}h{width}v1h-{width}z")
+            x += width
+    drawn = [
+        {"negative": level < 0, "opacity": round(abs(level) / SHADES, 3), "d": "".join(runs)}
+        for level, runs in paths.items()
+    ]
+    return {"rows": rows, "columns": columns, "paths": drawn}
 
 
 def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = False) -> dict[str, Any]:
-    """Polylines and axis marks for a chart of 560 × 240, for the template to draw; x counts epochs from 1."""
+    """Polylines and axis marks for a chart of 560 × 240, for the template to draw; x counts epochs from 1.
+
+    `read` is JSON for the page's script: the name of each line, and for each of its points epoch, x, y and the value.
+    """
     width, height = 560.0, 240.0
     shown = [v for values in series.values() for v in values if math.isfinite(v) and (v > 0 or not logarithmic)]
     scale = math.log10 if logarithmic else float
@@ -72,13 +96,15 @@ def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = Fal
         x = width * (epoch / (count - 1) if count > 1 else 0.5)
         return x, height * (1 - (scale(value) - low) / (high - low))
 
-    lines = []
+    lines, read = [], []
     for name, values in series.items():
         good = [(e, v) for e, v in enumerate(values) if math.isfinite(v) and (v > 0 or not logarithmic)]
         points = [place(e, v) for e, v in good]
+        values_read = [[e + 1, round(x, 1), round(y, 1), v] for (e, v), (x, y) in zip(good, points, strict=True)]
+        read.append({"name": name, "points": values_read})
         lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
     marks = []
     for i in range(5):
         level = low + (high - low) * i / 4
         marks.append({"y": height * (1 - i / 4), "text": number(10**level if logarithmic else level, 3)})
-    return {"lines": lines, "marks": marks, "epochs": count}
+    return {"lines": lines, "marks": marks, "epochs": count, "read": json.dumps(read, ensure_ascii=False)}

@@ -7,13 +7,17 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
 from chainrule.errors import InputError, ModelFileError
+from chainrule.examples import validation_rows
 from chainrule.explain import Explanation, explain
 from chainrule.files import require_apart, require_writable
+from chainrule.gallery import Gallery
 from chainrule.gradcheck import GradientReport, check_gradients
 from chainrule.history import EpochRecord, History
 from chainrule.model_file import Model, load_model, save_model
@@ -21,12 +25,12 @@ from chainrule.network import Network
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import softmax_cross_entropy
 from chainrule.report import write_report
-from chainrule.scores import confusion_matrix
+from chainrule.scores import confusion_matrix, example_scores
 from chainrule.streams import ParquetTable, features_on_disk
 from chainrule.tables import Schema, learn_schema, read_table
 from chainrule.training import fit
 
-__all__ = ["TrainingResult", "check", "evaluate", "explanation", "predict", "train"]
+__all__ = ["TrainingResult", "check", "evaluate", "explanation", "gallery", "predict", "train"]
 
 Path = str | os.PathLike[str]
 
@@ -40,6 +44,7 @@ class TrainingResult:
     seconds: float
     model: Path
     report: Path | None
+    explanation: Path | None = None
 
     def lines(self) -> list[str]:
         """What to tell the user."""
@@ -61,6 +66,8 @@ class TrainingResult:
         lines.append(f"model:  {self.model}")
         if self.report is not None:
             lines.append(f"report: {self.report}")
+        if self.explanation is not None:
+            lines.append(f"its most surprising example, explained: {self.explanation}")
         return lines
 
 
@@ -87,6 +94,9 @@ def train(
 ) -> TrainingResult:
     """Read a table, train a network on it, write the model and the report.
 
+    Beside report.html stands report-explanation.html: the example that surprises the network most, explained; of those
+    held out for validation, else of the test, else of all.
+
     `options` are what else `fit` takes. With `memory`, in bytes, a Parquet table is streamed, and the report shows its
     first training rows, as many as fit.
 
@@ -95,51 +105,88 @@ def train(
     ChainruleError
         Whatever is wrong with the table, the options or the places to write to; nothing is written then.
     """
-    require_apart(table=table, output=output, report=report, checkpoint=checkpoint)
-    for path in (output, report, checkpoint):
+    beside = _beside(report)
+    require_apart(table=table, output=output, report=report, explanation=beside, checkpoint=checkpoint)
+    for path in (output, report, beside, checkpoint):
         if path is not None:
             require_writable(path)
-    schema, (x, labels, rows), held_out, judged = (
+    schema, training, held_out, judged = (
         _read_whole(table, target, test, validation, seed)
         if memory is None
         else _read_streamed(table, target, test, validation, seed, memory)
     )
+    x, labels, rows = training
     net = Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
     chosen = _optimizer(optimizer, lr)
     started = time.perf_counter()
     history = fit(
-        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size, validation=held_out,
+        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size,
+        validation=(held_out.x, held_out.labels) if held_out else validation if memory is None else 0.0,
         patience=patience, seed=seed, checkpoint=checkpoint, progress=progress, memory=memory, **options,
     )  # fmt: skip
     seconds = time.perf_counter() - started
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is not worth an older model
-    accuracy = None if judged is None else _accuracy(net, *judged)
+    accuracy = (
+        None if judged is None else float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
+    )
     settings = {
-        "target": target, "rows": len(rows), "test rows": 0 if judged is None else len(judged[1]),
+        "target": target, "rows": len(rows), "test rows": 0 if judged is None else len(judged.rows),
         "features": x.shape[1], "widths": net.widths, "activation": activation, "optimizer": repr(chosen),
         "epochs": epochs, "batch size": batch_size, "validation": validation, "seed": seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=settings)
     if report is not None:
+        if held_out is None and memory is None and len(at := validation_rows(labels, validation, seed)):
+            held_out = training.take(at)
+        parts = {"validation": held_out, "test": judged, "training": training}
+        name, part = next((name, part) for name, part in parts.items() if part is not None)
+        example = None if beside is None else {"part": name} | _most_surprising(net, schema, part, beside)
         shown = len(rows) if memory is None else max(1, min(len(rows), memory // (8 * sum(net.widths))))
-        if judged is not None:
-            judged = judged[0][:shown], judged[1][:shown]
         write_report(
-            report, net, history, (x[:shown], labels[:shown]), classes=schema.classes, rows=rows[:shown].tolist(),
-            judged=judged,
-            judged_name="test" if judged else "training", settings=settings | {"seconds": f"{seconds:.2f}"},
+            report, net, history, training.first(shown), classes=schema.classes,
+            judged=None if judged is None else judged.first(shown), judged_name="test" if judged else "training",
+            settings=settings | {"seconds": f"{seconds:.2f}"}, example=example,
         )  # fmt: skip
-    return TrainingResult(history, accuracy, seconds, output, report)
+    return TrainingResult(history, accuracy, seconds, output, report, beside)
 
 
-_Part = tuple[Any, Any, Any]  # features, labels, rows of the table
+def _beside(report: Path | None) -> FilePath | None:
+    """Where the explanation stands that the report points at; None without a report, or where that is a device."""
+    if report is None or (os.path.exists(report) and not os.path.isfile(report)):
+        return None
+    return FilePath(report).with_name(f"{FilePath(report).stem}-explanation.html")
+
+
+def _most_surprising(net: Network, schema: Schema, part: Part, path: FilePath) -> dict[str, Any]:
+    """Explains the example with the largest loss in a page of its own; what the report says of it."""
+    losses, _, _ = example_scores(net, part.x, part.labels)
+    worst = int(losses.argmax())
+    label, names = int(part.labels[worst]), schema.feature_names
+    e = explain(net, part.x[worst], label, feature_names=names, classes=schema.classes)
+    chain = e.weight(*e.strongest_weight())
+    chain.to_html(path)
+    return {"row": int(part.rows[worst]), "loss": e.loss, "why": chain.why, "href": quote(path.name)}
+
+
+class Part(NamedTuple):
+    """Examples, and the row of the table that each came from."""
+
+    x: Any
+    labels: Any
+    rows: Any
+
+    def take(self, at: Any) -> Part:
+        return Part(self.x[at], self.labels[at], self.rows[at])
+
+    def first(self, count: int) -> Part:
+        return self.take(slice(count))
 
 
 def _read_whole(
     table: Path, target: str, test: float, validation: float, seed: int
-) -> tuple[Schema, _Part, float | tuple[Any, Any], tuple[Any, Any] | None]:
-    """The schema, the training examples, what `fit` takes for validation, and the test examples or None."""
+) -> tuple[Schema, Part, Part | None, Part | None]:
+    """The schema, the training examples, those for validation or None where `fit` chooses them, the test's or None."""
     frame = read_table(table)
     test_rows, rows = _held_out(frame.height, test, seed, 2)
     training_frame = frame[rows.tolist()]
@@ -147,13 +194,13 @@ def _read_whole(
     judged = None
     if len(test_rows):
         test_frame = frame[test_rows.tolist()]
-        judged = schema.features(test_frame), schema.labels(test_frame)
-    return schema, (schema.features(training_frame), schema.labels(training_frame), rows), validation, judged
+        judged = Part(schema.features(test_frame), schema.labels(test_frame), test_rows)
+    return schema, Part(schema.features(training_frame), schema.labels(training_frame), rows), None, judged
 
 
 def _read_streamed(
     table: Path, target: str, test: float, validation: float, seed: int, memory: int
-) -> tuple[Schema, _Part, float | tuple[Any, Any], tuple[Any, Any] | None]:
+) -> tuple[Schema, Part, Part | None, Part | None]:
     """The same, with the features in memory maps; the schema is that of the whole table."""
     frame = ParquetTable(table)
     schema = learn_schema(frame, target)
@@ -162,13 +209,12 @@ def _read_streamed(
     test_rows, rows = _held_out(frame.height, test, seed, 2)
     at, rest = _held_out(len(rows), validation, seed, 0)
 
-    def part(chosen: Any) -> _Part:
+    def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
         mask[chosen] = True
-        return features(mask), labels[chosen], chosen
+        return Part(features(mask), labels[chosen], chosen)
 
-    judged = part(test_rows)[:2] if len(test_rows) else None
-    return schema, part(rows[rest]), part(rows[at])[:2] if len(at) else 0.0, judged
+    return schema, part(rows[rest]), part(rows[at]) if len(at) else None, part(test_rows) if len(test_rows) else None
 
 
 def _held_out(n: int, fraction: float, seed: int, purpose: int) -> tuple[Any, Any]:
@@ -176,11 +222,6 @@ def _held_out(n: int, fraction: float, seed: int, purpose: int) -> tuple[Any, An
     order = np.random.default_rng([seed, purpose]).permutation(n)
     count = min(max(round(n * fraction), 1), n - 1) if fraction else 0
     return np.sort(order[:count]), np.sort(order[count:])
-
-
-def _accuracy(net: Network, x: Any, labels: Any) -> float:
-    correct = sum(int((net.predict(x[i : i + 4096]) == labels[i : i + 4096]).sum()) for i in range(0, len(x), 4096))
-    return correct / len(x)
 
 
 def predict(model: Path, table: Path) -> str:
@@ -229,6 +270,16 @@ def explanation(model: Path, table: Path, row: int, image: tuple[int, int] | Non
     return explain(
         net, schema.features(one)[0], label, feature_names=schema.feature_names, classes=schema.classes, image=image
     )
+
+
+def gallery(model: Path, table: Path, image: tuple[int, int] | None = None) -> Gallery:
+    """All rows of a table, sorted by loss, each to be explained."""
+    net, schema = _model(model)
+    frame = read_table(table)
+    labels = schema.labels(frame)
+    if not len(labels):
+        raise InputError(f"{table}: has no rows to show")
+    return Gallery(net, schema.features(frame), labels, schema.feature_names, schema.classes, image)
 
 
 def check(model: Path, table: Path, rows: int) -> GradientReport:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from chainrule.checks import check_integer, check_labels
 from chainrule.output import softmax_cross_entropy
 
-__all__ = ["confusion_matrix", "hardest", "output_gradient_norms"]
+__all__ = ["confusion_matrix", "example_scores", "hardest", "output_gradient_norms"]
 
 
 def output_gradient_norms(logits: Any, labels: Any) -> npt.NDArray[np.float64]:
@@ -65,3 +65,30 @@ def confusion_matrix(predicted: Any, labels: Any, k: int) -> npt.NDArray[np.int6
     true = check_labels(labels, len(labels), k)
     cells = true * k + check_labels(predicted, len(true), k)
     return np.bincount(cells, minlength=k * k).reshape(k, k)
+
+
+def example_scores(net: Any, x: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """The loss, the predicted class and its probability of each example, three arrays (N,), a few thousand at a time.
+
+    Parameters
+    ----------
+    net : a Network of NumPy arrays
+    x, labels : array (N, D), array (N,), int in [0, K)
+
+    Examples
+    --------
+    >>> from chainrule import Network
+    >>> net = Network([np.eye(2)], [np.zeros(2)])
+    >>> losses, predicted, probabilities = example_scores(net, np.array([[2.0, 0.0]]), np.array([1]))
+    >>> losses.round(4).tolist(), predicted.tolist(), probabilities.round(4).tolist()
+    ([2.1269], [0], [0.8808])
+    """
+    n = len(labels)
+    losses, predicted, probabilities = np.empty(n), np.empty(n, dtype=np.int64), np.empty(n)
+    for start in range(0, n, 4096):
+        at = slice(start, start + 4096)
+        logits = net.forward(x[at]).logits
+        losses[at] = softmax_cross_entropy(logits, labels[at], reduction="none").loss
+        predicted[at] = logits.argmax(axis=1)
+        probabilities[at] = np.exp(-softmax_cross_entropy(logits, predicted[at], reduction="none").loss)
+    return losses, predicted, probabilities

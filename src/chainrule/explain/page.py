@@ -49,7 +49,6 @@ def page(explanation: Explanation, chain: Chain) -> str:
     units = e.output_units()
     if len(units) > MOST:
         units.sort(key=lambda u: (u.unit - 1 != e.label, -u.probability))
-    script = (Path(html.__file__).parent / "templates" / "explain.js").read_text(encoding="utf-8")
     return html.render(
         "explanation.html.j2",
         e=e,
@@ -62,13 +61,13 @@ def page(explanation: Explanation, chain: Chain) -> str:
         formula=chain_mathml(chain),
         path_formula=_path_formula(e, chain),
         picture=drawing(e, chain),
-        input_image=html.pixels(e.x.tolist(), shape),
-        gradient_image=html.pixels(e.backward.grad_activations[0][0].tolist(), shape),
+        input_image=html.image(e.x.tolist(), shape),
+        gradient_image=html.image(e.backward.grad_activations[0][0].tolist(), shape),
         value_text=value_text,
         largest=lambda values: max(values, key=abs),
         derivations=_derivations(e.net.activation),
         payload=payload(e, chain),
-        script=script,
+        script=html.script("explain.js"),
     )
 
 
