@@ -3,7 +3,6 @@
 import inspect
 import itertools
 
-import mpmath
 import numpy as np
 import pytest
 
@@ -166,37 +165,6 @@ def test_pieces_do_not_change_the_bits(monkeypatch):
     b = logits.movedim(1, -1).reshape(-1, 5).requires_grad_()
     ours.cross_entropy(b, target.flatten(), reduction="none").sum().backward()
     assert torch.equal(a.grad.movedim(1, -1).reshape(-1, 5), b.grad)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("margin", [0.0, 3.0, 20.0, 60.0, 85.0])
-def test_half_an_ulp_never_zero(dtype, margin):
-    """Against mpmath: within 0.51 ULP, never 0 where the truth rounds to more, never −0.0."""
-    random = np.random.default_rng(0)
-    logits = torch.tensor(-random.random((12, 9)))
-    target = torch.tensor(random.integers(0, 9, 12))
-    logits[torch.arange(12), target] += margin
-    logits = logits.to(dtype).requires_grad_()
-    losses = ours.cross_entropy(logits, target, reduction="none")
-    losses.sum().backward()
-    digits, tiny = {torch.float32: (24, -149), torch.bfloat16: (8, -133), torch.float16: (11, -24)}[dtype]
-    with mpmath.workdps(60):
-        for row, label, loss, grad in zip(
-            logits.tolist(), target.tolist(), losses.tolist(), logits.grad.tolist(), strict=True
-        ):
-            e = [mpmath.exp(mpmath.mpf(a) - max(row)) for a in row]
-            others = mpmath.fsum(x for j, x in enumerate(e) if j != label)
-            total = others + e[label]
-            truth = [max(row) - mpmath.mpf(row[label]) + mpmath.log1p(total - 1)]
-            truth += [-others / total if j == label else x / total for j, x in enumerate(e)]
-            for came, exact in zip([loss, *grad], truth, strict=True):
-                exponent = int(mpmath.floor(mpmath.log(abs(exact), 2))) + 1 if exact else tiny
-                ulp = mpmath.mpf(2) ** max(exponent - digits, tiny)
-                assert abs(came - exact) <= 0.51 * ulp
-                if abs(exact) > 0.5 * ulp:
-                    assert came != 0
-                if came == 0:
-                    assert not np.signbit(came)
 
 
 def test_what_differs_from_pytorch():
