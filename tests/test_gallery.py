@@ -131,6 +131,11 @@ def test_the_command_line_refuses_what_does_not_go_together(capsys):
     assert "--weight and --serve: got both, expected one" in capsys.readouterr().err
 
 
+def test_it_is_valid_html(faults, tmp_path):
+    (tmp_path / "gallery.html").write_text(made()[3].listing({"which": "wrong", "page": "1"}), encoding="utf-8")
+    assert faults([tmp_path / "gallery.html"]) == []
+
+
 def test_in_chromium(browser):
     net, x, labels, gallery = made(names=[NASTY] * 64)
     first = expected_order(net, x, labels, lambda i, predicted: predicted != labels[i] and labels[i] == 0)[0]

@@ -153,6 +153,10 @@ def test_the_report_fits_says_what_it_means_and_asks_for_nothing(browser, report
         tab.context.close()
 
 
+def test_the_report_is_valid_html(report, faults):
+    assert faults([report[0]]) == []
+
+
 def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path):
     pytest.importorskip("jinja2", reason="jinja2 is not installed")
     random = np.random.default_rng(4)
