@@ -362,6 +362,17 @@ def test_the_exercise_marks_answers_and_its_seed_fixes_the_blanks(browser, pages
         assert len(set(map(tuple, by_seed.values()))) > 1
 
 
+def test_where_the_first_route_breaks_in_float64_the_product_still_stands(browser, tmp_path):
+    net = Network([np.array([[1000.0], [0.0]])], [np.zeros(2)])
+    path = explain(net, [1.0], 1).to_html(tmp_path / "broken.html")
+    with Opened(browser, path) as page:
+        assert page.tab.locator('.tile[data-place="loss"]').inner_text().endswith("−∞")
+        assert float(page.tab.locator(".tiles .end .num").last.get_attribute("data-value")) == 1.0  # ŷ₁ − 0, times x
+        assert "−∞ · 0 has no value" in page.tab.locator("#broken").inner_text()
+        page.tab.get_by_label("output layer as one factor").check()
+        assert page.tab.locator("#broken").count() == 0
+
+
 def test_another_notation_everywhere(browser, pages):
     _, path = pages("digits")
     with Opened(browser, path) as page:

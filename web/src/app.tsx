@@ -176,6 +176,9 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
               <label><input type="checkbox" checked={exercise} onChange={() => setExercise(!exercise)} /> exercise</label>
             </div>
             <Tiles chain={chain} walk={walk} />
+            {factorsOf(chain).some(({ value }) => !Number.isFinite(value)) && (
+              <p class="finding" id="broken">Here the first route breaks in float64 too: the true class's probability is 0 in float64, −1/0 is −∞,
+                and −∞ · 0 has no value. The product is that of the output layer as one factor.</p>)}
             <p class="unseen" aria-live="polite" id="said">
               {factor && group ? `Step ${at! + 1} of ${count}: ${group.heading}: ∂${text(factor.above, notation)}/∂${text(factor.below, notation)}${walk.hidden(at!) ? "" : `, ${number(factor.value)}`}` : ""}
             </p>

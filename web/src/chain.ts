@@ -75,7 +75,11 @@ export function chainOf(e: Example, place: Place, fused: boolean, index: number,
   groups.push(outputGroup(e, path[path.length - 1]!, fused, scale, say));
   for (let k = depth - 1; k >= place.layer; k--) groups.push(hiddenGroup(e, k, path, place.layer, scale, say));
   if (place.input !== null) groups.push(weightGroup(e, place, scale, notation));
-  const pathProduct = groups.flatMap((g) => g.factors).reduce((product, factor) => product * factor.value, 1);
+  // the output layer's factors as one: apart they may be ∞ and 0
+  const fusedValue = b.gradA[depth - 1]![path[path.length - 1]! - 1]!;
+  const pathProduct = groups.reduce(
+    (product, g) => product * (g.kind === "output" ? fusedValue : g.factors.reduce((p, f) => p * f.value, 1)), 1,
+  );
   return {
     place, symbol: placeSym(place), of: sym(e.batchSize === null ? "𝓛" : "J"), groups, paths, path, pathProduct,
     product: sumOverPaths(net, f, b, place, scale),
