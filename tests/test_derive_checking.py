@@ -14,7 +14,8 @@ from chainrule.derive import numeric, symbolic
 from chainrule.derive.checking import check_step
 from chainrule.derive.homework import check_homework
 from chainrule.derive.indices import free_indices
-from chainrule.derive.latex import read_expression, read_line, read_lines
+from chainrule.derive.latex import read_expression, read_line
+from chainrule.derive.layout import read_lines
 from chainrule.derive.polynomials import Effort, GivenUpError, cancelled, factors_of, is_zero
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
 from chainrule.derive.subscripts import UnreadableError

@@ -3,7 +3,8 @@
 from chainrule.derive.checking import StepResult, check_step
 from chainrule.derive.derivation import Derivation, Line, LineCheck, derivations, derive
 from chainrule.derive.homework import Verdict, check_homework
-from chainrule.derive.latex import read_expression, read_line, read_lines
+from chainrule.derive.latex import read_expression, read_line
+from chainrule.derive.layout import read_lines
 from chainrule.derive.numbers import with_numbers
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting

@@ -21,6 +21,7 @@ from chainrule.errors import InputError
 __all__ = ["StepResult", "check_step", "classes_checked", "orientation_is_free"]
 
 MAX_EVALUATIONS = 200_000  # of parts of a side at one point: larger K are left out, and beyond that a line is refused
+MAX_ORDER = 3  # of derivatives within each other: for more, the numbers have not enough digits
 MAX_ASSIGNMENTS = 1000  # of values to the free indices
 SECONDS = 10.0  # for the symbols of a line: ours take up to 1
 
@@ -73,7 +74,10 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER, *, se
     from chainrule.derive import numeric, symbolic
     from chainrule.derive.polynomials import Effort, GivenUpError
 
-    by_symbols, by_numbers = _classes(before, after, setting)
+    try:
+        by_symbols, by_numbers = _classes(before, after, setting)
+    except MisfitError as error:
+        return StepResult(False, False, None, "", str(error))
     shown: list[int] = []
     try:
         for classes in sorted({*by_symbols, *by_numbers}):
@@ -109,6 +113,8 @@ def classes_checked(before: Node, after: Node, setting: Setting) -> str:
 def _classes(before: Node, after: Node, setting: Setting) -> tuple[list[int], list[int]]:
     by_symbols = [k for k in setting.symbolic_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS // 10)]
     by_numbers = [k for k in setting.numeric_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS)]
+    if max(_order(before, setting), _order(after, setting)) > MAX_ORDER:
+        raise InputError(f"more than {MAX_ORDER} derivatives within each other")
     if not by_numbers:
         raise InputError("this is too large to be checked")
     return by_symbols, by_numbers
@@ -150,6 +156,19 @@ def _affordable(before: Node, after: Node, setting: Setting, classes: int, budge
         indices *= length
     small = max(_cost(side, setting, classes) for side in (before, after)) <= budget
     return small and (budget == MAX_EVALUATIONS or indices <= MAX_ASSIGNMENTS)
+
+
+def _order(node: Node, setting: Setting) -> int:
+    """How many derivatives stand within each other, those of the names' definitions too."""
+    inner = max((_order(part, setting) for part in s.parts(node)), default=0)
+    match node:
+        case s.Name(symbol) | s.Indexed(symbol) if symbol in setting.defined:
+            return _order(setting.defined[symbol].expression, setting)
+        case s.Derivative() | s.Gradient():
+            return inner + 1
+        case s.Call(function):
+            return inner + len(function) - len(function.rstrip("'"))
+    return inner
 
 
 def _cost(node: Node, setting: Setting, classes: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from chainrule.derive import documents, pages, tex, unicode
 from chainrule.derive.derivation import Derivation, derivations, derive
 from chainrule.derive.homework import Verdict, check_homework
-from chainrule.derive.latex import MAX_TEXT
+from chainrule.derive.layout import MAX_TEXT
 from chainrule.derive.numbers import values, with_numbers
 from chainrule.derive.terminal import screen
 from chainrule.errors import InputError
@@ -216,12 +216,17 @@ def _checks(shown: Sequence[Derivation], form: str, failed: list[str]) -> Iterat
         yield f"{words} What was checked is strong evidence for every K, and not a proof."
 
 
+def _printable(text: str) -> str:
+    """Somebody's text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def _verdicts(verdicts: Sequence[Verdict], form: str) -> str:
     if form == "json":
         return _json(verdicts)
     rows = []
     for verdict in verdicts:
-        rows.append(f"line {verdict['line']}: {verdict['verdict']}: {verdict['text']}")
+        rows.append(f"line {verdict['line']}: {verdict['verdict']}: {_printable(verdict['text'])}")
         if verdict["message"]:
-            rows.append(f"    {verdict['message']}")
+            rows.append(f"    {_printable(verdict['message'])}")
     return "\n".join(rows)

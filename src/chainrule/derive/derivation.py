@@ -158,7 +158,9 @@ def derive(name: str) -> Derivation:
     """
     known = _written()
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+        asked = str(name).lower()
+        near = [one for one in known if len(asked) > 2 and asked in one]
+        near = near or difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
         raise InputError(f"name: got {name!r}, expected a derivation: {hint}")
     written = known[name]

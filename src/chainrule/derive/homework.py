@@ -8,14 +8,16 @@ of a hidden layer k between its neighbours, or of the last layer.
 from __future__ import annotations
 
 import time
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from chainrule.derive import checking
 from chainrule.derive.checking import StepResult, check_step
-from chainrule.derive.latex import Line, SourceLine, read_left_side, read_line, read_lines
+from chainrule.derive.latex import Line, position_of_name, read_left_side, read_line
+from chainrule.derive.layout import SourceLine, read_lines
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Setting, names_in
 from chainrule.derive.subscripts import UnreadableError
-from chainrule.derive.syntax import Node
+from chainrule.derive.syntax import Derivative, Node, Sum, walk
+from chainrule.derive.unicode import text as written
 from chainrule.errors import InputError
 
 __all__ = ["Verdict", "check_homework"]
@@ -69,7 +71,7 @@ def check_homework(text: str | bytes, setting: Setting | None = None) -> list[Ve
     lines = [_read(source) for source in sources]
     if setting is None:
         setting = _setting_for([line for line in lines if isinstance(line, Line)])
-    base: tuple[int, Node] | None = None  # the last right line, and what it says
+    base: _Base | None = None
     verdicts: list[Verdict] = []
     end = time.thread_time() + SECONDS
     for source, line in zip(sources, lines, strict=True):
@@ -98,15 +100,22 @@ def _setting_for(lines: list[Line]) -> Setting:
     return OUTPUT_LAYER
 
 
+class _Base(NamedTuple):
+    """What the next line is compared with: the last one that was right, in words, and what it says."""
+
+    words: str
+    node: Node
+
+
 def _judge(
     source: SourceLine,
     line: Line | UnreadableError,
-    base: tuple[int, Node] | None,
+    base: _Base | None,
     setting: Setting,
     seconds: float,
     *,
     first: bool,
-) -> tuple[Verdict, tuple[int, Node] | None]:
+) -> tuple[Verdict, _Base | None]:
     """The verdict on one line, and the line that the next is compared with."""
 
     def verdict(word: str, message: str, counterexample: dict[str, Any] | None = None) -> Verdict:
@@ -114,39 +123,58 @@ def _judge(
             line=source.number, text=source.text, verdict=word, counterexample=counterexample, message=message
         )
 
+    this = f"line {source.number}"
     if isinstance(line, UnreadableError):
         if not source.text.lstrip(" &").startswith("="):  # it begins anew, so what came before is over
             left = read_left_side(source.text)
-            base = None if left is None else (source.number, left)
+            base = None if left is None else _Base(this, left)
         return verdict("unreadable", str(line)), base
     sides = list(line.rights)
+    known = {"K", *setting.free, *setting.defined}
+    unknown = set().union(*map(names_in, [line.left or line.rights[0], *line.rights])) - known
+    if unknown:
+        if line.left is not None or not line.continues:
+            base = None
+        if base is None and line.left is not None and names_in(line.left) <= known:
+            base = _Base(this, line.left)
+        elif base is None and names_in(sides[-1]) <= known:  # what follows is compared with this
+            base = _Base(this, sides[-1])
+        position, name = position_of_name(source.text, unknown) or (1, min(unknown))
+        return verdict("unreadable", f"at character {position}: {name} is not a name that is known here"), base
     if line.left is not None:
-        base = (source.number, line.left)  # a line with both sides begins anew
+        base = _Base(this, line.left)  # a line with both sides begins anew
     elif not line.continues:
         if not first:
             return verdict("unreadable", "a line after the first begins with ="), base
-        base = (source.number, sides.pop())
+        base = _Base(this, sides.pop())
     elif base is None:
         message = "no line before this one could be read, so it was not checked; the next line is compared with it"
-        return verdict("unreadable", message), (source.number, sides[-1])
+        return verdict("unreadable", message), _Base(this, sides[-1])
     checked = "this is where the derivation begins"
     for side in sides:
         try:
-            result = check_step(base[1], side, setting, seconds=seconds)
+            result = check_step(base.node, side, setting, seconds=seconds)
         except InputError as error:
-            # Where the line before is itself at fault (a left side with an unknown name), go on from this one.
-            unknown = names_in(base[1]) - {"K", *setting.free, *setting.defined}
-            return verdict("unreadable", str(error)), (source.number, side) if unknown else base
+            return verdict("unreadable", str(error)), base
         if not result.follows:
-            return verdict("does not follow", _reason(result, base[0], source.number), result.counterexample), base
-        checked, base = f"checked for {result.checked}", (source.number, side)
+            here = "its left side" if base.node is line.left else "the step before"
+            message = _reason(result, here if base.words == this else base.words) + _how_read(side)
+            return verdict("does not follow", message, result.counterexample), base
+        checked, base = f"checked for {result.checked}", _Base(this, side)
     return verdict("follows", checked), base
 
 
-def _reason(result: StepResult, compared: int, here: int) -> str:
-    with_what = "its left side" if compared == here else f"line {compared}"
+def _reason(result: StepResult, with_what: str) -> str:
     if result.counterexample is None:
         return f"compared with {with_what}: {result.message}"
     found = result.counterexample
     where = ", ".join(f"{name} = {value}" for name, value in found.items() if name not in ("left", "right"))
     return f"not equal to {with_what}: at {where} that is {found['left']}, and this {found['right']}"
+
+
+def _how_read(side: Node) -> str:
+    """What an operator was taken to act on, where that is more than one term: its writer may have meant less."""
+    for part in walk(side):
+        if isinstance(part, Derivative) and part.follows and isinstance(part.operand, Sum):
+            return f" (∂/∂{written(part.variable)} is taken to act on {written(part.operand)})"
+    return ""

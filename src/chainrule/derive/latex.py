@@ -1,29 +1,28 @@
 r"""LaTeX in the lecture's notation, read into the nodes of `chainrule.derive.syntax`.
 
-A small grammar finds the pieces of a line (letters with their subscripts, fractions, brackets); the functions below it
-put the pieces together, since what a piece means depends on its neighbours: ∂/∂a acts on all that follows it in its
-group, Σ on the rest of its term, ``g`` and ``\sigma`` on a bracket. Nothing is ever evaluated, and a command that
-the grammar does not name is an error with its position.
+A small grammar finds the pieces of a line (letters with their subscripts, fractions, brackets), which
+`chainrule.derive.pieces` and `chainrule.derive.terms` put together. Nothing is ever evaluated, and a command that the
+grammar does not name is an error with its position.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from chainrule.derive.pieces import terms_of
+from chainrule.derive.layout import MAX_LINE, equals_at, without_layout
+from chainrule.derive.pieces import piece_of, terms_of
+from chainrule.derive.setting import names_in
 from chainrule.derive.subscripts import GREEK, UnreadableError, rule_of
 from chainrule.derive.syntax import Node
-from chainrule.derive.terms import sum_of
-from chainrule.errors import InputError
+from chainrule.derive.terms import single, sum_of
 from chainrule.extras import require
 
-__all__ = ["Line", "SourceLine", "UnreadableError", "read_expression", "read_left_side", "read_line", "read_lines"]
+__all__ = ["Line", "UnreadableError", "position_of_name", "read_expression", "read_left_side", "read_line"]
 
-MAX_TEXT = 100_000  # characters of a file
-MAX_LINE = 10_000  # characters of a line
 MAX_DEPTH = 50  # brackets within brackets
 
 _GRAMMAR = r"""
@@ -44,13 +43,13 @@ group: "{" expr "}"
 bracket: "(" cells ")" | "[" cells "]" | "\\{" cells "\\}"
 cells: cell (COMMA cell)*
 ?cell: expr | DOTS
-fraction: FRACTION argument argument
+fraction: FRACTION argument argument | FRACTION_OF_DIGITS
 ?argument: group | NUMBER | LETTER | GREEK
-matrix: BEGIN row (BREAK row)* BREAK? END
+matrix: BEGIN row (BREAK row)* BREAK? (END | END_ARRAY)
 row: cell ("&" cell)*
 indicator: ONE "_" sub | ONE "[" condition "]" | ONE "(" condition ")" | ONE "\\{" condition "\\}"
-condition: (LETTER | GREEK | NUMBER | PRIME | EQUALS)+
-cases: BEGIN_CASES branch (BREAK branch)* BREAK? END_CASES
+condition: (LETTER | GREEK | NUMBER | PRIME | EQUALS | NEQ)+
+cases: BEGIN_CASES branch (BREAK branch)* BREAK? (END_CASES | END_ARRAY)
 branch: expr "&"? (IF? expr (EQUALS | NEQ | ORDER) expr | OTHERWISE)
 nabla: NABLA "_" (group | LETTER | GREEK | font | hat)
 
@@ -72,15 +71,17 @@ PARTIAL: /\\partial(?![A-Za-z])|∂/
 NABLA: /\\nabla(?![A-Za-z])|∇/
 FONT: /\\(?:mathbf|boldsymbol|bm|vec|mathit|mathrm|mathsf)(?![A-Za-z])/
 HAT: /\\(?:hat|widehat)(?![A-Za-z])/
-ONE.2: /\\(?:mathbb|mathbbm|mathds|mathbf)\s*(?:\{\s*1\s*\}|1)|𝟙/
-FRACTION: /\\[dt]?frac(?![A-Za-z])/
+ONE.2: /\\(?:mathbb|mathbbm|mathds)\s*(?:\{\s*[1I]\s*\}|[1I])|\\mathbf\s*(?:\{\s*1\s*\}|1)|𝟙/
+FRACTION: /\\[cdt]?frac(?![A-Za-z])/
+FRACTION_OF_DIGITS.2: /\\[cdt]?frac\s*\d\s*\d/
 DOTS: /\\(?:vdots|cdots|ldots|dots|ddots)(?![A-Za-z])|…/
 BEGIN: /\\begin\s*\{[bp]?matrix\}|\\begin\s*\{array\}\s*\{[clr|]*\}/
-END: /\\end\s*\{(?:[bp]?matrix|array)\}/
-BEGIN_CASES: /\\begin\s*\{d?cases\}/
+END: /\\end\s*\{[bp]?matrix\}/
+END_ARRAY: /\\end\s*\{array\}/
+BEGIN_CASES.2: /\\begin\s*\{d?cases\}|\\left\s*\\\{\s*\\begin\s*\{array\}\s*\{[clr|]*\}/
 END_CASES: /\\end\s*\{d?cases\}/
-IF.2: /\\(?:text|mathrm|textrm)\s*\{\s*(?:if|for|when)?\s*\}/
-OTHERWISE.2: /\\(?:text|mathrm|textrm)\s*\{\s*(?:otherwise|else)\s*\}/
+IF.2: /\\(?:text|mathrm|textrm|mbox)\s*\{\s*(?:if|for|when|where)?\s*\}/
+OTHERWISE.2: /\\(?:text|mathrm|textrm|mbox)\s*\{\s*(?:otherwise|else)[.,]?\s*\}/
 ORDER: /\\(?:lt|gt)(?![A-Za-z])|[<>]/
 BREAK: /\\\\(?:\s*\[[^\]]*\])?/
 SPACE: /\s+|~|\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|left|right|[bB]igg?[lr]?)(?![A-Za-z])/
@@ -92,14 +93,6 @@ _FNAMES = (
 )
 _THETA = r"(?:\\(?:boldsymbol|bm|mathbf)\s*\{\s*)?\\theta\s*\}?"
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?|\\.?|.", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SourceLine:
-    """A step as it stands in a file: its text, and the number of the line, from 1, on which it begins."""
-
-    number: int
-    text: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def read_line(text: str) -> Line:
     """
     if len(text) > MAX_LINE:
         raise UnreadableError(f"the line has {len(text)} characters; at most {MAX_LINE} are read")
-    shown = _without_layout(text)
+    shown = without_layout(text)
     _check_nesting(shown)
     if not shown.strip():
         raise UnreadableError("nothing is written here", 1)
@@ -171,99 +164,29 @@ def read_left_side(text: str) -> Node | None:
     >>> read_left_side(r"a_3 = \foo")
     Name(symbol='a_3')
     """
-    depth = 0
-    for k, letter in enumerate(text):
-        depth += (letter in "{([") - (letter in "})]")
-        if letter == "=" and depth == 0:
-            try:
-                return read_expression(text[:k])
-            except UnreadableError:
-                return None
-    return None
+    at = equals_at(text)
+    if at is None:
+        return None
+    try:
+        return read_expression(text[:at])
+    except UnreadableError:
+        return None
 
 
-def read_lines(text: str) -> list[SourceLine]:
-    r"""Split a file into its steps. A step is a line, or what stands before ``\\`` in an aligned environment; a line
-    whose braces or matrix are still open goes on in the next. Comments and the environment itself are dropped.
+def position_of_name(text: str, names: Collection[str]) -> tuple[int, str] | None:
+    r"""Where in a line that can be read the first of some names stands, and which that is.
 
     Examples
     --------
-    >>> [(line.number, line.text) for line in read_lines("x\n\n% why\n&= y \\\\\n&= z")]
-    [(1, 'x'), (4, '&= y'), (5, '&= z')]
+    >>> position_of_name(r"= \hat{y}_\ell - 2 p_i", {"p", "q"})
+    (20, 'p')
     """
-    if len(text) > MAX_TEXT:
-        raise InputError(f"the text has {len(text)} characters; at most {MAX_TEXT} are read")
-    steps: list[SourceLine] = []
-    held, begins, depth, aligned = "", 1, 0, 0
-
-    def finish(number: int) -> None:
-        nonlocal held, begins
-        if _without_layout(held).strip():
-            steps.append(SourceLine(begins, held.strip()))
-        held, begins = "", number
-
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = re.sub(r"(?<!\\)%.*", "", raw)
-        if len(line) > MAX_LINE:
-            held = line  # read_line says that it is too long
-        else:
-            at = 0
-            for found in _STRUCTURE.finditer(line):
-                if not held.strip():
-                    begins = number
-                mark = found.group()
-                held += line[at : found.start()]
-                at = found.end()
-                if mark.startswith("\\\\"):
-                    if depth == 0:
-                        finish(number)
-                    else:
-                        held += mark
-                elif _ALIGNED.fullmatch(mark):
-                    aligned = max(0, aligned + (1 if mark.startswith("\\begin") else -1))
-                else:
-                    depth = max(0, depth + (1 if mark.startswith(("{", "\\begin")) else -1))
-                    held += mark
-            if not held.strip():
-                begins = number
-            held += line[at:]
-        if (depth == 0 and not aligned) or len(held) > MAX_LINE:
-            finish(number + 1)
-            depth = 0
-        elif held.strip():
-            held += "\n"
-    finish(0)
-    return steps
-
-
-_ENVIRONMENT = (
-    r"\\(?:begin|end)\s*\{(?:aligned|align\*?|equation\*?|split|gather\*?|gathered|eqnarray\*?|multline\*?)\}"
-)
-_ALIGNED = re.compile(_ENVIRONMENT)
-_STRUCTURE = re.compile(rf"\\\\(?:\s*\[[^\]]*\])?|{_ENVIRONMENT}|\\(?:begin|end)\s*\{{\w+\*?\}}|\\[{{}}]|[{{}}]")
-_LAYOUT = re.compile(
-    rf"{_ENVIRONMENT}|\\\[|\\\]|\\(?:nonumber|notag)(?![A-Za-z])|\\(?:label|tag\*?)\s*\{{[^{{}}]*\}}|\$"
-    r"|(?:(?:\\q?quad|&)\s*)+\\text\s*\{[^{}]*\}\s*$"  # a remark at the end of the line
-)
-_MATRIX = re.compile(r"\\(begin|end)\s*\{(?:[bp]?matrix|array|d?cases)\}|(?<!\\)&")
-
-
-def _without_layout(text: str) -> str:
-    """The same text with what only lays out the page blanked, so that positions stay."""
-    text = _LAYOUT.sub(lambda found: " " * len(found.group()), text)
-    end = re.search(r"(?:\s|\\\\|(?<!\\)[.,;])*$", text)
-    if end is not None:
-        text = text[: end.start()] + " " * (len(text) - end.start())
-    inside = 0
-
-    def outside_matrix(found: re.Match[str]) -> str:
-        nonlocal inside
-        if found.group() == "&":
-            return "&" if inside else " "
-        inside += 1 if found.group(1) == "begin" else -1
-        return found.group()
-
-    return _MATRIX.sub(outside_matrix, text)
+    found = []
+    for factor in _parser().parse(without_layout(text)).find_data("factor"):
+        piece = piece_of(factor)
+        if piece.kind == "letter" and piece.text != "e":
+            found += [(piece.position, name) for name in names_in(single(replace(piece, sup=None))) & set(names)]
+    return min(found, default=None)
 
 
 def _check_nesting(text: str) -> None:

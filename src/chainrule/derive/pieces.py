@@ -16,6 +16,7 @@ from chainrule.derive.subscripts import (
     Piece,
     Terms,
     UnreadableError,
+    index_in,
     indices_of,
     position_of,
     primes_in,
@@ -24,8 +25,9 @@ from chainrule.derive.subscripts import (
 from chainrule.derive.terms import TRANSPOSED, derivative_of, single, sum_of, variable_of, variables_of
 from chainrule.errors import InputError
 
-__all__ = ["terms_of"]
+__all__ = ["piece_of", "terms_of"]
 
+_MOST_PRIMES = 3  # as many derivatives within each other as the numbers leave digits for
 _FUNCTIONS = {"ln": "log", "sigmoid": "σ", "logistic": "σ", "ReLU": "relu", "expit": "σ"}
 
 
@@ -36,16 +38,18 @@ def terms_of(expr: Any) -> Terms:
         if rule_of(child) == "SIGN":
             negative = child != "+"
         else:
-            terms.append((negative, [_piece(part) for part in child.children]))
+            terms.append((negative, [piece_of(part) for part in child.children]))
             negative = False
     return terms
 
 
-def _piece(part: Any) -> Piece:
+def piece_of(part: Any) -> Piece:
     if rule_of(part) in ("TIMES", "SLASH"):
         sign = "/" if part == "/" else "⊙" if part in ("\\odot", "\\circ", "⊙") else "·"
         return Piece("times", position_of(part), text=sign)
     piece = _atom(part.children[0])
+    if part.children[0] == "1" and _is_condition(part):  # 1_{(i=j)}, an indicator without its double stem
+        return Piece("node", piece.position, _indicator(part.children[1].children[0].children, piece.position))
     for script in part.children[1:]:
         inner = script.children[0]
         if rule_of(inner) == "PRIME":
@@ -58,7 +62,16 @@ def _piece(part: Any) -> Piece:
             if piece.sup is not None:
                 raise UnreadableError("a second exponent", position_of(inner))
             piece = replace(piece, sup=_sup(inner))
+    if piece.primes > _MOST_PRIMES:
+        raise UnreadableError(f"more than {_MOST_PRIMES} primes", piece.position)
     return piece
+
+
+def _is_condition(factor: Any) -> bool:
+    inner = factor.children[1].children[0] if len(factor.children) == 2 else None
+    return (
+        inner is not None and rule_of(inner) == "sub" and any(rule_of(t) in ("EQUALS", "NEQ") for t in inner.children)
+    )
 
 
 def _sub_tokens(sub: Any) -> tuple[Any, ...]:
@@ -115,7 +128,7 @@ def _atom(tree: Any) -> Piece:
     if rule == "cases":
         return Piece("node", at, _cases(tree.children[1:], at))
     if rule == "indicator":
-        return Piece("node", at, _indicator(tree, at))
+        return Piece("node", at, _indicator(tree.children[1].children, at))
     return Piece("nabla", at, variables=(variable_of(single(_atom(tree.children[1])), at),))
 
 
@@ -157,14 +170,17 @@ def _matrix(tree: Any, at: int) -> Piece:
     raise UnreadableError("a matrix of several rows and columns; only columns and rows are read", at)
 
 
-def _indicator(tree: Any, at: int) -> s.Indicator:
-    tokens = [token for token in tree.children[1].children if rule_of(token) != "COMMA"]
-    signs = [k for k, token in enumerate(tokens) if rule_of(token) == "EQUALS"]
+def _indicator(tokens: Any, at: int) -> s.Node:
+    tokens = [token for token in tokens if rule_of(token) != "COMMA"]
+    signs = [k for k, token in enumerate(tokens) if rule_of(token) in ("EQUALS", "NEQ")]
     if len(signs) == 1:
-        left, right = indices_of(tokens[: signs[0]]), indices_of(tokens[signs[0] + 1 :])
+        left, right = indices_of(tokens[: signs[0]], at), indices_of(tokens[signs[0] + 1 :], at)
         if len(left) == 1 and len(right) == 1:
-            return s.Indicator(left[0], right[0])
-    raise UnreadableError("an indicator has one index on each side of =", at)
+            holds = s.Indicator(left[0], right[0])
+            if rule_of(tokens[signs[0]]) == "EQUALS":
+                return holds
+            return s.Sum((s.Number(Fraction(1)), s.Negative(holds)))
+    raise UnreadableError("an indicator has one index on each side of = or ≠", at)
 
 
 def _cases(rows: Any, at: int) -> s.Cases:
@@ -180,18 +196,21 @@ def _comparison(left: Any, sign: Any, right: Any, *, at: int) -> s.Comparison:
     sides = [sum_of(terms_of(side)) for side in (left, right)]
     if rule_of(sign) == "ORDER":
         return s.Comparison(sides[0], ">" if sign in (">", "\\gt") else "<", sides[1])
-    indices = [side.symbol if isinstance(side, s.Name) else getattr(side, "value", None) for side in sides]
-    if any(index is None or index == 0 for index in indices):
+    first, second = (index_in(side) for side in sides)
+    if first is None or second is None:
         raise UnreadableError("= and ≠ compare indices here", at)
-    first, second = (index if isinstance(index, str) else int(index) for index in indices)  # type: ignore[arg-type]
     return s.Comparison(first, "=" if rule_of(sign) == "EQUALS" else "≠", second)
 
 
 def _fraction(tree: Any, at: int) -> Piece:
+    if len(tree.children) == 1:  # \frac12
+        above_digit, below_digit = (int(digit) for digit in tree.children[0] if digit.isdigit())
+        return Piece("node", at, s.Quotient(s.Number(Fraction(above_digit)), s.Number(Fraction(below_digit))))
     above, below = (
         terms_of(part.children[0]) if rule_of(part) == "group" else [(False, [_atom(part)])]
         for part in tree.children[1:]
     )
+    above, below = _with_partials(above, below)
     if not any(piece.kind == "partial" for _, pieces in below for piece in pieces):
         return Piece("node", at, s.Quotient(sum_of(above), sum_of(below)))
     if len(below) != 1 or below[0][0]:
@@ -210,3 +229,17 @@ def _fraction(tree: Any, at: int) -> Piece:
         return Piece("operator", at, variables=variables)
     node = derivative_of(sum_of(rest), variables, follows=False)
     return Piece("node", at, s.Negative(node) if negative else node)
+
+
+def _with_partials(above: Terms, below: Terms) -> tuple[Terms, Terms]:
+    """The parts of dy/dx with ∂ for d."""
+
+    def is_d(terms: Terms) -> bool:
+        first = terms[0][1][0]
+        return first.kind == "letter" and first.text == "d" and first.sub is None
+
+    if not (is_d(above) and is_d(below) and len(below[0][1]) > 1):
+        return above, below
+    (sign, first), *others = above
+    pieces = [replace(p, kind="partial") if k % 2 == 0 and p.text == "d" else p for k, p in enumerate(below[0][1])]
+    return [(sign, [replace(first[0], kind="partial"), *first[1:]]), *others], [(below[0][0], pieces), *below[1:]]

@@ -35,7 +35,10 @@ def shape_of(node: s.Node, setting: Setting, classes: int) -> Shape:
         return shape_of(part, setting, classes)
 
     match node:
-        case s.Name("K") | s.Number() | s.Indicator():
+        case s.Indicator(left, right):
+            _require_indices((left, right), max(classes, *setting.lengths.values(), 1))
+            return None
+        case s.Name("K") | s.Number():
             return None
         case s.Name(symbol):
             return _axes_shape(setting.axes(symbol, classes))
@@ -60,6 +63,7 @@ def shape_of(node: s.Node, setting: Setting, classes: int) -> Shape:
             return _one_shape([of(term) for term in terms], "are added")
         case s.Cases(values, conditions):
             for condition in conditions:
+                _require_indices((condition.left, condition.right), max(classes, *setting.lengths.values(), 1))
                 for side in s.parts(condition):
                     if of(side) is not None:
                         raise MisfitError(f"{shape_words(of(side))} is compared with a number")
@@ -76,7 +80,8 @@ def shape_of(node: s.Node, setting: Setting, classes: int) -> Shape:
             return None
         case s.SumOver(_, body):
             return of(body)
-        case s.OneHot():
+        case s.OneHot(index):
+            _require_indices((index,), classes)
             return (classes, 1)
         case s.Derivative(operand, variable):
             return _derivative_shape(of(operand), of(variable))
@@ -92,6 +97,12 @@ def shape_of(node: s.Node, setting: Setting, classes: int) -> Shape:
             shape = of(operand)
             return None if shape is None else (shape[1], shape[0])
     raise InputError(f"{type(node).__name__} cannot be checked")
+
+
+def _require_indices(indices: Sequence[s.Node | s.Index], largest: int) -> None:
+    for index in indices:
+        if isinstance(index, int) and index > largest:
+            raise MisfitError(f"index {index} is outside of 1 … {largest}")
 
 
 def _one_shape(shapes: Sequence[Shape], what: str) -> Shape:

@@ -8,7 +8,18 @@ from typing import Any
 from chainrule.derive import syntax as s
 from chainrule.errors import InputError
 
-__all__ = ["GREEK", "Piece", "Terms", "UnreadableError", "indices_of", "named", "position_of", "primes_in", "rule_of"]
+__all__ = [
+    "GREEK",
+    "Piece",
+    "Terms",
+    "UnreadableError",
+    "index_in",
+    "indices_of",
+    "named",
+    "position_of",
+    "primes_in",
+    "rule_of",
+]
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε", "eta": "η", "theta": "θ",
@@ -16,6 +27,7 @@ GREEK = {
     "omega": "ω",
 }  # fmt: skip
 _LAYERED = "ahWb"  # letters whose first subscript may be a layer
+_MOST_DIGITS = 6  # of an index
 
 
 class UnreadableError(InputError):
@@ -67,7 +79,7 @@ def primes_in(token: Any) -> int:
     return str(token).count("'") or str(token).count("\\prime")
 
 
-def _sub_groups(tokens: Any) -> list[list[str]]:
+def _sub_groups(tokens: Any, at: int) -> list[list[str]]:
     """The parts of a subscript, and the groups that commas make: {L,i'} is [["L"], ["i'"]], {k+1} is [["k+1"]]."""
     groups: list[list[str]] = [[]]
     joins = False
@@ -82,6 +94,10 @@ def _sub_groups(tokens: Any) -> list[list[str]]:
             joins = True
         elif rule in ("LETTER", "GREEK", "NUMBER"):
             text = GREEK[token[1:]] if rule == "GREEK" else str(token)
+            if rule == "NUMBER" and (len(token) > _MOST_DIGITS or not token.isdigit()):
+                raise UnreadableError(
+                    f"an index is a letter or a number of up to {_MOST_DIGITS} digits", position_of(token)
+                )
             if joins:
                 group[-1] += text
             else:
@@ -90,23 +106,36 @@ def _sub_groups(tokens: Any) -> list[list[str]]:
         else:
             raise UnreadableError(f"{token} is not expected in a subscript", position_of(token))
     if joins or not all(groups):
-        raise UnreadableError("a subscript is not complete", position_of(tokens[0]) if tokens else None)
+        raise UnreadableError("a subscript is not complete", at)
     return groups
 
 
-def indices_of(tokens: Any) -> tuple[s.Index, ...]:
-    return tuple(_index(part) for group in _sub_groups(tokens) for part in group)
+def indices_of(tokens: Any, at: int) -> tuple[s.Index, ...]:
+    """The indices of a subscript; `at` is where it, or what has it, stands."""
+    return tuple(_index(part, at) for group in _sub_groups(tokens, at) for part in group)
 
 
-def _index(text: str) -> s.Index:
+def _index(text: str, at: int) -> s.Index:
     if text.isdigit() and int(text) == 0:
-        raise UnreadableError("an index of 0: indices count from 1")
+        raise UnreadableError("an index of 0: indices count from 1", at)
+    if "+" in text or "−" in text:
+        raise UnreadableError(f"the index {text}: only a layer is counted on or back", at)
     return int(text) if text.isdigit() else text
 
 
-def named(letter: str, tokens: tuple[Any, ...]) -> s.Node:
-    """A letter with its subscript: a_{Li} is element i of layer L, W_{111} element 1, 1 of layer 1, ŷ_ℓ element ℓ."""
-    groups = _sub_groups(tokens)
+def index_in(node: s.Node) -> s.Index | None:
+    """The index that an expression is; None where it is more than one, or no index."""
+    if isinstance(node, s.Name):
+        return node.symbol
+    if isinstance(node, s.Number) and node.value.denominator == 1 and 0 < node.value < 10**_MOST_DIGITS:
+        return int(node.value)
+    return None
+
+
+def named(letter: str, tokens: tuple[Any, ...], at: int) -> s.Node:
+    """A letter with its subscript: a_{Li} is element i of layer L, W_{111} element 1, 1 of layer 1, ŷ_ℓ element ℓ.
+    δ_{ij} is Kronecker's, an indicator."""
+    groups = _sub_groups(tokens, at)
     symbol = letter
     first = groups[0][0]
     if letter in _LAYERED and (first.isdigit() or first[0] == "L" or first[0] == "k"):
@@ -117,6 +146,8 @@ def named(letter: str, tokens: tuple[Any, ...]) -> s.Node:
             layer = groups[0].pop(0)
         symbol = f"{letter}_{layer}" if len(layer) == 1 else f"{letter}_{{{layer}}}"
     parts = [part for group in groups for part in group]
+    if letter == "δ" and len(parts) == 2 and "L" not in parts:  # with L it would be an error of the last layer
+        return s.Indicator(_index(parts[0], at), _index(parts[1], at))
     if letter == "W" and len(parts) == 1 and parts[0].isdigit():
         parts = list(parts[0])  # W_{111}, W_{1,11}: row and column are digits side by side
-    return s.Indexed(symbol, tuple(_index(part) for part in parts)) if parts else s.Name(symbol)
+    return s.Indexed(symbol, tuple(_index(part, at) for part in parts)) if parts else s.Name(symbol)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from chainrule.derive import syntax as s
-from chainrule.derive.subscripts import Piece, Terms, UnreadableError, indices_of, named, rule_of
+from chainrule.derive.subscripts import Piece, Terms, UnreadableError, index_in, indices_of, named, rule_of
 
 __all__ = ["TRANSPOSED", "derivative_of", "single", "sum_of", "variable_of", "variables_of"]
 
@@ -23,7 +23,7 @@ def single(piece: Piece) -> s.Node:
         if piece.sub is not None:
             if piece.primes:
                 raise UnreadableError("a prime after a subscript: write it in the subscript's braces", piece.position)
-            node = s.OneHot(_one_index(piece)) if piece.text == "e" else named(piece.text, piece.sub)
+            node = s.OneHot(_one_index(piece)) if piece.text == "e" else named(piece.text, piece.sub, piece.position)
             return _scripted(node, replace(piece, sub=None))
         if piece.text == "e":
             if piece.sup is None or piece.bold or piece.sup is TRANSPOSED:
@@ -37,7 +37,7 @@ def single(piece: Piece) -> s.Node:
 
 
 def _one_index(piece: Piece) -> s.Index:
-    indices = indices_of(piece.sub or ())
+    indices = indices_of(piece.sub or (), piece.position)
     if len(indices) != 1:
         raise UnreadableError("one index was expected", piece.position)
     return indices[0]
@@ -48,7 +48,7 @@ def _scripted(node: s.Node, piece: Piece) -> s.Node:
     if piece.primes:
         raise UnreadableError("a prime that belongs to no letter", piece.position)
     if piece.sub is not None:
-        node = s.Element(node, indices_of(piece.sub))
+        node = s.Element(node, indices_of(piece.sub, piece.position))
     if piece.sup is TRANSPOSED:
         return node.operand if isinstance(node, s.Transpose) else s.Transpose(node)
     return node if piece.sup is None else s.Power(node, piece.sup)
@@ -93,7 +93,7 @@ def _operator_at(pieces: list[Piece]) -> int | None:
 
 def sum_of(terms: Terms) -> s.Node:
     """Terms added. An operator takes all that follows it, up to a term that has an operator of its own: nobody writes
-    ∂f/∂a + ∂g/∂a and means a second derivative."""
+    ∂f/∂a + ∂g/∂a and means a second derivative. Of ∂/∂a (f) − g it takes the bracket."""
     parts: list[s.Node] = []
     k = 0
     while k < len(terms):
@@ -102,11 +102,12 @@ def sum_of(terms: Terms) -> s.Node:
         at = _operator_at(pieces)
         if at is not None:
             start = k
-            while k < len(terms) and _operator_at(terms[k][1]) is None:
-                k += 1
             rest = pieces[at + 1 :]
             if rest and rest[0].kind == "times":
                 rest = rest[1:]
+            bracket = len(rest) == 1 and rest[0].kind == "bracket"
+            while not bracket and k < len(terms) and _operator_at(terms[k][1]) is None:
+                k += 1
             operand = ([(False, rest)] if rest else []) + terms[start:k]
             if not operand:
                 raise UnreadableError("nothing follows for the operator to act on", pieces[at].position)
@@ -192,17 +193,17 @@ def _unit(pieces: list[Piece], k: int) -> tuple[s.Node, int]:
         if piece.text in _CALLED:
             return _function(pieces, k)
         if piece.text == "e" and piece.sup is None:
-            index = after.node.symbol if isinstance(after.node, s.Name) else getattr(after.node, "value", None)
+            index = index_in(after.node) if after.node is not None else None
             if index is None:
                 raise UnreadableError("e( ) holds one index", after.position)
-            return _scripted(s.OneHot(index if isinstance(index, str) else int(index)), after), k + 2
+            return _scripted(s.OneHot(index), after), k + 2
     return single(piece), k + 1
 
 
 def _function(pieces: list[Piece], k: int) -> tuple[s.Node, int]:
     """A function and its argument: a bracket, or the one factor that follows."""
     piece = pieces[k]
-    if piece.sub is not None:
+    if piece.sub is not None and piece.text != "softmax":
         raise UnreadableError(f"{piece.text} with a subscript", piece.position)
     if k + 1 == len(pieces) or pieces[k + 1].kind in ("times", "partial"):
         raise UnreadableError(f"nothing for {piece.text} to act on", piece.position)
@@ -210,8 +211,10 @@ def _function(pieces: list[Piece], k: int) -> tuple[s.Node, int]:
     following = pieces[k + 1]
     if following.kind == "bracket" and following.node is not None:
         call: s.Node = s.Call(name, following.node)
+        if piece.sub is not None:  # softmax_i(a) is softmax(a)_i
+            call = s.Element(call, indices_of(piece.sub, piece.position))
         if piece.sup is not None:
-            call = _scripted(call, replace(piece, primes=0))
+            call = _scripted(call, replace(piece, primes=0, sub=None))
         return _scripted(call, following), k + 2
     argument, end = _unit(pieces, k + 1)
     if end < len(pieces) and (pieces[end].kind == "letter" or isinstance(pieces[end].node, s.Number)):
@@ -230,7 +233,7 @@ def _sum_over(piece: Piece, rest: list[Piece]) -> s.Node:
     without: s.Index | None = None
     for group in _split(tokens, "COMMA"):
         unequal, equal = _split(group, "NEQ"), _split(group, "EQUALS")
-        sides = [indices_of(side) for side in (unequal if len(unequal) > 1 else equal)]
+        sides = [indices_of(side, piece.position) for side in (unequal if len(unequal) > 1 else equal)]
         if any(len(side) != 1 for side in sides) or len(sides) > 2 or (index is not None and sides[0][0] != index):
             raise UnreadableError("Σ runs over one index: i', i'=1 or j≠ℓ", piece.position)
         index = sides[0][0]
@@ -240,7 +243,7 @@ def _sum_over(piece: Piece, rest: list[Piece]) -> s.Node:
             raise UnreadableError("Σ begins at 1", piece.position)
     limit: s.Index = "K"
     if piece.sup is not None:
-        if isinstance(piece.sup, s.Name):
+        if isinstance(piece.sup, s.Name) and piece.sup is not TRANSPOSED:
             limit = piece.sup.symbol
         elif isinstance(piece.sup, s.Number) and piece.sup.value.denominator == 1:
             limit = int(piece.sup.value)
