@@ -130,6 +130,29 @@ def test_vmap_over_everything():
     np.testing.assert_allclose(per_example, p[:, :, None] * (jnp.eye(K) - p[:, None, :]), atol=1e-6)
 
 
+def test_without_jit_and_with_checks(problem):
+    """As one debugs: op by op, with a look for NaN and for leaked tracers."""
+    ours, theirs, a = problem
+    wanted = jax.grad(theirs)(a)
+    with jax.disable_jit():
+        np.testing.assert_allclose(jax.grad(ours)(a), wanted, rtol=1e-10, atol=1e-12)
+    with jax.debug_nans(True), jax.checking_leaks():
+        np.testing.assert_allclose(jax.jit(jax.grad(ours))(a), wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_exported():
+    from jax import export
+
+    a, labels = jnp.asarray(np.random.default_rng(0).normal(size=(4, K)), jnp.float32), jnp.array([0, 1, 2, 4])
+    function = jax.jit(jax.grad(lambda a: softmax_cross_entropy_with_integer_labels(a, labels).sum()))
+    known = export.DisabledSafetyCheck.custom_call("chainrule_loss_and_gradient")
+    exported = export.export(function, disabled_checks=[known])(jax.ShapeDtypeStruct(a.shape, a.dtype))
+    again = export.deserialize(exported.serialize())
+    assert np.array_equal(again.call(a), function(a))
+    with pytest.raises(ValueError, match="chainrule_loss"):
+        export.export(function)(jax.ShapeDtypeStruct(a.shape, a.dtype))
+
+
 def test_hessian_keeps_its_tails():
     hessian = jax.hessian(lambda a: softmax_cross_entropy_with_integer_labels(a, jnp.array(1)))(jnp.array([0.0, 40.0]))
     np.testing.assert_allclose(hessian, 4.248354255291589e-18 * np.array([[1, -1], [-1, 1]]), rtol=1e-6)

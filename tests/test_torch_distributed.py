@@ -31,17 +31,44 @@ def whole():
     return Model(), torch.randn(8, 6), torch.randint(8, (8,))
 
 
+class Language(torch.nn.Module):
+    """A causal model of Transformers, called as the other one is."""
+
+    def __init__(self, change=lambda model: model):
+        super().__init__()
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        sizes = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+        model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2, num_key_value_heads=1))
+        self.model = change(model)
+        self.head = self.model.lm_head
+
+    def forward(self, x, target):
+        return self.model(input_ids=x, labels=target).loss
+
+
+def pair(kind):
+    """The same model twice, one of them accelerated where it is a language model, and a batch."""
+    if kind.startswith("accelerated"):
+        torch.manual_seed(0)
+        models, batch = (Language(ours.accelerate), Language()), torch.randint(64, (8, 5))
+        batches = batch, batch
+    else:
+        model, *batches = whole()
+        models = model, Model()
+    models[1].load_state_dict(models[0].state_dict())
+    return *models, *batches
+
+
 def work(rank, port, kind):
     torch.set_num_threads(1)
     store = f"tcp://127.0.0.1:{port}"
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     try:
-        model, x, target = whole()
-        expected = Model()
-        expected.load_state_dict(model.state_dict())
+        model, expected, x, target = pair(kind)
         expected(x, target).backward()
         part = slice(4 * rank, 4 * rank + 4)
-        if kind == "ddp":
+        if "ddp" in kind:
             parallel = torch.nn.parallel.DistributedDataParallel(model)
             parallel(x[part], target[part]).backward()
         else:
@@ -53,7 +80,7 @@ def work(rank, port, kind):
             model(x[part], target[part]).backward()
         for (name, parameter), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
             grad = parameter.grad
-            grad = grad.full_tensor() if kind == "fsdp2" else grad
+            grad = grad.full_tensor() if "fsdp2" in kind else grad
             torch.testing.assert_close(grad, wanted.grad, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
         distributed.barrier()
     finally:
@@ -61,8 +88,10 @@ def work(rank, port, kind):
     os._exit(0)  # gloo's own threads abort one exit in five, also of processes that have nothing but PyTorch
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2", "accelerated ddp", "accelerated fsdp2"])
 def test_two_processes(kind):
+    if kind.startswith("accelerated"):
+        pytest.importorskip("transformers", reason="accelerate changes models of transformers")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

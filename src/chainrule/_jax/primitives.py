@@ -37,7 +37,13 @@ def row_primitive(name: str, function: Callable[..., Any], on_cpu: Callable[...,
         return (results, [0] * len(results)) if several else (results, 0)
 
     primitive.def_abstract_eval(typed)
-    primitive.def_impl(jax.jit(lambda *arguments: primitive.bind(*arguments)))
+    compiled = jax.jit(lambda *arguments: primitive.bind(*arguments))
+
+    def run(*arguments: Any) -> Any:
+        with jax.disable_jit(False):  # there is nothing to step through, and without jit it would call itself
+            return compiled(*arguments)
+
+    primitive.def_impl(run)
     batching.primitive_batchers[primitive] = batch
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=several))
     if on_cpu is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import mmap
 import weakref
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,12 @@ KEEPS = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MAP_ANONYMOUS")
 _kept: list[mmap.mmap] = []  # one at most; lists' methods are atomic, and a finalizer may run at any moment
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype, device: Any = "cpu") -> torch.Tensor:
-    """`torch.empty`; on the CPU, where it is large, in the block that was freed last, or on large pages."""
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """`torch.empty` on the CPU; what is large in the block that was freed last, or on large pages."""
     size = math.prod(shape) * dtype.itemsize
-    memory = _take(size) if size >= LARGE and torch.device(device).type == "cpu" else None
+    memory = _take(size) if size >= LARGE else None
     if memory is None:
-        return torch.empty(shape, dtype=dtype, device=device)
+        return torch.empty(shape, dtype=dtype)
     whole = np.frombuffer(memory, np.uint8)
     start = -whole.ctypes.data % PAGE
     array = whole[start : start + size]

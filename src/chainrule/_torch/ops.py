@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from chainrule._torch import buffers, layer, rows
+from chainrule._torch import layer, rows
 from chainrule._torch.arguments import Options
 
 __all__ = ["by_row", "cross_entropy", "linear_backward", "linear_cross_entropy"]
@@ -160,7 +160,7 @@ def linear_cross_entropy(
     """Loss of the logits hidden · weightᵀ + bias, and the gradients that are wanted, empty where they are not."""
     options = Options(reduction, ignore_index, label_smoothing)
     inputs = (hidden, weight, bias)
-    grads = _buffers(inputs, wants, buffers.empty)
+    grads = _buffers(inputs, wants)
     loss = layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, wide=wide)
     return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
 
@@ -181,19 +181,15 @@ def _(
 ) -> Tensors:
     shape = hidden.shape[:1] if reduction == "none" else ()
     loss = hidden.new_empty(shape, dtype=torch.float32 if wide else hidden.dtype)
-    grads = _buffers((hidden, weight, bias), wants, _fake)
+    grads = _buffers((hidden, weight, bias), wants)
     return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
 
 
-def _buffers(inputs: Sequence[torch.Tensor | None], wants: Sequence[bool], make: Any) -> list[torch.Tensor | None]:
+def _buffers(inputs: Sequence[torch.Tensor | None], wants: Sequence[bool]) -> list[torch.Tensor | None]:
     return [
-        make(tuple(x.shape), x.dtype, x.device) if x is not None and wanted else None
+        torch.empty(x.shape, dtype=x.dtype, device=x.device) if x is not None and wanted else None
         for x, wanted in zip(inputs, wants, strict=True)
     ]
-
-
-def _fake(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype, device=device)
 
 
 @linear_cross_entropy.register_vmap  # type: ignore[untyped-decorator]
@@ -227,7 +223,7 @@ def linear_backward(
     """The gradients of the sum of losses, each example's times its factor: what a loss of each example leaves to do."""
     options = Options(reduction, ignore_index, label_smoothing)
     inputs = (hidden, weight, bias)
-    grads = _buffers(inputs, wants, buffers.empty)
+    grads = _buffers(inputs, wants)
     layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, factors=factors)
     return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
 
@@ -246,7 +242,7 @@ def _(
     wants: Sequence[bool],
     chunk_bytes: int | None,
 ) -> Tensors:
-    grads = _buffers((hidden, weight, bias), wants, _fake)
+    grads = _buffers((hidden, weight, bias), wants)
     return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
 
 
