@@ -167,6 +167,16 @@ def test_with_what_a_line_was_compared():
     ]
 
 
+def test_what_is_positive_is_on_one_side_of_a_kink():
+    for line in (
+        r"\hat{y}_i \text{relu}(1)",
+        r"\text{relu}(-1) + \hat{y}_i",
+        r"\text{leaky_relu}(0) + \text{relu}(\hat{y}_i)",
+    ):
+        assert second(r"\hat{y}_i", f"= {line}")["verdict"] == "follows"
+        assert second(r"\hat{y}_i", f"= 2 ({line})")["verdict"] == "does not follow"
+
+
 def test_a_name_that_is_not_known_is_reported_once():
     found = check_homework(
         "L = \\hat{y}_\\ell\n= \\text{softmax}(\\mathbf{a}_L)_\\ell\n= q\n= \\hat{y}_i\n= \\hat{y}_\\ell"

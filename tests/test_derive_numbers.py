@@ -10,9 +10,13 @@ import pytest
 from derivation_list import DERIVATIONS
 
 import chainrule
+from chainrule import equations
 from chainrule.derive import derive
+from chainrule.derive.latex import read_expression
 from chainrule.derive.numbers import values, with_numbers
-from chainrule.derive.syntax import Negative
+from chainrule.derive.setting import Defined, Free
+from chainrule.derive.syntax import Call, Negative, Node
+from chainrule.derive.values import context, value_at
 from chainrule.errors import InputError
 
 
@@ -131,3 +135,98 @@ def test_slopes_in_numbers(name, slope):
 def test_a_point_that_is_not_there(name, point, message):
     with pytest.raises(InputError, match=message):
         with_numbers(derive(name), **point)
+
+
+# --- Against Network.backward, in float64 ---
+
+FUNCTIONS = {name: {"logistic": "σ"}.get(name, name) for name in equations.ACTIVATIONS}
+
+
+def network(widths, activation):
+    """A random network and its backward pass for one example, with the label."""
+    net = chainrule.Network.create(widths, activation=activation, seed=3, dtype="float64")
+    random = np.random.default_rng(4)
+    net = chainrule.Network(net.weights, [random.normal(size=b.shape) for b in net.biases], activation)
+    forward = net.forward(random.normal(size=(1, widths[0])))
+    return net, forward, net.backward(forward, [1])
+
+
+def with_function(node, name):
+    """An expression with a function for g."""
+    if isinstance(node, tuple):
+        return tuple(with_function(part, name) for part in node)
+    if not isinstance(node, Node):
+        return node
+    parts = {one.name: with_function(getattr(node, one.name), name) for one in dataclasses.fields(node)}
+    if isinstance(node, Call) and node.function.rstrip("'") == "g":
+        parts["function"] = name + node.function[1:]
+    return type(node)(**parts)
+
+
+def rows(array):
+    """Exact rows of numbers: a vector is a column."""
+    return [[context().mpf(float(entry)) for entry in row] for row in np.atleast_2d(array.T).T]
+
+
+def last_value(name, setting, function, point, classes, **at):
+    defined = {
+        s: dataclasses.replace(entry, expression=with_function(entry.expression, function))
+        for s, entry in setting.defined.items()
+    }
+    setting = dataclasses.replace(setting, defined=defined)
+    right = with_function(derive(name).lines[-1].right, function)
+    return np.array(value_at(right, setting, classes, point, {"ℓ": 2, **at}), dtype=float)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("activation", equations.ACTIVATIONS)
+def test_the_last_lines_are_what_the_network_computes(activation, k):
+    """Layer k of a network of three layers; for k = 1 the loss goes on from a_{k+1} through the last layer."""
+    net, forward, backward = network([4, 3, 5, 6], activation)
+    loss = r"-\log \text{softmax}(\mathbf{a}_{k+1})_\ell"
+    if k == 1:
+        loss = r"-\log \text{softmax}(\mathbf{W}_L g(\mathbf{a}_{k+1}) + \mathbf{b}_L)_\ell"
+    widths = net.widths
+    given = derive("gradient_wrt_hidden").setting
+    above = widths[k + 1]
+    free = {**given.free, "W_{k+1}": Free((above, "U")), "b_{k+1}": Free((above,))}
+    setting = dataclasses.replace(
+        given,
+        free=free | {"W_L": Free(("K", above)), "b_L": Free(("K",))},
+        defined={
+            **given.defined,
+            "a_{k+1}": dataclasses.replace(given.defined["a_{k+1}"], axes=(above,)),
+            "𝓛": Defined(read_expression(loss)),
+        },
+        lengths={"D": widths[k - 1], "U": widths[k]},
+    )
+    point = {
+        "h_{k−1}": rows(forward.activations[k - 1][0]),
+        "W_k": rows(net.weights[k - 1]), "b_k": rows(net.biases[k - 1]),
+        "W_{k+1}": rows(net.weights[k]), "b_{k+1}": rows(net.biases[k]),
+        "W_L": rows(net.weights[-1]), "b_L": rows(net.biases[-1]),
+    }  # fmt: skip
+    for name, expected in {
+        "gradient_wrt_hidden": backward.grad_activations[k][0],
+        "gradient_wrt_preactivations": backward.grad_preactivations[k - 1][0],
+        "gradient_wrt_weights": backward.grad_weights[k - 1],
+        "gradient_wrt_biases": backward.grad_biases[k - 1],
+    }.items():
+        assert np.abs(expected).max() > 1e-4
+        found = last_value(name, setting, FUNCTIONS[activation], point, widths[-1])
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-11, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("activation", equations.ACTIVATIONS)
+@pytest.mark.parametrize(("name", "widths"), [("one_weight", [1, 1, 1, 4]), ("one_weight_wide", [2, 2, 3, 4])])
+def test_one_weight_is_what_the_network_computes(name, widths, activation):
+    net, forward, backward = network(widths, activation)
+    x = rows(forward.activations[0][0])
+    point = {f"W_{k}": rows(w) for k, w in enumerate(net.weights, start=1)}
+    point |= {f"b_{k}": rows(b) for k, b in enumerate(net.biases, start=1)} | {"x": x}
+    if name == "one_weight":
+        point |= {symbol: point[symbol][0][0] for symbol in ("x", "b_1", "b_2")}
+    setting, function = derive(name).setting, FUNCTIONS[activation]
+    for (i, j), expected in np.ndenumerate(backward.grad_weights[0]):
+        found = last_value(name, setting, function, point, widths[-1], i=i + 1, j=j + 1)
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15)

@@ -109,10 +109,8 @@ def _step() -> Any:
 
 def _above(x: Any) -> Any:
     """1 where x > 0, 0 where x < 0. Where x is 0 there is a kink, and nothing is said of it."""
-    if x.is_Number:
-        return sympy.Integer(x > 0)
-    if x.is_positive or x.is_negative:
-        return sympy.Integer(bool(x.is_positive))
+    if x.is_positive or x.is_nonpositive:
+        return sympy.Integer(int(bool(x.is_positive)))
     return 1 - _step()(-x) if x.could_extract_minus_sign() else _step()(x)
 
 
