@@ -152,6 +152,43 @@ def test_layouts(name, logits, reduction):
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12, check_stride=False)
 
 
+@pytest.mark.parametrize("output", ["softmax", "log_softmax", "hessian_vector_product"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_of_mixed_layouts_and_inputs_that_stay(output, first):
+    """Logits in one layout and a vector in another: neither is written over."""
+    layouts = [torch.contiguous_format, torch.channels_last]
+    inputs = [torch.randn(3, 2, 6, 5, dtype=torch.float64) for _ in range(2)]
+    given = [x.to(memory_format=layouts[(first + i) % 2]) for i, x in enumerate(inputs)]
+    second = [None, given[1]][output == "hessian_vector_product"]
+    came = torch.ops.chainrule.by_row(output, given[0], second)
+    p = torch.softmax(inputs[0], 1)
+    v = p * inputs[1]
+    wanted = {
+        "softmax": p,
+        "log_softmax": torch.log_softmax(inputs[0], 1),
+        "hessian_vector_product": v - p * v.sum(1, keepdim=True),
+    }
+    torch.testing.assert_close(came, wanted[output], rtol=1e-12, atol=1e-12, check_stride=False)
+    for now, before in zip(given, inputs, strict=True):
+        assert torch.equal(now, before)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("name", "logits"), list(layouts()), ids=lambda value: value if isinstance(value, str) else "")
+def test_second_derivatives_of_layouts(name, logits, target):
+    class_dim = min(logits.dim() - 1, 1)
+    given = case(target, tuple(logits.shape))[1]
+    before, vector = logits.clone(), torch.randn(logits.shape, dtype=torch.float64)
+    assert logits.shape[class_dim] == 7
+    results = []
+    for loss in (ours.cross_entropy, F.cross_entropy):
+        a = logits.detach().requires_grad_()
+        (first,) = torch.autograd.grad(loss(a, given, label_smoothing=0.1), a, create_graph=True)
+        results.append(torch.autograd.grad((first * vector).sum(), a))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12, check_stride=False)
+    assert torch.equal(logits, before)
+
+
 def test_pieces_do_not_change_the_bits(monkeypatch):
     logits, target = case(shape=(3, 5, 11), dtype=torch.float32)
     whole = ours.cross_entropy(logits, target, reduction="none")

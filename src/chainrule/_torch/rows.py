@@ -63,7 +63,8 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None
         _kernels.run(format, output, a, r, {"second": v[0]} if v else {}, team)
         return result
     for piece in pieces_of(logits, BUFFER_BYTES):
-        a, *v = (_bits(piece(tensor).contiguous()) for tensor in (logits, *given[2:]))
+        a = _bits(piece(logits).clone(memory_format=torch.contiguous_format))  # which the result overwrites
+        v = [_bits(piece(tensor).contiguous()) for tensor in given[2:]]
         _kernels.run(format, output, a, a, {"second": v[0]} if v else {}, team)
         put(result, piece, _tensor(a, result.dtype))
     return result
