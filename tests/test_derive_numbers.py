@@ -217,6 +217,34 @@ def test_the_last_lines_are_what_the_network_computes(activation, k):
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-11, atol=1e-15, err_msg=name)
 
 
+@pytest.mark.parametrize("depth", [2, 3, 6])
+def test_the_group_of_factors_repeated_is_the_networks_gradient(depth):
+    """The derivation's step down, used for each hidden layer from the output layer's gradient on."""
+    net, forward, backward = network([1] * depth + [3], "tanh")
+    assert [line.rule for line in derive("one_weight_any_depth").lines][:2] == [
+        "chain rule",
+        "derivative of the activation",
+    ]
+    group = derive("one_weight_any_depth").lines[1].right.factors[1]
+    setting = derive("one_weight_any_depth").setting
+    setting = dataclasses.replace(
+        setting,
+        defined={**setting.defined, "h_k": Defined(with_function(setting.defined["h_k"].expression, "tanh"))},
+    )
+    product = (net.weights[-1].T @ backward.grad_preactivations[-1][0])[0]
+    product *= 1 - forward.activations[-1][0, 0] ** 2  # of the output layer, which has several units
+    for k in range(depth - 2, 0, -1):
+        point = {
+            "h_{k−1}": context().mpf(float(forward.activations[k - 1][0, 0])),
+            "W_k": rows(net.weights[k - 1]),
+            "b_k": context().mpf(float(net.biases[k - 1][0])),
+            "W_{k+1}": rows(net.weights[k]),
+        }
+        product *= float(value_at(with_function(group, "tanh"), setting, 2, point, {}))
+    assert abs(product) > 1e-6
+    assert product * forward.activations[0][0, 0] == pytest.approx(backward.grad_weights[0][0, 0], rel=1e-12)
+
+
 @pytest.mark.parametrize("activation", equations.ACTIVATIONS)
 @pytest.mark.parametrize(("name", "widths"), [("one_weight", [1, 1, 1, 4]), ("one_weight_wide", [2, 2, 3, 4])])
 def test_one_weight_is_what_the_network_computes(name, widths, activation):

@@ -30,6 +30,23 @@ _THIN = Given(
     symbolic_classes=(2, 3),
     numeric_classes=(2, 5),
 )
+_ANY_DEPTH = Given(
+    free={
+        "h_{k−1}": Free(),
+        "W_k": Free((1, 1)),
+        "b_k": Free(),
+        "W_{k+1}": Free((1, 1)),
+        "b_{k+1}": Free(),
+        "u": Free(("K",)),
+        "c": Free(("K",), "positive"),
+    },
+    defined={
+        "a_k": Means(r"W_{k11} h_{k-1} + b_k"),
+        "h_k": Means(r"g(a_k)"),
+        "a_{k+1}": Means(r"W_{k+1,11} h_k + b_{k+1}"),
+        "𝓛": Means(r"\log \sum_j c_j \exp(u_j a_{k+1})"),
+    },
+)
 _WIDE = Given(
     free={
         "x": Free(("D",)),
@@ -57,7 +74,7 @@ DERIVATIONS = (
     Written(
         name="one_weight",
         title="One weight of a thin network",
-        intro="Two hidden layers of one unit each, h_1 = g(a_1) and h_2 = g(a_2) with a_1 = W_111 x + b_1 and a_2 = W_211 h_1 + b_2, then the output layer a_3 = W_3 h_2 + b_3, ŷ = softmax(a_3). To talk to a weight, first talk to the output layer, then to each hidden layer before it, and then to the weight. A deeper network has a group more for each hidden layer, and is otherwise the same.",
+        intro="Two hidden layers of one unit each, h_1 = g(a_1) and h_2 = g(a_2) with a_1 = W_111 x + b_1 and a_2 = W_211 h_1 + b_2, then the output layer a_3 = W_3 h_2 + b_3, ŷ = softmax(a_3). To talk to a weight, first talk to the output layer, then to each hidden layer before it, and then to the weight. A deeper network has a group more for each hidden layer: see one_weight_any_depth.",
         setting=_THIN,
         steps=(
             Step(
@@ -79,6 +96,38 @@ DERIVATIONS = (
                 r"= -(\mathbf{e}(\ell) - \hat{\mathbf{y}})^\top \cdot (\mathbf{W}_3 \cdot g'(a_2)) \cdot (W_{211} \cdot g'(a_1)) \cdot x",
                 "linearity",
                 "The last factor is the weight's input. Where one factor is small, so is the product: that is how a gradient vanishes.",
+            ),
+        ),
+    ),
+    Written(
+        name="one_weight_any_depth",
+        title="One weight of a thin network of any depth",
+        intro="A hidden layer k of one unit, with one unit in the layer above it; whatever the loss makes of a_{k+1} does not matter, and log Σ_j c_j exp(u_j a_{k+1}) stands for it here. The first lines lead one layer down. Used from the output layer down, once for each hidden layer, they give the product of factors for a network of any depth, and the last lines end it at a weight.",
+        setting=_ANY_DEPTH,
+        steps=(
+            Step(
+                r"\frac{\partial \mathcal{L}}{\partial a_k} = \frac{\partial \mathcal{L}}{\partial a_{k+1}} \cdot \left( \frac{\partial a_{k+1}}{\partial h_k} \cdot \frac{\partial h_k}{\partial a_k} \right)",
+                "chain rule",
+                "One layer further down, one group of factors more.",
+            ),
+            Step(
+                r"= \frac{\partial \mathcal{L}}{\partial a_{k+1}} \cdot (W_{k+1,11} \cdot g'(a_k))",
+                "derivative of the activation",
+                "The group is a weight times the slope of an activation.",
+            ),
+            Step(
+                r"\frac{\partial \mathcal{L}}{\partial W_{k11}} = \frac{\partial \mathcal{L}}{\partial a_k} \cdot \frac{\partial a_k}{\partial W_{k11}}",
+                "chain rule",
+            ),
+            Step(
+                r"= \frac{\partial \mathcal{L}}{\partial a_k} \cdot h_{k-1}",
+                "linearity",
+                "The last factor is the weight's input; for W_111 that is h_0 = x.",
+            ),
+            Step(
+                r"= \frac{\partial \mathcal{L}}{\partial a_{k+1}} \cdot (W_{k+1,11} \cdot g'(a_k)) \cdot h_{k-1}",
+                "substitution",
+                "The first factor is written out in the same way, up to the output layer.",
             ),
         ),
     ),
