@@ -109,6 +109,30 @@ def test_per_sample_gradients(options):
         close(got, wanted)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_torch_func_of_targets_and_class_weights(reduction):
+    hidden, weight, logits, _ = case()
+    target, classes = torch.softmax(torch.roll(logits, 1, 1), 1), torch.rand(5, dtype=torch.float64) + 0.5
+
+    def results(cross_entropy, linear_cross_entropy):
+        def of_logits(q, w, a=logits):
+            return cross_entropy(a, q, w, reduction=reduction, label_smoothing=0.1).sum()
+
+        def of_layer(q):
+            return linear_cross_entropy(hidden, weight, q, reduction=reduction).sum()
+
+        func = torch.func
+        yield func.grad(of_logits, (0, 1))(target, classes)
+        yield func.grad(of_layer)(target)
+        yield func.vmap(func.grad(lambda q, a: of_logits(q[None], classes, a[None])))(target, logits)
+        yield func.jacrev(func.grad(lambda a, q: of_logits(q, classes, a)), 1)(logits, target)
+        yield func.jvp(func.grad(of_logits), (target, classes), (logits, classes))[1]
+
+    mine = results(ours.cross_entropy, ours.linear_cross_entropy)
+    for got, wanted in zip(mine, results(F.cross_entropy, plain_linear), strict=True):
+        close(got, wanted)
+
+
 def test_functional_call():
     torch.manual_seed(0)
     mine = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())

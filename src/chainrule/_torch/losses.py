@@ -88,12 +88,17 @@ def of_logits(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool = False, inplace: bool = False
 ) -> Tensor:
     """The loss of logits (N, K, …) that have been checked."""
-    linear = [tensor for tensor in (target, weight) if tensor is not None and differentiates(tensor)]
-    wants_grad = differentiates(logits)
-    if linear:
+    if differentiates(target, weight):
         fixed = target.detach(), None if weight is None else weight.detach()
-        return of_logits(logits, *fixed, options, wide, False) + _by_targets(logits, target, weight, options)
-    if not wants_grad:
+        return _of_fixed(logits, *fixed, options, wide, False) + _by_targets(logits, target, weight, options)
+    return _of_fixed(logits, target, weight, options, wide, inplace)
+
+
+def _of_fixed(
+    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool, inplace: bool
+) -> Tensor:
+    """The same where no derivative w.r.t. targets or weights is wanted."""
+    if not differentiates(logits):
         return ops.cross_entropy(logits, target, weight, *options.all, False, wide)[0]
     if torch.compiler.is_compiling():
         return ops.cross_entropy(logits, target, weight, *options.all, True, wide)[0]
