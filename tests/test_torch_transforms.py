@@ -351,6 +351,66 @@ def test_autocast(reduction):
         close(got, wanted, 3e-2)
 
 
+@pytest.mark.parametrize("kind", ["logits", "layer", "logprobs", "probabilities"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_scaled_loss_keeps_small_gradients(dtype, kind):
+    """As GradScaler scales it: by 65536, which float16 does not hold, gradients of 1e-9, which it does not either."""
+    torch.manual_seed(0)
+    n, k = 3000, 300
+    layer, hidden = torch.nn.Linear(8, k, bias=False), torch.randn(n, 8, requires_grad=True)
+    target = torch.randint(k, (n,))
+    if kind == "probabilities":
+        target = torch.rand(n, k)
+    results = []
+    for own in (True, False):
+        with torch.autocast("cpu", dtype):
+            if kind in ("layer", "logprobs") and own:
+                loss = ours.linear_cross_entropy(hidden, layer.weight, target)
+                if kind == "logprobs":
+                    loss = -ours.logprobs(hidden, layer.weight, target).mean()
+            else:
+                loss = (ours if own else F).cross_entropy(layer(hidden), target)
+        grads = torch.autograd.grad(65536 * loss, (hidden, layer.weight))
+        assert [x.dtype for x in (loss, *grads)] == [torch.float32] * 3
+        results.append([loss, *grads])
+    for got, wanted in zip(*results, strict=True):
+        close = wanted.detach().abs().max().item() * (2e-3 if dtype == torch.float16 else 2e-2)
+        torch.testing.assert_close(got, wanted, rtol=0, atol=close)
+    if kind == "probabilities":  # which are not rounded to the logits' 16 bits
+        torch.testing.assert_close(*[result[0] for result in results], rtol=1e-6, atol=0)
+
+
+def test_torch_fx_and_modes_and_subclasses():
+    """What overrides PyTorch's functions overrides these."""
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.criterion = ours.LinearCrossEntropyLoss(3, 5), ours.CrossEntropyLoss(label_smoothing=0.1)
+
+        def forward(self, hidden, target):
+            return self.layer(hidden, target) + self.criterion(self.layer.linear(hidden), target)
+
+    model, hidden, target = Model(), torch.randn(4, 3), torch.randint(5, (4,))
+    graph = torch.fx.symbolic_trace(model)
+    assert {ours.cross_entropy, ours.linear_cross_entropy} <= {node.target for node in graph.graph.nodes}
+    close(graph(hidden, target), model(hidden, target), 1e-6)
+    seen = []
+
+    class Kind(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            seen.append(function)
+            return super().__torch_function__(function, types, args, kwargs)
+
+    loss = ours.cross_entropy(torch.zeros(4, 5).as_subclass(Kind), target, reduction="none")
+    assert seen == [ours.cross_entropy]
+    assert type(loss) is Kind
+    close(loss.as_subclass(torch.Tensor), torch.full((4,), 5.0).log(), 1e-6)
+    with torch.device("cpu"):
+        assert ours.cross_entropy(torch.zeros(4, 5), target).item() == pytest.approx(loss[0].item())
+
+
 def test_deterministic_algorithms():
     hidden, weight, logits, target = case()
     torch.use_deterministic_algorithms(True)

@@ -16,6 +16,7 @@ from chainrule.extras import require
 require("torch", "torch")
 
 import torch  # noqa: E402
+from torch.overrides import handle_torch_function, has_torch_function  # noqa: E402
 
 from chainrule._torch import formulas as _formulas  # noqa: E402, F401
 from chainrule._torch import linear as _linear  # noqa: E402
@@ -101,6 +102,10 @@ def cross_entropy(
 
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
     """
+    if has_torch_function((input, target, weight)):  # subclasses, modes, and what torch.fx traces
+        tensors = input, target, weight
+        options = size_average, ignore_index, reduce, reduction, label_smoothing
+        return handle_torch_function(cross_entropy, tensors, *tensors, *options, inplace=inplace)
     return _losses.cross_entropy(
         input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace
     )
@@ -167,6 +172,21 @@ def linear_cross_entropy(
 
     Source: the lecture, sections 1 to 3.
     """
+    tensors = input, linear_weight, target, linear_bias, weight
+    if has_torch_function(tensors):
+        return handle_torch_function(
+            linear_cross_entropy,
+            tensors,
+            *tensors[:3],
+            linear_bias=linear_bias,
+            weight=weight,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            options=options,
+            accumulate=accumulate,
+            chunk_bytes=chunk_bytes,
+        )
     _linear.check_options(options)
     return _linear.linear_cross_entropy(
         input,

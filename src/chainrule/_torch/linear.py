@@ -53,6 +53,8 @@ def linear_cross_entropy(
     input, linear_weight, linear_bias, wide = in_autocast(input, linear_weight, linear_bias)
     check_head(input, linear_weight, linear_bias)
     wide = wide or (in_float32 and input.dtype.itemsize == 2)
+    if in_float32:
+        input, linear_weight, linear_bias = _scalable(input, linear_weight, linear_bias)
     lead, (k, *positions) = tuple(input.shape[:-1]), linear_weight.shape[:-1]
     if positions and len(lead) != 1:
         shapes = f"{tuple(input.shape)} with linear_weight of shape {tuple(linear_weight.shape)}"
@@ -109,7 +111,15 @@ def in_autocast(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Ten
         tensor.to(dtype) if isinstance(tensor, torch.Tensor) and tensor.dtype in narrow else tensor
         for tensor in tensors
     )
-    return input, weight, bias, input.dtype in narrow[1:]
+    wide = input.dtype in narrow[1:]
+    return *_scalable(input, weight, bias), wide
+
+
+def _scalable(*tensors: Any) -> tuple[Any, ...]:
+    """float16 as float32: it would lose gradients before what scales the loss has scaled them."""
+    if not isinstance(tensors[0], torch.Tensor) or tensors[0].dtype != torch.float16:
+        return tensors
+    return tuple(tensor.float() if isinstance(tensor, torch.Tensor) else tensor for tensor in tensors)
 
 
 def _check_leaf(leaf: Tensor, weight: Tensor, many: bool) -> None:

@@ -74,12 +74,13 @@ def cross_entropy(
         check_same("weight", weight, (shape[class_dim],), input, dtype=False)
     logits = input if class_dim else input.unsqueeze(0)
     given = target if class_dim else target.unsqueeze(0)
-    if probabilities:
-        given = as_float(given, input.dtype)
     wide = is_wide(input)
-    if wide and options.reduction == "none":
+    narrow = probabilities and target.dtype not in (input.dtype, torch.float16)  # the logits, beside their targets
+    # float16 would lose gradients before what scales the loss has scaled them
+    if wide and (options.reduction == "none" or narrow or input.dtype == torch.float16):
         logits, wide, inplace = logits.float(), False, False
-        given = given.float() if probabilities else given
+    if probabilities:
+        given = as_float(given, logits.dtype)
     loss = of_logits(logits, given, weight, options, wide, inplace)
     return loss.squeeze(0) if class_dim == 0 and options.reduction == "none" else loss
 
