@@ -177,6 +177,22 @@ def test_what_is_positive_is_on_one_side_of_a_kink():
         assert second(r"\hat{y}_i", f"= 2 ({line})")["verdict"] == "does not follow"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"\text{relu}((-2)^{1/3})",
+        r"\text{leaky_relu}((-2)^{1/3})",
+        r"\text{gelu}((-2)^{0.5})",
+        r"\Phi((-2)^{0.5})",
+        r"\begin{cases} 1 & (-2)^{0.5} > 0 \\ 0 & \text{otherwise} \end{cases}",
+    ],
+)
+def test_a_number_that_is_not_real_lies_on_no_side_of_a_kink(line):
+    found = second(r"\hat{y}_i", f"= {line}")
+    assert found["verdict"] == "does not follow"
+    assert "a number that is not real" in found["message"]
+
+
 def test_a_name_that_is_not_known_is_reported_once():
     found = check_homework(
         "L = \\hat{y}_\\ell\n= \\text{softmax}(\\mathbf{a}_L)_\\ell\n= q\n= \\hat{y}_i\n= \\hat{y}_\\ell"

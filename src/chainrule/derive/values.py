@@ -185,7 +185,7 @@ class _Evaluator(Places):
         if condition.sign in "=≠":
             equal = self.index(condition.left, at) == self.index(condition.right, at)  # type: ignore[arg-type]
             return equal == (condition.sign == "=")
-        left, right = (self.value(side, at) for side in (condition.left, condition.right))  # type: ignore[arg-type]
+        left, right = (_real(self.value(side, at)) for side in (condition.left, condition.right))  # type: ignore[arg-type]
         return bool(left > right if condition.sign == ">" else left < right)
 
     def _softmax(self, value: Value) -> Matrix:
@@ -216,11 +216,11 @@ class _Evaluator(Places):
             "σ": lambda x: 1 / (1 + exp(-x)),
             "softplus": lambda x: context.log(1 + exp(x)),
             "silu": lambda x: x / (1 + exp(-x)),
-            "Φ": context.ncdf,
+            "Φ": lambda x: context.ncdf(_real(x)),
             "φ": context.npdf,
-            "gelu": lambda x: x * context.ncdf(x),
-            "relu": lambda x: x if x > 0 else 0 * x,
-            "leaky_relu": lambda x: x if x > 0 else context.mpf(str(LEAKY_SLOPE)) * x,
+            "gelu": lambda x: x * context.ncdf(_real(x)),
+            "relu": lambda x: x if _real(x) > 0 else 0 * x,
+            "leaky_relu": lambda x: x if _real(x) > 0 else context.mpf(str(LEAKY_SLOPE)) * x,
             "identity": lambda x: x,
             # any smooth function does: what holds for every g holds for this one
             "g": lambda x: context.sin(x) + x * x / 5,
@@ -272,6 +272,13 @@ class _Evaluator(Places):
 
 
 # --- Numbers and matrices ---------------------------------------------------------------------------------------------
+
+
+def _real(number: Any) -> Any:
+    """The number; one such as (−1)^(1/3) lies on no side of a kink."""
+    if number.imag != 0:
+        raise UndefinedError("a number that is not real, where only a real one has a value")
+    return number.real
 
 
 def _each(function: Callable[[Any], Any], value: Value) -> Value:
