@@ -244,6 +244,19 @@ def test_compiled():
         torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-4, atol=1e-6)
 
 
+def test_exported_and_called_as_a_function():
+    _, fast = pair("Llama")
+    tokens, labels = inputs()
+    given = {"input_ids": tokens, "labels": labels, "use_cache": False}
+    wanted = fast(**given).loss
+    exported = torch.export.export(fast.eval(), (), given, strict=False)
+    torch.testing.assert_close(exported.module()(**given).loss, wanted, rtol=1e-6, atol=0)
+    parameters = dict(fast.named_parameters())
+    grads = torch.func.grad(lambda p: torch.func.functional_call(fast, p, (), given).loss)(parameters)
+    for name, grad in zip(parameters, torch.autograd.grad(wanted, list(parameters.values())), strict=True):
+        torch.testing.assert_close(grads[name], grad, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
