@@ -167,6 +167,23 @@ def test_with_what_a_line_was_compared():
     ]
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (r"\hat{y}_i^{0.5}", r"\sum_j \hat{y}_j \hat{y}_i^{1/2}"),
+        (r"\left( \sum_j e^{a_{Lj}} \right)^{3/2}", r"\left( \sum_j e^{a_{Lj}} \right)^{1/2} \sum_m e^{a_{Lm}}"),
+        (r"\left( \hat{y}_i^{1/2} + 1 \right)^2", r"\hat{y}_i + 2 \hat{y}_i^{1/2} + 1"),
+        (r"\frac{1}{(1 + a_{L1}^2)^{1/3}}", r"\frac{(1 + a_{L1}^2)^{2/3}}{1 + a_{L1}^2}"),
+        (r"((1 - \hat{y}_i)^{1/2} - 1) ((1 - \hat{y}_i)^{1/2} + 1)", r"-\hat{y}_i"),
+        (r"\frac{\partial}{\partial a_{Li}} \hat{y}_i^{1/2}", r"\frac{1}{2} \hat{y}_i^{1/2} (1 - \hat{y}_i)"),
+    ],
+)
+def test_roots_are_known_for_what_they_are_roots_of(left, right):
+    found = second(left, f"= {right}")
+    assert found["message"].startswith("checked for K = 2, 3, 4 symbolically; ")
+    assert second(left, f"= {right} + 10^{{-12}}")["verdict"] == "does not follow"
+
+
 def test_what_is_positive_is_on_one_side_of_a_kink():
     for line in (
         r"\hat{y}_i \text{relu}(1)",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from chainrule.extras import require
 
 sympy = require("sympy", "derive")
 
-__all__ = ["Effort", "GivenUpError", "cancelled", "factors_of", "is_zero"]
+__all__ = ["Effort", "GivenUpError", "Roots", "cancelled", "factors_of", "is_zero"]
 
 LARGEST_PRODUCT = 100_000  # of the numbers of terms of two polynomials that are multiplied
 _LARGEST_POWER = 100
@@ -46,8 +48,12 @@ class Effort:
             raise GivenUpError
 
 
-def is_zero(expression: Any, effort: Effort) -> bool:
-    """Whether an expression built from symbols by + − · / is 0: whether its numerator is.
+Roots = Mapping[Any, tuple[int, Any]]  # a symbol: to which power it is which expression
+
+
+def is_zero(expression: Any, effort: Effort, roots: Roots = MappingProxyType({})) -> bool:
+    """Whether an expression built from symbols by + − · / is 0: whether its numerator is. `roots` are the symbols that
+    stand for a root, each with its power and what that is.
 
     Raises
     ------
@@ -61,10 +67,23 @@ def is_zero(expression: Any, effort: Effort) -> bool:
     >>> x, y = sympy.symbols("x y")
     >>> is_zero(1 / (x - y) + (x + y) / (y**2 - x**2), Effort(1))
     True
+    >>> is_zero((x + 1) ** 2 - y - 2 * x - 1, Effort(1), {x: (2, y)})
+    True
     """
     if not expression.free_symbols:
         return bool(expression == 0)
-    return not _Quotients(expression, effort).of(expression)[0]
+    numerator = _Quotients(expression, effort).of(expression)[0]
+    for symbol, gen in zip(numerator.ring.symbols, numerator.ring.gens, strict=True):
+        root, radicand = roots.get(symbol, (0, None))
+        if root and numerator.degree(gen) >= root:
+            parts = collections.defaultdict[int, Any](lambda: numerator.ring.zero)
+            at = numerator.ring.gens.index(gen)
+            for monomial, coefficient in numerator.terms():
+                whole, rest = divmod(monomial[at], root)
+                parts[whole] += numerator.ring({(*monomial[:at], rest, *monomial[at + 1 :]): coefficient})
+            lower = sympy.Add(*(part.as_expr() * sympy.Pow(radicand, whole) for whole, part in parts.items()))
+            return is_zero(lower, effort, roots)
+    return not numerator
 
 
 def cancelled(expression: Any, effort: Effort) -> Any:

@@ -38,6 +38,7 @@ class Rational:
         self.effort = effort
         self.exponents: dict[Any, Any] = {}  # the symbol of exp(m / root) -> m
         self.logarithms: dict[Any, Any] = {}  # the symbol of log(f) -> f
+        self.roots: dict[Any, tuple[int, Any]] = {}  # the symbol of exp(log(f) / root) -> root and f
         self.known: dict[Any, Any] = {}
 
     def of(self, expression: Any) -> Any:
@@ -83,6 +84,8 @@ class Rational:
                     rest, power = factor * rest * self.root, sympy.S.One
                 symbol = sympy.Symbol(f"exp({rest}/{self.root})", positive=True)
                 self.exponents[symbol] = rest
+                if rest in self.logarithms:
+                    self.roots[symbol] = self.root, self.logarithms[rest]
                 result *= symbol**power
         return result
 

@@ -1,8 +1,8 @@
 """A step checked by algebra: both sides as SymPy's expressions for a concrete K, and their difference reduced to 0.
 
 SymPy's own `simplify` tries too many things to be quick: `chainrule.derive.rational` reduces instead, and gives up
-where it would take too long. "Equal" is always
-right; "different" could be wrong where symbols hide a relation, as those of √2 and 2 do.
+where it would take too long. "Equal" is always right; "different" could be wrong where symbols hide a relation, as
+those of Φ(−x) and Φ(x) do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from chainrule.derive import syntax as s
 from chainrule.derive.expressions import expression_of
 from chainrule.derive.indices import free_indices
-from chainrule.derive.polynomials import Effort, is_zero
+from chainrule.derive.polynomials import Effort, Roots, is_zero
 from chainrule.derive.rational import FinerRootNeeded, Rational
 from chainrule.derive.setting import Setting, UndefinedError
 from chainrule.extras import require
@@ -56,9 +56,10 @@ def _equal(before: s.Node, after: s.Node, setting: Setting, classes: int, at: At
     root = 1
     while True:
         try:
-            lefts = _rational_entries(before, setting, classes, at, root, effort)
-            rights = _rational_entries(after, setting, classes, at, root, effort)
-            return len(lefts) == len(rights) and all(is_zero(x - y, effort) for x, y in zip(lefts, rights, strict=True))
+            lefts, roots = _rational_entries(before, setting, classes, at, root, effort)
+            rights, others = _rational_entries(after, setting, classes, at, root, effort)
+            pairs = zip(lefts, rights, strict=True)
+            return len(lefts) == len(rights) and all(is_zero(x - y, effort, {**roots, **others}) for x, y in pairs)
         except FinerRootNeeded as needed:
             root = math.lcm(root, needed.denominator)
         except ZeroDivisionError:
@@ -67,7 +68,7 @@ def _equal(before: s.Node, after: s.Node, setting: Setting, classes: int, at: At
 
 def _rational_entries(
     node: s.Node, setting: Setting, classes: int, at: At, root: int, effort: Effort
-) -> tuple[Any, ...]:
+) -> tuple[tuple[Any, ...], Roots]:
     known = _known(node, setting, classes, at, root)
     if not known:
         value = expression_of(node, setting, classes, dict(at), effort)
@@ -75,11 +76,11 @@ def _rational_entries(
         if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in entries):
             raise UndefinedError("a division by zero")
         to_rational = Rational(root, effort)
-        known.append(tuple(to_rational.of(entry) for entry in entries))
+        known.append((tuple(to_rational.of(entry) for entry in entries), to_rational.roots))
     return known[0]
 
 
 @functools.lru_cache(maxsize=4096)
-def _known(node: s.Node, setting: Setting, classes: int, at: At, root: int) -> list[tuple[Any, ...]]:
+def _known(node: s.Node, setting: Setting, classes: int, at: At, root: int) -> list[tuple[tuple[Any, ...], Roots]]:
     """What was computed before, or nothing yet: a step's right side is the next one's left."""
     return []
