@@ -4,10 +4,11 @@ are whole documents, and what must not be let pass."""
 # ruff: noqa: E501  # a line of LaTeX is a line
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chainrule.derive import numeric
+from chainrule.derive import homework, numeric
 from chainrule.derive.homework import check_homework
 from chainrule.derive.latex import read_expression, read_line
 from chainrule.derive.layout import read_lines
@@ -277,3 +278,18 @@ def test_an_unreadable_error_is_an_input_error_with_a_position():
     with pytest.raises(UnreadableError) as error:
         read_line(r"= \hat{y}_{i-1}")
     assert error.value.position == 3
+
+
+def test_all_lines_share_the_time_for_symbols(monkeypatch):
+    monkeypatch.setattr(homework, "SECONDS", 0.0)
+    found = check_homework(f"{ELEMENT}\n= {RESULT}\n= {RESULT} + 1\n= {RESULT} + 0")
+    given_up = "checked for no K symbolically (given up: it would take too long); K = 2, 5, 50 at 50 digits"
+    assert [one["verdict"] for one in found] == ["follows", "follows", "does not follow", "follows"]
+    assert found[1]["message"] == found[3]["message"] == given_up
+
+
+def test_lines_are_checked_in_any_thread():
+    texts = [f"{ELEMENT}\n= {RESULT} + {n}" for n in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(check_homework, texts))
+    assert [one[1]["verdict"] for one in found] == ["follows"] + ["does not follow"] * 3
