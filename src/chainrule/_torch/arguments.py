@@ -14,7 +14,8 @@ import torch
 from chainrule.errors import InputError
 
 __all__ = [
-    "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "is_wide",
+    "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program",
+    "is_wide",
     "names", "options_of", "reduction_of",
 ]  # fmt: skip
 
@@ -114,6 +115,11 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
     from torch.nn import _reduction
 
     return str(_reduction.legacy_get_string(size_average, reduce))
+
+
+def in_program() -> bool:
+    """Is this traced into a program of operators, by torch.compile, torch.export or torch.jit?"""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def is_wide(like: torch.Tensor) -> bool:

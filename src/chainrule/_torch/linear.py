@@ -7,6 +7,7 @@ weights. Second derivatives and forward mode store the logits.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from chainrule._torch.arguments import (
     check_target,
     check_tensor,
     describe,
+    in_program,
     options_of,
 )
 from chainrule._torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
@@ -187,7 +189,7 @@ def flat_loss(
     if leaf is not None and torch.is_grad_enabled():
         return _Accumulating.apply(*tensors, options, chunk_bytes, wide)
     wants = [differentiates(tensor) for tensor in tensors[:3]]
-    if torch.compiler.is_compiling() or not any(wants):
+    if in_program() or not any(wants):
         now = [wanted and options.reduction != "none" for wanted in wants]
         return ops.linear_cross_entropy(*tensors, *options.all, now, chunk_bytes, wide)[0]
     return _Loss.apply(*tensors, _Plan(options, tuple(wants), chunk_bytes, wide))[0]
@@ -260,6 +262,9 @@ class _Loss(Function):  # type: ignore[misc]
         grads = _Gradients.apply(one, *tensors, *grads, ctx.plan)
         parts = [(grad * tangent).sum() for grad, tangent in zip(grads, tangents, strict=True) if tangent is not None]
         return sum(parts[1:], parts[0]) if parts else None, None, None, None
+
+
+_Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # PyTorch asks for it with each call
 
 
 class Head:

@@ -11,6 +11,7 @@ w.r.t. class probabilities and weights are those of q_j (−log ŷ_j).
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from chainrule._torch.arguments import (
     check_same,
     check_target,
     check_tensor,
+    in_program,
     is_wide,
     options_of,
     reduction_of,
@@ -99,10 +101,11 @@ def _of_fixed(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool, inplace: bool
 ) -> Tensor:
     """The same where no derivative w.r.t. targets or weights is wanted."""
-    if not differentiates(logits):
-        return ops.cross_entropy(logits, target, weight, *options.all, False, wide)[0]
-    if torch.compiler.is_compiling():
-        return ops.cross_entropy(logits, target, weight, *options.all, True, wide)[0]
+    wants_grad = differentiates(logits)
+    if in_program():
+        return ops.cross_entropy(logits, target, weight, *options.all, wants_grad, wide)[0]
+    if not wants_grad:
+        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, False, wide)[0]
     if inplace and _can_overwrite(logits):
         return _InPlace.apply(logits, target, weight, options, wide)
     return Loss.apply(logits, target, weight, options, wide)[0]
@@ -169,7 +172,7 @@ class Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool) -> Any:
-        return ops.cross_entropy(logits, target, weight, *options.all, True, wide)
+        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, True, wide)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -200,6 +203,9 @@ class Loss(Function):  # type: ignore[misc]
         return (product.sum(1) if ctx.options.reduction == "none" else product.sum()), None
 
 
+Loss.forward.__signature__ = inspect.signature(Loss.forward)  # PyTorch asks for it with each call
+
+
 def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
     """The loss's gradient, as a scalar or (N, 1, …)."""
     factor = grad_loss.to(logits.dtype)
@@ -208,18 +214,11 @@ def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
 
 def handed_on(grad: Tensor, factor: Tensor) -> Tensor:
     """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
-    if _keeps_graph() or not (_is_plain(grad) and _is_plain(factor)):
+    if _keeps_graph() or not (ops.is_plain(grad) and ops.is_plain(factor)):
         return grad * factor
     if factor.dim() == 0 and factor.device.type == "cpu" and float(factor) == 1.0:  # no device is waited for
         return grad
     return grad.mul_(factor)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Is it no subclass, and of no transform?"""
-    functorch = torch._C._functorch
-    wrapped = functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
-    return type(tensor) is torch.Tensor and not wrapped
 
 
 class Gradient(Function):  # type: ignore[misc]
@@ -352,7 +351,7 @@ class _LogSoftmax(Function):  # type: ignore[misc]
 
 def log_softmax(logits: Tensor) -> Tensor:
     """log ŷ of logits (N, K, …), differentiable."""
-    if torch.compiler.is_compiling():
+    if in_program():
         return ops.by_row("log_softmax", logits, None)
     return _LogSoftmax.apply(logits)
 

@@ -14,18 +14,14 @@ import torch
 from chainrule._torch import layer, rows
 from chainrule._torch.arguments import Options
 
-__all__ = ["by_row", "cross_entropy", "linear_backward", "linear_cross_entropy"]
+__all__ = ["by_hand", "by_row", "cross_entropy", "is_plain", "linear_backward", "linear_cross_entropy"]
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
 Tensors = tuple[torch.Tensor, ...]
+PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-@torch.library.custom_op(
-    "chainrule::cross_entropy",
-    mutates_args=(),
-    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide) -> (Tensor, Tensor)",
-)  # type: ignore[untyped-decorator]
-def cross_entropy(
+def loss_of_logits(
     logits: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
@@ -40,6 +36,29 @@ def cross_entropy(
     options = Options(reduction, ignore_index, label_smoothing)
     loss = rows.loss_and_gradient(logits, target, weight, options, grad, wide)
     return loss, logits.new_empty(0) if grad is None else grad
+
+
+cross_entropy: Any = torch.library.custom_op(
+    "chainrule::cross_entropy",
+    loss_of_logits,
+    mutates_args=(),
+    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide) -> (Tensor, Tensor)",
+)
+
+
+def by_hand(*tensors: torch.Tensor | None) -> Any:
+    """What `cross_entropy` computes, without PyTorch's way through its dispatcher, which takes longer than a small
+    loss, where nobody looks there: no subclass, transform, mode or tracer."""
+    if torch._C._len_torch_dispatch_stack():
+        return cross_entropy
+    return loss_of_logits if all(x is None or is_plain(x) for x in tensors) else cross_entropy
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Is it no subclass, and of no transform?"""
+    functorch = torch._C._functorch
+    wrapped = functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return type(tensor) in PLAIN and tensor.device.type != "meta" and not wrapped
 
 
 @cross_entropy.register_fake  # type: ignore[untyped-decorator]

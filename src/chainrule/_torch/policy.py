@@ -9,7 +9,7 @@ import torch
 from torch.autograd import Function, forward_ad
 
 from chainrule._torch import devices, ops
-from chainrule._torch.arguments import check_target, names, options_of
+from chainrule._torch.arguments import check_target, in_program, names, options_of
 from chainrule._torch.linear import check_head, flat_loss, in_autocast
 from chainrule._torch.losses import log_softmax
 from chainrule.checks import check_integer
@@ -65,7 +65,7 @@ def _entropies(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes:
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     flat = hidden.reshape(-1, hidden.shape[-1])
     transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    if torch.compiler.is_compiling() or transformed:
+    if in_program() or transformed:
         result = _entropy(_log_probabilities(flat, weight, bias))
     else:
         result = _Entropy.apply(flat, weight, bias, chunk_bytes)

@@ -82,7 +82,8 @@ def _by_kernel(
     n = logits.numel() // k
     storage = np.dtype(np.uint16 if logits.dtype.itemsize == 2 else format)
     # stands for the logits where shapes and dtypes are checked; it has no memory
-    like = Borrowed(np.broadcast_to(np.zeros((), storage), (n, k)), format, lambda view: view, float)
+    shape = np.ndarray((n, k), storage, b"\0" * 8, strides=(0, 0))
+    like = Borrowed(shape, format, lambda view: view, float)
     probabilities = target.shape == logits.shape
     given = target.movedim(1, -1).reshape(n, k) if probabilities else target.reshape(n)
     kernel = numpy_options(like, given, weight, options)
