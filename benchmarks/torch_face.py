@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.machine import limit_threads, peak_bytes_of, run_workers, take_turns
 
-SIZES = [(32768, 1000), (4096, 32000), (1024, 128000), (65536, 10)]
+SIZES = [(32768, 1000), (4096, 32000), (1024, 128000), (65536, 10), (128, 1000), (1, 10)]
 GPT2 = {"vocab_size": 50257, "n_embd": 256, "n_layer": 2, "n_head": 4, "n_positions": 256}
 BATCH, LENGTH = 8, 256
 PACKAGES = ("chainrule", "numpy", "torch", "transformers")
