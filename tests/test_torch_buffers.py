@@ -112,6 +112,7 @@ def test_threads_at_once():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning")  # JAX, where another test has imported it
 def test_a_forked_child_does_not_write_into_its_parents_block():
     kept = buffers.empty(SHAPE, torch.float32)
     kept.numpy()[:] = 1  # by NumPy: PyTorch's own threads do not live through a fork

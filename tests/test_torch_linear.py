@@ -277,6 +277,9 @@ def test_entropy_gradcheck_and_a_masked_class():
     came.sum().backward()
     assert torch.isfinite(weight.grad).all()
     assert not weight.grad[1].any()
+    certain = ours.entropy(torch.tensor([[1e30, 0.0]]), torch.eye(2))
+    assert certain.tolist() == [0.0]
+    assert not torch.signbit(certain).any()
 
 
 @pytest.mark.parametrize(

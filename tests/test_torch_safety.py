@@ -297,6 +297,7 @@ class Losses(torch.utils.data.Dataset):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning")  # JAX, where another test has imported it
 def test_in_the_forked_workers_of_a_data_loader():
     data = Losses()
     here = [data[i] for i in range(4)]  # the kernels' threads are there before the fork

@@ -264,7 +264,7 @@ class _Loss(Function):  # type: ignore[misc]
         return sum(parts[1:], parts[0]) if parts else None, None, None, None
 
 
-_Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # PyTorch asks for it with each call
+_Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
 
 
 class Head:

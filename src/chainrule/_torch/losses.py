@@ -203,7 +203,7 @@ class Loss(Function):  # type: ignore[misc]
         return (product.sum(1) if ctx.options.reduction == "none" else product.sum()), None
 
 
-Loss.forward.__signature__ = inspect.signature(Loss.forward)  # PyTorch asks for it with each call
+Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
 
 
 def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:

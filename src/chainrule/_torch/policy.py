@@ -91,7 +91,7 @@ def _log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> T
 
 def _entropy(log_p: Tensor) -> Tensor:
     """−Σ ŷ log ŷ; a masked class adds nothing."""
-    return -torch.where(torch.isinf(log_p), 0.0, log_p.exp() * log_p).sum(1)
+    return 0.0 - torch.where(torch.isinf(log_p), 0.0, log_p.exp() * log_p).sum(1)  # never −0
 
 
 def _slope(log_p: Tensor, entropy: Tensor) -> Tensor:
