@@ -6,8 +6,8 @@ only grow at their ends, and each begins with its own size. The few that are nee
 ctypes, so that Chainrule is built without jaxlib and its headers. XLA compares versions when a handler is registered;
 sizes are compared in every call, and a stranger gets an error.
 
-XLA's threads flush subnormal numbers to zero. The kernels run in the mode in which Python was when this was imported,
-or a row of margin 90 in float32 would have the gradient 0, and threads that are started here would flush for good.
+XLA's threads flush subnormal numbers to zero. The kernels do not (`_native/mode.hpp`), and nothing here computes with
+floating-point numbers by itself.
 """
 
 from __future__ import annotations
@@ -137,36 +137,6 @@ def _views(buffers: _Buffers) -> list[tuple[Array, str]]:
     return found
 
 
-def _modes() -> tuple[Callable[[Any], int], Callable[[Any], int]] | None:
-    """C's fegetenv and fesetenv, where the system has them by these names."""
-    try:
-        library = ctypes.CDLL(None)
-        return library.fegetenv, library.fesetenv
-    except (AttributeError, OSError, TypeError):
-        return None
-
-
-_FUNCTIONS = _modes()
-_AT_IMPORT = ctypes.create_string_buffer(256)  # no system's environment of floating point is as long
-if _FUNCTIONS:
-    _FUNCTIONS[0](_AT_IMPORT)
-
-
-def _as_at_import() -> Any:
-    """From here this thread computes as Python's did when this was imported; returns how it did before."""
-    if _FUNCTIONS is None:
-        return None
-    before = ctypes.create_string_buffer(256)
-    _FUNCTIONS[0](before)
-    _FUNCTIONS[1](_AT_IMPORT)
-    return before
-
-
-def _as_before(before: Any) -> None:
-    if _FUNCTIONS is not None:
-        _FUNCTIONS[1](before)
-
-
 def _tell_version(frame: Any) -> None:
     """Answer that the handler is of XLA's own minor version, which only ever adds; of another major version it is not,
     and XLA refuses it then."""
@@ -186,7 +156,6 @@ def _handler(compute: _Compute) -> Any:
         if frame.extension and frame.extension.contents.kind == _METADATA:
             _tell_version(frame)
             return None
-        before = _as_at_import()
         try:
             if frame.size < _FRAME_SIZE:
                 raise NotImplementedError("XLA's FFI has another layout of a call than Chainrule knows")
@@ -195,8 +164,6 @@ def _handler(compute: _Compute) -> Any:
             text = f"chainrule: {type(error).__name__}: {error}".encode()
             arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, text, _INTERNAL)
             return int(frame.api.contents.make_error(ctypes.byref(arguments)))
-        finally:
-            _as_before(before)
         return None
 
     return ctypes.CFUNCTYPE(_Pointer, ctypes.POINTER(_Frame))(call)
