@@ -95,6 +95,18 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
     assert f'data-value="{e.gradient(*e.strongest_weight())}"' in beside.read_text()
 
 
+def test_a_large_network_has_no_page_that_nobody_asked_for(tmp_path, capsys, monkeypatch):
+    table = small(tmp_path)
+    monkeypatch.setattr("chainrule.jobs.LARGEST", 10)
+    assert train(tmp_path, table, "class", "--epochs", 1, "--report", tmp_path / "r.html") == 0
+    assert not (tmp_path / "r-explanation.html").exists()
+    assert "explained" not in capsys.readouterr().out
+    text = (tmp_path / "r.html").read_text()
+    row = re.search(r"surprised the network most is row (\d+)", text)[1]
+    assert f"<code>chainrule explain MODEL TABLE --row {row}</code>" in text
+    assert "r-explanation.html" not in text
+
+
 def test_no_page_is_written_where_the_report_is_a_device(tmp_path, capsys):
     table = small(tmp_path)
     assert train(tmp_path, table, "class", "--epochs", 1, "--report", os.devnull) == 0

@@ -2,8 +2,14 @@
 
 import http.client
 import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +70,13 @@ def test_the_largest_losses_first_page_by_page():
     assert len(rows(gallery.listing({}))) == A_PAGE
 
 
+def test_losses_of_many_rows_come_in_batches():
+    net, x, labels, gallery = made(5000, inputs=6)
+    expected = expected_order(net, x, labels, lambda i, predicted: True)
+    assert rows(gallery.listing({"page": "1"})) == expected[:A_PAGE]
+    assert rows(gallery.listing({"page": "209"})) == expected[208 * A_PAGE :]
+
+
 def test_filters_by_class_and_by_right_and_wrong():
     net, x, labels, gallery = made()
     for label in range(3):
@@ -121,14 +134,58 @@ def test_it_answers_to_its_own_address_alone_and_only_reads():
             server(made()[3], port)
 
 
+def test_a_browser_that_leaves_is_no_error(capsys):
+    with served(made()[3]) as port:
+        with socket.create_connection(("127.0.0.1", port)) as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+            leaving.send(f"GET /row/3 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        assert asked(port, "/row/3")[0] == 200
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and "process_request_thread" in thread.name:
+            thread.join(30)
+    assert capsys.readouterr().err == ""
+
+
+def test_on_the_port_that_browsers_leave_out():
+    said = []
+    with server(made()[3], 0) as serving:
+        for port in (80, 8000):
+            request = SimpleNamespace(
+                server=SimpleNamespace(server_port=port), headers={"Host": "localhost"}, path="/none",
+                _answer=lambda code, text: said.append(code),
+            )  # fmt: skip
+            serving.RequestHandlerClass.do_GET(request)
+    assert said == [404, 403]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another process cannot be sent a Ctrl-C there")
+def test_ctrl_c_ends_it(tmp_path):
+    table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    table.write_text("a,b,class\n" + "1,2,x\n2,1,y\n3,5,x\n4,2,y\n" * 5)
+    assert main(["train", str(table), "--target", "class", "--epochs", "1", "-o", str(model)]) == 0
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from chainrule.cli import main"
+    )
+    command = [sys.executable, "-c", code + "; sys.exit(main())", "explain", model, table, "--serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", serving.stdout.readline())[1])
+        assert asked(port, "/row/0")[0] == 200
+        serving.send_signal(signal.SIGINT)
+        _, said = serving.communicate(timeout=30)
+    assert (serving.returncode, said) == (0, "")
+
+
 def test_the_command_line_refuses_what_does_not_go_together(capsys):
     for more in (["--row", "1"], [], ["--port", "70000"]):
         command = ["explain", "m", "t.csv", *more]
         with pytest.raises(SystemExit) as stopped:
             main([*command, "--serve"] if more else command)
         assert stopped.value.code == 2
-    assert main(["explain", "m", "t.csv", "--serve", "--weight", "1,1,1"]) == 1
-    assert "--weight and --serve: got both, expected one" in capsys.readouterr().err
+    for option, value in (("--weight", "1,1,1"), ("--unit", "1,1"), ("--format", "text"), ("--output", "page.html")):
+        assert main(["explain", "m", "t.csv", "--serve", option, value]) == 1
+        assert f"{option} and --serve: got both, expected one" in capsys.readouterr().err
+    assert main(["explain", "m", "t.csv", "--row", "0", "--port", "8000"]) == 1
+    assert "--port and --row: got both; --port goes with --serve" in capsys.readouterr().err
 
 
 def test_it_is_valid_html(faults, tmp_path):

@@ -117,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--serve", action="store_true", help="serve all rows, sorted by loss, to a browser on this machine"
     )
-    explain.add_argument("--port", type=_port, default=8000, help="of --serve; 0 takes one that is free")
+    explain.add_argument(
+        "--port", type=_port, default=None, help="of --serve; by default 8000; 0 takes one that is free"
+    )
     explain.add_argument(
         "--unit", type=_indices(2), default=None, metavar="LAYER,UNIT", help="explain a unit; counted from 1"
     )
@@ -126,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         help="explain a weight; counted from 1: 1,1,1 is W_111; by default the one with the largest gradient",
     )  # fmt: skip
     explain.add_argument(
-        "--format", dest="form", choices=["text", "json", "latex"], default="text",
-        help="of what is printed: text, the chain as JSON data, or the formula in LaTeX",
+        "--format", dest="form", choices=["text", "json", "latex"], default=None,
+        help="of what is printed: text (the default), the chain as JSON data, or the formula in LaTeX",
     )  # fmt: skip
     explain.add_argument(
         "--image", type=_image, default=None, metavar="ROWSxCOLUMNS",
@@ -319,6 +321,8 @@ def _explain(options: Any) -> int:
 
     if options.serve:
         return _serve(options)
+    if options.port is not None:
+        raise InputError("--port and --row: got both; --port goes with --serve")
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
@@ -335,7 +339,7 @@ def _explain(options: Any) -> int:
         print_chain(chain)
     if options.output is not None:
         page = chain.to_html(options.output)
-        print(f"page: {page}", file=sys.stdout if options.form == "text" else sys.stderr)
+        print(f"page: {page}", file=sys.stderr if options.form in ("json", "latex") else sys.stdout)
     return 0
 
 
@@ -343,10 +347,16 @@ def _serve(options: Any) -> int:
     from chainrule import jobs
     from chainrule.gallery import server
 
-    for name in ("unit", "weight", "output"):
-        if getattr(options, name) is not None:
+    for name, value in {
+        "unit": options.unit,
+        "weight": options.weight,
+        "format": options.form,
+        "output": options.output,
+    }.items():
+        if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")
-    with server(jobs.gallery(options.model, options.table, options.image), options.port) as serving:
+    port = 8000 if options.port is None else options.port
+    with server(jobs.gallery(options.model, options.table, options.image), port) as serving:
         print(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
         try:
             serving.serve_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -118,12 +119,20 @@ def server(gallery: Gallery, port: int = 8000) -> ThreadingHTTPServer:
         The port is taken, or not allowed.
     """
     try:
-        made = ThreadingHTTPServer(("127.0.0.1", port), _handler(gallery))
+        made = _Server(("127.0.0.1", port), _handler(gallery))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputFileError(f"--port: {port} cannot be served at: {reason}") from error
-    made.daemon_threads = True
     return made
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that leaves before the page is made is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(gallery: Gallery) -> type[BaseHTTPRequestHandler]:
@@ -131,7 +140,10 @@ def _handler(gallery: Gallery) -> type[BaseHTTPRequestHandler]:
         server_version, sys_version = "Chainrule", ""
 
         def do_GET(self) -> None:
-            own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}  # type: ignore[attr-defined]
+            port = self.server.server_port  # type: ignore[attr-defined]
+            own = {
+                name + end for name in ("127.0.0.1", "localhost") for end in (f":{port}", *([""] if port == 80 else []))
+            }
             if self.headers.get("Host") not in own:  # another site's name that leads here must not read the table
                 return self._answer(403, "This gallery answers to its own address alone.")
             address = urlsplit(self.path)

@@ -34,6 +34,8 @@ __all__ = ["TrainingResult", "check", "evaluate", "explanation", "gallery", "pre
 
 Path = str | os.PathLike[str]
 
+LARGEST = 2_000_000  # parameters: the page of a larger network takes seconds to write, and more than 10 MB
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -95,7 +97,8 @@ def train(
     """Read a table, train a network on it, write the model and the report.
 
     Beside report.html stands report-explanation.html: the example that surprises the network most, explained; of those
-    held out for validation, else of the test, else of all.
+    held out for validation, else of the test, else of all. A network of more than `LARGEST` parameters has no such page
+    (it would hold all of them); the report then names the example.
 
     `options` are what else `fit` takes. With `memory`, in bytes, a Parquet table is streamed, and the report shows its
     first training rows, as many as fit.
@@ -106,6 +109,7 @@ def train(
         Whatever is wrong with the table, the options or the places to write to; nothing is written then.
     """
     beside = _beside(report)
+    device = beside is None
     require_apart(table=table, output=output, report=report, explanation=beside, checkpoint=checkpoint)
     for path in (output, report, beside, checkpoint):
         if path is not None:
@@ -141,7 +145,9 @@ def train(
             held_out = training.take(at)
         parts = {"validation": held_out, "test": judged, "training": training}
         name, part = next((name, part) for name, part in parts.items() if part is not None)
-        example = None if beside is None else {"part": name} | _most_surprising(net, schema, part, beside)
+        if sum(p.size for p in (*net.weights, *net.biases)) > LARGEST:
+            beside = None
+        example = None if device else {"part": name} | _most_surprising(net, schema, part, beside)
         shown = len(rows) if memory is None else max(1, min(len(rows), memory // (8 * sum(net.widths))))
         write_report(
             report, net, history, training.first(shown), classes=schema.classes,
@@ -158,15 +164,17 @@ def _beside(report: Path | None) -> FilePath | None:
     return FilePath(report).with_name(f"{FilePath(report).stem}-explanation.html")
 
 
-def _most_surprising(net: Network, schema: Schema, part: Part, path: FilePath) -> dict[str, Any]:
-    """Explains the example with the largest loss in a page of its own; what the report says of it."""
+def _most_surprising(net: Network, schema: Schema, part: Part, path: FilePath | None) -> dict[str, Any]:
+    """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
     losses, _, _ = example_scores(net, part.x, part.labels)
     worst = int(losses.argmax())
     label, names = int(part.labels[worst]), schema.feature_names
     e = explain(net, part.x[worst], label, feature_names=names, classes=schema.classes)
     chain = e.weight(*e.strongest_weight())
-    chain.to_html(path)
-    return {"row": int(part.rows[worst]), "loss": e.loss, "why": chain.why, "href": quote(path.name)}
+    if path is not None:
+        chain.to_html(path)
+    href = None if path is None else quote(path.name)
+    return {"row": int(part.rows[worst]), "loss": e.loss, "why": chain.why, "href": href}
 
 
 class Part(NamedTuple):

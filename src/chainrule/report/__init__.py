@@ -44,7 +44,7 @@ def write_report(
     classes : the K names
     judged : (x, labels, rows) of the confusion matrix; the training examples by default
     settings : what to print about the run
-    example : part, row, loss, why and href of an example's explanation to point at
+    example : part, row, loss, why and href of an example's explanation to point at; href may be None
 
     Raises
     ------
