@@ -132,6 +132,21 @@ def test_a_curve_is_read_off_and_switched_off(browser, report):
     tab.context.close()
 
 
+def test_a_single_epoch_is_drawn(tmp_path, browser):
+    random = np.random.default_rng(5)
+    x, labels = random.normal(size=(40, 4)), random.integers(0, 2, 40)
+    net = Network.create([4, 2], seed=0)
+    history = fit(net, x, labels, epochs=1)
+    path = write_report(tmp_path / "r.html", net, history, (x, labels, range(40)), classes="ab")
+    tab = opened(browser, path)
+    for line in tab.locator("figure.chart > svg > polyline").all():
+        assert line.bounding_box()["width"] > 100
+    assert "Training took 1 epoch and" in tab.locator(".lead").inner_text()
+    tab.locator("svg[role=slider]").first.focus()
+    assert tab.locator(".reading .num").first.get_attribute("data-value") == str(history.loss[0])
+    tab.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_fits_says_what_it_means_and_asks_for_nothing(browser, report, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

@@ -102,6 +102,9 @@ def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = Fal
         points = [place(e, v) for e, v in good]
         values_read = [[e + 1, round(x, 1), round(y, 1), v] for (e, v), (x, y) in zip(good, points, strict=True)]
         read.append({"name": name, "points": values_read})
+        if len(points) == 1:  # a polyline of one point draws nothing
+            (x, y), half = points[0], width / 2 if count == 1 else 4
+            points = [(x - half, y), (x + half, y)]
         lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
     marks = []
     for i in range(5):
