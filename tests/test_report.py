@@ -147,6 +147,22 @@ def test_a_single_epoch_is_drawn(tmp_path, browser):
     tab.context.close()
 
 
+def test_a_tap_reads_the_epoch_under_it(browser, report):
+    path, _, history, _, _ = report
+    tab = opened(browser, path, 390, has_touch=True)
+    slider = tab.locator("figure.chart svg[role=slider]").first
+    x, y = slider.evaluate("""svg => {
+        const [x, y] = svg.querySelector('polyline').getAttribute('points').split(' ')[4].split(',');
+        const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+        return [at.x, at.y];
+    }""")
+    tab.touchscreen.tap(x, y)
+    assert slider.get_attribute("aria-valuenow") == "5"
+    shown = tab.locator("figure.chart .reading .num").first
+    assert float(shown.get_attribute("data-value")) == history.loss[4]
+    tab.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_fits_says_what_it_means_and_asks_for_nothing(browser, report, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

@@ -61,14 +61,17 @@ function comeAlive(figure: HTMLElement): void {
     svg.setAttribute("aria-valuetext", [`epoch ${epoch}`, ...said].join(", "));
   }
 
-  svg.addEventListener("pointermove", (event) => {
+  const readAt = (event: PointerEvent): void => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM()!.inverse());
     let best: [number, number] = [Infinity, now];
     for (const line of lines) {
       for (const [epoch, x] of line.points) if (Math.abs(x - at.x) < best[0]) best = [Math.abs(x - at.x), epoch];
     }
     read(best[1]);
-  });
+  };
+  svg.style.touchAction = "pan-y pinch-zoom"; // a finger that goes sideways reads the curve, one that goes down scrolls
+  svg.addEventListener("pointermove", readAt);
+  svg.addEventListener("pointerdown", readAt); // a tap moves nothing
   svg.addEventListener("keydown", (event) => {
     const place = epochs.indexOf(now);
     const page = Math.max(1, Math.round(epochs.length / 10));

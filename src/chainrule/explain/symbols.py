@@ -23,12 +23,12 @@ def number(value: float, digits: int = 6) -> str:
 
 
 def probability(p: float, rest: float, digits: int = 6) -> str:
-    """A probability, by what is left to 1 where it would else read as 1: the others' sum, to its own digits.
+    r"""A probability, by what is left to 1 where it would else read as 1: the others' sum, to its own digits.
 
     Examples
     --------
     >>> probability(0.998, 2e-3), probability(0.9999, 1e-4, digits=3), probability(1.0, 1e-20)
-    ('0.998', '1 − 0.0001', '1 − 1e−20')
+    ('0.998', '1\xa0−\xa00.0001', '1\xa0−\xa01e−20')
     """
     text = number(p, digits)
     return f"1\u00a0−\u00a0{number(rest, digits)}" if text == "1" and rest > 0 else text
