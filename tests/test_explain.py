@@ -117,8 +117,27 @@ def test_bad_input():
     for bad in ((x[None], 0), (x[:2], 0), (x, 2), (x, -1), (x, 0.5)):
         with pytest.raises(InputError):
             explain(net, *bad)
+    with pytest.raises(InputError, match=r"x: got shape \(2,\), expected \(3,\), one example"):
+        explain(net, x[:2], 0)
     with pytest.raises(InputError, match="classes: got 1 names, expected 2"):
         explain(net, x, 0, classes=["a"])
+
+
+def test_a_blank_name_is_the_default_one():
+    net, x = make([3, 4, 2])
+    e = explain(net, x, 0, feature_names=["", "b", "  "], classes=["cat", ""])
+    assert (e.feature_names, e.classes) == (["x1", "b", "x3"], ["cat", "class 2"])
+
+
+def test_the_mean_of_a_batch_is_in_the_sentence_and_in_the_finding():
+    net, x = make([3, 4, 2])
+    e = explain(net, x, 0, batch_size=8)
+    layer, unit, source = e.strongest_weight()
+    own = float(net.backward(net.forward(x[None]), [0]).grad_weights[layer - 1][unit - 1, source - 1])
+    assert e.diagnosis()[-1].evidence["gradient"] == pytest.approx(own / 8, rel=1e-12)
+    assert f" has the gradient {own / 8:.3g} = 1/8 × ".replace("-", "−") in e.why()
+    delta = float(net.backward(net.forward(x[None]), [0]).grad_preactivations[0][0, 1])
+    assert f"a₁,₂ has the gradient {delta / 8:.3g} = 1/8 × {delta:.3g}: ".replace("-", "−") in e.unit(1, 2).why
 
 
 def test_the_page_and_the_text_show_the_numbers(tmp_path):

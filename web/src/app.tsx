@@ -24,12 +24,13 @@ interface State {
   x: Vector;
   label: number;
   losses: number[];
-  told: string;
+  /** the loss to first order of the last step */
+  predicted: number;
 }
 
 export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Element {
   const original = useMemo<State>(
-    () => ({ net, x: Float64Array.from(payload.x), label: payload.label, losses: [], told: "" }), [net, payload],
+    () => ({ net, x: Float64Array.from(payload.x), label: payload.label, losses: [], predicted: NaN }), [net, payload],
   );
   const [state, setState] = useState(original);
   const [place, setPlace] = useState<Place>(payload.place);
@@ -81,6 +82,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       const target = event.target as HTMLElement;
+      const box = target.closest(".scroll");
+      if (box && target === box && box.scrollWidth > box.clientWidth) return; // the keys scroll it
       if (target.closest("input, select, textarea") || event.altKey || event.ctrlKey || event.metaKey) return;
       if (event.key === "ArrowRight") forth();
       else if (event.key === "ArrowLeft") back();
@@ -115,21 +118,23 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
       setDerived(true);
     },
   };
-  const setLabel = (label: number): void => setState((now) => ({ ...now, label }));
+  // the losses told are of the example as it was
+  const change = (to: Partial<State>): void => setState((now) => ({ ...now, losses: [], predicted: NaN, ...to }));
   const takeStep = (lr: number): void => {
     const taken = step(state.net, e.f, e.b, state.label, lr);
-    const fell = taken.after <= e.b.loss ? "fell" : "rose";
-    const told = `The loss ${fell} from ${number(e.b.loss)} to ${number(taken.after)}; to first order it would be ${number(taken.predicted)}.`;
-    setState({ ...state, net: taken.net, losses: [...(state.losses.length ? state.losses : [e.b.loss]), taken.after], told });
+    const losses = [...(state.losses.length ? state.losses : [e.b.loss]), taken.after];
+    setState({ ...state, net: taken.net, losses, predicted: taken.predicted });
   };
   const symbol = text(chain.symbol, notation);
+  const asked = walk.hidden(count); // the product is the reader's to tell
+  useEffect(() => void (document.title = `Why ${symbol} gets its gradient`), [symbol]);
   const found = useMemo(() => findings(e), [e]);
   return (
     <>
       <header>
         <p class="soft">Chainrule · the chain explained</p>
-        <h1>Why {symbol} gets the gradient <span class="big"><Num value={chain.fromBackward} id="gradient" /></span></h1>
-        <p class="lead" id="why">{why(e, chain, notation)}</p>
+        <h1>Why {symbol} gets {asked ? "its gradient" : <>the gradient <span class="big"><Num value={chain.fromBackward} id="gradient" /></span></>}</h1>
+        <p class="lead" id="why">{asked ? "The reason stands here when the product of the chain is known." : why(e, chain, notation)}</p>
         <p>The true class is <strong>{e.classes[e.label]}</strong>, which the network gives the probability{" "}
           <span class="num" title={String(e.f.p[e.label])}>{probability(e.f.p[e.label]!, -e.b.gradA.at(-1)![e.label]!, 5)}</span>: the loss is 𝓛 = −log {notation.y}<sub>ℓ</sub> = <Num value={e.b.loss} id="loss" />.</p>
         {found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
@@ -158,11 +163,11 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
           </section>
           <section class="card" aria-labelledby="chain-title" id="chain">
             <h2 id="chain-title">The chain</h2>
-            <div class="scroll" tabIndex={0} role="group" aria-label="The chain in matrices"><Matrices chain={chain} notation={notation} /></div>
+            <div class="scroll" tabIndex={0} role="group" aria-label="The chain in matrices"><Matrices chain={chain} walk={walk} /></div>
             <p class="soft">To talk to a weight, first talk to the output layer, then to each hidden layer before it, and then to the weight.
               {chain.paths.count > 1 && <> The layers are wide: the product of these matrices is the sum over{" "}
                 {chain.paths.count.toLocaleString("en")} paths. This one {path === 0 ? "is the strongest" : `is number ${path + 1}`}
-                {chain.paths.strongest[path] && <>, {number(100 * chain.paths.strongest[path]!.share, 3)} % of the sum</>}:</>}</p>
+                {chain.paths.strongest[path] && <>, <Num value={100 * chain.paths.strongest[path]!.share} digits={3} /> % of the sum</>}:</>}</p>
             <div class="tools">
               <button type="button" onClick={back} disabled={at === null} aria-label="A step back, towards the loss">◀</button>
               <button type="button" onClick={forth} disabled={at === count - 1} aria-label="A step on, towards the weight">▶</button>
@@ -176,7 +181,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
               <label><input type="checkbox" checked={exercise} onChange={() => setExercise(!exercise)} /> exercise</label>
             </div>
             <Tiles chain={chain} walk={walk} />
-            {factorsOf(chain).some(({ value }) => !Number.isFinite(value)) && (
+            {e.f.p[e.label] === 0 && !fused && (
               <p class="finding" id="broken">Here the first route breaks in float64 too: the true class's probability is 0 in float64, −1/0 is −∞,
                 and −∞ · 0 has no value. The product is that of the output layer as one factor.</p>)}
             <p class="unseen" aria-live="polite" id="said">
@@ -190,16 +195,16 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
         <aside class="side" aria-label="Change the example">
           <section class="card" aria-labelledby="input-title">
             <h2 id="input-title">The example</h2>
-            {payload.image && <Images e={e} image={payload.image} ink={ink} change={(x) => setState((now) => ({ ...now, x }))} />}
+            {payload.image && <Images e={e} image={payload.image} ink={ink} change={(x) => change({ x })} />}
             <label class="field">the true class
-              <select id="label" value={state.label} onChange={(event) => setLabel(Number(event.currentTarget.value))}>
+              <select id="label" value={state.label} onChange={(event) => change({ label: Number(event.currentTarget.value) })}>
                 {e.classes.map((name, i) => <option key={i} value={i}>{name}</option>)}
               </select>
             </label>
             <details open={!payload.image}><summary>Inputs as sliders</summary>
-              <Sliders e={e} listed={listed} change={(x) => setState((now) => ({ ...now, x }))} /></details>
+              <Sliders e={e} listed={listed} change={(x) => change({ x })} /></details>
           </section>
-          <StepBox state={state} loss={e.b.loss} take={takeStep} reset={() => { setState(original); choose(payload.place); }} />
+          <StepBox losses={state.losses} predicted={state.predicted} loss={e.b.loss} take={takeStep} reset={() => { setState(original); choose(payload.place); }} />
           <Settings notation={notation} setNotation={setNotation} />
         </aside>
       </div>
@@ -207,8 +212,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
         <Checked chain={chain} />
         <PathTable {...{ e, chain }} index={path} choose={(i) => { setPath(i); setAt(null); setSeen(new Set()); }} />
         <Groups chain={chain} notation={notation} />
+        <OutputUnits e={e} notation={notation} choose={(unit) => choose({ layer: e.net.weights.length, unit, input: null })} />
       </>}
-      <OutputUnits e={e} notation={notation} choose={(unit) => choose({ layer: e.net.weights.length, unit, input: null })} />
     </>
   );
 }

@@ -27,7 +27,9 @@ function under(factor: Factor): string {
 }
 
 /** The formula for whole layers: a matrix or vector for each factor. */
-export function Matrices({ chain, notation }: { chain: Chain; notation: Notation }): JSX.Element {
+export function Matrices({ chain, walk }: { chain: Chain; walk: Walk }): JSX.Element {
+  const { notation, hidden } = walk;
+  let index = 0;
   const factors = chain.groups.map((group) => (
     <munder>
       <mrow>
@@ -37,7 +39,7 @@ export function Matrices({ chain, notation }: { chain: Chain; notation: Notation
             {i > 0 && <mo>·</mo>}
             <munder>
               <Fraction above={factor.whole.above} below={factor.whole.below} notation={notation} />
-              <mtext>{under(factor)}</mtext>
+              <mtext>{hidden(index++) ? "?" : under(factor)}</mtext>
             </munder>
           </>
         ))}
@@ -52,7 +54,7 @@ export function Matrices({ chain, notation }: { chain: Chain; notation: Notation
       <mo>=</mo>
       {factors.map((group, i) => <>{i > 0 && <mo>·</mo>}{group}</>)}
       <mo>=</mo>
-      <mn>{number(chain.product, 6)}</mn>
+      <mn>{hidden(index) ? "?" : number(chain.product, 6)}</mn>
     </Maths>
   );
 }

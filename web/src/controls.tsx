@@ -1,10 +1,11 @@
 /* Boxes beside the drawing: any weight by its numbers, a gradient step, the notation. */
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import type { Example } from "./chain";
 import { strongestWeight, type Place } from "./engine";
 import { layerName } from "./drawing";
 import { number, readNumber } from "./numbers";
+import { Num } from "./parts";
 import { NOTATIONS, type Notation, text, weightSym } from "./symbols";
 
 interface ChooserProps {
@@ -17,58 +18,68 @@ interface ChooserProps {
 /** Any weight or unit, also those that are not drawn. */
 export function Chooser({ e, place, notation, choose }: ChooserProps): JSX.Element {
   const [layer, setLayer] = useState(place.layer);
+  const [unit, setUnit] = useState("");
+  const [input, setInput] = useState("");
+  // before the reader can type again, not after the next frame
+  useLayoutEffect(() => {
+    setLayer(place.layer);
+    setUnit(String(place.unit));
+    setInput(place.input === null ? "" : String(place.input));
+  }, [place]);
   const widths = e.net.widths;
   const depth = widths.length - 1;
   const strongest = strongestWeight(e.f, e.b);
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
-    const form = event.currentTarget as HTMLFormElement;
-    const read = (name: string): number => Number((form.elements.namedItem(name) as HTMLInputElement).value);
-    choose({ layer, unit: read("unit"), input: read("input") || null });
+    choose({ layer, unit: Number(unit), input: Number(input) || null });
   };
   return (
     <form class="tools chooser" onSubmit={submit}>
       <label>layer <select name="layer" value={layer} onChange={(event) => setLayer(Number(event.currentTarget.value))}>
         {widths.slice(1).map((_, k) => <option key={k} value={k + 1}>{k + 1}: {layerName(k + 1, depth)}</option>)}
       </select></label>
-      <label>unit <input name="unit" type="number" min={1} max={widths[layer]} required value={Math.min(place.unit, widths[layer]!)} /></label>
+      <label>unit <input name="unit" type="number" min={1} max={widths[layer]} required value={unit} onInput={(event) => setUnit(event.currentTarget.value)} /></label>
       <label>input <input name="input" type="number" min={1} max={widths[layer - 1]} placeholder="none"
-        value={place.input === null ? "" : Math.min(place.input, widths[layer - 1]!)} /></label>
+        value={input} onInput={(event) => setInput(event.currentTarget.value)} /></label>
       <button type="submit">Explain</button>
-      <button type="button" onClick={() => { setLayer(strongest.layer); choose(strongest); }}>
+      <button type="button" onClick={() => choose(strongest)}>
         the largest gradient: {text(weightSym(strongest.layer, strongest.unit, strongest.input!), notation)}</button>
     </form>
   );
 }
 
 interface StepProps {
-  state: { losses: number[]; told: string };
+  losses: number[];
+  predicted: number;
   loss: number;
   take(lr: number): void;
   reset(): void;
 }
 
-export function StepBox({ state, take, reset }: StepProps): JSX.Element {
+export function StepBox({ losses, predicted, loss, take, reset }: StepProps): JSX.Element {
   const [lr, setLr] = useState("0.1");
   const rate = readNumber(lr);
+  const [before, after] = [losses.at(-2), losses.at(-1)];
   return (
     <section class="card" aria-labelledby="step-title">
       <h2 id="step-title">One gradient step</h2>
       <p class="soft">θ ← θ − lr ∇𝓛 on this example, for all weights and biases.</p>
       <div class="tools">
         <label>lr <input type="text" inputMode="decimal" id="lr" value={lr} size={5} onInput={(event) => setLr(event.currentTarget.value)} /></label>
-        <button type="button" id="take-step" disabled={!(rate > 0)} onClick={() => take(rate)}>Take a step</button>
+        <button type="button" id="take-step" disabled={!(rate > 0 && rate < Infinity && Number.isFinite(loss))} onClick={() => take(rate)}>Take a step</button>
         <button type="button" id="reset" onClick={reset}>Reset all</button>
       </div>
-      <p role="status" id="step-told">{state.told}</p>
-      {state.losses.length > 1 && <Losses losses={state.losses} />}
+      <p role="status" id="step-told">{before !== undefined && after !== undefined && <>
+        The loss {after < before ? "fell" : after === before ? "went" : after > before ? "rose" : "left the range of float64, going"} from{" "}
+        <Num value={before} /> to <Num value={after} />; to first order it would be <Num value={predicted} />.</>}</p>
+      {losses.length > 1 && <Losses losses={losses.filter(Number.isFinite)} />}
     </section>
   );
 }
 
 function Losses({ losses }: { losses: number[] }): JSX.Element {
   const high = Math.max(...losses) || 1;
-  const points = losses.map((v, i) => `${(8 + (264 * i) / (losses.length - 1)).toFixed(1)},${(72 - (60 * v) / high).toFixed(1)}`);
+  const points = losses.map((v, i) => `${(8 + (264 * i) / Math.max(1, losses.length - 1)).toFixed(1)},${(72 - (60 * v) / high).toFixed(1)}`);
   return (
     <svg viewBox="0 0 280 80" class="losses" role="img" aria-label={`The loss after each step: ${losses.map((v) => number(v, 3)).join(", ")}`}>
       <line x1={8} x2={272} y1={72} y2={72} class="axis" />

@@ -4,7 +4,7 @@ import type { Chain, Example } from "./chain";
 import type { Place } from "./engine";
 import type { ColourBy, Drawing as Layout, Edge, Node } from "./layout";
 import { layOut, lights } from "./layout";
-import { number } from "./numbers";
+import { full, number } from "./numbers";
 import type { Notation } from "./symbols";
 import { sym, text, weightSym } from "./symbols";
 
@@ -62,7 +62,7 @@ function Weight({ edge, props, depth }: { edge: Edge; props: Props; depth: numbe
   const place = edge.chosen && layer === props.chain.place.layer ? "weight" : `edges-${layer}`;
   const marks = `${value < 0 ? "minus" : "plus"}${edge.onPath ? " path" : ""}${edge.chosen ? " chosen" : ""}${lit ? " lit" : ""}`;
   const ends = { x1, y1, x2, y2 };
-  const name = `${text(weightSym(layer, unit, input), props.notation)}: ${props.by} ${number(value)}`;
+  const name = `${text(weightSym(layer, unit, input), props.notation)}: ${props.by === "activation" ? "weight × activation" : props.by} ${full(value)}`;
   return (
     <g class={`edge ${marks}`} data-weight={`${layer},${unit},${input}`}
       onClick={() => props.choose({ layer, unit, input })}
@@ -95,24 +95,27 @@ function Unit({ node, props, depth, drawing }: { node: Node; props: Props; depth
   const place = input ? "weight" : layer === depth ? "softmax" : `units-${layer}`;
   const lit = lights(props.lit, layer, depth, true, false) || (props.lit === "weight" && node.onPath && layer === chain.place.layer - 1);
   const symbol = input ? e.features[unit - 1]! : text(sym("a", layer, unit), notation);
-  const what = input ? "input" : layer === depth ? `class ${e.classes[unit - 1]}` : `unit ${unit} of hidden layer ${layer}`;
-  const title = `${what}, ${symbol}: ${props.by === "activation" ? "value" : "gradient"} ${number(value)}`;
+  const what = input ? "input" : layer === depth ? `class “${e.classes[unit - 1]}”` : `unit ${unit} of hidden layer ${layer}`;
+  const title = (say: (value: number) => string): string =>
+    `${what}, ${symbol}: ${props.by === "activation" ? "value" : "gradient"} ${say(value)}` +
+    (layer === depth && props.by !== "activation" ? `, probability ${say(e.f.p[unit - 1]!)}` : "");
   const choose = (): void => {
     // an input has no gradient of its own in the chain: its strongest weight is meant
     if (input) props.choose({ layer: 1, unit: chain.place.layer === 1 ? chain.place.unit : strongest(e), input: unit });
     else props.choose({ layer, unit, input: null });
   };
-  const long = props.compact ? 9 : 15;
-  const cut = (name: string): string => (name.length > long ? `${name.slice(0, long - 1)}…` : name);
+  const { long } = drawing;
+  // isolated: a name that is written from the right would else take the number beside it along
+  const cut = (name: string): string => `\u2068${name.length > long ? `${name.slice(0, long - 1)}…` : name}\u2069`;
   const tint = value < 0 ? "fillminus" : "fillplus";
   const share = Math.min(1, Math.abs(value) / largest(drawing, layer));
   return (
     <g class={`unit${node.onPath ? " path" : ""}${chosen ? " chosen" : ""}${lit ? " lit" : ""}`} role="button" tabIndex={0}
-      aria-label={title} aria-pressed={chosen} data-unit={`${layer},${unit}`}
+      aria-label={title(number)} aria-pressed={chosen} data-unit={`${layer},${unit}`}
       onClick={choose} onKeyDown={pressed(choose)}
       onMouseEnter={() => props.light(place)} onMouseLeave={() => props.light(null)}
       onFocus={() => props.light(place)} onBlur={() => props.light(null)}>
-      <title>{title}</title>
+      <title>{title(full)}</title>
       <circle cx={x} cy={y} r={13} class="back" />
       <circle cx={x} cy={y} r={13} class={tint} opacity={(0.55 * share).toFixed(3)} />
       <circle cx={x} cy={y} r={13} class="ring" />

@@ -14,7 +14,7 @@ export function blanks(chain: Chain, seed: number): Set<number> {
   const random = seeded(seed);
   const factors = factorsOf(chain);
   const order = factors
-    .map((factor, i) => ({ i, at: random(), asked: /^(loss|softmax|units)/.test(factor.place) }))
+    .map((factor, i) => ({ i, at: random(), asked: /^(loss|softmax|units)/.test(factor.place) && Number.isFinite(factor.value) }))
     .filter(({ asked }) => asked)
     .sort((p, q) => p.at - q.at);
   return new Set([factors.length, ...order.slice(0, Math.max(1, Math.round(order.length / 2))).map(({ i }) => i)]);

@@ -18,8 +18,10 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
   const a = text(sym("a", place.layer, place.unit), notation);
   const symbol = text(placeSym(place), notation);
   const value = inputValue(f, place);
-  const gradient = own * value;
+  const { batchSize } = e;
+  const gradient = own * value * (batchSize === null ? 1 : 1 / batchSize);
   const name = place.input === null ? "" : inputName(e, place, notation);
+  if (!Number.isFinite(gradient)) return `${symbol} has no gradient here: the numbers have left the range of float64.`;
   if (gradient === 0) return `${symbol} has the gradient 0: ${whyNothing(e, place, own, name)}.`;
   const path = chain.paths.strongest[0]?.units ?? null;
   const parts = [outputPart(e, place, path)];
@@ -32,7 +34,9 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
     const large = times(value, f.h[place.layer - 1]!);
     if (large) parts.push(`its input is ${large} of ${place.layer === 1 ? "the inputs" : "its layer"}`);
   }
-  const split = place.input === null ? "" : ` = ${number(own, 3)} (∂𝓛/∂${a}) × ${number(value, 3)} (its input, ${name})`;
+  const mean = batchSize === null ? "" : `1/${batchSize} × `;
+  let split = place.input === null ? "" : ` = ${mean}${number(own, 3)} (∂𝓛/∂${a}) × ${number(value, 3)} (its input, ${name})`;
+  if (place.input === null && mean) split = ` = ${mean}${number(own, 3)}`;
   return `${symbol} has the gradient ${number(gradient, 3)}${split}: ${parts.join("; ")}.`;
 }
 
@@ -82,6 +86,13 @@ function times(value: number, layer: Vector): string {
 
 /** Probable wrong label, learned, dead or saturated units, gradients that vanish or explode, float32's failures. */
 export function findings(e: Example): string[] {
+  const out = e.f.a.findIndex((a) => a.some((v) => !Number.isFinite(v)));
+  if (out >= 0) {
+    return [
+      `The numbers have left the range of float64 in layer ${out + 1}, and there is no gradient to explain. Reset all ` +
+        "brings the example and the weights back.",
+    ];
+  }
   return [...ofLabel(e), ...ofUnits(e), ...ofDrift(e), ...ofFloat32(e)];
 }
 

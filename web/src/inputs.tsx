@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import type { Example } from "./chain";
 import { largestOf, type Vector } from "./engine";
-import { readNumber } from "./numbers";
+import { full, readNumber } from "./numbers";
 
 function Cells({ values, rows, columns }: { values: Vector; rows: number; columns: number }): JSX.Element {
   const largest = largestOf(values) || 1;
@@ -29,24 +29,31 @@ interface ImageProps {
 export function Images({ e, image, ink, change }: ImageProps): JSX.Element {
   const [rows, columns] = image;
   const [wipe, setWipe] = useState(false);
-  const last = useRef(-1);
+  const last = useRef<[number, number] | null>(null);
   const x = e.f.h[0]!;
   const draw = (event: PointerEvent): void => {
     if (event.buttons !== 1) return;
     const box = (event.currentTarget as SVGElement).getBoundingClientRect();
     const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
     const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
-    if (row < 0 || column < 0 || row >= rows || column >= columns || row * columns + column === last.current) return;
-    last.current = row * columns + column;
+    const [before, beside] = last.current ?? [row, column];
+    if (last.current && before === row && beside === column) return;
+    last.current = [row, column];
     const drawn = x.slice();
     const brush = rows >= 20 ? 2 : 1;
-    for (let i = row; i < Math.min(rows, row + brush); i++) {
-      for (let j = column; j < Math.min(columns, column + brush); j++) drawn[i * columns + j] = ink[wipe ? 1 : 0];
+    // a hand is faster than the events: all cells on the line from the last one
+    const steps = Math.max(1, Math.abs(row - before), Math.abs(column - beside));
+    for (let step = 0; step <= steps; step++) {
+      const top = Math.round(before + ((row - before) * step) / steps);
+      const left = Math.round(beside + ((column - beside) * step) / steps);
+      for (let i = Math.max(0, top); i < Math.min(rows, top + brush); i++) {
+        for (let j = Math.max(0, left); j < Math.min(columns, left + brush); j++) drawn[i * columns + j] = ink[wipe ? 1 : 0];
+      }
     }
     change(drawn);
   };
   const start = (event: PointerEvent): void => {
-    last.current = -1;
+    last.current = null;
     (event.currentTarget as SVGElement).setPointerCapture(event.pointerId);
     draw(event);
   };
@@ -77,22 +84,33 @@ export function Images({ e, image, ink, change }: ImageProps): JSX.Element {
 
 export function Sliders({ e, listed, change }: { e: Example; listed: number[]; change(x: Vector): void }): JSX.Element {
   const [other, setOther] = useState(0);
+  const ranges = useRef(new Map<number, [number, number]>());
   const x = e.f.h[0]!;
   const rest = e.features.length > listed.length;
   const write = (index: number, value: number): void => {
-    if (!Number.isFinite(value)) return;
     const moved = x.slice();
     moved[index] = value;
     change(moved);
   };
+  /** as wide as any value was: a range that shrank with its value would run away under the hand */
+  const range = (i: number): [number, number] => {
+    const [low, high] = ranges.current.get(i) ?? [-3, 3];
+    ranges.current.set(i, [Math.min(low, x[i]!), Math.max(high, x[i]!)]);
+    return ranges.current.get(i)!;
+  };
+  const short = (i: number): string => String(Number(x[i]!.toPrecision(6)));
   const row = (i: number): JSX.Element => (
     <div class="slider" key={i}>
       <span class="name" id={`input-${i}`}>{e.features[i]}</span>
-      <input type="range" min={Math.min(-3, x[i]!)} max={Math.max(3, x[i]!)} step="any" value={x[i]}
+      <input type="range" min={range(i)[0]} max={range(i)[1]} step="any" value={x[i]}
         aria-labelledby={`input-${i}`} onInput={(event) => write(i, Number(event.currentTarget.value))} />
-      <input type="text" inputMode="decimal" value={String(Number(x[i]!.toPrecision(6)))} title={String(x[i])}
+      <input type="text" inputMode="decimal" value={short(i)} title={full(x[i]!)}
         aria-labelledby={`input-${i}`} data-input={i}
-        onChange={(event) => write(i, readNumber(event.currentTarget.value))} />
+        onChange={(event) => {
+          const value = readNumber(event.currentTarget.value);
+          if (Number.isFinite(value)) write(i, value);
+          else event.currentTarget.value = short(i); // what is no number leaves the old one
+        }} />
     </div>
   );
   return (

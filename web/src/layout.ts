@@ -29,6 +29,8 @@ export interface Edge {
 }
 
 export interface Drawing {
+  /** characters of a name that are drawn */
+  long: number;
   width: number;
   height: number;
   columns: { layer: number; x: number; shown: number; of: number }[];
@@ -68,8 +70,12 @@ export function layOut(e: Example, chain: Chain, by: ColourBy, extra: number[], 
     return shownUnits(strengths(e, layer), most, path.get(layer));
   });
   const rows = shown.map((units, layer) => units.length + (units.length < net.widths[layer]! ? 1 : 0));
-  const [left, right, top] = compact ? [80, 76, 44] : [120, 150, 44];
-  const gap = compact ? Math.max(60, 186 / depth) : Math.min(250, Math.max(84, 720 / depth));
+  const long = compact ? 9 : 15;
+  const longest = shown.at(-1)!.reduce((most, unit) => Math.max(most, Math.min(long, e.classes[unit - 1]!.length)), 0);
+  const [left, top] = compact ? [88, 44] : [120, 44];
+  // beside an output unit: its class's name, (ℓ) and, where there is room, its probability
+  const right = (compact ? 46 : 104) + 6.6 * longest;
+  const gap = compact ? Math.max(60, (342 - left - right) / depth) : Math.min(250, Math.max(84, 720 / depth));
   const height = top + Math.max(5, ...rows) * 36 + 10;
   const at = (layer: number, row: number): [number, number] => [
     left + gap * layer, top + ((height - top - 10) * (row + 0.5)) / rows[layer]!,
@@ -111,7 +117,7 @@ export function layOut(e: Example, chain: Chain, by: ColourBy, extra: number[], 
   const columns = shown.map((units, layer) => ({
     layer, x: at(layer, 0)[0], shown: units.length, of: net.widths[layer]!,
   }));
-  return { width: left + gap * depth + right, height, columns, nodes, edges };
+  return { long, width: left + gap * depth + right, height, columns, nodes, edges };
 }
 
 /** What of the drawing a factor's place means, as a class of its nodes or edges. */

@@ -12,4 +12,10 @@ async function start(): Promise<void> {
   root.dataset.live = "true";
 }
 
-void start();
+start().catch((error: Error) => {
+  const said = document.createElement("p");
+  said.className = "finding";
+  said.id = "static";
+  said.textContent = `This browser cannot run the page's script, so that nothing can be changed here; all else reads in full. (${error.message})`;
+  document.getElementById("app")!.prepend(said);
+});

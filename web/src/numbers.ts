@@ -4,6 +4,7 @@ export function number(value: number, digits = 5): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (value === 0) return "0";
+  value = evened(value, digits);
   const [mantissa, power] = value.toExponential(digits - 1).split("e") as [string, string];
   const exponent = Number(power);
   const trim = (text: string): string => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
@@ -15,6 +16,19 @@ export function number(value: number, digits = 5): string {
     text = trim(value.toFixed(Math.max(0, digits - 1 - exponent)));
   }
   return text.replaceAll("-", "−");
+}
+
+/** A number that lies halfway between two of so many digits, as the even one of them: so Python rounds, and toFixed not. */
+function evened(value: number, digits: number): number {
+  const [mantissa, power] = value.toExponential(100).split("e") as [string, string];
+  const figures = mantissa.replace(/[-.]/g, "");
+  if (!/^50*$/.test(figures.slice(digits)) || Number(figures[digits - 1]) % 2 === 1) return value;
+  return Number(`${value < 0 ? "-" : ""}${figures.slice(0, digits)}e${Number(power) - digits + 1}`);
+}
+
+/** A number to its last digit, for whoever hovers. */
+export function full(value: number): string {
+  return String(value).replace("Infinity", "∞").replaceAll("-", "−");
 }
 
 /** A probability, by what is left to 1 where it would else read as 1. */

@@ -2,7 +2,6 @@
 import type { JSX } from "preact";
 import type { Chain, Example, Factor, Group } from "./chain";
 import type { Vector } from "./engine";
-import { number } from "./numbers";
 import { Num, Verdict } from "./parts";
 import type { Notation } from "./symbols";
 import { Fraction, letterOf, Maths, sym, text, Words } from "./symbols";
@@ -15,10 +14,11 @@ function Values({ values, columns }: { values: Vector; columns: number | null })
     return <>{Array.from(values, (v, i) => <span key={i}>{i > 0 && ", "}<Num value={v} digits={4} /></span>)}</>;
   }
   const order = Array.from(values.keys()).sort((i, j) => Math.abs(values[j]!) - Math.abs(values[i]!) || i - j);
+  const shown = Math.min(5, values.reduce((n, v) => n + Number(v !== 0), 0));
   return (
     <>
-      {order.slice(0, 5).map((i, n) => <span key={i}>{n > 0 && ", "}<span class="soft">{columns === null ? i + 1 : `${Math.floor(i / columns) + 1},${(i % columns) + 1}`}:</span> <Num value={values[i]!} digits={4} /></span>)}
-      <span class="soft"> and {values.length - 5} smaller</span>
+      {order.slice(0, shown).map((i, n) => <span key={i}>{n > 0 && ", "}<span class="soft">{columns === null ? i + 1 : `${Math.floor(i / columns) + 1},${(i % columns) + 1}`}:</span> <Num value={values[i]!} digits={4} /></span>)}
+      <span class="soft">{shown > 0 && " and "}{values.length - shown} {values[order[shown]!] === 0 ? "zeros" : "smaller"}</span>
     </>
   );
 }
@@ -93,12 +93,12 @@ export function PathTable(props: {
           <tr key={i} class={i === index ? "label" : ""}>
             <td>{path.units.map((unit, at) => (chain.place.layer + at === depth ? `“${e.classes[unit - 1]}”` : unit)).join(" → ")}</td>
             <td><Num value={path.product} /></td>
-            <td>{number(100 * path.share, 3)} %</td>
+            <td><Num value={100 * path.share} digits={3} /> %</td>
             <td><button type="button" aria-pressed={i === index} onClick={() => choose(i)}>{i === index ? "shown" : "show"}</button></td>
           </tr>
         ))}</tbody>
       </table></div>
-      <p class="soft">Together {number(100 * paths.share, 3)} % of the sum over {paths.count.toLocaleString("en")} paths. Paths that cancel make
+      <p class="soft">Together <Num value={100 * paths.share} digits={3} /> % of the sum over {paths.count.toLocaleString("en")} paths. Paths that cancel make
         shares above 100 % or below 0.</p>
     </section>
   );

@@ -4,6 +4,7 @@ import { erfc } from "../src/activations";
 import { chainOf } from "../src/chain";
 import { backward, forward, step, strongestWeight, type Net } from "../src/engine";
 import { findings, why } from "../src/findings";
+import { number } from "../src/numbers";
 import { LECTURE } from "../src/symbols";
 import fixture from "./fixture.json";
 
@@ -81,4 +82,13 @@ test("erfc where its two formulas meet, and in its tail", () => {
   const known: [number, number][] = [[-1, 1.8427007929497148], [0.5, 0.4795001221869535], [1.4999, 0.03390674833770473], [1.5001, 0.033882962279582506], [2.9, 4.109787809945886e-05], [6, 2.1519736712498913e-17], [12, 1.3562611692059042e-64], [-4, 1.999999984582742]];
   for (const [x, value] of known) near([erfc(x)], [value], 1e-14);
   expect([erfc(0), erfc(30), erfc(-30)]).toEqual([1, 0, 2]);
+});
+
+test("a number halfway between two is written as Python writes it", () => {
+  // format(value, f".{digits}g") of Python 3.11
+  const known: [number, number, string][] = [
+    [0.3125, 3, "0.312"], [0.1875, 3, "0.188"], [-0.5625, 3, "−0.562"], [2.5, 1, "2"], [3.5, 1, "4"], [1.5e-5, 1, "2e−05"],
+    [0.15, 1, "0.1"], [0.35, 1, "0.3"], [1234.5, 4, "1234"], [12345, 4, "1.234e+04"], [5e-324, 3, "4.94e−324"],
+  ];
+  for (const [value, digits, text] of known) expect(number(value, digits)).toBe(text);
 });

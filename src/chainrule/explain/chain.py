@@ -49,7 +49,8 @@ def explain(
     net : a Network; a PyTorch `Sequential` of linear layers and activations; or scikit-learn's fitted MLPClassifier
     x : array (D,)
     label : int in [0, K), or one of `classes` as a string; for scikit-learn's, one of its `classes_`
-    feature_names, classes : names for the inputs and the classes; by default those that scikit-learn's knows
+    feature_names, classes : names for the inputs and the classes; by default those that scikit-learn's knows, else
+        x1, x2, … and class 1, class 2, …, which stand for a blank name too
     batch_size : N, to make the 1/N of a batch's mean loss a factor of its own; by default it is in no number
     image : (rows, columns), where the inputs are an image's pixels
 
@@ -91,6 +92,8 @@ class Explanation:
         if row.ndim != 1:
             raise InputError(f"x: got shape {row.shape}, expected ({self.net.widths[0]},), one example")
         inputs, k = self.net.widths[0], self.net.widths[-1]
+        if len(row) != inputs:
+            raise InputError(f"x: got shape {row.shape}, expected ({inputs},), one example")
         if feature_names is None:
             feature_names = getattr(net, "feature_names_in_", None)
         if classes is None:
@@ -322,4 +325,5 @@ def _names(name: str, names: Sequence[Any] | None, count: int, otherwise: str) -
         return [f"{otherwise}{i}" for i in range(1, count + 1)]
     if len(names) != count:
         raise InputError(f"{name}: got {len(names)} names, expected {count}")
-    return [str(n) for n in names]
+    # a name that cannot be read cannot be chosen either
+    return [str(n) if str(n).strip() else f"{otherwise}{i}" for i, n in enumerate(names, start=1)]

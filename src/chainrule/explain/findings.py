@@ -34,8 +34,7 @@ STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and
 def diagnose(e: Explanation) -> list[Finding]:
     """The findings that apply, the most telling first; thresholds as in `Explanation.diagnosis`."""
     chain = e.weight(*e.strongest_weight())
-    gradient = chain.from_backward / e.scale
-    place = {"layer": chain.layer, "unit": chain.unit, "input": chain.input, "gradient": gradient}
+    place = {"layer": chain.layer, "unit": chain.unit, "input": chain.input, "gradient": chain.from_backward}
     return [*chain.findings, Finding("largest gradient", chain.why, place)]
 
 
@@ -168,7 +167,7 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
     a, h = unit_symbol(layer, unit), e.forward.activations[layer - 1][0]
     symbol = a if source is None else weight_symbol(layer, unit, source)
     value = 1.0 if source is None else float(h[source - 1])
-    gradient = own * value
+    gradient = own * value * e.scale
     name = "" if source is None else e.input_name(layer, source)
     if gradient == 0:
         return f"{symbol} has the gradient 0: {_why_nothing(e, layer, unit, own, name)}."
@@ -179,7 +178,10 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
         parts.append(f"∂𝓛/∂{a} is {large} of its layer")
     if source is not None and (large := _times(value, h)):
         parts.append(f"its input is {large} of {'the inputs' if layer == 1 else 'its layer'}")
-    split = "" if source is None else f" = {number(own, 3)} (∂𝓛/∂{a}) × {number(value, 3)} (its input, {name})"
+    mean = "" if e.batch_size is None else f"1/{e.batch_size} × "
+    split = f" = {mean}{number(own, 3)}" if mean else ""
+    if source is not None:
+        split = f" = {mean}{number(own, 3)} (∂𝓛/∂{a}) × {number(value, 3)} (its input, {name})"
     return f"{symbol} has the gradient {number(gradient, 3)}{split}: {'; '.join(parts)}."
 
 

@@ -13,7 +13,8 @@ __all__ = ["drawing"]
 
 FEW = 12  # a layer of no more units is drawn whole
 SHOWN = 9  # units of a wider one
-LEFT, RIGHT, TOP = 120.0, 150.0, 44.0
+LONG = 15  # characters of a name that are drawn
+LEFT, TOP = 120.0, 44.0
 
 
 def drawing(explanation: Explanation, chain: Chain) -> dict[str, Any]:
@@ -23,6 +24,8 @@ def drawing(explanation: Explanation, chain: Chain) -> dict[str, Any]:
     shown = [_shown(e, layer, path.get(layer)) for layer in range(depth + 1)]
     rows = [len(units) + (len(units) < width) for units, width in zip(shown, widths, strict=True)]
     gap = min(250.0, max(84.0, 720.0 / depth))
+    # beside an output unit: its class's name, (ℓ) and its probability
+    right = 104.0 + 6.6 * max(min(LONG, len(e.classes[unit])) for unit in shown[-1])
     height = TOP + max(5, *rows) * 36 + 10
 
     def at(layer: int, row: int) -> tuple[float, float]:
@@ -50,7 +53,8 @@ def drawing(explanation: Explanation, chain: Chain) -> dict[str, Any]:
         {"layer": layer, "x": at(layer, 0)[0], "shown": len(units), "of": widths[layer]}
         for layer, units in enumerate(shown)
     ]
-    return {"width": LEFT + gap * depth + RIGHT, "height": height, "nodes": nodes, "edges": edges, "columns": columns}
+    width = LEFT + gap * depth + right
+    return {"width": width, "height": height, "nodes": nodes, "edges": edges, "columns": columns, "long": LONG}
 
 
 def _on_chain(chain: Chain) -> dict[int, int]:
