@@ -214,6 +214,8 @@ def test_the_largest_gradient_and_why_another_is_nothing():
     assert f"“cat” the probability {p[0]:.3g} where 1 is right" in explanation.weight(2, 1, 1).why
     thin, x = make((1, 1, 1, 1))
     assert "ŷ is e(ℓ)" in explain(thin, x, 0).weight(1, 1, 1).why
+    sure = explain(Network([np.array([[0.0], [-1.0], [-900.0]])], [np.zeros(3)]), [1.0], 1, classes=["a", "b", "c"])
+    assert sure.weight(1, 3, 1).why.endswith(" has the gradient 0: the network gives “c” the probability 0, which is right.")
     assert explanation.weight(1, 5, 1).why == "W₁₅₁ has the gradient 0: its input, a, is 0."
 
 

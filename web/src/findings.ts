@@ -46,6 +46,7 @@ function whyNothing(e: Example, place: Place, own: number, name: string): string
     return `its unit is off on this example (a = ${number(e.f.a[place.layer - 1]![place.unit - 1]!, 3)})`;
   }
   if (e.b.gradA.at(-1)!.every((v) => v === 0)) return "ŷ is e(ℓ), and there is nothing left to learn";
+  if (place.layer === e.net.weights.length) return `the network gives “${e.classes[place.unit - 1]}” the probability 0, which is right`;
   return "no path from it to the loss is open";
 }
 

@@ -28,7 +28,13 @@ def cases() -> list[dict[str, Any]]:
         for bias in net.biases:
             bias += random.normal(size=bias.shape) / 4
         found.append(case(explain(net, random.normal(size=5), seed % 3, batch_size=32 if seed == 1 else None)))
-    for logits, label in (([0.0, -120.0], 1), ([40.0, 0.0, -3.0], 0), ([800.0, -800.0], 1), ([0.0], 0)):
+    for logits, label in (
+        ([0.0, -120.0], 1),
+        ([40.0, 0.0, -3.0], 0),
+        ([0.0, -900.0, -1.0], 2),
+        ([800.0, -800.0], 1),
+        ([0.0], 0),
+    ):
         net = Network([np.array(logits)[:, None]], [np.zeros(len(logits))])
         found.append(case(explain(net, [1.0], label)))
     dead = Network([-np.ones((4, 2)), np.ones((3, 4))], [np.zeros(4), np.zeros(3)], "relu")
@@ -39,8 +45,9 @@ def cases() -> list[dict[str, Any]]:
 
 
 def case(e: Explanation) -> dict[str, Any]:
-    """One explanation, and the chains to its strongest weights and to a unit."""
-    chains = [e.weight(*e.strongest_weight(k)) for k in range(1, e.net.depth + 1)] + [e.unit(1, e.net.widths[1])]
+    """One explanation, and the chains to its strongest weights, to units and to a weight that may be a weak one."""
+    chains = [e.weight(*e.strongest_weight(k)) for k in range(1, e.net.depth + 1)]
+    chains += [e.unit(1, 1), e.unit(1, e.net.widths[1]), e.weight(1, min(2, e.net.widths[1]), 1)]
     return {
         "widths": e.net.widths,
         "activation": e.net.activation,

@@ -192,6 +192,8 @@ def _why_nothing(e: Explanation, layer: int, unit: int, own: float, name: str) -
         return f"its unit is off on this example (a = {number(e.forward.preactivations[layer - 1][0, unit - 1], 3)})"
     if not e.backward.grad_preactivations[-1].any():
         return "ŷ is e(ℓ), and there is nothing left to learn"
+    if layer == e.net.depth:
+        return f"the network gives “{e.classes[unit - 1]}” the probability 0, which is right"
     return "no path from it to the loss is open"
 
 
