@@ -367,7 +367,15 @@ def hessian_vector_product(logits: Any, vector: Any, *, threads: int | None = No
 
 
 def which_kernel() -> str:
-    """What computes the output layer on this machine, and with how many threads at most.
+    """What computes here: the kernels' instruction set, and how many threads it takes at most.
+
+    The set is the best that the processor has, or the one that the environment variable `CHAINRULE_INSTRUCTION_SET`
+    names: baseline, x86-64-v3 (AVX2, FMA) or x86-64-v4 (AVX-512).
+
+    Raises
+    ------
+    InputError
+        `CHAINRULE_INSTRUCTION_SET` is another name, or a set that the processor lacks; so does every other first use.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 // The kernels' arithmetic: number formats, exp of a difference, log(1 + y). Everything here is inlined into
-// each clone of a kernel and is free of branches, so that a loop over it is vectorised.
+// each instruction set's kernels and is free of branches, so that a loop over it is vectorised.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -8,11 +8,11 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels.hpp"
+
 #if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
 #define PREFETCH(address) __builtin_prefetch(address)
 #else
-#define INLINE inline
 #define PREFETCH(address) ((void)(address))
 #endif
 
@@ -21,6 +21,7 @@
 #endif
 
 namespace chainrule {
+inline namespace SET {
 
 // Writes `bytes` past the caches, which saves fetching lines that are overwritten as a whole; `fence` orders them
 // before what other threads do. The only intrinsics: a plain loop has no way to ask for such stores.
@@ -44,14 +45,6 @@ INLINE void fence() {
   _mm_sfence();
 #endif
 }
-
-// Storage formats of 16 bits; NumPy hands them over as their bits.
-struct bfloat16 {
-  std::uint16_t bits;
-};
-struct float16 {
-  std::uint16_t bits;
-};
 
 template <class To, class From>
 INLINE To bits_of(From value) {
@@ -248,4 +241,5 @@ INLINE double log1p_of(double y) {
   return k * ln2_high - ((half - (s * (half + r * z) + (k * ln2_low + c / u))) - f);
 }
 
+}  // namespace SET
 }  // namespace chainrule

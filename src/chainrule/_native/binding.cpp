@@ -3,9 +3,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 
+#include "instruction_set.hpp"
 #include "mode.hpp"
 #include "output_layer.hpp"
 #include "product.hpp"
@@ -141,4 +143,12 @@ NB_MODULE(_kernels, m) {
   bind_training(m);
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);
+  m.def("instruction_sets", &chainrule::instruction_sets);
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const chainrule::InstructionSetError& error) {
+      PyErr_SetString(nb::module_::import_("chainrule.errors").attr("InputError").ptr(), error.what());
+    }
+  });
 }

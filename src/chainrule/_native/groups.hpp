@@ -8,6 +8,7 @@
 #include "rows.hpp"
 
 namespace chainrule {
+inline namespace SET {
 
 constexpr std::size_t group_logits = 1024;  // in a group's buffers
 
@@ -147,4 +148,5 @@ INLINE void gradient_group(const Job<T>& job, std::size_t begin, std::size_t cou
   }
 }
 
+}  // namespace SET
 }  // namespace chainrule

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "arithmetic.hpp"
 #include "pool.hpp"
 
 #ifdef __linux__
@@ -27,9 +28,10 @@ double run(const Job<T>& job, int threads) {
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
   // A thread takes a run of blocks at a time: each row prefetches the next, which no other thread should be writing.
   const std::size_t together = std::max<std::size_t>(1, blocks / (16 * team)), runs = (blocks + together - 1) / together;
+  const RowKernels<T>& rows = kernels<RowKernels<T>>();
   share(runs, team, [&](std::size_t i, std::size_t thread) {
     for (std::size_t b = i * together; b < std::min((i + 1) * together, blocks); ++b)
-      sums[b] = run_rows(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block), scratch.get() + thread * pitch);
+      sums[b] = rows.run(job, b * rows_per_block, std::min(job.n, (b + 1) * rows_per_block), scratch.get() + thread * pitch);
   });
   Sum total;
   for (std::size_t b = 0; b < blocks; ++b) total.add(sums[b]);
@@ -49,15 +51,6 @@ int max_threads() {
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
 #endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
-
-const char* instruction_set() {
-#ifdef CHAINRULE_CLONES
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4 (AVX-512)";
-  if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3 (AVX2, FMA)";
-#endif
-  return "baseline";
 }
 
 }  // namespace chainrule

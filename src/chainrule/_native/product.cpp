@@ -1,4 +1,4 @@
-// The matrix product, compiled once for each FORMAT (float, double) and each instruction set.
+// The matrix product of one FORMAT (float, double) in one instruction SET.
 //
 // A tile of 6 x 2 vectors of C is kept in registers while k is walked: per step of k two vectors of B are read and six
 // numbers of A are spread out, for twelve multiply-adds. B is copied into a narrow panel, which stays in the first cache,
@@ -7,10 +7,10 @@
 // second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
 #include <cstring>
 
-#include "output_layer.hpp"
-#include "product.hpp"
+#include "arithmetic.hpp"
 
 namespace chainrule {
+inline namespace SET {
 namespace {
 
 using T = FORMAT;
@@ -163,7 +163,7 @@ INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
   }
 }
 
-INLINE void multiply_inlined(const Product<T>& job) {
+void multiply(const Product<T>& job) {
   alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
   const std::size_t parts = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
   const std::size_t depth = (job.k + parts - 1) / parts;
@@ -235,6 +235,7 @@ INLINE void multiply_inlined(const Product<T>& job) {
 
 }  // namespace
 
-CLONES void multiply(const Product<T>& job) { multiply_inlined(job); }
+void fill(ProductKernels<T>& table) { table = {multiply}; }
 
+}  // namespace SET
 }  // namespace chainrule

@@ -4,36 +4,12 @@
 #include <cstddef>
 #include <memory>
 
+#include "kernels.hpp"
 #include "pool.hpp"
 
 namespace chainrule {
 
-// C = A B, C = A B + bias, or C += A B, with A (m, k) and B (k, n) of any strides, C (m, n) by rows.
-template <class T>
-struct Product {
-  std::size_t m, n, k;
-  const T* a;
-  std::ptrdiff_t a_row, a_column;
-  const T* b;
-  std::ptrdiff_t b_row, b_column;
-  T* c;
-  std::ptrdiff_t c_row;
-  const T* bias = nullptr;
-  bool adds = false;
-  T* packed = nullptr;  // room for packed_size(*this) numbers, so that a transposed A is not read a column at a time
-};
-
-constexpr std::size_t tall = 192, deep = 320;  // the part of A that is packed together: it stays in the second cache
-
-template <class T>
-std::size_t packed_size(const Product<T>& job) {
-  return job.a_row == 1 && job.n > 32 ? tall * std::min(job.k, deep) : 0;
-}
-
-void multiply(const Product<float>& job);
-void multiply(const Product<double>& job);
-
-// The same by several threads, a band of C's rows or columns at a time: how it is cut decides no bit. A band of columns is
+// A product by several threads, a band of C's rows or columns at a time: how it is cut decides no bit. A band of columns is
 // as broad as it can be while its part of C stays in the second cache, because A is read once for each.
 template <class T>
 void multiply(const Product<T>& job, int threads) {
@@ -45,6 +21,7 @@ void multiply(const Product<T>& job, int threads) {
   const std::size_t team_size = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(bands, 1));
   const std::size_t size = packed_size(job);
   const std::unique_ptr<T[]> packed(new T[size * team_size]);
+  const ProductKernels<T>& kernel = kernels<ProductKernels<T>>();
   share(bands, team_size, [&](std::size_t i, std::size_t thread) {
     Product<T> band = job;
     const auto first = static_cast<std::ptrdiff_t>(i * step);
@@ -52,7 +29,7 @@ void multiply(const Product<T>& job, int threads) {
     if (by_rows) band.a += first * job.a_row, band.c += first * job.c_row;
     else band.b += first * job.b_column, band.c += first;
     band.packed = packed.get() + thread * size;
-    multiply(band);
+    kernel.multiply(band);
   });
 }
 

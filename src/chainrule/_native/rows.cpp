@@ -1,9 +1,9 @@
-// The rows of one format, compiled for every instruction set that is worth it. CMake compiles this file once for each
-// FORMAT, side by side. Few classes go by groups.hpp and the rest by rows.hpp, which K alone decides, never N or the
+// The rows of one FORMAT in one instruction SET: CMake compiles this file once for each pair, side by side. Few classes go by groups.hpp and the rest by rows.hpp, which K alone decides, never N or the
 // threads; bytes moved: 2 N K sizeof(T), as told there.
 #include "groups.hpp"
 
 namespace chainrule {
+inline namespace SET {
 namespace {
 
 // Losses of the pending rows, and their sum. Rows after `count` are padding.
@@ -27,7 +27,7 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
   }
   LaneSums sum;
   Pending pending;
-  const bool grouped = job.k <= group_classes<T> && job.plain();
+  const bool grouped = job.k <= group_classes<T> && plain(job);
   for (; begin < end; begin += Pending::rows) {
     const std::size_t count = std::min(Pending::rows, end - begin);
     if (grouped) {
@@ -36,7 +36,7 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
         gradient_group(job, begin + i, std::min(together, count - i), t, scratch, pending, i);
     } else {
       for (std::size_t i = 0; i < count; ++i)
-        if (job.plain()) plain_row(job, begin + i, t, scratch, pending, i);
+        if (plain(job)) plain_row(job, begin + i, t, scratch, pending, i);
         else gradient_row(job, begin + i, t, scratch, pending, i);
     }
     finish(job, begin, count, pending, sum);
@@ -46,16 +46,14 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
 }
 
 template <class T>
-INLINE double rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch) {
+double rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch) {
   if (job.temperature == 1.0) return some_rows(job, begin, end, scratch, NoTemperature{});
   return some_rows(job, begin, end, scratch, Temperature{job.temperature, 1.0 / job.temperature});
 }
 
 }  // namespace
 
-// Clones must be plain functions, outside the parallel region: neither templates nor outlined loops inherit them.
-CLONES double run_rows(const Job<FORMAT>& job, std::size_t begin, std::size_t end, double* scratch) {
-  return rows(job, begin, end, scratch);
-}
+void fill(RowKernels<FORMAT>& table) { table = {rows<FORMAT>}; }
 
+}  // namespace SET
 }  // namespace chainrule

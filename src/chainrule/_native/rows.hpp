@@ -13,11 +13,28 @@
 #pragma once
 #include <algorithm>
 
-#include "output_layer.hpp"
+#include "arithmetic.hpp"
 
 namespace chainrule {
+inline namespace SET {
 
 constexpr std::size_t lanes = 16;   // loops run over multiples of this: a row's end is padded
+
+template <class T>
+INLINE bool wants_extras(const Job<T>& job) {
+  return job.probabilities.data || job.logsumexp || job.log_likelihood || job.entropy || job.prediction || job.correct;
+}
+// Is the gradient so large that the caches cannot keep it, and written where nothing is read?
+template <class T>
+INLINE bool streams(const Job<T>& job) {
+  return job.result.data != job.logits.data && job.result.column_stride == 1 && job.k >= 512 &&
+         job.n * job.k * sizeof(T) > (32u << 20);
+}
+// Neither smoothing, targets nor a z-loss: the gradient is that of one label, times a weight.
+template <class T>
+INLINE bool plain(const Job<T>& job) {
+  return job.labels && job.label_smoothing == 0.0 && job.z_loss == 0.0 && !wants_extras(job);
+}
 
 template <class T>
 using Wide = decltype(widen(T{}));
@@ -68,17 +85,39 @@ struct Reader {
   }
 };
 
+// The largest of some numbers, a lane for each place in a vector. Not a reduction of OpenMP's: whether that begins with
+// -inf or with the least finite number is the compiler's choice, and the largest of a row of -inf is -inf. NaN is passed by.
+template <class C>
+struct Largest {
+  alignas(64) C value[lanes];
+  INLINE explicit Largest(C least) {
+    for (std::size_t l = 0; l < lanes; ++l) value[l] = least;
+  }
+  template <class Value>
+  INLINE void add(std::size_t count, Value x) {
+    std::size_t v = 0;
+    for (; v + lanes <= count; v += lanes)
+#pragma omp simd
+      for (std::size_t l = 0; l < lanes; ++l) value[l] = x(v + l) > value[l] ? x(v + l) : value[l];
+    for (; v < count; ++v) value[0] = x(v) > value[0] ? x(v) : value[0];
+  }
+  INLINE C total() const {
+    C most = value[0];
+    for (std::size_t l = 1; l < lanes; ++l) most = value[l] > most ? value[l] : most;
+    return most;
+  }
+};
+
 template <class T>
 INLINE Wide<T> maximum(Reader<T>& a) {
-  Wide<T> m = -std::numeric_limits<Wide<T>>::infinity();
+  Largest<Wide<T>> largest(-std::numeric_limits<Wide<T>>::infinity());
   for (std::size_t begin = 0; begin < a.k;) {
     const Span span = span_at(begin, a.k);
     begin = span.next;
     const Wide<T>* x = a.load(span);
-#pragma omp simd reduction(max : m)
-    for (std::size_t j = 0; j < span.length(); ++j) m = x[j] > m ? x[j] : m;
+    largest.add(span.length(), [=](std::size_t j) { return x[j]; });
   }
-  return m;
+  return largest.total();
 }
 
 // Adds sixteen numbers by halves, which does not wait for one addition after another; leaves the sum in the first.
@@ -111,13 +150,9 @@ struct Exponentials {
 template <class C, class Tempering>
 INLINE bool stays_within(Float32, const C* x, double m, std::size_t count, Tempering t, double share = 1.0) {
   const C center = static_cast<C>(m);
-  C farthest = 0;
-#pragma omp simd reduction(max : farthest)
-  for (std::size_t j = 0; j < count; ++j) {
-    const C distance = std::fabs(x[j] - center);
-    farthest = distance > farthest ? distance : farthest;
-  }
-  return over(static_cast<double>(farthest), t) < 0.99 * share * highest_argument;
+  Largest<C> farthest(0);
+  farthest.add(count, [=](std::size_t j) { return std::fabs(x[j] - center); });
+  return over(static_cast<double>(farthest.total()), t) < 0.99 * share * highest_argument;
 }
 template <class C, class Tempering>
 INLINE bool stays_within(Float64, const C*, double, std::size_t, Tempering, double = 1.0) {
@@ -293,7 +328,7 @@ INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e
   const double factor = weight * over(job.scale, t) * s.inverse;
   e[label] = 0.0 - found.others;
   const auto value = [=](std::size_t j) { return e[j] * factor; };
-  if (job.streams()) write_past_caches(g, k, value);
+  if (streams(job)) write_past_caches(g, k, value);
   else write(g, step, k, value);
   pending.set(i, s.shift, s.y, weight, 0.0);
 }
@@ -310,11 +345,11 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
   const std::size_t largest = argmax(a);
   const std::size_t label = job.labels && !ignored ? static_cast<std::size_t>(job.labels[row]) : largest;
   const Exponentials found = exponentials(Float64{}, a, top, label, t, e);
-  const auto [others, e_pivot] = found;
-  const auto [sum, inverse, shift, y] = Sums{found, top, static_cast<double>(a.at(label)), t};
+  const Sums s{found, top, static_cast<double>(a.at(label)), t};
+  const double others = found.others, sum = s.sum, inverse = s.inverse;
 
-  e[label] = e_pivot;
-  const double log_sum = log1p_of(y) + (sum - sum), lse = over(top, t) + log_sum;
+  e[label] = found.pivot;
+  const double log_sum = log1p_of(s.y) + (sum - sum), lse = over(top, t) + log_sum;
   const Targets<T> q{job.labels ? nullptr : row_of(job.second, row), job.second.column_stride,
                      label, job.class_weights, job.label_smoothing, job.label_smoothing / static_cast<double>(k)};
   const auto distance = [&](std::size_t j) { return over(top - static_cast<double>(a.at(j)), t); };
@@ -336,7 +371,7 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double
   }
   if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(largest);
   if (job.log_likelihood || job.correct) {
-    double likelihood = 0.0 - (shift + log_sum);
+    double likelihood = 0.0 - (s.shift + log_sum);
     bool correct = label == largest;
     if (!job.labels) {
       const Targets<T> given{q.row, q.step, label, nullptr, 0.0, 0.0};
@@ -375,9 +410,10 @@ INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double*
   const auto top = static_cast<double>(maximum(a));
   std::size_t pivot = 0;
   while (pivot + 1 < job.k && !(static_cast<double>(a.at(pivot)) == top)) ++pivot;
-  const auto [others, e_pivot] = job.output == Output::hessian_vector_product
-                                     ? exponentials(Float64{}, a, top, pivot, t, e)
-                                     : exponentials(Enough<T>{}, a, top, pivot, t, e);
+  const Exponentials found = job.output == Output::hessian_vector_product
+                                 ? exponentials(Float64{}, a, top, pivot, t, e)
+                                 : exponentials(Enough<T>{}, a, top, pivot, t, e);
+  const double others = found.others, e_pivot = found.pivot;
   const double sum = others + e_pivot, inverse = 1.0 / sum;
   T last;  // the pivot's, whose 1 - p is s_o / S
   if (job.output == Output::log_softmax) {
@@ -409,4 +445,5 @@ INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double*
   p[static_cast<std::ptrdiff_t>(pivot) * step] = last;
 }
 
+}  // namespace SET
 }  // namespace chainrule

@@ -92,7 +92,7 @@ void Training<T>::first_layer(const Examples<T>& x, const std::int64_t* rows, st
   if (!x.row_starts) {
     for (std::size_t r = 0; r < n; ++r)
       std::memcpy(shard.h[0] + r * inputs, x.x + rows[r] * x.x_row, inputs * sizeof(T));
-    multiply(Product<T>{n, units, inputs, shard.h[0], static_cast<std::ptrdiff_t>(inputs), 1, w,
+    products_.multiply(Product<T>{n, units, inputs, shard.h[0], static_cast<std::ptrdiff_t>(inputs), 1, w,
                         static_cast<std::ptrdiff_t>(units), 1, shard.a[1], static_cast<std::ptrdiff_t>(units), bias});
     return;
   }
@@ -112,7 +112,7 @@ void Training<T>::first_gradient(const Examples<T>& x, const std::int64_t* rows,
   const std::size_t inputs = widths[0], units = widths[1];
   T* to = shard.gradient + weights_at_[0];
   if (!x.row_starts) {
-    multiply(Product<T>{inputs, units, n, shard.h[0], 1, static_cast<std::ptrdiff_t>(inputs), grad,
+    products_.multiply(Product<T>{inputs, units, n, shard.h[0], 1, static_cast<std::ptrdiff_t>(inputs), grad,
                         static_cast<std::ptrdiff_t>(units), 1, to, static_cast<std::ptrdiff_t>(units), nullptr, false,
                         shard.packed});
     return;
@@ -141,26 +141,26 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
   // the element's index in the batch, so that the mask is of the batch and not of its shards
   const auto drop_some = [&](T* values, std::size_t k) {
     const std::size_t first_row = index * ((batch + shards_.size() - 1) / shards_.size());
-    drop(values, n * widths[k], key_of(seed, step, k), static_cast<std::uint32_t>(first_row * widths[k]), dropped, kept);
+    kernels_.drop(values, n * widths[k], key_of(seed, step, k), static_cast<std::uint32_t>(first_row * widths[k]), dropped, kept);
   };
 
   first_layer(x, rows, n, shard);
   for (std::size_t k = 1; k < depth_; ++k) {
     const auto units = static_cast<std::ptrdiff_t>(widths[k]), next = static_cast<std::ptrdiff_t>(widths[k + 1]);
-    activate(activation, shard.a[k], shard.h[k], n * widths[k]);
+    kernels_.activate(activation, shard.a[k], shard.h[k], n * widths[k]);
     if (!keeps_slopes(activation) && dropout > 0.0) {  // h tells the slope where it is not 0, and there the gradient is 0
       drop_some(shard.h[k], k);
     } else if (dropout > 0.0) {
       drop_some(shard.h[k], k), drop_some(shard.a[k], k);
     }
-    multiply(Product<T>{n, widths[k + 1], widths[k], shard.h[k], units, 1, parameters + weights_at_[k], next, 1,
+    products_.multiply(Product<T>{n, widths[k + 1], widths[k], shard.h[k], units, 1, parameters + weights_at_[k], next, 1,
                         shard.a[k + 1], next, parameters + biases_at_[k]});
   }
 
   T* logits = shard.a[depth_];
   if (x.labels) {
     for (std::size_t r = 0; r < n; ++r) shard.labels[r] = x.labels[rows[r]];
-    shard.correct = count_correct(logits, shard.labels.data(), n, classes);
+    shard.correct = kernels_.count_correct(logits, shard.labels.data(), n, classes);
   } else {
     for (std::size_t r = 0; r < n; ++r)
       std::memcpy(shard.targets.data() + r * classes, x.targets + rows[r] * static_cast<std::ptrdiff_t>(classes),
@@ -177,13 +177,13 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
     job.label_smoothing = label_smoothing;
     job.scale = x.weights ? 1.0 : 1.0 / divisor;
     job.losses = x.weights ? shard.losses.data() : nullptr;
-    const double loss = run_rows(job, 0, n, scratch_.data() + index * (classes + block + 64));
+    const double loss = rows_.run(job, 0, n, scratch_.data() + index * (classes + block + 64));
     if (!x.weights) shard.loss = loss;
     for (std::size_t r = 0; r < n; ++r) {
       shard.weight += weight_of(r) * (class_weights.empty() ? 1.0 : class_weights[shard.labels[r]]);
       if (!x.weights) continue;
       shard.loss += weight_of(r) == 0.0 ? 0.0 : weight_of(r) * static_cast<double>(shard.losses[r]);
-      scale_row(logits + r * classes, classes, weight_of(r) / divisor);
+      kernels_.scale_row(logits + r * classes, classes, weight_of(r) / divisor);
     }
   } else {
     for (std::size_t r = 0; r < n; ++r) {
@@ -191,7 +191,7 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
       for (std::size_t j = 0; j < classes; ++j)
         right &= (logits[r * classes + j] > T(0)) == (shard.targets[r * classes + j] > T(0.5));
       shard.correct += right;
-      const double loss = logistic_output(logits + r * classes, shard.targets.data() + r * classes, classes,
+      const double loss = kernels_.logistic_output(logits + r * classes, shard.targets.data() + r * classes, classes,
                                           weight_of(r) / divisor);
       shard.loss += weight_of(r) * loss, shard.weight += weight_of(r);
     }
@@ -200,14 +200,14 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
   const T* grad = logits;
   for (std::size_t k = depth_; k-- > 0;) {
     const auto inputs = static_cast<std::ptrdiff_t>(widths[k]), units = static_cast<std::ptrdiff_t>(widths[k + 1]);
-    add_rows(grad, n, widths[k + 1], shard.gradient + biases_at_[k]);
+    kernels_.add_rows(grad, n, widths[k + 1], shard.gradient + biases_at_[k]);
     if (k == 0) return first_gradient(x, rows, n, shard, grad);
-    multiply(Product<T>{widths[k], widths[k + 1], n, shard.h[k], 1, inputs, grad, units, 1,
+    products_.multiply(Product<T>{widths[k], widths[k + 1], n, shard.h[k], 1, inputs, grad, units, 1,
                         shard.gradient + weights_at_[k], units, nullptr, false, shard.packed});
     T* below = shard.grad[k % 2];
-    multiply(Product<T>{n, widths[k], widths[k + 1], grad, units, 1, parameters + weights_at_[k], 1, units, below, inputs});
+    products_.multiply(Product<T>{n, widths[k], widths[k + 1], grad, units, 1, parameters + weights_at_[k], 1, units, below, inputs});
     const bool slopes = keeps_slopes(activation);
-    times_slope(activation, below, slopes ? shard.a[k] : shard.h[k], n * widths[k]);
+    kernels_.times_slope(activation, below, slopes ? shard.a[k] : shard.h[k], n * widths[k]);
     if (!slopes && dropout > 0.0) drop_some(below, k);
     grad = below;
   }
@@ -262,18 +262,18 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       update.root_scale = 1.0 / std::sqrt(1.0 - std::pow(update.beta2, t));
     }
     const auto gather = [&](std::size_t c) {
-      squares_[c] = sum_gradient(gradient, others.data(), others.size(), chunks_[c].begin, chunks_[c].end);
+      squares_[c] = kernels_.sum_gradient(gradient, others.data(), others.size(), chunks_[c].begin, chunks_[c].end);
     };
     double kept = 1.0;  // of the gradient, after clipping; the decay is added to what is kept, as PyTorch does
     const auto change = [&](std::size_t c) {
       const auto [from, to, layer] = chunks_[c];
-      if (kept != 1.0) scale_row(gradient + from, to - from, kept);
+      if (kept != 1.0) kernels_.scale_row(gradient + from, to - from, kept);
       const double decay = layer < 0 ? l2_biases : l2_weights;
       if (decay != 0.0) {
-        if (l2_by_batch) decay_squares_[c] = decay * sum_of_squares(parameters, from, to);
-        add_decay(gradient, parameters, decay * by, from, to);
+        if (l2_by_batch) decay_squares_[c] = decay * kernels_.sum_of_squares(parameters, from, to);
+        kernels_.add_decay(gradient, parameters, decay * by, from, to);
       }
-      ::chainrule::update(update, parameters, gradient, first, second, from, to);
+      kernels_.update(update, parameters, gradient, first, second, from, to);
     };
     if (clip_norm > 0.0) {
       team.run(chunks_.size(), gather);

@@ -13,51 +13,16 @@
 #include <new>
 #include <vector>
 
-#include "output_layer.hpp"
-#include "product.hpp"
+#include "kernels.hpp"
 #include "team.hpp"
 
 namespace chainrule {
-
-enum class Activation { identity, relu, leaky_relu, tanh, logistic, gelu, silu, softplus };
-enum class Rule { sgd, adam };
-
-// What a step does to the parameters; equations in optimizers.py.
-struct Update {
-  Rule rule = Rule::adam;
-  double momentum = 0.0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  bool nesterov = false;
-  bool lr_in_velocity = false;  // v ← μv + lr·g, as scikit-learn has it
-  bool eps_inside = false;      // ε beside √v before it is corrected for bias, as scikit-learn has it
-  double decay = 0.0;         // decoupled: θ ← θ − lr·decay·θ first
-  // of one step
-  double lr = 0.0, step_scale = 1.0, root_scale = 1.0;
-};
 
 // Parameters that are updated together, and the layer whose weights they are, or -1 for biases.
 struct Chunk {
   std::size_t begin, end;
   std::ptrdiff_t layer;
 };
-
-// The kernels of training_kernels.cpp, compiled for several instruction sets.
-#define CHAINRULE_KERNELS(T)                                                                                        \
-  /* pre-activations a to activations h, and a to the slopes g'(a), unless h is a, where h tells the slope */        \
-  void activate(Activation g, T* a, T* h, std::size_t count);                                                       \
-  void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count);                                  \
-  /* scales what is kept, sets to 0 what is dropped; the element's index and the key decide */                      \
-  void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first, std::uint32_t dropped, T scale);       \
-  void add_rows(const T* rows, std::size_t n, std::size_t width, T* total);                                         \
-  void scale_row(T* row, std::size_t count, double by);                                                             \
-  double logistic_output(T* logits, const T* targets, std::size_t count, double scale);                             \
-  std::size_t count_correct(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k);             \
-  double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end);  \
-  void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end);               \
-  double sum_of_squares(const T* x, std::size_t begin, std::size_t end);                                            \
-  void update(const Update& how, T* parameters, const T* gradient, T* first, T* second, std::size_t begin, std::size_t end);
-CHAINRULE_KERNELS(float)
-CHAINRULE_KERNELS(double)
-#undef CHAINRULE_KERNELS
 
 // The examples of one call, which are visited in `order`. Rows of x are dense, or compressed sparse (CSR).
 template <class T>
@@ -122,6 +87,9 @@ struct Training {
   };
   std::vector<std::unique_ptr<T, Free>> memory_;
   Pace pace_;
+  const TrainingKernels<T>& kernels_ = kernels<TrainingKernels<T>>();
+  const ProductKernels<T>& products_ = kernels<ProductKernels<T>>();
+  const RowKernels<T>& rows_ = kernels<RowKernels<T>>();
 
   T* allocate(std::size_t count);
   void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,

@@ -54,8 +54,9 @@ struct Trainer {
     training.first = vector<T>(first, count), training.second = vector<T>(second, count);
     kept = nb::make_tuple(parameters, gradient, first, second);
     auto& u = training.update;
-    for (auto [key, value] : options) {
-      const auto name = nb::cast<std::string>(key);
+    for (const auto item : options) {
+      const auto name = nb::cast<std::string>(item.first);
+      const nb::handle value = item.second;
       const auto number = [&] { return nb::cast<double>(value); };
       if (name == "activation") training.activation = activation_named(nb::cast<std::string>(value));
       else if (name == "logistic") training.logistic = nb::cast<bool>(value);

@@ -1,10 +1,10 @@
-// The kernels of a training step, compiled once for each FORMAT (float, double) and each instruction set.
+// The kernels of a training step, of one FORMAT (float, double) in one instruction SET.
 #include <utility>
 
 #include "arithmetic.hpp"
-#include "training.hpp"
 
 namespace chainrule {
+inline namespace SET {
 namespace {
 
 using T = FORMAT;
@@ -62,9 +62,7 @@ INLINE void each(T* a, T* h, std::size_t count, F f) {
 
 constexpr T leaky_slope = T(0.01);
 
-}  // namespace
-
-CLONES void activate(Activation g, T* a, T* h, std::size_t count) {
+void activate(Activation g, T* a, T* h, std::size_t count) {
   switch (g) {
     case Activation::identity: return;
     case Activation::relu:
@@ -87,7 +85,7 @@ CLONES void activate(Activation g, T* a, T* h, std::size_t count) {
   }
 }
 
-CLONES void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count) {
+void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t count) {
   if (g == Activation::identity) return;
   if (g == Activation::relu || g == Activation::leaky_relu) {
     const T other = g == Activation::relu ? T(0) : leaky_slope;
@@ -99,7 +97,7 @@ CLONES void times_slope(Activation g, T* grad, const T* slope_or_h, std::size_t 
   for (std::size_t i = 0; i < count; ++i) grad[i] *= slope_or_h[i];
 }
 
-CLONES void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first, std::uint32_t dropped, T scale) {
+void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first, std::uint32_t dropped, T scale) {
 #pragma omp simd
   for (std::size_t i = 0; i < count; ++i) {  // a 32-bit mixer (Wellons, "Prospecting for hash functions", 2018)
     std::uint32_t z = (first + static_cast<std::uint32_t>(i)) * 0x9e3779b1u + key;
@@ -108,21 +106,21 @@ CLONES void drop(T* x, std::size_t count, std::uint32_t key, std::uint32_t first
   }
 }
 
-CLONES void add_rows(const T* rows_, std::size_t n, std::size_t width_, T* total) {
+void add_rows(const T* rows_, std::size_t n, std::size_t width_, T* total) {
   std::memset(total, 0, width_ * sizeof(T));
   for (std::size_t r = 0; r < n; ++r)
 #pragma omp simd
     for (std::size_t j = 0; j < width_; ++j) total[j] += rows_[r * width_ + j];
 }
 
-CLONES void scale_row(T* row, std::size_t count, double by) {
+void scale_row(T* row, std::size_t count, double by) {
 #pragma omp simd
   for (std::size_t j = 0; j < count; ++j) row[j] = static_cast<T>(static_cast<double>(row[j]) * by);
 }
 
 // -t log s(a) - (1 - t) log s(-a) summed, with s the logistic function; and its gradient, (1 - t) s(a) - t s(-a), in
 // which nothing cancels.
-CLONES double logistic_output(T* logits, const T* targets, std::size_t count, double scale) {
+double logistic_output(T* logits, const T* targets, std::size_t count, double scale) {
   double loss = 0.0;
 #pragma omp simd reduction(+ : loss)
   for (std::size_t i = 0; i < count; ++i) {
@@ -136,7 +134,7 @@ CLONES double logistic_output(T* logits, const T* targets, std::size_t count, do
 }
 
 // Is the label the first of the largest?
-CLONES std::size_t count_correct(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k) {
+std::size_t count_correct(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k) {
   std::size_t correct = 0;
   for (std::size_t r = 0; r < n; ++r) {
     const T* a = logits + r * k;
@@ -151,14 +149,14 @@ CLONES std::size_t count_correct(const T* logits, const std::int64_t* labels, st
   return correct;
 }
 
-CLONES double sum_of_squares(const T* x, std::size_t begin, std::size_t end) {
+double sum_of_squares(const T* x, std::size_t begin, std::size_t end) {
   double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
   for (std::size_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   return sum;
 }
 
-CLONES double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end) {
+double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end) {
   for (std::size_t s = 0; s < n_others; ++s) {
     const T* other = others[s];
 #pragma omp simd
@@ -170,13 +168,13 @@ CLONES double sum_gradient(T* total, const T* const* others, std::size_t n_other
   return sum;
 }
 
-CLONES void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end) {
+void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end) {
   const T by = static_cast<T>(decay);
 #pragma omp simd
   for (std::size_t i = begin; i < end; ++i) gradient[i] += by * parameters[i];
 }
 
-CLONES void update(const Update& how, T* __restrict parameters, const T* __restrict gradient, T* __restrict first,
+void update(const Update& how, T* __restrict parameters, const T* __restrict gradient, T* __restrict first,
                    T* __restrict second, std::size_t begin, std::size_t end) {
   const T shrink = static_cast<T>(1.0 - how.lr * how.decay), lr = static_cast<T>(how.lr);
   if (how.rule == Rule::sgd) {
@@ -208,4 +206,12 @@ CLONES void update(const Update& how, T* __restrict parameters, const T* __restr
   }
 }
 
+}  // namespace
+
+void fill(TrainingKernels<T>& table) {
+  table = {activate,  times_slope, drop,           add_rows, scale_row, logistic_output, count_correct, sum_gradient,
+           add_decay, sum_of_squares, update};
+}
+
+}  // namespace SET
 }  // namespace chainrule
