@@ -25,8 +25,10 @@ OVERFLOWS = """() => [...document.querySelectorAll('body *')].filter(e => !e.clo
 }).map(e => e.outerHTML.slice(0, 200))"""
 FORMULAS = """() => [...document.querySelectorAll('.formula')].map(box => {
     const outer = box.getBoundingClientRect(), inner = box.querySelector('math').getBoundingClientRect();
+    const drawn = [...box.querySelectorAll('math, math *')].map(e => e.getBoundingClientRect());
     return {scrolls: box.scrollWidth > box.clientWidth, tall: box.scrollHeight - box.clientHeight,
-            above: outer.top - inner.top, below: inner.bottom - outer.bottom, left: outer.left - inner.left,
+            above: outer.top - Math.min(...drawn.map(b => b.top)), left: outer.left - inner.left,
+            below: Math.max(...drawn.map(b => b.bottom)) - outer.bottom,
             drawn: inner.width * inner.height, lost: inner.width - box.scrollWidth};
 })"""
 

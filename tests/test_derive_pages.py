@@ -11,7 +11,7 @@ from lecture_lines import (
     hostile,
 )
 
-from chainrule.derive import derive, pages, unicode
+from chainrule.derive import derive, kept, pages, unicode
 
 SEEN_NASTY = NASTY.replace("_", "")  # its subscripts are set as such
 
@@ -98,3 +98,7 @@ def test_every_derivation_in_a_notebook(name):
     source = derivation._repr_latex_()
     assert source.startswith(r"$$\begin{aligned}")
     assert source.count("&=") == len(derivation.lines)
+
+
+def test_what_the_explanation_page_keeps_is_what_is_derived():
+    assert kept.FILE.read_text(encoding="utf-8") == kept.kept(), "write it anew: python -m chainrule.derive.kept"

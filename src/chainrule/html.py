@@ -12,7 +12,7 @@ from typing import Any
 from chainrule.extras import require
 from chainrule.version import __version__
 
-__all__ = ["image", "line_chart", "number", "render", "script"]
+__all__ = ["image", "line_chart", "number", "part", "render"]
 
 SHADES = 12
 
@@ -31,8 +31,8 @@ def render(template: str, **values: Any) -> str:
     return str(environment.get_template(template).render(version=__version__, **values))
 
 
-def script(name: str) -> str:
-    """A script of `templates/`, which is built from web/."""
+def part(name: str) -> str:
+    """A file of `templates/` as it stands: a style, a script that is built from web/, or data."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 

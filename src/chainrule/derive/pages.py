@@ -19,12 +19,13 @@ from chainrule.version import __version__
 if TYPE_CHECKING:
     from chainrule.derive.derivation import Derivation, Line
 
-__all__ = ["html", "notebook_html", "notebook_latex"]
+__all__ = ["STYLE", "html", "notebook_html", "notebook_latex"]
 
 # Every rule begins at .derivation, so that a notebook may carry it beside its own; the colours are style.css's where
 # that is there. A formula that is too wide scrolls in its own box, never the page, and a shadow tells where more of it
-# is: covers that scroll with the formula hide it at both ends.
-_STYLE = """
+# is: covers that scroll with the formula hide it at both ends. Its letters' lines, which nobody sees, are taller than
+# what is drawn by as much as the font likes: contained, they give the box nothing to scroll to upwards or downwards.
+STYLE = """
 .derivation .steps { list-style: none; margin: 0; padding: 0; }
 .derivation .step { position: relative; display: grid; grid-template-columns: minmax(0, 1fr); gap: .15rem 1rem; \
 padding: .6rem 0; border-top: 1px solid var(--line, #8884); }
@@ -33,7 +34,8 @@ padding: .6rem 0; border-top: 1px solid var(--line, #8884); }
 linear-gradient(to right, var(--card, transparent) 1rem, transparent 2rem) local, \
 linear-gradient(to left, var(--card, transparent) 1rem, transparent 2rem) local, \
 linear-gradient(to right, #8886, transparent .7rem) scroll, linear-gradient(to left, #8886, transparent .7rem) scroll; }
-.derivation .formula math { width: max-content; margin: 0; font-size: 1.15rem; text-align: left; }
+.derivation .formula math { width: max-content; margin: 0; font-size: 1.15rem; text-align: left; \
+contain: layout; }
 .derivation mtable:last-child mtd { text-align: left; }
 .derivation p { margin: 0; }
 .derivation sub { line-height: 0; }
@@ -92,7 +94,6 @@ def html(derivations: Iterable[Derivation], *, title: str | None = None) -> str:
     contents = "".join(
         f'<li><a href="#{anchor}">{_prose(one.title)}</a></li>' for anchor, one in zip(anchors, shown, strict=True)
     )
-    style = (Path(__file__).parent.parent / "templates" / "style.css").read_text(encoding="utf-8")
     return "\n".join(
         [
             "<!doctype html>",
@@ -100,7 +101,7 @@ def html(derivations: Iterable[Derivation], *, title: str | None = None) -> str:
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
-            f"<style>{style}{_PAGE_STYLE}{_STYLE}</style>",
+            f"<style>{_template('style.css')}{_template('math.css')}{_PAGE_STYLE}{STYLE}</style>",
             "</head><body>",
             "<main>",
             '<p class="soft">Chainrule · the derivation</p>',
@@ -126,7 +127,7 @@ def notebook_html(derivation: Derivation) -> str:
     True
     """
     heading = f"<p><strong>{_prose(derivation.title)}</strong></p>"
-    return f'<style>{_STYLE}</style><div class="derivation">\n{heading}{_body(derivation)}</div>'
+    return f'<style>{_template("math.css")}{STYLE}</style><div class="derivation">\n{heading}{_body(derivation)}</div>'
 
 
 def notebook_latex(derivation: Derivation) -> str:
@@ -139,6 +140,10 @@ def notebook_latex(derivation: Derivation) -> str:
     $$\begin{aligned}  \end{aligned}$$
     """
     return f"$${aligned(derivation)}$$"
+
+
+def _template(name: str) -> str:
+    return (Path(__file__).parent.parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _prose(words: str) -> str:

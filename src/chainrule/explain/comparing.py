@@ -14,6 +14,7 @@ from chainrule.errors import InputError
 from chainrule.explain.model import JSON_VERSION, Chain, jsonable
 from chainrule.explain.symbols import number, unit_symbol
 from chainrule.files import write_atomically
+from chainrule.html import part
 from chainrule.notation import subscript
 
 if TYPE_CHECKING:
@@ -59,14 +60,16 @@ class Comparison:
 
     def to_html(self, path: str | os.PathLike[str]) -> FilePath:
         """Write a small page with both, whole or not at all."""
+        from chainrule.explain.notebook import comparison_body
+
         title = f"∂{self.left.of}/∂{self.left.symbol}: {' and '.join(self.names)}"
         return write_atomically(
             path,
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(title)}</title><style>body{{font-family:sans-serif;color-scheme:light dark}}"
-            f"td{{text-align:right}}</style></head><body><main><h1>{escape(title)}</h1>{self._repr_html_()}</main>"
-            "</body></html>\n",
+            f"<title>{escape(title)}</title><style>{part('math.css')}body{{font-family:sans-serif;"
+            f"color-scheme:light dark}}td{{text-align:right}}</style></head><body>"
+            f"<main class='explanation'><h1>{escape(title)}</h1>{comparison_body(self)}</main></body></html>\n",
         )
 
     def _repr_html_(self) -> str:

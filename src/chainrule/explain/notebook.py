@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule import html
 from chainrule.explain.model import Chain, Factor, OutputUnit
 from chainrule.explain.symbols import fraction, letter, number
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.explain.chain import Explanation
     from chainrule.explain.comparing import Comparison
 
-__all__ = ["chain_html", "chain_mathml", "comparison_html", "explanation_html", "symbol_mathml"]
+__all__ = ["chain_html", "chain_mathml", "comparison_body", "comparison_html", "explanation_html", "symbol_mathml"]
 
 MOST = 20  # classes listed
 
@@ -48,7 +49,7 @@ def chain_html(chain: Chain) -> str:
         rows.append(("strongest paths", shown))
     table = "".join(f"<tr><th style='text-align:left'>{n}</th><td>{v}</td></tr>" for n, v in rows)
     findings = "".join(f"<p>{escape(f.text)}</p>" for f in chain.findings)
-    return f"<div>{chain_mathml(chain)}<p>{escape(chain.why)}</p><table>{table}</table>{findings}</div>"
+    return _fragment(f"{chain_mathml(chain)}<p>{escape(chain.why)}</p><table>{table}</table>{findings}")
 
 
 def explanation_html(explanation: Explanation) -> str:
@@ -59,15 +60,20 @@ def explanation_html(explanation: Explanation) -> str:
     more = f"<p>… and {len(units) - MOST} more classes</p>" if len(units) > MOST else ""
     findings = "".join(f"<li>{escape(f.text)}</li>" for f in explanation.diagnosis())
     chain = explanation.weight(*explanation.strongest_weight())
-    return (
-        f"<div><p>True class <b>{escape(explanation.classes[label])}</b>, loss 𝓛 = −log ŷ = "
+    return _fragment(
+        f"<p>True class <b>{escape(explanation.classes[label])}</b>, loss 𝓛 = −log ŷ = "
         f"{number(explanation.loss)}</p><table><tr>{head}</tr>{rows}</table>{more}<ul>{findings}</ul>"
-        f"{chain_mathml(chain)}</div>"
+        f"{chain_mathml(chain)}"
     )
 
 
 def comparison_html(comparison: Comparison) -> str:
     """Both chains, and a table of what differs on the way."""
+    return _fragment(comparison_body(comparison))
+
+
+def comparison_body(comparison: Comparison) -> str:
+    """The same for a page that has a style of its own."""
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *comparison.names))
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(row.quantity)}</th><td>{number(row.left)}</td>"
@@ -78,7 +84,11 @@ def comparison_html(comparison: Comparison) -> str:
         f"<section><h3>{escape(name)}</h3>{chain_mathml(chain)}<p>{escape(chain.why)}</p></section>"
         for name, chain in zip(comparison.names, (comparison.left, comparison.right), strict=True)
     )
-    return f"<div>{sides}<table><tr>{head}</tr>{rows}</table></div>"
+    return f"{sides}<table><tr>{head}</tr>{rows}</table>"
+
+
+def _fragment(inner: str) -> str:
+    return f"<div class='explanation'><style>{html.part('math.css')}</style>{inner}</div>"
 
 
 def _unit_row(u: OutputUnit, is_label: bool) -> str:

@@ -6,13 +6,13 @@ from web/ and takes over: it computes everything again in the page, for another 
 
 from __future__ import annotations
 
+import json
 import os
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from chainrule import html
-from chainrule.errors import MissingExtraError
 from chainrule.explain.chain import Chain, Explanation
 from chainrule.explain.notebook import chain_mathml, symbol_mathml
 from chainrule.explain.page_drawing import drawing
@@ -24,10 +24,6 @@ from chainrule.notation import subscript
 
 __all__ = ["page", "write_page"]
 
-DERIVATIONS = (
-    "loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits", "gradient_wrt_hidden",
-    "gradient_wrt_preactivations", "gradient_wrt_weights", "gradient_wrt_biases", "one_weight",
-)  # fmt: skip
 MOST = 20  # classes listed
 
 
@@ -67,7 +63,7 @@ def page(explanation: Explanation, chain: Chain) -> str:
         largest=lambda values: max(values, key=abs),
         derivations=_derivations(e.net.activation),
         payload=payload(e, chain),
-        script=html.script("explain.js"),
+        script=html.part("explain.js"),
     )
 
 
@@ -97,15 +93,6 @@ def _path_formula(e: Explanation, chain: Chain) -> str:
 
 
 def _derivations(activation: str) -> dict[str, Any]:
-    """Name, title and HTML of the derivations that the factors need; none without chainrule[derive]."""
-    try:
-        from chainrule.derive import derivations, derive
-        from chainrule.derive.pages import notebook_html
-    except MissingExtraError:
-        return {"style": "", "shown": []}
-    wanted = (*DERIVATIONS, f"derivative_of_{activation}")
-    known = [derive(name) for name in wanted if name in derivations()]
-    # each brings its style; the page needs it once
-    style, _, _ = notebook_html(known[0]).partition("</style>")
-    shown = [(one.name, one.title, notebook_html(one).partition("</style>")[2]) for one in known]
-    return {"style": style + "</style>", "shown": shown}
+    """The derivations of the factors, and the style that they share, as chainrule/derive/kept.py wrote them."""
+    kept = json.loads(html.part("derivations.json"))
+    return {"style": kept["style"], "shown": [*kept["factors"], kept["activations"][activation]]}

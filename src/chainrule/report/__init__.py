@@ -78,7 +78,7 @@ def write_report(
         history=history,
         settings=settings or {},
         example=example,
-        script=html.script("report.js"),
+        script=html.part("report.js"),
     )
     return write_atomically(path, page)
 
