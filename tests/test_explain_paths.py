@@ -215,7 +215,8 @@ def test_the_largest_gradient_and_why_another_is_nothing():
     thin, x = make((1, 1, 1, 1))
     assert "ŷ is e(ℓ)" in explain(thin, x, 0).weight(1, 1, 1).why
     sure = explain(Network([np.array([[0.0], [-1.0], [-900.0]])], [np.zeros(3)]), [1.0], 1, classes=["a", "b", "c"])
-    assert sure.weight(1, 3, 1).why.endswith(" has the gradient 0: the network gives “c” the probability 0, which is right.")
+    nothing = "W₁₃₁ has the gradient 0: the network gives “c” the probability 0, which is right."
+    assert sure.weight(1, 3, 1).why == nothing
     assert explanation.weight(1, 5, 1).why == "W₁₅₁ has the gradient 0: its input, a, is 0."
 
 
@@ -225,6 +226,7 @@ def test_the_reasons_are_the_large_factors():
     x[3] = 5.0
     first, second = np.full((10, 10), 0.01), np.full((2, 10), 0.01)
     first[2, 3], second[1, 2] = 1.0, 3.0
+    second[0, 0] = 0.02  # of two equal weights the paths would cancel
     net = Network([first, second], [np.zeros(10), np.zeros(2)], "identity")
     why = explain(net, x, 0, feature_names=[f"feature {i}" for i in range(10)]).weight(1, 3, 4).why
     p = net.predict_proba(x[None])[0]
@@ -237,3 +239,69 @@ def test_the_reasons_are_the_large_factors():
     quiet = explain(net, x, 1).weight(1, 1, 1).why
     assert "a small error" in quiet
     assert "its input is" not in quiet
+
+
+ALIKE = {  # widths and activation of networks all of whose weights of a layer are equal: ŷ − e(ℓ) sums to 0
+    "two paths": ([3, 4, 2], "identity"), "ten": ([3, 4, 10], "tanh"), "deep": ([3, 7, 7, 7, 7, 3], "tanh"),
+    "wide": ([3, 300, 200, 5], "gelu"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+@pytest.mark.parametrize("name", ALIKE)
+def test_paths_that_are_open_and_cancel(name, batch_size):
+    """The sum is 0 for any numbers; what is computed of it is 0 or anything, by the order of summation."""
+    widths, activation = ALIKE[name]
+    weights = [np.full((u, d), 0.7 / d) for d, u in itertools.pairwise(widths)]
+    net = Network(weights, [np.linspace(-0.5, 0.7, u) for u in widths[1:]], activation)
+    explanation = explain(net, [1.0, -2.0, 0.5], 1, batch_size=batch_size)
+    for layer in range(1, len(weights)):
+        chain = explanation.weight(layer, 1, 2)
+        assert chain.cancels
+        largest = max(abs(path.product) for path in chain.paths)
+        assert largest > 0
+        said = f"{chain.symbol} has the gradient 0, but for rounding: its paths are open and cancel, the largest ±"
+        assert chain.why.startswith(f"{said}{largest:.3g}".replace("-", "−"))
+        assert [path.share for path in chain.paths] == [0] * len(chain.paths)
+        assert chain.share == 0
+        for view in (chain.to_text(), chain._repr_html_()):
+            assert "% of the sum" not in view
+            assert "no path" not in view
+    last = explanation.weight(len(weights), 1, 1)  # one path
+    assert not last.cancels
+    assert "cancel" not in last.why
+
+
+@pytest.mark.parametrize("left", [0.0, 1e-20, -3e-19])
+def test_what_rounding_leaves_is_not_told(left, monkeypatch):
+    """The same sentence for whatever a processor leaves of a sum that is 0."""
+    net = Network([np.full((4, 3), 0.3), np.full((2, 4), 0.01)], [np.zeros(4), np.zeros(2)], "identity")
+    backward = Network.backward
+
+    def rounded(self, *arguments, **options):
+        found = backward(self, *arguments, **options)
+        found.grad_preactivations[0][:] = left
+        return found
+
+    truth = explain(net, [1.0, -2.0, 0.5], 1).weight(1, 2, 1).why
+    monkeypatch.setattr(Network, "backward", rounded)
+    assert explain(net, [1.0, -2.0, 0.5], 1).weight(1, 2, 1).why == truth
+
+
+def test_a_small_gradient_is_not_taken_for_rounding():
+    def sentence(second, x=(1.0, 2.0)):
+        net = Network([np.full((2, 2), 0.3), np.array(second)], [np.zeros(2), np.zeros(2)], "identity")
+        chain = explain(net, x, 0).weight(1, 1, 1)
+        return chain.cancels, chain.why
+
+    for apart in (1e-3, 1e-9, 1e-12):
+        cancels, why = sentence([[0.5, 0.1], [0.5 * (1 + apart), 0.2]])
+        assert not cancels
+        assert "cancel" not in why
+    assert sentence([[0.5, 0.1], [0.5, 0.2]])[0]
+    assert sentence([[0.5, 0.1], [0.5, 0.2]], x=(0.0, 2.0))[1].endswith("has the gradient 0: its input, x1, is 0.")
+    assert sentence([[0.0, 0.1], [0.0, 0.2]])[1].endswith("has the gradient 0: no path from it to the loss is open.")
+    # of 100³⁰ paths the sizes add up to 10³⁰ times their sum, which is right all the same
+    net = Network.create([100] * 31 + [10], activation="identity", seed=0, dtype="float64")
+    explanation = explain(net, np.random.default_rng(0).normal(size=100), 0)
+    assert not any(explanation.unit(1, unit).cancels for unit in range(1, 101, 11))

@@ -167,7 +167,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
             <p class="soft">To talk to a weight, first talk to the output layer, then to each hidden layer before it, and then to the weight.
               {chain.paths.count > 1 && <> The layers are wide: the product of these matrices is the sum over{" "}
                 {chain.paths.count.toLocaleString("en")} paths. This one {path === 0 ? "is the strongest" : `is number ${path + 1}`}
-                {chain.paths.strongest[path] && <>, <Num value={100 * chain.paths.strongest[path]!.share} digits={3} /> % of the sum</>}:</>}</p>
+                {chain.paths.strongest[path] && (chain.paths.cancels ? "; they cancel"
+                  : <>, <Num value={100 * chain.paths.strongest[path]!.share} digits={3} /> % of the sum</>)}:</>}</p>
             <div class="tools">
               <button type="button" onClick={back} disabled={at === null} aria-label="A step back, towards the loss">◀</button>
               <button type="button" onClick={forth} disabled={at === count - 1} aria-label="A step on, towards the weight">▶</button>

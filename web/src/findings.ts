@@ -22,8 +22,15 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
   const gradient = own * value * (batchSize === null ? 1 : 1 / batchSize);
   const name = place.input === null ? "" : inputName(e, place, notation);
   if (!Number.isFinite(gradient)) return `${symbol} has no gradient here: the numbers have left the range of float64.`;
-  if (gradient === 0) return `${symbol} has the gradient 0: ${whyNothing(e, place, own, name)}.`;
-  const path = chain.paths.strongest[0]?.units ?? null;
+  const strongest = chain.paths.strongest[0];
+  if (value !== 0 && strongest && (chain.paths.cancels || gradient === 0)) {
+    // of the true class, not of the strongest path: which of two that cancel is stronger may be rounding too
+    const error = outputPart(e, place, null);
+    const size = number(Math.abs(strongest.product), 3);
+    return `${symbol} has the gradient 0, but for rounding: its paths are open and cancel, the largest ±${size}; ${error}.`;
+  }
+  if (gradient === 0) return `${symbol} has the gradient 0: ${whyNothing(e, place, value, name)}.`;
+  const path = strongest?.units ?? null;
   const parts = [outputPart(e, place, path)];
   if (place.layer < net.weights.length) {
     if (path) parts.push(pathPart(e, place.layer, path, notation));
@@ -40,14 +47,14 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
   return `${symbol} has the gradient ${number(gradient, 3)}${split}: ${parts.join("; ")}.`;
 }
 
-function whyNothing(e: Example, place: Place, own: number, name: string): string {
-  if (own !== 0) return `its input, ${name}, is 0`;
+function whyNothing(e: Example, place: Place, value: number, name: string): string {
   if (place.layer < e.net.weights.length && e.b.slopes[place.layer - 1]![place.unit - 1] === 0) {
     return `its unit is off on this example (a = ${number(e.f.a[place.layer - 1]![place.unit - 1]!, 3)})`;
   }
   if (e.b.gradA.at(-1)!.every((v) => v === 0)) return "ŷ is e(ℓ), and there is nothing left to learn";
-  if (place.layer === e.net.weights.length) return `the network gives “${e.classes[place.unit - 1]}” the probability 0, which is right`;
-  return "no path from it to the loss is open";
+  const own = e.b.gradA[place.layer - 1]![place.unit - 1]!;
+  if (place.layer === e.net.weights.length && own === 0) return `the network gives “${e.classes[place.unit - 1]}” the probability 0, which is right`;
+  return value === 0 ? `its input, ${name}, is 0` : "no path from it to the loss is open";
 }
 
 function outputPart(e: Example, place: Place, path: number[] | null): string {

@@ -1,6 +1,6 @@
 /* The strongest paths from a weight to the loss, found without walking all of them: see chainrule/explain/paths.py. */
-import type { Backward, Forward, Net, Place } from "./engine";
-import { largestAt } from "./engine";
+import type { Backward, Forward, Net, Place, Vector } from "./engine";
+import { largestAt, transposed } from "./engine";
 
 export interface Path {
   /** the unit of each layer, from the place's own to the output layer, counted from 1 */
@@ -13,6 +13,8 @@ export interface Paths {
   count: number;
   strongest: Path[];
   share: number;
+  /** paths are open, and their sum is 0 or nothing but rounding: every share is 0 then */
+  cancels: boolean;
 }
 
 interface Kept {
@@ -52,10 +54,26 @@ export function strongestPaths(net: Net, f: Forward, b: Backward, place: Place, 
   for (const [unit, paths] of best) {
     for (const path of paths) insert(ends, path.product * b.gradA[depth - 1]![unit]! * scale, path.units, null, most);
   }
-  const own = b.gradA[place.layer - 1]![place.unit - 1]! * inputValue(f, place) * scale;
+  const cancels = ends.some((end) => end.product !== 0)
+    && Math.abs(b.gradA[place.layer - 1]![place.unit - 1]!) <= rounding(net, b, place.layer)[place.unit - 1]!;
+  const own = cancels ? 0 : b.gradA[place.layer - 1]![place.unit - 1]! * inputValue(f, place) * scale;
   const found = ends.filter((end) => end.product !== 0);
   const strongest = found.map(({ units, product }) => ({ units, product, share: own ? product / own : 0 }));
-  return { count, strongest, share: strongest.reduce((sum, path) => sum + path.share, 0) };
+  return { count, strongest, cancels, share: strongest.reduce((sum, path) => sum + path.share, 0) };
+}
+
+/** What rounding may have left in each unit's ∂𝓛/∂a of a layer, for any order of summation: see explain/paths.py. */
+function rounding(net: Net, b: Backward, layer: number): Vector {
+  let left = b.gradA.at(-1)!.map((v) => 8 * Number.EPSILON * Math.abs(v));
+  for (let k = net.weights.length - 1; k >= layer; k--) {
+    const [w, above, width] = [net.weights[k]!.map(Math.abs), b.gradA[k]!, net.widths[k]!];
+    const nothing = above.map((v, unit) => (Math.abs(v) <= left[unit]! ? 1 : 0));
+    const sums = above.map((v, unit) => nothing[unit]! * left[unit]! + (above.length + 8) * Number.EPSILON * Math.abs(v));
+    const squares = left.map((v, unit) => (1 - nothing[unit]!) * v * v);
+    const [alike, apart] = [transposed(w, sums, width), transposed(w.map((v) => v * v), squares, width)];
+    left = alike.map((v, i) => Math.abs(b.slopes[k - 1]![i]!) * (v + Math.sqrt(apart[i]!)));
+  }
+  return left;
 }
 
 function insert(kept: Kept[], product: number, units: number[], unit: number | null, most: number): void {

@@ -93,13 +93,14 @@ export function PathTable(props: {
           <tr key={i} class={i === index ? "label" : ""}>
             <td>{path.units.map((unit, at) => (chain.place.layer + at === depth ? `“${e.classes[unit - 1]}”` : unit)).join(" → ")}</td>
             <td><Num value={path.product} /></td>
-            <td><Num value={100 * path.share} digits={3} /> %</td>
+            <td>{paths.cancels ? "they cancel" : <><Num value={100 * path.share} digits={3} /> %</>}</td>
             <td><button type="button" aria-pressed={i === index} onClick={() => choose(i)}>{i === index ? "shown" : "show"}</button></td>
           </tr>
         ))}</tbody>
       </table></div>
-      <p class="soft">Together <Num value={100 * paths.share} digits={3} /> % of the sum over {paths.count.toLocaleString("en")} paths. Paths that cancel make
-        shares above 100 % or below 0.</p>
+      {paths.cancels ? <p class="soft">All {paths.count.toLocaleString("en")} paths together are 0, or nothing but rounding.</p>
+        : <p class="soft">Together <Num value={100 * paths.share} digits={3} /> % of the sum over {paths.count.toLocaleString("en")} paths. Paths that cancel make
+          shares above 100 % or below 0.</p>}
     </section>
   );
 }

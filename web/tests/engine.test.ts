@@ -6,9 +6,11 @@ import { backward, forward, step, strongestWeight, type Net } from "../src/engin
 import { findings, why } from "../src/findings";
 import { number } from "../src/numbers";
 import { LECTURE } from "../src/symbols";
+import cancelling from "./cancelling.json";
 import fixture from "./fixture.json";
 
 type Case = (typeof fixture)[number];
+type Given = Omit<(typeof cancelling)[number], "chains">;
 
 function near(got: ArrayLike<number>, want: ArrayLike<unknown>, relative = 1e-12): void {
   const numbers = Array.from(want, Number);
@@ -20,7 +22,7 @@ function near(got: ArrayLike<number>, want: ArrayLike<unknown>, relative = 1e-12
   });
 }
 
-function example(one: Case) {
+function example(one: Given | Case) {
   const net: Net = {
     widths: one.widths, activation: one.activation,
     weights: one.weights.map((w) => Float64Array.from(w)), biases: one.biases.map((b) => Float64Array.from(b)),
@@ -67,6 +69,7 @@ describe.each(fixture.map((one, index) => ({ index, name: `${one.activation} ${o
         expect(chain.paths.strongest.map((p) => p.units)).toEqual(want.paths.map((p) => p[0]));
         near(chain.paths.strongest.map((p) => p.product), want.paths.map((p) => p[1]));
         expect(chain.paths.count).toBe(want.count);
+        expect(chain.paths.cancels).toBe(false);
         near([chain.paths.share], [want.share]);
         expect(why(e, chain, LECTURE)).toBe(want.why);
         if (want.paths.length) near([chain.pathProduct], [want.paths[0]![1]]);
@@ -76,6 +79,19 @@ describe.each(fixture.map((one, index) => ({ index, name: `${one.activation} ${o
     test("findings", () => expect(findings(e)).toEqual(one.findings));
   },
 );
+
+test("open paths that cancel, whatever rounding leaves of their sum", () => {
+  for (const one of cancelling) {
+    const e = example(one);
+    for (const want of one.chains) {
+      const [layer, unit, input] = want.place as [number, number, number | null];
+      const chain = chainOf(e, { layer, unit, input }, false, 0, LECTURE);
+      expect(chain.paths.cancels).toBe(true);
+      expect([chain.paths.share, ...chain.paths.strongest.map((path) => path.share)].every((share) => share === 0)).toBe(true);
+      expect(why(e, chain, LECTURE)).toBe(want.why);
+    }
+  }
+});
 
 test("erfc where its two formulas meet, and in its tail", () => {
   // mpmath.erfc in 40 digits

@@ -1,4 +1,4 @@
-"""Writes fixture.json: what Python gives for small networks, for the page's own tests.
+"""Writes fixture.json and cancelling.json: what Python gives for small networks, for the page's own tests.
 
 .venv/bin/python web/tests/fixture.py
 """
@@ -16,7 +16,7 @@ from chainrule.equations import ACTIVATIONS
 from chainrule.explain import Explanation, explain
 from chainrule.explain.model import jsonable
 
-FILE = Path(__file__).parent / "fixture.json"
+HERE = Path(__file__).parent
 
 
 def cases() -> list[dict[str, Any]]:
@@ -44,10 +44,26 @@ def cases() -> list[dict[str, Any]]:
     return found
 
 
-def case(e: Explanation) -> dict[str, Any]:
-    """One explanation, and the chains to its strongest weights, to units and to a weight that may be a weak one."""
-    chains = [e.weight(*e.strongest_weight(k)) for k in range(1, e.net.depth + 1)]
-    chains += [e.unit(1, 1), e.unit(1, e.net.widths[1]), e.weight(1, min(2, e.net.widths[1]), 1)]
+def cancelling() -> list[dict[str, Any]]:
+    """Chains whose paths are open and cancel, of which only rounding tells the numbers apart: what is said of them."""
+    second, rows = np.full((2, 3), 0.01), np.full((7, 3), 0.3)
+    second[1, 2] = 3.0
+    quiet = Network([np.full((3, 3), 0.01), second], [np.zeros(3), np.zeros(2)])
+    alike = Network([rows, np.full((7, 7), 0.1), rows.T.copy()], [np.zeros(7), np.zeros(7), np.zeros(3)], "tanh")
+    found = []
+    for net, x, label, places in (
+        (quiet, [0.01, 5.0, 0.0], 1, [(1, 1, 1), (1, 2, 2), (1, 1, None)]),
+        (alike, [1.0, -2.0, 0.5], 0, [(1, 4, 2), (2, 1, 7), (1, 1, None)]),
+    ):
+        e = explain(net, x, label, batch_size=8)
+        chains = [e.unit(k, unit) if source is None else e.weight(k, unit, source) for k, unit, source in places]
+        assert all(chain.cancels for chain in chains)
+        found.append({**given(e), "chains": [{"place": [c.layer, c.unit, c.input], "why": c.why} for c in chains]})
+    return found
+
+
+def given(e: Explanation) -> dict[str, Any]:
+    """What the page is given of an explanation."""
     return {
         "widths": e.net.widths,
         "activation": e.net.activation,
@@ -58,6 +74,15 @@ def case(e: Explanation) -> dict[str, Any]:
         "features": e.feature_names,
         "classes": e.classes,
         "batchSize": e.batch_size,
+    }
+
+
+def case(e: Explanation) -> dict[str, Any]:
+    """One explanation, and the chains to its strongest weights, to units and to a weight that may be a weak one."""
+    chains = [e.weight(*e.strongest_weight(k)) for k in range(1, e.net.depth + 1)]
+    chains += [e.unit(1, 1), e.unit(1, e.net.widths[1]), e.weight(1, min(2, e.net.widths[1]), 1)]
+    return {
+        **given(e),
         "loss": e.loss,
         "p": e.forward.probabilities[0].tolist(),
         "gradA": [g[0].tolist() for g in e.backward.grad_preactivations],
@@ -84,4 +109,6 @@ def case(e: Explanation) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(cases(), ensure_ascii=False, indent=None, allow_nan=False) + "\n", encoding="utf-8")
+    for name, data in (("fixture.json", cases()), ("cancelling.json", cancelling())):
+        text = json.dumps(data, ensure_ascii=False, indent=None, allow_nan=False)
+        (HERE / name).write_text(text + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,11 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
     h = e.forward.activations[layer - 1][0]
     input_value = 1.0 if source is None else float(h[source - 1])
     scale = e.scale
+    a = e.backward.grad_preactivations[layer - 1][0]
     found = strongest_paths(net.weights, e.derivatives, logit_grad, layer, unit - 1, input_value, scale=scale)
+    cancels = bool(found.strongest) and abs(float(a[unit - 1])) <= float(e.rounding[layer - 1][unit - 1])
+    if cancels:
+        found = found._replace(strongest=[replace(path, share=0.0) for path in found.strongest], share=0.0)
     best = found.strongest[0] if found.strongest else None
     on_path = {layer: unit} if best is None else dict(enumerate(best.units, start=layer))
 
@@ -39,7 +44,6 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
         layer, unit - 1, 0,
     )  # fmt: skip
     product = float(by_factors) * scale
-    a = e.backward.grad_preactivations[layer - 1][0]
     from_backward = float(a[unit - 1]) if source is None else e.gradient(layer, unit, source)
     direction = np.zeros(len(a))
     direction[unit - 1] = input_value
@@ -59,7 +63,7 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
         product=product, from_backward=from_backward * scale, finite_difference=difference * scale,
         relative_error=error, verdict=verdict, n_paths=found.n_paths, paths=found.strongest, of=e.of,
         batch_size=e.batch_size, share=found.share, share_of_sizes=found.share_of_sizes,
-        why=why(e, layer, unit, source, best), findings=example_findings(e),
+        cancels=cancels, why=why(e, layer, unit, source, best, cancels=cancels), findings=example_findings(e),
         conventions=_conventions(e), held_fixed=held, explanation=e,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from chainrule.explain.checking import check_report
 from chainrule.explain.comparing import Comparison, compare
 from chainrule.explain.findings import diagnose
 from chainrule.explain.model import JSON_VERSION, Chain, CheckReport, Finding, OutputUnit, Step, jsonable, output_units
+from chainrule.explain.paths import rounding
 from chainrule.explain.stepping import take_step
 from chainrule.notation import subscript
 
@@ -110,6 +111,7 @@ class Explanation:
         self.loss = float(self.backward.loss[0])
         derivative = equations.ACTIVATIONS[self.net.activation].derivative
         self.derivatives: list[Array] = [derivative(a[0]) for a in self.forward.preactivations[:-1]]
+        self.rounding = rounding(self.net.weights, self.derivatives, [g[0] for g in self.backward.grad_preactivations])
         self.differences = ChainDifferences(self.net, self.forward.preactivations, [self.label])
 
     @property

@@ -157,7 +157,7 @@ def _some(k: int, label: int, most: int = 10) -> list[int]:
     return list(range(k)) if k <= most else sorted({*range(most - 1), label})
 
 
-def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | None) -> str:
+def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | None, *, cancels: bool = False) -> str:
     """One sentence: the gradient as a product of its unit's and its input, and which factors are large.
 
     Large is an error at the output of more than 0.5, and a number of more than twice the root mean square of its layer.
@@ -169,8 +169,13 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
     value = 1.0 if source is None else float(h[source - 1])
     gradient = own * value * e.scale
     name = "" if source is None else e.input_name(layer, source)
+    if value != 0 and path is not None and (cancels or gradient == 0):
+        # of the true class, not of the strongest path: which of two that cancel is stronger may be rounding too
+        error, size = _output_part(e, layer, unit, None), number(abs(path.product), 3)
+        nothing = f"{symbol} has the gradient 0, but for rounding"
+        return f"{nothing}: its paths are open and cancel, the largest ±{size}; {error}."
     if gradient == 0:
-        return f"{symbol} has the gradient 0: {_why_nothing(e, layer, unit, own, name)}."
+        return f"{symbol} has the gradient 0: {_why_nothing(e, layer, unit, value, name)}."
     parts = [_output_part(e, layer, unit, path)]
     if layer < e.net.depth and path is not None:
         parts.append(_path_part(e, layer, path))
@@ -185,16 +190,14 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
     return f"{symbol} has the gradient {number(gradient, 3)}{split}: {'; '.join(parts)}."
 
 
-def _why_nothing(e: Explanation, layer: int, unit: int, own: float, name: str) -> str:
-    if own != 0:
-        return f"its input, {name}, is 0"
+def _why_nothing(e: Explanation, layer: int, unit: int, value: float, name: str) -> str:
     if layer < e.net.depth and e.derivatives[layer - 1][unit - 1] == 0:
         return f"its unit is off on this example (a = {number(e.forward.preactivations[layer - 1][0, unit - 1], 3)})"
     if not e.backward.grad_preactivations[-1].any():
         return "ŷ is e(ℓ), and there is nothing left to learn"
-    if layer == e.net.depth:
+    if layer == e.net.depth and e.backward.grad_preactivations[-1][0, unit - 1] == 0:
         return f"the network gives “{e.classes[unit - 1]}” the probability 0, which is right"
-    return "no path from it to the loss is open"
+    return f"its input, {name}, is 0" if value == 0 else "no path from it to the loss is open"
 
 
 def _output_part(e: Explanation, layer: int, unit: int, path: Path | None) -> str:

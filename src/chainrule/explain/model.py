@@ -129,6 +129,7 @@ class Chain:
     product, from_backward, finite_difference : the same gradient three ways, with the error of the last and its verdict
     n_paths, paths : how many paths there are, and the strongest, largest |product| first
     share : of the sum, by the paths that are listed; share_of_sizes : the same of the sum of |product|
+    cancels : whether paths are open and their sum is 0 or nothing but rounding; the shares of it are 0 then
     why : one sentence on the size of the gradient; findings : what else is worth knowing of the example
     conventions : what is in the numbers and what is held fixed, a sentence each
     """
@@ -151,6 +152,7 @@ class Chain:
     batch_size: int | None = None
     share: float = 0.0
     share_of_sizes: float = 0.0
+    cancels: bool = False
     why: str = ""
     findings: list[Finding] = field(default_factory=list)
     conventions: list[str] = field(default_factory=list)

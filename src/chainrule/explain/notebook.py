@@ -45,7 +45,8 @@ def chain_html(chain: Chain) -> str:
         ("relative error", f"{number(chain.relative_error, 2)}: {chain.verdict}"),
     ]
     if chain.n_paths > 1:
-        shown = f"{len(chain.paths)} of {chain.n_paths:,} paths are {number(100 * chain.share, 3)} % of the sum"
+        share = "open, and cancel" if chain.cancels else f"{number(100 * chain.share, 3)} % of the sum"
+        shown = f"{len(chain.paths)} of {chain.n_paths:,} paths are {share}"
         rows.append(("strongest paths", shown))
     table = "".join(f"<tr><th style='text-align:left'>{n}</th><td>{v}</td></tr>" for n, v in rows)
     findings = "".join(f"<p>{escape(f.text)}</p>" for f in chain.findings)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from chainrule.explain.model import Path
 
-__all__ = ["Paths", "strongest_paths"]
+__all__ = ["Paths", "rounding", "strongest_paths"]
 
 Array = npt.NDArray[np.float64]
 CHUNK = 2**20  # numbers looked at together
@@ -93,6 +93,41 @@ def strongest_paths(
     together = sum(path.product for path in found)
     share_of_sizes = sum(abs(path.product) for path in found) / size if size else 0.0
     return Paths(n_paths, found, together / sum_ if sum_ else 0.0, share_of_sizes)
+
+
+def rounding(weights: Sequence[Array], derivatives: Sequence[Array], gradients: Sequence[Array]) -> list[Array]:
+    """What rounding may have left in each ∂𝓛/∂a_1 … ∂𝓛/∂a_L, for any order of summation: a size for every unit.
+
+    A gradient that is no larger is 0 or nothing but rounding: the paths through its unit, where any is open, cancel.
+    The sum of the sizes of all paths would not do as a measure: with every layer it outgrows even a gradient in which
+    nothing cancels. Hence layer by layer: each sum rounds by its terms' sizes; from the layer above, the errors of
+    gradients that are right add up as squares do, and those of gradients that are rounding may all be alike.
+
+    Parameters
+    ----------
+    weights : W_1 … W_L, each (U, D)
+    derivatives : g′(a_1) … g′(a_{L−1}), each (U,)
+    gradients : ∂𝓛/∂a_1 … ∂𝓛/∂a_L, each (U,)
+
+    Examples
+    --------
+    >>> weights, slope = [np.ones((1, 1)), np.ones((2, 1))], [np.ones(1)]
+    >>> left = rounding(weights, slope, [np.array([1e-20]), np.array([0.3, -0.3])])
+    >>> bool(1e-20 < left[0][0] < 1e-14)
+    True
+    """
+    eps = float(np.finfo(np.float64).eps)
+    found = [8 * eps * np.abs(gradients[-1])]
+    for w, slope, above in zip(reversed(weights[1:]), reversed(derivatives), reversed(gradients[1:]), strict=True):
+        size, left = np.abs(w), found[0]
+        nothing = np.abs(above) <= left
+        sums = (len(w) + 8) * eps * np.abs(above)
+        alike, apart = (
+            size.T @ (np.where(nothing, left, 0.0) + sums),
+            (size * size).T @ np.where(nothing, 0.0, left) ** 2,
+        )
+        found.insert(0, np.abs(slope) * (alike + np.sqrt(apart)))
+    return found
 
 
 def _step(w: Array, best: Array, count: int) -> tuple[Array, Any, Any]:

@@ -77,7 +77,8 @@ def rich_chain(chain: Chain) -> Any:
         for head in ("units, layer by layer, to the loss", "product", "share of the sum"):
             paths.add_column(head, justify="right")
         for p in chain.paths:
-            paths.add_row(" → ".join(map(str, p.units)), number(p.product), f"{number(100 * p.share, 3)} %")
+            share = "they cancel" if chain.cancels else f"{number(100 * p.share, 3)} %"
+            paths.add_row(" → ".join(map(str, p.units)), number(p.product), share)
         parts.append(paths)
     parts += [Text(f"Finding: {f.text}", style="yellow") for f in chain.findings]
     return Group(*parts, Text("\n".join(chain.conventions), style="dim"))

@@ -66,7 +66,8 @@ def chain_text(explanation: Explanation, chain: Chain) -> str:
     if chain.n_paths > 1 and chain.paths:
         lines.append("strongest paths (units, layer by layer, to the loss):")
         lines += [f"  {' → '.join(map(str, p.units)):<24} {number(p.product):>14}" for p in chain.paths]
-        lines.append(f"  together {number(100 * chain.share, 3)} % of the sum")
+        together = f"together {number(100 * chain.share, 3)} % of the sum"
+        lines.append("  they cancel" if chain.cancels else f"  {together}")
     lines += [f"Finding: {f.text}" for f in chain.findings]
     lines += chain.conventions
     return "\n".join(lines)
