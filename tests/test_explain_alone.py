@@ -80,8 +80,32 @@ def test_every_derivation_stands_in_the_page(written, activation):
         assert rest.partition("</details></div>")[0].count("<math") >= 2, name
 
 
-def test_the_commands_need_no_other_extra(tmp_path):
-    alone(COMMANDS, tmp_path, ROOT / "examples" / "digits.csv")
-    page = (tmp_path / "explanation.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    alone(COMMANDS, folder, ROOT / "examples" / "digits.csv")
+    return folder
+
+
+def test_the_commands_need_no_other_extra(made):
+    page = (made / "explanation.html").read_text(encoding="utf-8")
     assert all(f'id="derivation-{name}"' in page for name in wanted("relu"))
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", ["report", "report-explanation", "explanation"])
+def test_their_pages_say_nothing_in_the_console(browser, made, page):
+    said, tab = [], browser.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: said.append(request.url))
+    path = made / f"{page}.html"
+    tab.goto(path.as_uri())
+    if page != "report":
+        tab.wait_for_selector("#app[data-live]")
+        derivations = tab.locator("details:has(> [id^=derivation-])").all()
+        assert len(derivations) >= len(wanted("relu"))
+        for one in derivations:
+            one.locator("summary").first.click()
+            assert one.locator("math").first.is_visible()
+    assert said == [path.as_uri()]
+    tab.close()
