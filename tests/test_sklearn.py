@@ -53,6 +53,17 @@ def multilabel():
     return StandardScaler().fit_transform(x), y
 
 
+def decided(probabilities, *, multilabel):
+    """The rows that no difference as small as the bars below can make another class's; most are."""
+    if multilabel:
+        margins = np.abs(probabilities - 0.5).min(axis=1)
+    else:
+        margins = np.diff(np.sort(probabilities, axis=1)[:, -2:]).ravel()
+    clear = margins > 1e-4
+    assert clear.mean() > 0.95
+    return clear
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -80,7 +91,8 @@ def test_training_equals_scikit_learn(request, data, options):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
     for mine, other in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
+    clear = decided(theirs.predict_proba(x), multilabel=data == "multilabel")
+    np.testing.assert_array_equal(ours.predict(x)[clear], theirs.predict(x)[clear])
     np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(ours.predict_log_proba(x), theirs.predict_log_proba(x), rtol=1e-5, atol=1e-7)
     if options.get("early_stopping"):
@@ -335,8 +347,9 @@ def test_sparse_multilabel_targets():
     ours = MLPClassifier((5,), max_iter=30, random_state=0).fit(X, sparse_y)
     theirs = Theirs((5,), max_iter=30, random_state=0).fit(X, sparse_y)
     assert scipy.sparse.issparse(ours.predict(X))
-    np.testing.assert_array_equal(ours.predict(X).toarray(), theirs.predict(X).toarray())
-    assert ours.score(X, sparse_y) == theirs.score(X, sparse_y)
+    clear = decided(theirs.predict_proba(X), multilabel=True)
+    np.testing.assert_array_equal(ours.predict(X).toarray()[clear], theirs.predict(X).toarray()[clear])
+    assert ours.score(X[clear], sparse_y[clear]) == theirs.score(X[clear], sparse_y[clear])
 
 
 def test_what_the_face_refuses_by_name():
