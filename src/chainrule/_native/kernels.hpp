@@ -64,9 +64,12 @@ struct Job {
   bool* correct = nullptr;
 };
 
+// What a thread needs: one row of exponentials, or with options five.
+INLINE std::size_t scratch_size(std::size_t k) { return 5 * (k + block); }
+
 template <class T>
 struct RowKernels {
-  // Runs some rows on this thread, and returns the sum of their losses; `scratch` holds k + block numbers.
+  // Runs some rows on this thread, and returns the sum of their losses; `scratch` holds scratch_size(k) numbers.
   double (*run)(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch);
 };
 

@@ -24,7 +24,7 @@ double run(const Job<T>& job, int threads) {
   const std::size_t few = 1 << 14;  // below this many logits a second thread costs more than it gives
   std::size_t team = job.n * job.k <= few ? 1 : static_cast<std::size_t>(std::max(threads, 1));
   team = std::min(team, blocks);
-  const std::size_t pitch = (job.k + block + 7) / 8 * 8;  // no cache line is shared by two threads
+  const std::size_t pitch = (scratch_size(job.k) + 7) / 8 * 8;  // no cache line is shared by two threads
   const std::unique_ptr<double[]> scratch(new double[team * pitch]), sums(new double[blocks]);
   // A thread takes a run of blocks at a time: each row prefetches the next, which no other thread should be writing.
   const std::size_t together = std::max<std::size_t>(1, blocks / (16 * team)), runs = (blocks + together - 1) / together;

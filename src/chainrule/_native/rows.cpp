@@ -28,6 +28,10 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
   LaneSums sum;
   Pending pending;
   const bool grouped = job.k <= group_classes<T> && plain(job);
+  if (!plain(job)) {
+    for (std::size_t j = 0; j < job.k; ++j) scratch[j] = job.class_weights ? job.class_weights[j] : 1.0;
+    for (std::size_t l = 0; l < lanes; ++l) scratch[job.k + l] = 0.0;
+  }
   for (; begin < end; begin += Pending::rows) {
     const std::size_t count = std::min(Pending::rows, end - begin);
     if (grouped) {
@@ -37,7 +41,7 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
     } else {
       for (std::size_t i = 0; i < count; ++i)
         if (plain(job)) plain_row(job, begin + i, t, scratch, pending, i);
-        else gradient_row(job, begin + i, t, scratch, pending, i);
+        else gradient_row(job, begin + i, scratch, pending, i);
     }
     finish(job, begin, count, pending, sum);
   }

@@ -5,15 +5,14 @@
 //     s_o = sum over j != pivot of exp((a_j - m)/T),      S = s_o + exp((a_pivot - m)/T)
 //     loss   = (m - a_label)/T + log S, with log S = log1p(s_o) where a_pivot = m     terms >= 0: nothing cancels
 //     grad_j = exp((a_j - m)/T) / S,   grad_label = -s_o / S                          never softmax - 1
-// With targets q that sum to Q, smoothed labels being such targets, and the z-loss lambda (logsumexp)^2,
-//     loss   = sum_j q_j (m - a_j)/T + Q log S + lambda lse^2
-//     grad_j = (e_j (Q - q_j + 2 lambda lse) - q_j o_j) / S,   o_j = S - e_j, or s_o for the pivot
+// What options there are else is in options.cpp.
 // The row's exponentials stay in a float64 scratch row, in cache between the passes. Bytes moved: each logit is
 // read from memory once and each gradient written once, 2 N K sizeof(T); the scratch is 8 K for each thread.
 #pragma once
 #include <algorithm>
 
 #include "arithmetic.hpp"
+#include "options.hpp"
 
 namespace chainrule {
 inline namespace SET {
@@ -101,10 +100,12 @@ struct Largest {
       for (std::size_t l = 0; l < lanes; ++l) value[l] = x(v + l) > value[l] ? x(v + l) : value[l];
     for (; v < count; ++v) value[0] = x(v) > value[0] ? x(v) : value[0];
   }
-  INLINE C total() const {
-    C most = value[0];
-    for (std::size_t l = 1; l < lanes; ++l) most = value[l] > most ? value[l] : most;
-    return most;
+  template <std::size_t half = lanes / 2>
+  INLINE C total() {
+#pragma omp simd
+    for (std::size_t l = 0; l < half; ++l) value[l] = value[l + half] > value[l] ? value[l + half] : value[l];
+    if constexpr (half > 1) return total<half / 2>();
+    return value[0];
   }
 };
 
@@ -257,28 +258,12 @@ INLINE T& element(const Matrix<T>& matrix, std::size_t row, std::size_t j) {
 }
 
 // The first of the largest, or the first NaN: NumPy's argmax.
-template <class T>
-INLINE std::size_t argmax(const Reader<T>& a) {
+INLINE std::size_t argmax(const double* x, std::size_t k) {
   std::size_t best = 0;
-  for (std::size_t j = 1; j < a.k; ++j)
-    if (!(a.at(j) <= a.at(best)) && a.at(best) == a.at(best)) best = j;
+  for (std::size_t j = 1; j < k; ++j)
+    if (!(x[j] <= x[best]) && x[best] == x[best]) best = j;
   return best;
 }
-
-// The smoothed, weighted targets q of one row, element by element.
-template <class T>
-struct Targets {
-  const T* row;  // null where there is a label
-  std::ptrdiff_t step;
-  std::size_t label;
-  const double* weights;  // null: all 1
-  double smoothing, base;
-  INLINE double operator[](std::size_t j) const {
-    const double given = row ? static_cast<double>(widen(row[static_cast<std::ptrdiff_t>(j) * step]))
-                             : (j == label ? 1.0 : 0.0);
-    return (given * (1.0 - smoothing) + base) * (weights ? weights[j] : 1.0);
-  }
-};
 
 template <class T>
 INLINE bool is_ignored(const Job<T>& job, std::size_t row) {
@@ -333,72 +318,51 @@ INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e
   pending.set(i, s.shift, s.y, weight, 0.0);
 }
 
-// The gradient with every option, and what else was asked for.
-template <class T, class Tempering>
-INLINE void gradient_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
-  T* g = row_of(job.result, row);
-  const std::ptrdiff_t step = job.result.column_stride;
-  const std::size_t k = job.k;
-  Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
-  const bool ignored = is_ignored(job, row);
-  const auto top = static_cast<double>(maximum(a));
-  const std::size_t largest = argmax(a);
-  const std::size_t label = job.labels && !ignored ? static_cast<std::size_t>(job.labels[row]) : largest;
-  const Exponentials found = exponentials(Float64{}, a, top, label, t, e);
-  const Sums s{found, top, static_cast<double>(a.at(label)), t};
-  const double others = found.others, sum = s.sum, inverse = s.inverse;
+// A row's numbers, widened, and -inf, or 0, to the end of the last vector.
+template <class T>
+INLINE void widen_row(const T* row, std::ptrdiff_t step, std::size_t k, double* to, double beyond) {
+  if (step == 1) {
+#pragma omp simd
+    for (std::size_t j = 0; j < k; ++j) to[j] = static_cast<double>(widen(row[j]));
+  } else {
+    for (std::size_t j = 0; j < k; ++j) to[j] = static_cast<double>(widen(row[static_cast<std::ptrdiff_t>(j) * step]));
+  }
+  for (std::size_t l = 0; l < lanes; ++l) to[k + l] = beyond;
+}
 
-  e[label] = found.pivot;
-  const double log_sum = log1p_of(s.y) + (sum - sum), lse = over(top, t) + log_sum;
-  const Targets<T> q{job.labels ? nullptr : row_of(job.second, row), job.second.column_stride,
-                     label, job.class_weights, job.label_smoothing, job.label_smoothing / static_cast<double>(k)};
-  const auto distance = [&](std::size_t j) { return over(top - static_cast<double>(a.at(j)), t); };
-  const auto dot = [&](auto weight_of) {  // a class of weight 0 counts for nothing, even at -inf
-    Sum total;
-    for (std::size_t j = 0; j < k; ++j) {
-      const double w = weight_of(j);
-      if (w != 0.0) total.add(w * distance(j));
-    }
-    return total.total();
-  };
+// The gradient with every option, and what else was asked for. `scratch` holds five rows, the first of them the weights.
+template <class T>
+INLINE void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pending& pending, std::size_t i) {
+  const std::size_t k = job.k, room = k + block;
+  OptionsRow r{k, scratch + room, scratch + 2 * room, scratch, job.label_smoothing, job.temperature, job.z_loss, job.scale,
+               sizeof(T) == 8, !job.labels || job.label_smoothing != 0.0 || job.z_loss != 0.0,
+               job.logsumexp || job.z_loss != 0.0, scratch + 3 * room, scratch + 4 * room};
+  widen_row(row_of(job.logits, row), job.logits.column_stride, k, r.x, -std::numeric_limits<double>::infinity());
+  softmax_of(r);
+  const bool ignored = is_ignored(job, row);
   if (job.probabilities.data)
     write(row_of(job.probabilities, row), job.probabilities.column_stride, k,
-          [=](std::size_t j) { return e[j] * inverse; });
-  if (job.logsumexp) job.logsumexp[row] = narrow<T>(lse);
-  if (job.entropy) {  // where exp is 0, e_j is only very small, and a masked class is infinitely far
-    const auto probability = [&](std::size_t j) { return distance(j) < 700.0 ? e[j] * inverse : 0.0; };
-    job.entropy[row] = narrow<T>(dot(probability) + log_sum);
+          [e = r.e, inverse = 1.0 / r.sum](std::size_t j) { return e[j] * inverse; });
+  if (job.logsumexp) job.logsumexp[row] = narrow<T>(r.logsumexp);
+  if (job.entropy) job.entropy[row] = narrow<T>(entropy_of(r));
+
+  std::size_t label = 0;
+  if (job.labels) {
+    std::memset(r.given, 0, (k + lanes) * sizeof(double));
+    if (!ignored) label = static_cast<std::size_t>(job.labels[row]), r.given[label] = 1.0;
+  } else {
+    widen_row(row_of(job.second, row), job.second.column_stride, k, r.given, 0.0);
   }
-  if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(largest);
-  if (job.log_likelihood || job.correct) {
-    double likelihood = 0.0 - (s.shift + log_sum);
-    bool correct = label == largest;
-    if (!job.labels) {
-      const Targets<T> given{q.row, q.step, label, nullptr, 0.0, 0.0};
-      Sum mass;
-      for (std::size_t j = 0; j < k; ++j) mass.add(given[j]);
-      likelihood = 0.0 - (dot([&](std::size_t j) { return given[j]; }) + mass.total() * log_sum);
-      correct = argmax(Reader<T>{q.row, q.step, k}) == largest;
-    }
-    if (job.log_likelihood) job.log_likelihood[row] = narrow<T>(ignored ? 0.0 : likelihood);
-    if (job.correct) job.correct[row] = correct && !ignored;
+  if (job.log_likelihood) job.log_likelihood[row] = narrow<T>(ignored ? 0.0 : 0.0 - cross_entropy_of(r));
+  if (job.prediction || job.correct) {
+    const std::size_t predicted = argmax(r.x, k);
+    if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(predicted);
+    if (job.correct) job.correct[row] = !ignored && predicted == (job.labels ? label : argmax(r.given, k));
   }
   if (ignored) return count_for_nothing(job, row, pending, i);
-  std::size_t heavy = 0;  // the heaviest target: what the others weigh is summed apart too, never Q - q
-  for (std::size_t j = 1; j < k; ++j) heavy = q[j] > q[heavy] ? j : heavy;
-  Sum rest;
-  for (std::size_t j = 0; j < k; ++j) rest.add(j == heavy ? 0.0 : q[j]);
-  const double away = rest.total(), total = away + q[heavy], pull = 2.0 * job.z_loss * lse;
-  const double cross = dot([&](std::size_t j) { return q[j]; }) + total * log_sum;
-  pending.set(i, 0.0, 0.0, 0.0, cross + (job.z_loss == 0.0 ? 0.0 : job.z_loss * lse * lse));
-  const double factor = over(job.scale, t) * inverse;
-  const auto gradient = [&](std::size_t j, double o) {
-    const double target = q[j];
-    return (e[j] * ((j == heavy ? away : total - target) + (job.z_loss == 0.0 ? 0.0 : pull)) - target * o) * factor;
-  };
-  const double at_label = gradient(label, others);
-  write(g, step, k, [&](std::size_t j) { return gradient(j, sum - e[j]); });
-  g[static_cast<std::ptrdiff_t>(label) * step] = narrow<T>(at_label);
+  loss_and_gradient_of(r);
+  pending.set(i, 0.0, 0.0, 0.0, r.loss);
+  write(row_of(job.result, row), job.result.column_stride, k, [g = r.gradient](std::size_t j) { return g[j]; });
 }
 
 // Everything that has no label: the pivot is the largest class.

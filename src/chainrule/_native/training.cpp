@@ -82,7 +82,7 @@ void Training<T>::prepare() {
     if (logistic) shard.targets.resize(n * widths[depth_]);
     shards_.push_back(std::move(shard));
   }
-  scratch_.resize(n_shards * (widths[depth_] + block + 64));
+  scratch_.resize(n_shards * (scratch_size(widths[depth_]) + 64));
 }
 
 template <class T>
@@ -177,7 +177,7 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
     job.label_smoothing = label_smoothing;
     job.scale = x.weights ? 1.0 : 1.0 / divisor;
     job.losses = x.weights ? shard.losses.data() : nullptr;
-    const double loss = rows_.run(job, 0, n, scratch_.data() + index * (classes + block + 64));
+    const double loss = rows_.run(job, 0, n, scratch_.data() + index * (scratch_size(classes) + 64));
     if (!x.weights) shard.loss = loss;
     for (std::size_t r = 0; r < n; ++r) {
       shard.weight += weight_of(r) * (class_weights.empty() ? 1.0 : class_weights[shard.labels[r]]);

@@ -1,0 +1,235 @@
+// The loss with every option, and its gradient, of one row in float64; compiled once for each instruction SET.
+//
+// With targets q that sum to Q, smoothed labels being such targets, and the z-loss lambda lse^2,
+//     loss   = sum_j q_j (m - a_j)/T + Q log S + lambda lse^2
+//     grad_j = (A_j - B_j)/(S T),  A_j = e_j (Q - q_j + 2 lambda lse),  B_j = q_j o_j,
+// where o_j = S - e_j, or s_o for the largest class, and Q - q_j is summed apart for the heaviest target. Near convergence
+// A_j and B_j cancel. Where their difference has too few digits, the row is computed again in double-double, as
+//     grad_j = (e_j (Q + 2 lambda lse)/S - q_j)/T;
+// a row that does not cancel does not pay for it. In float64 every difference loses digits: there all rows go that way.
+#include "options.hpp"
+
+#include "double_double.hpp"
+
+namespace chainrule {
+inline namespace SET {
+namespace {
+
+INLINE std::size_t whole_vectors(std::size_t k) { return (k + lanes - 1) / lanes * lanes; }
+
+// f(j, lane) for every j, a vector at a time, and for what lies beyond k in the last.
+template <class F>
+INLINE void each(std::size_t k, F f) {
+  for (std::size_t v = 0; v < k; v += lanes)
+#pragma omp simd
+    for (std::size_t l = 0; l < lanes; ++l) f(v + l, l);
+}
+
+template <class F>
+INLINE double sum_over(std::size_t k, F f) {
+  LaneSums sums;
+  each(k, [&](std::size_t j, std::size_t l) { add_to(sums.value[l], sums.lost[l], f(j)); });
+  return sums.total();
+}
+
+// The first j whose f is that; the last, where none is.
+template <class F>
+INLINE std::size_t first_of(std::size_t k, double that, F f) {
+  std::size_t j = 0;
+  while (j + 1 < k && !(f(j) == that)) ++j;
+  return j;
+}
+
+// Smoothed and weighted: (given_j (1 - smoothing) + smoothing/K) w_j.
+struct Targets {
+  const double *given, *weights;
+  double kept, base;
+  INLINE explicit Targets(const OptionsRow& row)
+      : given(row.given), weights(row.weights), kept(1.0 - row.label_smoothing),
+        base(row.label_smoothing / static_cast<double>(row.k)) {}
+  INLINE double operator[](std::size_t j) const { return (given[j] * kept + base) * weights[j]; }
+};
+struct ExactTargets {
+  const double *given, *weights;
+  DoubleDouble kept, base;
+  INLINE explicit ExactTargets(const OptionsRow& row)
+      : given(row.given), weights(row.weights), kept(two_sum(1.0, -row.label_smoothing)),
+        base(DoubleDouble{row.label_smoothing, 0.0} / DoubleDouble{static_cast<double>(row.k), 0.0}) {}
+  INLINE DoubleDouble operator[](std::size_t j) const { return (kept * given[j] + base) * weights[j]; }
+};
+
+// What the gradient's terms are made of, but for what depends on the class.
+struct Terms {
+  double total, pull, widest_pull, factor;
+};
+
+// How small a part of its terms a difference may be: those have an error of some 2^-51, float32 and less need 2^-31.
+INLINE bool cancels(double difference, double terms, bool is_float64) {
+  return std::fabs(difference) < terms * (is_float64 ? 0.9 : 0x1p-18);
+}
+
+// The exponentials, their low parts into `gradient`, and the sum of all but the largest, which is 1.
+template <bool tempered>
+DoubleDouble exact_exponentials(const OptionsRow& row) {
+  const double top = row.top, temperature = row.temperature;
+  double *const e = row.e, *const low = row.gradient, *const x = row.x;
+  DoubleDoubleSums sums;
+  const double largest = x[row.largest];
+  x[row.largest] = -std::numeric_limits<double>::infinity();
+  each(row.k, [&](std::size_t j, std::size_t l) {
+    const DoubleDouble found = two_sum(x[j], -top);
+    const bool far = found.high < -800.0 * temperature;  // -inf too, whose low part is NaN
+    DoubleDouble difference{far ? -800.0 * temperature : found.high, far ? 0.0 : found.low};
+    if constexpr (tempered) difference = difference / DoubleDouble{temperature, 0.0};
+    const DoubleDouble value = exp_of(difference);
+    e[j] = value.high, low[j] = value.low;
+    sums.add(l, value);
+  });
+  x[row.largest] = largest, e[row.largest] = 1.0, low[row.largest] = 0.0;
+  return sums.total();
+}
+
+void make_exact(OptionsRow& row) {
+  const DoubleDouble others =
+      row.temperature == 1.0 ? exact_exponentials<false>(row) : exact_exponentials<true>(row);
+  row.exact = true;
+  row.others = others.high, row.others_low = others.low;
+}
+
+DoubleDouble exact_logsumexp(const OptionsRow& row) {
+  const double over = row.top / row.temperature;
+  const DoubleDouble shift = std::fabs(row.top) < 0x1p900  // else the low parts overflow, and mean nothing
+                                 ? DoubleDouble{row.top, 0.0} / DoubleDouble{row.temperature, 0.0}
+                                 : DoubleDouble{over, 0.0};
+  return shift + log1p_of({row.others, row.others_low}, log1p_of(row.others));
+}
+
+template <class Tempering>
+INLINE void exponentials_of(OptionsRow& row, Tempering t) {
+  Reader<double> x{row.x, 1, whole_vectors(row.k)};
+  const Exponentials found = exponentials(Float64{}, x, row.top, row.largest, t, row.e);
+  row.e[row.largest] = found.pivot;
+  row.others = found.others, row.others_low = 0.0;
+}
+
+// sum_j q_j (m - x_j)/T; a class of weight 0 counts for nothing, even at -inf.
+template <class Weights, class Tempering>
+INLINE double cross_of(const OptionsRow& row, Weights q, Tempering t) {
+  const double *const x = row.x, top = row.top;
+  return sum_over(row.k, [=](std::size_t j) { return q[j] != 0.0 ? q[j] * over(top - x[j], t) : 0.0; });
+}
+template <class Weights>
+double cross_of(const OptionsRow& row, Weights q) {
+  if (row.temperature == 1.0) return cross_of(row, q, NoTemperature{});
+  return cross_of(row, q, Temperature{row.temperature, 1.0 / row.temperature});
+}
+
+// The gradient as A - B. Returns whether any of its elements cancels.
+INLINE bool gradient_of(const OptionsRow& row, const Targets& q, const Terms& terms, std::size_t heavy, double away) {
+  const double *const e = row.e, sum = row.sum;
+  double* const gradient = row.gradient;
+  const bool is_float64 = row.is_float64;
+  alignas(64) double lost[lanes] = {};
+  const auto at = [=](std::size_t j, double rest, double o) {
+    const double b = q[j] * o, difference = e[j] * (rest + terms.pull) - b;
+    const bool bad = cancels(difference, e[j] * (rest + terms.widest_pull) + b, is_float64);
+    return std::pair<double, bool>{difference * terms.factor, bad};
+  };
+  each(row.k, [&](std::size_t j, std::size_t l) {
+    const auto found = at(j, terms.total - q[j], sum - e[j]);
+    gradient[j] = found.first;
+    lost[l] = found.second ? 1.0 : lost[l];
+  });
+  bool any = false;
+  for (const std::size_t j : {heavy, row.largest}) {
+    const auto found = at(j, j == heavy ? away : terms.total - q[j], j == row.largest ? row.others : sum - e[j]);
+    gradient[j] = found.first;
+    any |= found.second;
+  }
+  for (const double l : lost) any |= l != 0.0;
+  return any;
+}
+
+// The gradient in double-double; by A - B where that has more digits, as for a target of exactly 1.
+INLINE void exact_gradient_of(const OptionsRow& row, const Targets& q, const Terms& terms, std::size_t heavy, double away) {
+  const ExactTargets exact_q(row);
+  DoubleDoubleSums sums;
+  each(row.k, [&](std::size_t j, std::size_t l) { sums.add(l, exact_q[j]); });
+  DoubleDouble scale = sums.total();
+  if (row.z_loss != 0.0) scale = scale + exact_logsumexp(row) * (2.0 * row.z_loss);
+  const DoubleDouble by = scale / (DoubleDouble{1.0, 0.0} + DoubleDouble{row.others, row.others_low});
+  const double *const e = row.e, sum = row.sum, inverse = 1.0 / sum, per_logit = row.scale / row.temperature;
+  double* const gradient = row.gradient;
+  const bool is_float64 = row.is_float64;
+  const auto at = [=](std::size_t j, double rest, double o) {
+    const DoubleDouble target = exact_q[j], share = DoubleDouble{e[j], gradient[j]} * by, exact = share - target;
+    const double b = target.high * o, difference = e[j] * (rest + terms.pull) - b;
+    const bool few = std::fabs(exact.high) < 0x1p-45 * (std::fabs(share.high) + target.high);
+    const bool many = !cancels(difference, e[j] * (rest + terms.widest_pull) + b, is_float64);
+    return ((few & many) ? difference * inverse : exact.high) * per_logit;
+  };
+  const double at_largest = at(row.largest, row.largest == heavy ? away : terms.total - q[row.largest], row.others);
+  const double at_heavy = at(heavy, away, row.largest == heavy ? row.others : sum - e[heavy]);
+  each(row.k, [&](std::size_t j, std::size_t) { gradient[j] = at(j, terms.total - q[j], sum - e[j]); });
+  gradient[heavy] = at_heavy, gradient[row.largest] = at_largest;
+}
+
+}  // namespace
+
+void softmax_of(OptionsRow& row) {
+  Reader<double> x{row.x, 1, whole_vectors(row.k)};
+  row.top = maximum(x);
+  row.largest = first_of(row.k, row.top, [&](std::size_t j) { return row.x[j]; });
+  const bool finite = row.top - row.top == 0.0;
+  if (row.is_float64 && row.has_options && finite) make_exact(row);
+  else if (row.temperature == 1.0) exponentials_of(row, NoTemperature{});
+  else exponentials_of(row, Temperature{row.temperature, 1.0 / row.temperature});
+  row.sum = row.others + row.e[row.largest];
+  row.log_sum = log1p_of(row.others) + (row.sum - row.sum);
+  const double shift = row.top / row.temperature;
+  row.logsumexp = shift + row.log_sum;
+  if (row.wants_logsumexp && cancels(row.logsumexp, std::fabs(shift) + row.log_sum, row.is_float64)) {
+    if (!row.exact) make_exact(row);
+    row.logsumexp = exact_logsumexp(row).high;
+  }
+  if (!finite) {  // infinite, unless a NaN is among the logits
+    row.logsumexp = row.top;
+    for (std::size_t j = 0; j < row.k; ++j) row.logsumexp = row.x[j] == row.x[j] ? row.logsumexp : row.x[j];
+  }
+}
+
+void loss_and_gradient_of(OptionsRow& row) {
+  const std::size_t k = row.k;
+  const Targets q(row);
+  Largest<double> most(0.0);
+  most.add(whole_vectors(k), [=](std::size_t j) { return q[j]; });
+  const std::size_t heavy = first_of(k, most.total(), [=](std::size_t j) { return q[j]; });
+  const double weight = row.weights[heavy], heaviest = q[heavy];
+  row.weights[heavy] = 0.0;
+  const double away = sum_over(k, [=](std::size_t j) { return q[j]; });
+  row.weights[heavy] = weight;
+
+  const double total = away + heaviest, z = row.z_loss, shift = row.top / row.temperature;
+  row.loss = cross_of(row, q) + total * row.log_sum + (z == 0.0 ? 0.0 : z * row.logsumexp * row.logsumexp);
+  Terms terms{total, 0.0, 0.0, row.scale / row.temperature / row.sum};
+  if (z != 0.0) terms.pull = 2.0 * z * row.logsumexp, terms.widest_pull = 2.0 * z * (std::fabs(shift) + row.log_sum);
+  if (!row.exact && !gradient_of(row, q, terms, heavy, away)) return;
+  if (!row.exact) make_exact(row);
+  exact_gradient_of(row, q, terms, heavy, away);
+}
+
+double cross_entropy_of(const OptionsRow& row) {
+  const double* const given = row.given;
+  return cross_of(row, given) + sum_over(row.k, [=](std::size_t j) { return given[j]; }) * row.log_sum;
+}
+
+double entropy_of(const OptionsRow& row) {
+  const double *const x = row.x, *const e = row.e, top = row.top, temperature = row.temperature, inverse = 1.0 / row.sum;
+  return row.log_sum + sum_over(row.k, [=](std::size_t j) {
+    const double distance = (top - x[j]) / temperature;
+    return distance < 700.0 ? e[j] * inverse * distance : 0.0;  // where exp is 0, or nearly, and for a masked class
+  });
+}
+
+}  // namespace SET
+}  // namespace chainrule
