@@ -1,9 +1,11 @@
 """The command line, run as a user runs it."""
 
 import csv
+import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,14 +17,14 @@ import pytest
 
 from chainrule import training
 from chainrule.cli import main
-from chainrule.errors import TableError
+from chainrule.errors import OutputFileError
 
 for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
 from chainrule.examples import validation_rows  # noqa: E402
-from chainrule.jobs import explanation  # noqa: E402
-from chainrule.tables import learn_schema, read_table  # noqa: E402
+from chainrule.jobs import explanation, predict  # noqa: E402
+from chainrule.model_file import load_model, save_model  # noqa: E402
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.csv"
 
@@ -82,7 +84,8 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
     """Of the tenth held out for validation; the loss of every row says which it is."""
     table = small(tmp_path)
     report = tmp_path / "the report.html"
-    assert train(tmp_path, table, "class", "--epochs", 3, "--report", report, "--seed", 4) == 0
+    options = ["--epochs", 3, "--report", report, "--seed", 4, "--validation", 0.1]
+    assert train(tmp_path, table, "class", *options) == 0
     beside = tmp_path / "the report-explanation.html"
     assert f"its most surprising example, explained: {beside}" in capsys.readouterr().out
     told = re.search(r"The validation example that surprised the network most is row (\d+)", report.read_text())
@@ -205,7 +208,8 @@ def test_check_fails_on_a_wrong_gradient(tmp_path, monkeypatch, capsys):
         ("x,z\n1,2\n", "y", "no column 'y'"),
         ("x,y\n1,a\n2,a\n", "y", "one class only"),
         ("x,y\n1,a\n2,b,c\n", "y", "line 3: has 3 fields"),
-        ("x,w,y\n1,,a\n2,,b\n", "y", "'w': has only missing values"),
+        ("w,y\n,a\n,b\n", "y", "'w' has no values"),
+        ("x,y\n1,NA\n2,?\n", "y", "no row has a class"),
         (b"x,y\n\xff\xfe,a\n2,b\n", "y", "UTF-8"),
     ],
 )
@@ -323,18 +327,193 @@ def test_an_untrained_model_replaces_no_other(tmp_path, capsys, monkeypatch):
         yield flag
 
     monkeypatch.setattr(training, "_interrupt_flag", interrupted)
-    assert train(tmp_path, small(tmp_path), "class") == 1
+    assert train(tmp_path, small(tmp_path), "class") == 130
     assert "nothing was written" in capsys.readouterr().err
     assert model.read_text() == "older"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.safetensors", "small.csv"]
 
 
-def test_words_for_missing_numbers(tmp_path):
-    table = tmp_path / "t.csv"
-    table.write_text("a,b,c,y\n1,x,nan,0\nNA,nan,2,1\n 3,y,?,0\n")
-    frame = read_table(table)
-    assert frame["a"].to_list() == [1.0, None, 3.0]
-    assert frame["b"].to_list() == ["x", "nan", "y"]
-    assert frame["c"].to_list() == [None, 2.0, None]
-    table.write_text("a,y\ninf,0\n2,1\nnan,1\n")
-    with pytest.raises(TableError, match="column 'a', row 0: is infinite"):
-        learn_schema(read_table(table), "y")
+def interrupting(monkeypatch, epoch):
+    """Ctrl-C at the end of an epoch, as a user's: a signal to the process."""
+    from chainrule import jobs
+
+    fit = jobs.fit
+
+    def interrupted(*arguments, **options):
+        def press(record):
+            if record.epoch == epoch:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return fit(*arguments, **options | {"progress": press})
+
+    monkeypatch.setattr(jobs, "fit", interrupted)
+
+
+@pytest.mark.parametrize("validation", [[], ["--validation", 0.1]])
+def test_ctrl_c_keeps_the_model_that_stands_there(tmp_path, capsys, monkeypatch, validation):
+    model = tmp_path / "m.safetensors"
+    model.write_text("older")
+    interrupting(monkeypatch, 4)
+    report = tmp_path / "r.html"
+    assert train(tmp_path, small(tmp_path), "class", "--report", report, *validation) == 130
+    unfinished = tmp_path / "m.unfinished.safetensors"
+    said = capsys.readouterr().out
+    assert f"unfinished model: {unfinished}; {model} is as it was" in said
+    assert "stopped by Ctrl-C" in said
+    assert model.read_text() == "older"
+    assert not report.exists()
+    assert main(["evaluate", str(unfinished), str(tmp_path / "small.csv")]) == 0
+
+
+def test_training_goes_on_until_validation_stops_improving(tmp_path, capsys):
+    """In folds or with rows of its own; the limit is named when it was what ended training."""
+    random = np.random.default_rng(1)
+    x = random.normal(size=(120, 4))
+    y = (x[:, 0] * x[:, 1] + 0.1 * random.normal(size=120) > 0).astype(int)  # no line tells these classes apart
+    table = write(tmp_path / "t.csv", [["a", "b", "c", "d", "y"], *np.column_stack([x, y]).tolist()])
+    for options in ([], ["--validation", 0.3]):
+        assert train(tmp_path, table, "y", *options) == 0
+        told = capsys.readouterr().out
+        assert 10 < int(re.search(r"trained (\d+) epochs", told)[1]) < 1000
+        assert "limit" not in told
+        assert train(tmp_path, table, "y", "--epochs", 5, *options) == 0
+        assert "trained 5 epochs" in (told := capsys.readouterr().out)
+        assert "the limit (--epochs), while validation improved" in told
+    assert train(tmp_path, table, "y", "--validation", 0) == 0
+    assert "trained 30 epochs" in capsys.readouterr().out
+
+
+def test_a_full_standard_output_fails(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0) == 0
+    every = (["predict"], ["evaluate"], ["explain", "--row", "0", "--format", "json"])
+    for unbuffered, commands in (("", every[:1]), ("1", every)):
+        for command in commands:
+            with open("/dev/full", "w") as full:
+                arguments = [command[0], str(tmp_path / "m.safetensors"), str(table), *command[1:]]
+                done = subprocess.run(
+                    [sys.executable, "-m", "chainrule", *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                    env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+                )  # fmt: skip
+            assert done.returncode == 1
+            assert done.stderr.splitlines() == [
+                "chainrule: error: standard output: cannot be written: No space left on device"
+            ]
+
+
+def test_a_disk_that_fills_up_in_the_middle(tmp_path, capsys, monkeypatch):
+    """Without a buffer a write may take a part, and only the next one fails."""
+    from chainrule.cli import _write
+
+    class Raw(io.RawIOBase):
+        taken = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            if len(self.taken) >= 10:
+                raise OSError(28, "No space left on device")
+            self.taken += bytes(data[:4])
+            return 4
+
+    raw = Raw()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
+    with pytest.raises(OutputFileError, match=r"standard output: .* No space left"):
+        _write("0123456789abcdef")
+    assert raw.taken == b"0123456789ab"
+    monkeypatch.undo()
+
+
+def test_what_training_did_not_know_is_counted(tmp_path, capsys):
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0) == 0
+    model, new = str(tmp_path / "m.safetensors"), tmp_path / "new.csv"
+    new.write_text("x,colour\n0.5,red\nNA,green\n1,green\n1e6,blue\noops,?\n")
+    capsys.readouterr()
+    assert main(["predict", model, str(new)]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 6
+    for expected in (
+        "column 'x': 1 cell with no value, first row 1",
+        "column 'x': 1 cell far outside training's range",
+        "first '1e6' in row 3",
+        "column 'x': 1 cell that are no number as training's: taken as missing, first 'oops' in row 4",
+        "column 'colour': 2 cells of a category that training never saw, first 'green' in row 1",
+        "column 'colour': 1 cell with no value, first row 4",
+    ):
+        assert expected in told.err
+    assert main(["predict", model, str(new), "--strict"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--strict refuses them" in told.err
+    assert "'green' in row 1" in told.err
+    assert main(["evaluate", model, str(table), "--strict"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_row_is_predicted_alike_alone_and_beside_others(tmp_path):
+    """To the last bit, from whatever file; a product's rounding depends on its number of rows."""
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    table, model = small(tmp_path), tmp_path / "m.safetensors"
+    assert train(tmp_path, table, "class", "--epochs", 3, "--hidden", "64,32") == 0
+    frame = polars.read_csv(table).sample(300, with_replacement=True, seed=1)
+    frame.write_csv(tmp_path / "all.csv")
+    told = predict(model, tmp_path / "all.csv").splitlines()
+    frame.write_parquet(tmp_path / "all.parquet")
+    assert predict(model, tmp_path / "all.parquet").splitlines() == told
+    frame.reverse().write_csv(tmp_path / "reversed.csv")
+    assert predict(model, tmp_path / "reversed.csv").splitlines() == [told[0], *told[:0:-1]]
+    for row in range(0, 300, 37):
+        frame[[row]].write_csv(tmp_path / "one.csv")
+        assert predict(model, tmp_path / "one.csv").splitlines() == [told[0], told[row + 1]]
+
+
+def test_a_prediction_that_is_not_finite_is_an_error(tmp_path, capsys):
+    table = small(tmp_path)
+    assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0, "--activation", "identity") == 0
+    model, new = tmp_path / "m.safetensors", tmp_path / "new.csv"
+    loaded = load_model(model)
+    loaded.network.weights[0] *= 1e20
+    save_model(model, loaded.network, classes=loaded.classes, schema=loaded.schema)
+    for value, message in (("1e200", "too far from training's numbers"), ("1e38", "the prediction is not finite")):
+        new.write_text(f"colour,x,class\nred,1,a\nred,{value},a\n")
+        capsys.readouterr()
+        for command in (["predict"], ["evaluate"], ["explain", "--row", "1"]):
+            assert main([command[0], str(model), str(new), *command[1:]]) == 1
+            told = capsys.readouterr()
+            assert told.out == ""
+            assert "column 'x', row 1: " in told.err
+            assert message in told.err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_rare_class_is_split_by_no_chance(tmp_path, capsys, seed):
+    """One row has the class "rare": it trains, and is not held out; rows without a class are dropped and counted."""
+    rows = [["x", "y"]] + [[i * 37 % 60 / 7, "ab"[i % 2]] for i in range(60)]
+    rows[17][1], rows[33][1], rows[40][1] = "NaN", "", "rare"
+    table = write(tmp_path / "t.csv", rows)
+    assert train(tmp_path, table, "y", "--test", 0.2, "--seed", seed, "--epochs", 2) == 0
+    told = capsys.readouterr()
+    assert "column 'y': 2 rows without a class are left out, first row 16" in told.err
+    assert re.search(r"test accuracy: +\d", told.out)
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(table)]) == 0
+    told = capsys.readouterr()
+    assert "rows:     58" in told.out
+    assert "2 rows without a class are left out, first row 16" in told.err
+    rows[50][1] = "new"
+    write(table, rows)
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(table)]) == 1
+    assert "column 'y', row 49: 'new' is none of the classes" in capsys.readouterr().err
+
+
+def test_the_files_row_is_named_in_training(tmp_path, capsys):
+    """Among those that are left when a fifth is held out, it has another number."""
+    rows = [["x", "y"]] + [[i * 37 % 60 / 7, "ab"[i % 2]] for i in range(60)]
+    rows[41][0] = "inf"
+    table = write(tmp_path / "t.csv", rows)
+    for seed in range(4):
+        assert train(tmp_path, table, "y", "--test", 0.2, "--seed", seed) == 1
+        assert "column 'x', row 40: is infinite" in capsys.readouterr().err

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chainrule import Network
-from chainrule.errors import ModelFileError, OutputFileError
+from chainrule.errors import InputError, ModelFileError, OutputFileError
+from chainrule.files import sign
 from chainrule.model_file import load_model, save_model
 
 pytest.importorskip("safetensors", reason="safetensors is not installed")
@@ -17,18 +18,20 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 @pytest.fixture
 def model(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_model(path, Network.create([3, 4, 2], activation="gelu", seed=1), classes=["a", "b"], schema={"k": 1})
+    schema = {"k": 1, "classes": ["a", "b"]}
+    save_model(path, Network.create([3, 4, 2], activation="gelu", seed=1), classes=["a", "b"], schema=schema)
     return path
 
 
 def rewrite(path, change):
-    """The same file with its JSON header changed."""
+    """The same file with its JSON header changed, and signed again."""
     data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + size])
     change(header)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+    data = struct.pack("<Q", len(text)) + text + data[8 + size :]
+    path.write_bytes(sign(data) if b"sha256" in data else data)
 
 
 def describe(path, **changes):
@@ -52,7 +55,11 @@ def test_round_trip(tmp_path, dtype):
 
 def test_what_training_knew_comes_back(model):
     loaded = load_model(model)
-    assert (loaded.classes, loaded.schema, loaded.network.widths) == (["a", "b"], {"k": 1}, [3, 4, 2])
+    assert (loaded.classes, loaded.schema, loaded.network.widths) == (
+        ["a", "b"],
+        {"k": 1, "classes": ["a", "b"]},
+        [3, 4, 2],
+    )
 
 
 def test_missing(tmp_path):
@@ -115,7 +122,7 @@ def test_a_wrong_shape(model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2, this version reads format 1"),
+        ({"format": 1}, "has format 1, this version reads format 2"),
         ({"widths": [3]}, "widths"),
         ({"widths": [3, 4, -2]}, "widths"),
         ({"widths": "3"}, "widths"),
@@ -125,6 +132,12 @@ def test_a_wrong_shape(model):
         ({"dtype": "object"}, "dtype"),
         ({"dtype": "float64"}, "expected .* float64"),
         ({"classes": ["a"]}, "classes"),
+        ({"classes": ["b", "a"]}, r"two lists of classes disagree: \['b', 'a'\] and \['a', 'b'\]"),
+        ({"classes": [["a"], "b"]}, r"class \['a'\] is not a text"),
+        ({"classes": [{"a": 1}, "b"]}, "is not a text"),
+        ({"classes": [None, "b"]}, "is not a text"),
+        ({"classes": [float("nan"), "b"]}, "class nan is not"),
+        ({"classes": ["a", "a"]}, "two of its classes are the same"),
         ({"schema": [1]}, "schema"),
     ],
 )
@@ -162,3 +175,49 @@ def test_a_failed_write_leaves_the_old_file(model, monkeypatch):
 def test_weights_of_another_library_are_refused(model):
     with pytest.raises(ValueError, match="float32 or float64"):
         save_model(model, Network([np.ones((2, 2), np.float16)], [np.ones(2, np.float16)]))
+
+
+def test_every_flipped_bit_is_noticed(model):
+    """Whatever a flipped bit would change, the file is refused: all of the header's, and some of each tensor's."""
+    data = model.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = [8 * k + k % 8 for k in range(header)] + list(range(8 * header, 8 * len(data), 7))
+    for place in places:
+        changed = bytearray(data)
+        changed[place // 8] ^= 1 << place % 8
+        model.write_bytes(changed)
+        with pytest.raises(ModelFileError):
+            load_model(model)
+    model.write_bytes(data)
+    load_model(model)
+
+
+def test_a_file_without_a_digest_says_so(model):
+    def change(header):
+        description = json.loads(header["__metadata__"]["chainrule"])
+        del description["sha256"]
+        header["__metadata__"]["chainrule"] = json.dumps(description)
+
+    rewrite(model, change)
+    with pytest.raises(ModelFileError, match="has no digest of its own bytes"):
+        load_model(model)
+
+
+def test_a_digest_in_the_description_is_not_the_files(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, Network.create([2, 2]), training={"note": '"sha256":"' + "0" * 64 + '"'})
+    assert "sha256" in load_model(path).training["note"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(model, value):
+    """Neither read nor written: every prediction would be NaN."""
+    data = model.read_bytes()
+    net = load_model(model).network
+    at = data.index(net.weights[1].tobytes())
+    model.write_bytes(sign(data[: at + 4] + np.float32(value).tobytes() + data[at + 8 :]))
+    with pytest.raises(ModelFileError, match=rf"tensor weights.2 holds {value} at \[0, 1\]"):
+        load_model(model)
+    net.biases[0][2] = value
+    with pytest.raises(InputError, match=r"tensor biases.1 holds .* at \[2\]"):
+        save_model(model, net)

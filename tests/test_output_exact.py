@@ -1,7 +1,7 @@
 """The loss and gradient with every option, where their terms cancel too, against mpmath at 100 digits.
 
-float16, bfloat16 and float32 are within 0.51 units in the last place and float64 within 4 (loss) and 6 (gradient), beyond an
-error of 2⁻⁷⁰, or 2⁻⁹⁶ in float64, of the terms that cancel.
+float16, bfloat16 and float32 are within 0.51 units in the last place and float64 within 4 (loss) and 6 (gradient),
+beyond an error of 2⁻⁷⁰, or 2⁻⁹⁶ in float64, of the terms that cancel.
 """
 
 import ml_dtypes
@@ -47,7 +47,7 @@ def softmax(logits):
 
 
 def case(name, k, dtype, rng):
-    """Logits, labels or targets, and options: random, at an optimum, and 10 and 10⁶ units in the last place beside it."""
+    """Logits, labels or targets, and options: random, at an optimum, 10 and 10⁶ units in the last place beside it."""
     n = 3 if k == 200 else 8
     logits = (rng.normal(size=(n, k)) * 3).astype(dtype)
     labels, options = rng.integers(0, k, n), {}

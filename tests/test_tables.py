@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import TableError
-from chainrule.tables import Schema, learn_schema, read_table
+from chainrule.tables import Counts, Schema, learn_schema, read_table
 
 pl = pytest.importorskip("polars", reason="polars is not installed")
 
@@ -25,7 +25,9 @@ MIXED = pl.DataFrame(
 
 
 def test_features_of_every_kind():
-    schema = learn_schema(MIXED, "y")
+    said = []
+    schema = learn_schema(MIXED, "y", say=said.append)
+    assert said == ["constant, so that it tells nothing: constant"]
     assert schema.classes == ["maybe", "no", "yes"]
     assert schema.labels(MIXED).tolist() == [1, 2, 1, 0]
     x = schema.features(MIXED)
@@ -59,8 +61,11 @@ def test_unseen_values_at_prediction():
         schema.labels(MIXED.with_columns(pl.lit("never").alias("y")))
     with pytest.raises(TableError, match="no column 'day'"):
         schema.features(MIXED.drop("day"))
-    with pytest.raises(TableError, match="'size': holds String"):
-        schema.features(MIXED.with_columns(pl.lit("x").alias("size")))
+    counts = Counts()
+    schema.features(MIXED.with_columns(pl.lit("x").alias("size")), counts=counts)
+    assert "column 'size': 4 cells that are no number as training's: taken as missing, first 'x' in row 0" in (
+        counts.lines()
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,8 +109,14 @@ def test_a_schema_is_json_and_back():
         {"columns": [{"name": "x", "kind": "number", "mean": "nan"}]},
         {"columns": [{"name": "x", "kind": "number", "unknown": 1}]},
         {"columns": 3},
+        {"columns": [{"name": "x", "kind": "number", "form": {"decimal": ";"}}]},
+        {"columns": [{"name": "x", "kind": "number", "form": {"date": "%s"}}]},
         {"classes": ["one"]},
+        {"classes": [["no"], "yes", "maybe"]},
+        {"classes": ["no", "no", "maybe"]},
+        {"classes": [1, 2, 3]},
         {"target": None},
+        {"target_kind": "list"},
     ],
 )
 def test_a_damaged_schema(change):
@@ -129,9 +140,16 @@ def test_formats(tmp_path, suffix):
     assert schema.features(frame).tobytes() == schema.features(MIXED).tobytes()
 
 
+DAMAGED = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % (n * n) for n in range(999))))
+DAMAGED[len(DAMAGED) // 2 : len(DAMAGED) // 2 + 20] = b"\xff" * 20
+DAMAGED = bytes(DAMAGED)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("t.csv.gz", DAMAGED, "the compressed file is damaged"),
+        ("t.csv.gz", DAMAGED[:-1], "compressed file"),
         ("t.csv", b"", "the file is empty"),
         ("t.csv", b"a,b\n", "no rows"),
         ("t.csv", b"a,b\n1,2\n1,2,3\n", "line 3: has 3 fields, the header has 2"),
@@ -165,13 +183,15 @@ def test_a_missing_file(tmp_path):
     [
         ({"x": [1, 2], "lable": [0, 1]}, "no column 'label'; did you mean 'lable'"),
         ({"x": [1, 2], "label": [1, 1]}, "one class only"),
-        ({"x": [1, 2, 3], "label": [1, None, 0]}, "1 rows have no class, the first is row 1"),
-        ({"x": [None, None], "label": [1, 0]}, "'x': has only missing values"),
-        ({"x": [float("nan"), None], "label": [1, 0]}, "'x': has only missing values"),
+        ({"x": [1, 2], "label": [None, float("nan")]}, "no row has a class"),
+        ({"x": [1, 2], "label": ["?", "NA"]}, "no row has a class"),
+        ({"x": [None, None], "label": [1, 0]}, "'x' has no values"),
+        ({"x": [float("nan"), None], "label": [1, 0]}, "'x' has no values"),
+        ({"x": [1e308, -1e308], "label": [1, 0]}, "'x': its numbers, -1e.308 to 1e.308, are too far apart"),
         ({"x": [1.0, float("inf")], "label": [1, 0]}, "'x', row 1: is infinite"),
         ({"label": [1, 0]}, "no columns besides"),
         ({"x": [[1], [2]], "label": [1, 0]}, "'x': has type List"),
-        ({"x": [f"n{i}" for i in range(1001)], "label": [i % 2 for i in range(1001)]}, "1001 categories"),
+        ({"x": [f"n{i % 1001}" for i in range(2500)], "label": [i % 2 for i in range(2500)]}, "1001 categories"),
     ],
 )
 def test_tables_that_cannot_be_learned(frame, message):

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Exit codes: 0 done, 1 the work failed, 2 bad usage."""
+"""The command line: parses, calls, prints. Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.errors import ChainruleError, InputError
+from chainrule.errors import ChainruleError, InputError, OutputFileError
 from chainrule.version import __version__
 
 __all__ = ["main"]
 
 TABLE_HELP = "a table: .csv, .csv.gz, .parquet, .arrow, .ipc or .feather"
 ROW_HELP = "row of the table, counted from 0"
+INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        _write("")  # a full disk is told here, and not while Python ends
+        return code
     except BrokenPipeError:
         raise
     except (ChainruleError, NotImplementedError, OSError, MemoryError) as error:
@@ -41,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(options.refused) if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("chainrule: interrupted; nothing was written", file=sys.stderr)
-        return 1
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chainrule",
         description="Train softmax classifiers, and see every gradient of the chain: exact, fast, explained.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 interrupted by Ctrl-C.",
     )
     parser.set_defaults(refused=1)  # the exit code for input that cannot be used: 2 where 1 is a verdict
     parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
@@ -69,25 +72,45 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train a classifier on a table and write it as one file.", model=False)
     train.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
+    train.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    train.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN",
+        help="use a column that would be left out: one that numbers or names the rows, or a constant",
+    )  # fmt: skip
+    train.add_argument("--decimal", choices=[".", ","], default=None, help="where a comma could be either's")
+    train.add_argument(
+        "--dates", choices=["day-first", "month-first"], default=None, help="where 03/04/2024 could be either"
+    )
+    train.add_argument(
+        "--as-classes", action="store_true", help="take very many different numbers or texts as classes all the same"
+    )
     train.add_argument(
         "--hidden", type=_widths, default="128,64", metavar="WIDTHS", help="widths of the hidden layers, or 'none'"
     )
     train.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
     train.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="adam", help="sgd has momentum 0.9")
     train.add_argument("--lr", type=_positive, default=None, help="learning rate; by default 0.001, for sgd 0.01")
-    train.add_argument("--epochs", type=_count, default=30, help="passes over the training rows")
+    train.add_argument(
+        "--epochs", type=_count, default=None,
+        help="at most so many passes over the training rows; by default 1000, without validation 30",
+    )  # fmt: skip
     train.add_argument("--batch-size", type=_count, default=32, help="rows in a step")
-    train.add_argument("--validation", type=_fraction, default=0.1, help="fraction held out to choose the best epoch")
+    train.add_argument(
+        "--validation", type=_fraction, default=None,
+        help="fraction held out to tell when to stop; by default 0.1, or below 1000 rows each row once, in 5 folds",
+    )  # fmt: skip
     train.add_argument(
         "--test", type=_fraction, default=0.0, help="fraction of the rows held out of everything, to judge the model"
     )
-    train.add_argument("--patience", type=_count, default=None, help="stop after so many epochs without improvement")
+    train.add_argument("--patience", type=_count, default=30, help="stop after so many epochs without improvement")
     train.add_argument(
-        "--schedule", choices=["constant", "cosine", "step", "plateau"], default="cosine",
+        "--schedule", choices=["constant", "cosine", "step", "plateau"], default="constant",
         help="of the learning rate: half a cosine to 0, a tenth every third of the epochs, or half on a plateau",
     )  # fmt: skip
     train.add_argument("--warm-up", type=_positive, default=None, metavar="EPOCHS", help="the rate rises from 0 first")
-    train.add_argument("--weight-decay", type=_not_negative, default=0.0, help="L2 penalty")
+    train.add_argument(
+        "--weight-decay", type=_not_negative, default=None, help="L2 penalty; by default 4/rows, at most 0.01"
+    )
     train.add_argument("--dropout", type=_fraction, default=0.0, help="fraction of hidden units dropped at each step")
     train.add_argument("--label-smoothing", type=_fraction, default=0.0, help="share of the target spread evenly")
     train.add_argument("--clip-norm", type=_positive, default=None, help="largest norm of a step's gradient")
@@ -107,7 +130,14 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "Predict the class of each row, with the probabilities of all classes.")
     predict.add_argument("-o", "--output", metavar="FILE", default=None, help="a CSV file; by default, the terminal")
 
-    command("evaluate", _evaluate, "Judge a model on a table that holds the classes: loss, accuracy, confusion matrix.")
+    evaluate = command(
+        "evaluate", _evaluate, "Judge a model on a table that holds the classes: loss, accuracy, confusion matrix."
+    )
+    for sub in (predict, evaluate):
+        sub.add_argument(
+            "--strict", action="store_true",
+            help="refuse a table with missing values, unseen categories or numbers far outside training's range",
+        )  # fmt: skip
 
     explain = command(
         "explain", _explain, "Show the chain of factors of one row's gradient, from the loss back to a weight."
@@ -250,18 +280,41 @@ def _indices(count: int) -> Callable[[str], list[int]]:
 # --- the commands ---
 
 
+def _note(line: str) -> None:
+    print(f"chainrule: note: {line}", file=sys.stderr)
+
+
+def _write(text: str) -> None:
+    """Print text, all of it or an error: where Python does not buffer, print() takes part of it for the whole."""
+    try:
+        sys.stdout.flush()
+        stream = getattr(sys.stdout, "buffer", None)
+        if stream is None:
+            sys.stdout.write(text)
+            return
+        left = memoryview(text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
+        while left:
+            left = left[stream.write(left) or 0 :]
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFileError(f"standard output: cannot be written: {error.strerror}") from error
+
+
 def _train(options: Any) -> int:
     from chainrule import jobs
     from chainrule.progress import progress_bar
     from chainrule.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
+    from chainrule.tables import Choices
 
     schedule: Any = {
         "constant": Constant(),
         "cosine": Cosine(),
-        "step": StepDecay(every=max(1, options.epochs // 3)),
+        "step": StepDecay(every=max(1, (options.epochs or 1000) // 3)),
         "plateau": OnPlateau(),
     }[options.schedule]
-    with progress_bar(options.epochs) as progress:
+    with progress_bar(options.epochs or 1000) as progress:
         result = jobs.train(
             options.table,
             options.target,
@@ -280,6 +333,8 @@ def _train(options: Any) -> int:
             report=options.report,
             progress=progress,
             memory=options.memory,
+            choices=Choices(options.decimal, options.dates, options.keep, options.ignore, options.as_classes),
+            say=_note,
             schedule=schedule if options.warm_up is None else WarmUp(options.warm_up, schedule),
             weight_decay=options.weight_decay,
             dropout=options.dropout,
@@ -288,8 +343,8 @@ def _train(options: Any) -> int:
             class_weight="balanced" if options.balanced else None,
             threads=options.threads,
         )
-    print("\n".join(result.lines()))
-    return 0
+    _write("\n".join(result.lines()) + "\n")
+    return INTERRUPTED if result.interrupted else 0
 
 
 def _predict(options: Any) -> int:
@@ -297,9 +352,9 @@ def _predict(options: Any) -> int:
     from chainrule.files import require_apart, write_atomically
 
     require_apart(model=options.model, table=options.table, output=options.output)
-    text = jobs.predict(options.model, options.table)
+    text = jobs.predict(options.model, options.table, _note, options.strict)
     if options.output is None:
-        print(text, end="")
+        _write(text)
     else:
         print(f"predictions: {write_atomically(options.output, text)}")
     return 0
@@ -308,7 +363,7 @@ def _predict(options: Any) -> int:
 def _evaluate(options: Any) -> int:
     from chainrule import jobs
 
-    print(jobs.evaluate(options.model, options.table))
+    _write(jobs.evaluate(options.model, options.table, _note, options.strict) + "\n")
     return 0
 
 
@@ -326,15 +381,15 @@ def _explain(options: Any) -> int:
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
-    explanation = jobs.explanation(options.model, options.table, options.row, options.image)
+    explanation = jobs.explanation(options.model, options.table, options.row, options.image, _note)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
         chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
     if options.form == "json":
-        print(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        _write(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     elif options.form == "latex":
-        print(chain.to_latex(), end="")
+        _write(chain.to_latex())
     else:
         print_chain(chain)
     if options.output is not None:
@@ -356,7 +411,7 @@ def _serve(options: Any) -> int:
         if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")
     port = 8000 if options.port is None else options.port
-    with server(jobs.gallery(options.model, options.table, options.image), port) as serving:
+    with server(jobs.gallery(options.model, options.table, options.image, _note), port) as serving:
         print(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
         try:
             serving.serve_forever()
@@ -368,8 +423,8 @@ def _serve(options: Any) -> int:
 def _check(options: Any) -> int:
     from chainrule import jobs
 
-    report = jobs.check(options.model, options.table, options.rows)
-    print(report.text())
+    report = jobs.check(options.model, options.table, options.rows, _note)
+    _write(report.text() + "\n")
     return 0 if report.ok else 1
 
 
@@ -384,8 +439,10 @@ def run() -> None:
     """The console script: a closed pipe (`chainrule predict … | head`) is no error."""
     try:
         code = main()
-        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already; Python would try again while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -182,11 +182,12 @@ def split(
     return examples.take(np.flatnonzero(rest)), examples.take(chosen)
 
 
-def validation_rows(labels: Array, fraction: float, seed: int) -> Array:
-    """Which examples `fit` holds out: a fraction of each class, in all at least one and at most all but one."""
+def validation_rows(labels: Array, fraction: float, seed: int, purpose: int = 0) -> Array:
+    """Which examples are held out, by `fit` or for another purpose: a fraction of each class, in all at least one and
+    at most all but one; of a class that has one example, none as long as others can be."""
     n = len(labels)
     size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
-    return _stratified(labels, size, np.random.default_rng([seed, 0])) if size else np.empty(0, dtype=np.int64)
+    return _stratified(labels, size, np.random.default_rng([seed, purpose])) if size else np.empty(0, dtype=np.int64)
 
 
 def _stratified(labels: Array, size: int, random: np.random.Generator) -> Array:
@@ -198,6 +199,7 @@ def _stratified(labels: Array, size: int, random: np.random.Generator) -> Array:
     counts = np.bincount(labels)
     counts = counts[counts > 0]
     in_class[by_class] = np.concatenate([(np.arange(c) + random.random()) / c for c in counts])
+    in_class[by_class[np.cumsum(counts) - 1]] += 1  # each class's last goes after all others
     return np.sort(np.argsort(in_class, kind="stable")[:size])
 
 

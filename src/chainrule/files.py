@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import numpy as np
 from chainrule.errors import OutputFileError
 from chainrule.extras import require
 
-__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "write_atomically"]
+__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "write_atomically"]
+
+UNSIGNED = "0" * 64
 
 
 def require_writable(path: str | os.PathLike[str]) -> Path:
@@ -120,41 +124,92 @@ def save_tensors(path: str | os.PathLike[str], tensors: dict[str, Any], descript
     """Write named arrays and a JSON description as one `.safetensors` file, whole or not at all."""
     library = require("safetensors.numpy", "cli")
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    return write_atomically(path, library.save(arrays, metadata={"chainrule": json.dumps(description)}))
+    metadata = {"chainrule": json.dumps({"sha256": UNSIGNED} | description)}  # of more keys the order would be random
+    return write_atomically(path, sign(library.save(arrays, metadata=metadata)))
 
 
-def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[Any, dict[str, Any]]:
-    """Open a file of `save_tensors`: an object with keys(), get_slice(name), get_tensor(name), and the description.
+def sign(data: bytes) -> bytes:
+    """The bytes of a `.safetensors` file with their digest in its description: the SHA-256 of all of them, the digest's
+    own place being full of zeros.
 
-    Nothing is read beyond the header, whose declared size is held against the file's first.
+    Raises
+    ------
+    ValueError
+        There is no such place.
+    """
+    # of a description within the header's JSON the quotation marks are escaped once, of texts in it three times
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    found = re.search(rb'\\"sha256\\": ?\\"([0-9a-f]{64})\\"', header)
+    if found is None:
+        raise ValueError("has no digest of its own bytes")
+    begin, end = data[: 8 + found.start(1)], data[8 + found.end(1) :]
+    return begin + hashlib.sha256(begin + UNSIGNED.encode() + end).hexdigest().encode() + end
+
+
+class _Tensors:
+    """The arrays of a `.safetensors` file that was read whole; safetensors' own reader would open the path again, where
+    another file may stand by then."""
+
+    def __init__(self, arrays: dict[str, tuple[list[int], str, bytes]]) -> None:
+        self._arrays = arrays
+
+    def keys(self) -> list[str]:
+        return list(self._arrays)
+
+    def shape(self, name: str) -> list[int]:
+        return self._arrays[name][0]
+
+    def dtype(self, name: str) -> str:
+        return self._arrays[name][1]
+
+    def get_tensor(self, name: str) -> Any:
+        shape, dtype, data = self._arrays[name]
+        return np.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+
+
+def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[_Tensors, dict[str, Any]]:
+    """Read a file of `save_tensors`: its arrays and the description, once its digest is that of its bytes.
+
+    The header's declared size is held against the file's before anything is read by it.
     """
     safetensors = require("safetensors", "cli")
     try:
-        with open(path, "rb") as raw:
-            start, size = raw.read(8), os.fstat(raw.fileno()).st_size
+        data = Path(path).read_bytes()
     except OSError as reason:
         raise error(f"{path}: cannot be read: {reason.strerror}") from reason
     # only after the file has failed as what it should be: these bytes may also begin a good header
     foreign = ""
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"):
         foreign = "looks like a pickle or a zip archive, which could run code; "
-    header = int.from_bytes(start, "little")
-    if len(start) < 8 or header > size - 8:
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > len(data) - 8:
         raise error(
             f"{path}: {foreign}not a .safetensors file, or truncated: "
-            f"declares a header of {header} bytes in a file of {size}"
+            f"declares a header of {header} bytes in a file of {len(data)}"
         )
     try:
-        file = safetensors.safe_open(os.fspath(path), framework="numpy")
-        metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError) as reason:
+        arrays = {
+            name: (part["shape"], _NAMES.get(part["dtype"], part["dtype"]), part["data"])
+            for name, part in safetensors.deserialize(data)
+        }
+        metadata = json.loads(data[8 : 8 + header]).get("__metadata__") or {}
+    except (safetensors.SafetensorError, ValueError, RecursionError) as reason:
         raise error(f"{path}: {foreign}damaged, truncated or not a .safetensors file: {reason}") from reason
+    if "chainrule" not in metadata:
+        raise error(f"{path}: is a .safetensors file, but not Chainrule's: its description is missing")
     try:
         description = json.loads(metadata["chainrule"])
-    except KeyError as reason:
-        raise error(f"{path}: is a .safetensors file, but not Chainrule's: its description is missing") from reason
     except (ValueError, RecursionError) as reason:
         raise error(f"{path}: its description is not JSON") from reason
     if not isinstance(description, dict):
         raise error(f"{path}: its description is not a JSON object")
-    return file, description
+    try:
+        sound = sign(data) == data
+    except ValueError as reason:
+        raise error(f"{path}: {reason}: it is altered, or of an older version of Chainrule") from reason
+    if not sound:
+        raise error(f"{path}: is damaged or altered: its bytes do not have the digest that it states")
+    return _Tensors(arrays), description
+
+
+_NAMES = {"F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8"}  # safetensors' dtypes that we write

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from chainrule.errors import InputError, ModelFileError
+from chainrule.errors import InputError, ModelFileError, TableError
 from chainrule.examples import validation_rows
 from chainrule.explain import Explanation, explain
 from chainrule.files import require_apart, require_writable
@@ -23,17 +23,28 @@ from chainrule.history import EpochRecord, History
 from chainrule.model_file import Model, load_model, save_model
 from chainrule.network import Network
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
-from chainrule.output import softmax_cross_entropy
+from chainrule.output import softmax, softmax_cross_entropy
 from chainrule.report import write_report
 from chainrule.scores import confusion_matrix, example_scores
 from chainrule.streams import ParquetTable, features_on_disk
-from chainrule.tables import Schema, learn_schema, read_table
+from chainrule.tables import Choices, Counts, Schema, learn_schema, learn_target, read_table
 from chainrule.training import fit
 
 __all__ = ["TrainingResult", "check", "evaluate", "explanation", "gallery", "predict", "train"]
 
 Path = str | os.PathLike[str]
+Say = Callable[[str], object]
 
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+FOLDED = 1000  # rows: with fewer, those held out would be too few to say when to stop
+FOLDS = 5
+AT_ONCE = 256  # rows
+DECAY = 0.01, 4.0  # of the weights by default: at most, and that times the number of rows: a prior weighs less by more
+UNVALIDATED = 30  # epochs, where nothing tells when to stop
 LARGEST = 2_000_000  # parameters: the page of a larger network takes seconds to write, and more than 10 MB
 
 
@@ -47,25 +58,39 @@ class TrainingResult:
     model: Path
     report: Path | None
     explanation: Path | None = None
+    limited: bool = False  # whether it was the limit of epochs that ended training
+    folds: float | None = None  # the accuracy of the folds that the number of epochs was chosen by
+    kept: Path | None = None  # the model that was to be replaced, where training was interrupted
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended training: the model is unfinished, and stands beside the place that it was meant for."""
+        return self.history.stopped == "interrupted"
 
     def lines(self) -> list[str]:
         """What to tell the user."""
         history = self.history
+        limit = ", the limit (--epochs), while validation improved"
         how = {
-            "epochs": "",
+            "epochs": limit if self.limited else "",
             "patience": ", stopped early",
-            "callback": ", stopped by a callback",
+            "callback": limit if self.limited else ", as many as the folds chose",
             "interrupted": ", stopped by Ctrl-C",
         }[history.stopped]
-        kept = f"kept the weights of epoch {history.best_epoch}"
-        lines = [f"trained {len(history.loss)} epochs in {self.seconds:.2f} s{how}; {kept}"]
+        kept = "" if self.folds is not None else f"; kept the weights of epoch {history.best_epoch}"
+        lines = [f"trained {len(history.loss)} epochs in {self.seconds:.2f} s{how}{kept}"]
         if history.best_epoch:
             lines.append(f"training accuracy:   {history.accuracy[history.best_epoch - 1]:.4f}")
-        if history.validation_accuracy and history.best_epoch:
+        if self.folds is not None:
+            lines.append(f"validation accuracy: {self.folds:.4f} (of {FOLDS} folds; the model itself saw all rows)")
+        elif history.validation_accuracy and history.best_epoch:
             lines.append(f"validation accuracy: {history.validation_accuracy[history.best_epoch - 1]:.4f}")
         if self.test_accuracy is not None:
             lines.append(f"test accuracy:       {self.test_accuracy:.4f} (held out of everything)")
-        lines.append(f"model:  {self.model}")
+        if self.interrupted and self.kept is not None:
+            lines.append(f"unfinished model: {self.model}; {self.kept} is as it was")
+        else:
+            lines.append(f"{'unfinished model' if self.interrupted else 'model'}:  {self.model}")
         if self.report is not None:
             lines.append(f"report: {self.report}")
         if self.explanation is not None:
@@ -81,9 +106,9 @@ def train(
     activation: str,
     optimizer: str,
     lr: float | None,
-    epochs: int,
+    epochs: int | None,
     batch_size: int,
-    validation: float,
+    validation: float | None,
     test: float,
     patience: int | None,
     seed: int,
@@ -92,6 +117,8 @@ def train(
     report: Path | None,
     progress: Callable[[EpochRecord], object] | None = None,
     memory: int | None = None,
+    choices: Choices | None = None,
+    say: Say = _silent,
     **options: Any,
 ) -> TrainingResult:
     """Read a table, train a network on it, write the model and the report.
@@ -101,48 +128,80 @@ def train(
     (it would hold all of them); the report then names the example.
 
     `options` are what else `fit` takes. With `memory`, in bytes, a Parquet table is streamed, and the report shows its
-    first training rows, as many as fit.
+    first training rows, as many as fit. `choices` say what the table does not say itself; `say` is called with a line
+    for each thing about it that is not plain.
+
+    When Ctrl-C ends training, what was learned is written beside `output`, which stays as it is, and no report is.
 
     Raises
     ------
     ChainruleError
         Whatever is wrong with the table, the options or the places to write to; nothing is written then.
     """
-    beside = _beside(report)
+    beside, unfinished = _beside(report), _unfinished(output)
     device = beside is None
-    require_apart(table=table, output=output, report=report, explanation=beside, checkpoint=checkpoint)
-    for path in (output, report, beside, checkpoint):
+    require_apart(
+        table=table, output=output, unfinished=unfinished, report=report, explanation=beside, checkpoint=checkpoint
+    )
+    for path in (output, unfinished, report, beside, checkpoint):
         if path is not None:
             require_writable(path)
+    choices = choices or Choices()
+    fraction = 0.1 if validation is None else validation
     schema, training, held_out, judged = (
-        _read_whole(table, target, test, validation, seed)
+        _read_whole(table, target, test, validation, seed, choices, say)
         if memory is None
-        else _read_streamed(table, target, test, validation, seed, memory)
+        else _read_streamed(table, target, test, fraction, seed, choices, say, memory)
     )
+    folded = memory is None and validation is None and held_out is None
     x, labels, rows = training
-    net = Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
     chosen = _optimizer(optimizer, lr)
-    started = time.perf_counter()
-    history = fit(
-        net, x, labels, optimizer=chosen, epochs=epochs, batch_size=batch_size,
-        validation=(held_out.x, held_out.labels) if held_out else validation if memory is None else 0.0,
-        patience=patience, seed=seed, checkpoint=checkpoint, progress=progress, memory=memory, **options,
+    limit = epochs or (1000 if validation is None or validation else UNVALIDATED)
+    settings = dict(
+        optimizer=chosen, epochs=limit, batch_size=batch_size, seed=seed, progress=progress, **options,
     )  # fmt: skip
+
+    if options.get("weight_decay") is None:
+        settings["weight_decay"] = options["weight_decay"] = min(DECAY[0], DECAY[1] / len(labels))
+
+    def network() -> Network:
+        return Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
+
+    started = time.perf_counter()
+    net, folds, limited = network(), None, False
+    if folded:
+        found = _by_folds(network, training, patience, settings)
+        folds, limited, best = found.accuracy, found.epochs == limit, found.epochs
+        if found.stopped is None:
+            stop = [lambda record: record.epoch >= best]
+            history = fit(net, x, labels, validation=0.0, checkpoint=checkpoint, callbacks=stop, **settings)
+        else:
+            net, history = found.stopped
+    else:
+        history = fit(
+            net, x, labels, validation=(held_out.x, held_out.labels) if held_out else 0.0,
+            patience=patience if held_out else None, checkpoint=checkpoint, memory=memory, **settings,
+        )  # fmt: skip
+        limited = held_out is not None and history.stopped == "epochs"
     seconds = time.perf_counter() - started
     if history.best_epoch == 0 and history.stopped == "interrupted":
-        raise KeyboardInterrupt  # an untrained network is not worth an older model
+        raise KeyboardInterrupt  # an untrained network is of no use
     accuracy = (
         None if judged is None else float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
     )
-    settings = {
-        "target": target, "rows": len(rows), "test rows": 0 if judged is None else len(judged.rows),
+    shown_settings = {
+        "target": target, "rows": len(rows), "validation rows": 0 if held_out is None else len(held_out.rows),
+        "test rows": 0 if judged is None else len(judged.rows),
         "features": x.shape[1], "widths": net.widths, "activation": activation, "optimizer": repr(chosen),
-        "epochs": epochs, "batch size": batch_size, "validation": validation, "seed": seed,
+        "epochs": len(history.loss), "batch size": batch_size, "seed": seed,
+        "validation": f"{FOLDS} folds" if folded else validation,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
-    save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=settings)
+    if history.stopped == "interrupted":
+        kept = output if os.path.exists(output) and unfinished != output else None
+        save_model(unfinished, net, classes=schema.classes, schema=schema.to_dict(), training=shown_settings)
+        return TrainingResult(history, accuracy, seconds, unfinished, None, None, limited, folds, kept)
+    save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=shown_settings)
     if report is not None:
-        if held_out is None and memory is None and len(at := validation_rows(labels, validation, seed)):
-            held_out = training.take(at)
         parts = {"validation": held_out, "test": judged, "training": training}
         name, part = next((name, part) for name, part in parts.items() if part is not None)
         if sum(p.size for p in (*net.weights, *net.biases)) > LARGEST:
@@ -152,9 +211,53 @@ def train(
         write_report(
             report, net, history, training.first(shown), classes=schema.classes,
             judged=None if judged is None else judged.first(shown), judged_name="test" if judged else "training",
-            settings=settings | {"seconds": f"{seconds:.2f}"}, example=example,
+            settings=shown_settings | {"seconds": f"{seconds:.2f}"}, example=example,
         )  # fmt: skip
-    return TrainingResult(history, accuracy, seconds, output, report, beside)
+    return TrainingResult(history, accuracy, seconds, output, report, beside, limited, folds)
+
+
+class _Found(NamedTuple):
+    """When to stop, and how well the folds did then; or the fold that Ctrl-C stopped."""
+
+    epochs: int
+    accuracy: float
+    stopped: tuple[Network, History] | None = None
+
+
+def _by_folds(network: Callable[[], Network], training: Part, patience: int | None, settings: dict[str, Any]) -> _Found:
+    """The number of epochs with the least validation loss, of all rows: each is held out in one of the folds.
+
+    A tenth of a hundred rows would say little: which ten they are would decide when training stops.
+    """
+    order = np.random.default_rng([settings["seed"], 3]).permutation(len(training.labels))
+    order = order[np.argsort(training.labels[order], kind="stable")]
+    folds = min(FOLDS, len(order))
+    losses, right = [], []
+    for k in range(folds):
+        held_out, rest = (
+            training.take(np.sort(order[k::folds])),
+            training.take(np.sort(np.delete(order, np.s_[k::folds]))),
+        )
+        net = network()
+        apart = (held_out.x, held_out.labels)
+        history = fit(net, rest.x, rest.labels, validation=apart, patience=patience, **settings)
+        if history.stopped == "interrupted":
+            return _Found(0, 0.0, (net, history))
+        losses.append(np.array(history.validation_loss) * len(held_out.labels))
+        right.append(np.array(history.validation_accuracy) * len(held_out.labels))
+    # a fold that was out of patience would not have become better
+    longest = max(map(len, losses))
+    total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)
+    best = int(np.argmin(total))
+    return _Found(best + 1, float(sum(r[min(best, len(r) - 1)] for r in right)) / len(order))
+
+
+def _unfinished(output: Path) -> Path:
+    """Where the model of an interrupted training stands, beside the one that it was to replace."""
+    path = FilePath(output)
+    if path.exists() and not path.is_file():
+        return output  # a device keeps nothing
+    return path.with_name(f"{path.stem}.unfinished{path.suffix}")
 
 
 def _beside(report: Path | None) -> FilePath | None:
@@ -191,68 +294,152 @@ class Part(NamedTuple):
         return self.take(slice(count))
 
 
+Read = tuple[Schema, Part, Part | None, Part | None]
+
+
 def _read_whole(
-    table: Path, target: str, test: float, validation: float, seed: int
-) -> tuple[Schema, Part, Part | None, Part | None]:
-    """The schema, the training examples, those for validation or None where `fit` chooses them, the test's or None."""
+    table: Path, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say
+) -> Read:
+    """The schema, the training examples, those for validation or None, the test's or None. By default a tenth is for
+    validation, or none where there are so few that `_by_folds` is to say when to stop.
+
+    The classes are the whole table's; all else is learned from what is not held out for the test.
+    """
     frame = read_table(table)
-    test_rows, rows = _held_out(frame.height, test, seed, 2)
-    training_frame = frame[rows.tolist()]
-    schema = learn_schema(training_frame, target)
+    found = learn_target(frame, target, choices)
+    rows, labels = _labelled(found.labels(frame), target, say)
+    test_at, rest = _held_out(labels, test, seed, 4)
+    training_frame = frame[rows[rest].tolist()]
+    schema = learn_schema(training_frame, found, choices, rows=rows[rest], say=say)
+    training = Part(schema.features(training_frame, rows=rows[rest]), labels[rest], rows[rest])
     judged = None
-    if len(test_rows):
-        test_frame = frame[test_rows.tolist()]
-        judged = Part(schema.features(test_frame), schema.labels(test_frame), test_rows)
-    return schema, Part(schema.features(training_frame), schema.labels(training_frame), rows), None, judged
+    if len(test_at):
+        at = rows[test_at]
+        judged = Part(schema.features(frame[at.tolist()], rows=at), labels[test_at], at)
+    if validation is None:
+        validation = 0.1 if len(training.labels) >= FOLDED else 0.0
+    at, rest = _held_out(training.labels, validation, seed, 0)
+    return schema, training.take(rest), training.take(at) if len(at) else None, judged
 
 
 def _read_streamed(
-    table: Path, target: str, test: float, validation: float, seed: int, memory: int
-) -> tuple[Schema, Part, Part | None, Part | None]:
+    table: Path, target: str, test: float, validation: float, seed: int, choices: Choices, say: Say, memory: int
+) -> Read:
     """The same, with the features in memory maps; the schema is that of the whole table."""
     frame = ParquetTable(table)
-    schema = learn_schema(frame, target)
-    labels = schema.labels(frame)
+    schema = learn_schema(frame, target, choices, say=say)
+    rows, labels = _labelled(schema.labels(frame), target, say)
     features = features_on_disk(frame, schema.features, len(schema.feature_names), "float32", memory)
-    test_rows, rows = _held_out(frame.height, test, seed, 2)
-    at, rest = _held_out(len(rows), validation, seed, 0)
+    test_at, rest = _held_out(labels, test, seed, 4)
+    at, rest_of_rest = _held_out(labels[rest], validation, seed, 0)
 
     def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
-        mask[chosen] = True
-        return Part(features(mask), labels[chosen], chosen)
+        mask[rows[chosen]] = True
+        return Part(features(mask), labels[chosen], rows[chosen])
 
-    return schema, part(rows[rest]), part(rows[at]) if len(at) else None, part(test_rows) if len(test_rows) else None
-
-
-def _held_out(n: int, fraction: float, seed: int, purpose: int) -> tuple[Any, Any]:
-    """A fraction of n rows, at least one, and the others."""
-    order = np.random.default_rng([seed, purpose]).permutation(n)
-    count = min(max(round(n * fraction), 1), n - 1) if fraction else 0
-    return np.sort(order[:count]), np.sort(order[count:])
+    return (
+        schema,
+        part(rest[rest_of_rest]),
+        part(rest[at]) if len(at) else None,
+        part(test_at) if len(test_at) else None,
+    )
 
 
-def predict(model: Path, table: Path) -> str:
-    """CSV text: for each row the predicted class, then the probability of each class."""
+def _labelled(labels: Any, target: str, say: Say) -> tuple[Any, Any]:
+    """The rows that have a class, and their labels; the others are counted."""
+    rows = np.flatnonzero(labels >= 0)
+    if len(rows) < len(labels):
+        first = int(np.flatnonzero(labels < 0)[0])
+        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}")
+    return rows, labels[rows]
+
+
+def _held_out(labels: Any, fraction: float, seed: int, purpose: int) -> tuple[Any, Any]:
+    """Places of a fraction of each class, and of the others."""
+    chosen = validation_rows(labels, fraction, seed, purpose)
+    rest = np.ones(len(labels), dtype=bool)
+    rest[chosen] = False
+    return chosen, np.flatnonzero(rest)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A model with a table as the model reads it: only rows that have a class where `labelled`."""
+
+    net: Network
+    schema: Schema
+    x: Any
+    labels: Any
+    rows: Any
+
+    def logits(self) -> Any:
+        """The logits of every row, all finite; to the last bit those of the row alone.
+
+        A product's rounding depends on how many rows it has, so that every product here has as many.
+        """
+        n, blocks = len(self.x), []
+        x = np.concatenate([self.x, np.zeros((-n % AT_ONCE, self.x.shape[1]), self.x.dtype)])
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves its range is named
+            for begin in range(0, n, AT_ONCE):
+                blocks.append(self.net.forward(x[begin : begin + AT_ONCE]).logits)
+        logits = np.concatenate(blocks)[:n]
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(bad):
+            at = int(bad[0])
+            column = self.schema.feature_names[int(np.abs(self.x[at]).argmax())]
+            raise TableError(
+                f"column {column!r}, row {self.rows[at]}: is so far from training's numbers that the prediction is "
+                "not finite"
+            )
+        return logits
+
+
+def _judge(
+    model: Path, table: Path, say: Say, strict: bool, *, labelled: bool = False, rows: slice = slice(None)
+) -> _Judge:
+    net, schema = _model(model)
+    frame = read_table(table)
+    numbers = np.arange(frame.height)[rows]
+    frame = frame[rows]
+    labels = None
+    if labelled:
+        at, labels = _labelled(schema.labels(frame, numbers), schema.target, say)
+        if len(at) < frame.height:
+            numbers, frame = numbers[at], frame[at.tolist()]
+    counts = Counts()
+    x = schema.features(frame, rows=numbers, counts=counts)
+    if strict and counts.lines():
+        raise TableError(f"{table}: {'; '.join(counts.lines())}; --strict refuses them")
+    for line in counts.lines():
+        say(line)
+    return _Judge(net, schema, x, labels, numbers)
+
+
+def predict(model: Path, table: Path, say: Say = _silent, strict: bool = False) -> str:
+    """CSV text: for each row the predicted class, then the probability of each class.
+
+    `say` is called with a line for each column and kind of cell that training did not know; with `strict` there is an
+    error instead.
+    """
     import polars as pl
 
-    net, schema = _model(model)
-    x = schema.features(read_table(table))
-    probabilities = net.predict_proba(x)
-    classes = [schema.classes[i] for i in net.predict(x)]
-    columns = {"prediction": classes}
-    columns |= {f"probability of {c}": probabilities[:, i] for i, c in enumerate(schema.classes)}
+    judge = _judge(model, table, say, strict)
+    logits, names = judge.logits(), judge.schema.classes
+    probabilities = softmax(logits)
+    columns = {"prediction": [names[i] for i in logits.argmax(axis=1)]}
+    columns |= {f"probability of {c}": probabilities[:, i] for i, c in enumerate(names)}
     text = io.StringIO()
     pl.DataFrame(columns).write_csv(text)
     return text.getvalue()
 
 
-def evaluate(model: Path, table: Path) -> str:
-    """Loss, accuracy and confusion matrix, as text."""
-    net, schema = _model(model)
-    frame = read_table(table)
-    labels = schema.labels(frame)
-    logits = net.forward(schema.features(frame)).logits
+def evaluate(model: Path, table: Path, say: Say = _silent, strict: bool = False) -> str:
+    """Loss, accuracy and confusion matrix, as text; rows without a class are left out, and counted."""
+    judge = _judge(model, table, say, strict, labelled=True)
+    if not len(judge.labels):
+        raise TableError(f"{table}: no row has a class to be judged by")
+    logits, labels, schema = judge.logits(), judge.labels, judge.schema
     matrix = confusion_matrix(logits.argmax(axis=1), labels, len(schema.classes))
     names = [str(c) for c in schema.classes]
     wide = max(len(n) for n in [*names, str(matrix.max())]) + 2
@@ -267,41 +454,44 @@ def evaluate(model: Path, table: Path) -> str:
     return "\n".join(lines)
 
 
-def explanation(model: Path, table: Path, row: int, image: tuple[int, int] | None = None) -> Explanation:
+def explanation(
+    model: Path, table: Path, row: int, image: tuple[int, int] | None = None, say: Say = _silent
+) -> Explanation:
     """The explanation of one row of a table, counted from 0; image: (rows, columns), where its features are pixels."""
-    net, schema = _model(model)
-    frame = read_table(table)
-    if row >= frame.height:
-        raise InputError(f"--row: got {row}, expected 0 to {frame.height - 1}, the rows of {table}")
-    one = frame[[row]]
-    label = int(schema.labels(one)[0])
-    return explain(
-        net, schema.features(one)[0], label, feature_names=schema.feature_names, classes=schema.classes, image=image
-    )
+    height = read_table(table).height
+    if row >= height:
+        raise InputError(f"--row: got {row}, expected 0 to {height - 1}, the rows of {table}")
+    judge = _judge(model, table, say, False, labelled=True, rows=slice(row, row + 1))
+    if not len(judge.labels):
+        raise InputError(f"--row: got {row}, which has no class in column {judge.schema.target!r}")
+    judge.logits()
+    names, classes = judge.schema.feature_names, judge.schema.classes
+    return explain(judge.net, judge.x[0], int(judge.labels[0]), feature_names=names, classes=classes, image=image)
 
 
-def gallery(model: Path, table: Path, image: tuple[int, int] | None = None) -> Gallery:
+def gallery(model: Path, table: Path, image: tuple[int, int] | None = None, say: Say = _silent) -> Gallery:
     """All rows of a table, sorted by loss, each to be explained."""
-    net, schema = _model(model)
-    frame = read_table(table)
-    labels = schema.labels(frame)
-    if not len(labels):
-        raise InputError(f"{table}: has no rows to show")
-    return Gallery(net, schema.features(frame), labels, schema.feature_names, schema.classes, image)
+    judge = _judge(model, table, say, False, labelled=True)
+    if not len(judge.labels) or judge.rows[-1] != len(judge.rows) - 1:  # the pages number the examples by themselves
+        raise InputError(f"{table}: has no rows to show, or some without a class, which --serve cannot show")
+    judge.logits()
+    return Gallery(judge.net, judge.x, judge.labels, judge.schema.feature_names, judge.schema.classes, image)
 
 
-def check(model: Path, table: Path, rows: int) -> GradientReport:
+def check(model: Path, table: Path, rows: int, say: Say = _silent) -> GradientReport:
     """Every gradient of the chain on a table's first rows, against finite differences."""
-    net, schema = _model(model)
-    frame = read_table(table).head(rows)
-    return check_gradients(net, schema.features(frame), schema.labels(frame))
+    judge = _judge(model, table, say, False, labelled=True, rows=slice(rows))
+    return check_gradients(judge.net, judge.x, judge.labels)
 
 
 def _model(path: Path) -> tuple[Network, Schema]:
     model: Model = load_model(path)
     if model.schema is None:
         raise ModelFileError(f"{path}: holds a network without a table's schema; `chainrule train` writes both")
-    schema = Schema.from_dict(model.schema)
+    try:
+        schema = Schema.from_dict(model.schema)
+    except TableError as error:
+        raise ModelFileError(f"{path}: {error}") from error
     if len(schema.feature_names) != model.network.widths[0] or len(schema.classes) != model.network.widths[-1]:
         raise ModelFileError(f"{path}: its schema does not fit its network of widths {model.network.widths}")
     return model.network, schema

@@ -1,0 +1,221 @@
+"""What a cell means does not depend on the cells beside it, or on the kind of file that it came in."""
+
+import datetime
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.tables import Choices, Column, Form, Schema, cells, learn_schema, read_table
+
+pl = pytest.importorskip("polars", reason="polars is not installed")
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+
+WORDS = [
+    "a",
+    "b",
+    "01",
+    "1",
+    "1.0",
+    "x y",
+    "NA",
+    "?",
+    "none",
+    "True",
+    "false",
+    "1,5",
+    "12 %",
+    "2024-01-02",
+    "é\n'\"",
+    " a ",
+]
+DAYS = st.dates(datetime.date(1900, 1, 1), datetime.date(2100, 1, 1))
+MOMENTS = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2100, 1, 1))
+# a mere integer of 17 digits is another number as a float of pandas, which has no integers beside missing ones
+COLUMNS = {
+    "integer": st.integers(-(2**53), 2**53),
+    "few": st.integers(0, 3),
+    "float": st.floats(-1e30, 1e30),
+    "single": st.floats(-(2.0**99), 2.0**99, width=32),
+    "truth": st.booleans(),
+    "day": DAYS,
+    "moment": MOMENTS,
+    "word": st.sampled_from(WORDS),
+    "digits": st.sampled_from(["01", "02", "10", "007"]),
+    "number as text": st.floats(-1e6, 1e6).map(lambda v: f"{v:.3f}"),
+    "day as text": DAYS.map(lambda d: f"{d.month}/{d.day}/{d.year}"),
+    "money": st.integers(-(10**7), 10**7).map(lambda v: f"${v / 100:,.2f}"),
+    "truth as text": st.sampled_from(["True", "False", "true"]),
+}
+TYPES = {"single": pl.Float32, "moment": pl.Datetime("us"), "day": pl.Date}
+
+
+@st.composite
+def tables(draw):
+    n = draw(st.integers(12, 30))
+    frame = {}
+    for name in draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, max_size=5, unique=True)):
+        values = draw(st.lists(st.one_of(COLUMNS[name], st.none()), min_size=n, max_size=n))
+        frame[name] = pl.Series(name, values, dtype=TYPES.get(name))
+    return pl.DataFrame(frame | {"y": ["no", "yes"] * (n // 2) + ["no"] * (n % 2)})
+
+
+def ways(frame, folder):
+    """The same rows in every kind of file and frame."""
+    pandas = frame.to_pandas()
+    frame.write_csv(folder / "t.csv")
+    pandas.to_csv(folder / "p.csv", index=False)
+    frame.write_parquet(folder / "t.parquet")
+    frame.write_ipc(folder / "t.arrow")
+    pandas.to_parquet(folder / "p.parquet")
+    for name in ("t.csv", "p.csv", "t.parquet", "t.arrow", "p.parquet"):
+        yield name, read_table(folder / name)
+    yield "polars", frame
+    yield "pandas", pandas
+    if "single" not in frame.columns:  # as objects its numbers are float64, with digits that nobody wrote
+        yield "pandas' objects", pandas.astype(object)
+    yield "Arrow", frame.to_arrow()
+
+
+@settings(max_examples=25, deadline=None)
+@given(frame=tables(), random=st.randoms(use_true_random=False))
+def test_a_row_means_the_same_everywhere(tmp_path_factory, frame, random):
+    """Alone, beside any rows, in any order, from every kind of file; whatever kind the model was trained on."""
+    folder = tmp_path_factory.mktemp("t")
+    keep = [name for name in frame.columns if name != "y"]
+    sources = dict(ways(frame, folder))
+    n = frame.height
+    for trained_on in ("t.csv", "t.parquet", "pandas"):
+        try:
+            schema = learn_schema(sources[trained_on], "y", Choices(keep=keep, dates="month-first", decimal="."))
+        except ValueError:
+            continue  # no column holds a value
+        expected = schema.features(frame)
+        for name, source in sources.items():
+            assert schema.features(source).tobytes() == expected.tobytes(), name
+            assert schema.labels(source).tolist() == [i % 2 for i in range(n - n % 2)] + [0] * (n % 2)
+        text = sources["t.csv"]
+        order = random.sample(range(n), n)
+        assert schema.features(text[order]).tobytes() == expected[order].tobytes()
+        for row in range(0, n, 5):
+            for source in (text, frame):
+                assert schema.features(source[[row]]).tobytes() == expected[row].tobytes()
+
+
+def test_another_row_changes_nothing(tmp_path):
+    """Each of these would change what its column is taken for, if that were decided anew."""
+    train = "zip,c,d,t,y\n" + "".join(
+        f"{['01234', '90210', 'A1B2C'][i % 3]},{['1', '2', 'x'][i % 3]},{1 + i % 12}/{10 + i % 19}/2024,"
+        f"{['true', 'false'][i % 2]},{'no' if i % 2 else 'yes'}\n"
+        for i in range(60)
+    )
+    (tmp_path / "train.csv").write_text(train)
+    schema = learn_schema(read_table(tmp_path / "train.csv"), "y", say=print)
+    assert [c.kind for c in schema.columns] == ["category", "category", "date", "boolean"]
+    row = "01234,1,4/10/2024,true\n"
+    alone = _csv("zip,c,d,t\n" + row)
+    for other in ("A1B2C,x,3/28/2024,false", "1,NA,NA,NA", "1.5,1.0,2024-02-02,1", ",,,", "$3,#,??,maybe"):
+        beside = _csv("zip,c,d,t\n" + row + other + "\n")
+        assert schema.features(beside)[0].tobytes() == schema.features(alone)[0].tobytes()
+    named = dict(zip(schema.feature_names, schema.features(alone)[0], strict=True))
+    assert (named["zip=01234"], named["zip=90210"], named["c=1"], named["c=x"]) == (1, 0, 1, 0)
+
+
+def _csv(text):
+    return pl.read_csv(io.StringIO(text), infer_schema=False)
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "number"),
+    [
+        ("1234.5", Form(), 1234.5),
+        (" +1e3 ", Form(), 1000.0),
+        (".5", Form(), 0.5),
+        ("−2", Form(), -2.0),
+        ("1,234", Form(), None),
+        ("12.5%", Form(), None),
+        ("1_000", Form(), None),
+        ("0x10", Form(), None),
+        ("٣", Form(), None),
+        ("true", Form(), 1.0),
+        ("?", Form(), None),
+        ("1,234.5", Form(thousands=","), 1234.5),
+        ("1,234,567", Form(thousands=","), 1234567.0),
+        ("12,34", Form(thousands=","), None),
+        ("0,123", Form(thousands=","), None),
+        ("1234567", Form(thousands=","), 1234567.0),
+        ("1,5", Form(decimal=","), 1.5),
+        ("1.5", Form(decimal=","), None),
+        ("-1.234,5", Form(decimal=",", thousands="."), -1234.5),
+        ("1.234", Form(decimal=",", thousands="."), 1234.0),
+        ("1\u202f234,5", Form(decimal=",", thousands=" "), 1234.5),
+        ("1'234.5", Form(thousands="'"), 1234.5),
+        ("12.5%", Form(unit="%"), 12.5),
+        ("12.5 %", Form(unit="%"), 12.5),
+        ("12.5", Form(unit="%"), None),
+        ("$12.50", Form(unit="$"), 12.5),
+        ("-$12.50", Form(unit="$"), -12.5),
+        ("$-12.50", Form(unit="$"), -12.5),
+        ("($1,234.50)", Form(thousands=",", unit="$"), -1234.5),
+        ("12,50 €", Form(decimal=",", unit="€"), 12.5),
+        ("USD 12", Form(unit="USD"), 12.0),
+        ("€12", Form(unit="$"), None),
+        ("12.50", Form(unit="$"), 12.5),
+    ],
+)
+def test_forms_of_numbers(written, form, number):
+    assert cells.numbers(pl.Series(["x", written]), form).to_list() == [None, number]
+
+
+UTC = datetime.UTC
+
+
+@pytest.mark.parametrize(
+    ("written", "date", "moment"),
+    [
+        ("2024-03-04", "", datetime.datetime(2024, 3, 4, tzinfo=UTC)),
+        ("2024-03-04T05:06", "", datetime.datetime(2024, 3, 4, 5, 6, tzinfo=UTC)),
+        ("2024-03-04 05:06:07.125", "", datetime.datetime(2024, 3, 4, 5, 6, 7, 125_000, tzinfo=UTC)),
+        ("2024-03-04T05:06:07Z", "", datetime.datetime(2024, 3, 4, 5, 6, 7, tzinfo=UTC)),
+        ("2024-03-04 05:06:07+05:30", "", datetime.datetime(2024, 3, 3, 23, 36, 7, tzinfo=UTC)),
+        ("2024-03-04 05:06:07-0130", "", datetime.datetime(2024, 3, 4, 6, 36, 7, tzinfo=UTC)),
+        ("2024-02-30", "", None),
+        ("2024-02-03 25:00", "", None),
+        ("24-02-03", "", None),
+        ("4/3/2024", "%d/%m/%Y", datetime.datetime(2024, 3, 4, tzinfo=UTC)),
+        ("4/3/2024", "%m/%d/%Y", datetime.datetime(2024, 4, 3, tzinfo=UTC)),
+        ("13/3/2024", "%m/%d/%Y", None),
+        ("3/13/2024 1:30 PM", "%m/%d/%Y", datetime.datetime(2024, 3, 13, 13, 30, tzinfo=UTC)),
+        ("3/13/2024 12:30 am", "%m/%d/%Y", datetime.datetime(2024, 3, 13, 0, 30, tzinfo=UTC)),
+        ("2024-03-04", "%m/%d/%Y", datetime.datetime(2024, 3, 4, tzinfo=UTC)),
+        ("4.3.2024", "%d.%m.%Y", datetime.datetime(2024, 3, 4, tzinfo=UTC)),
+        ("5-Mar-2024", "%d-%b-%Y", datetime.datetime(2024, 3, 5, tzinfo=UTC)),
+        ("March 5, 2024", "%B %d, %Y", datetime.datetime(2024, 3, 5, tzinfo=UTC)),
+    ],
+)
+def test_forms_of_dates(written, date, moment):
+    found = cells.days(pl.Series(["x", written]), Form(date=date)).to_list()
+    assert found == [None, None if moment is None else pytest.approx(moment.timestamp() / 86_400, abs=1e-9)]
+
+
+def test_numbers_far_away_are_constants_or_not():
+    """16 digits tell each from the next, 26 do not; where they do, the features are those of 0, 1, 2, …"""
+    n = 40
+    expected = (np.arange(n) - np.arange(n).mean()) / np.arange(n).std()
+    for digits, known in ((4 * 10**15, True), (10**25, False)):
+        frame = pl.DataFrame({"x": [str(digits + i) for i in range(n)], "y": ["a", "b"] * (n // 2)})
+        schema = learn_schema(frame, "y", Choices(keep=["x"]))
+        x = schema.features(frame)[:, 0]
+        np.testing.assert_allclose(x, expected if known else np.zeros(n), rtol=1e-6, atol=1e-6)
+        assert known or schema.features(pl.DataFrame({"x": ["5"]}))[0, 0] == 0
+
+
+def test_a_number_that_leaves_the_range_is_named():
+    schema = Schema("y", ["a", "b"], [Column("x", "number", high=1.0)])
+    with pytest.raises(ValueError, match=r"column 'x', row 41: '1e200' is too far from training's numbers \(0 to 1\)"):
+        schema.features(pl.DataFrame({"x": ["1", "1e200"]}), rows=np.array([40, 41]))
+    with pytest.raises(ValueError, match="column 'x', row 0: is infinite"):
+        schema.features(pl.DataFrame({"x": ["1e400"]}))
