@@ -55,7 +55,7 @@ def array_namespace(array: Any) -> Any:
         import array_api_compat
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"arrays of type {type(array).__name__} need array-api-compat: pip install 'chainrule[torch]'"
+            f"arrays of type {type(array).__name__} need array-api-compat: pip install array-api-compat"
         ) from error
     return array_api_compat.array_namespace(array)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
+import sys
 from typing import Any
 
 from chainrule.errors import MissingExtraError
 
-__all__ = ["require"]
+__all__ = ["installation", "require"]
 
 
 def require(module: str, extra: str) -> Any:
@@ -28,6 +30,46 @@ def require(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and module.split(".")[0] != error.name.split(".")[0]:
             raise  # the package is there, but broken: its own message is the better one
-        raise MissingExtraError(
-            f"{module} is not installed, and this needs it: pip install 'chainrule[{extra}]'"
-        ) from error
+        raise MissingExtraError(f"{module} is not installed, and this needs it: {installation(extra)}") from error
+
+
+def installation(extra: str) -> str:
+    """The command that brings `chainrule[extra]` to the Python that runs, from where its Chainrule came.
+
+    That may be an index, a checkout (editable or not), a file or a repository: an installer writes it down.
+
+    Examples
+    --------
+    >>> "pip install" in installation("cli") and "[cli]" in installation("cli")
+    True
+    """
+    import shlex  # what only an error needs does not slow `import chainrule`
+    import subprocess
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    if importlib.util.find_spec("pip"):
+        command = [sys.executable, "-m", "pip", "install"]
+    else:
+        command = ["uv", "pip", "install", "--python", sys.executable]
+    origin = _origin()
+    url = origin.get("url", "")
+    if "dir_info" in origin:
+        command += ["-e"] * origin["dir_info"].get("editable", False)
+        command.append(f"{url2pathname(urlsplit(url).path)}[{extra}]")
+    elif "vcs_info" in origin:
+        command.append(f"chainrule[{extra}] @ {origin['vcs_info']['vcs']}+{url}@{origin['vcs_info']['commit_id']}")
+    else:
+        command.append(f"chainrule[{extra}]" + (url and f" @ {url}"))
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
+def _origin() -> dict[str, Any]:
+    """What the installer wrote of where Chainrule came from; nothing where that was an index."""
+    import json
+    from importlib import metadata
+
+    try:
+        return dict(json.loads(metadata.distribution("chainrule").read_text("direct_url.json") or "{}"))
+    except metadata.PackageNotFoundError:
+        return {}

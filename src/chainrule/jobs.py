@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.errors import InputError, ModelFileError, TableError
 from chainrule.examples import validation_rows
 from chainrule.explain import Explanation, explain
+from chainrule.extras import require
 from chainrule.files import require_apart, require_writable
 from chainrule.gallery import Gallery
 from chainrule.gradcheck import GradientReport, check_gradients
@@ -422,8 +423,7 @@ def predict(model: Path, table: Path, say: Say = _silent, strict: bool = False) 
     `say` is called with a line for each column and kind of cell that training did not know; with `strict` there is an
     error instead.
     """
-    import polars as pl
-
+    pl = require("polars", "cli")
     judge = _judge(model, table, say, strict)
     logits, names = judge.logits(), judge.schema.classes
     probabilities = softmax(logits)
