@@ -1,6 +1,7 @@
 """What every test leaves as it found it, and the browser that some are given."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,46 @@ from pathlib import Path
 
 import pytest
 
+SKIPS = Path(__file__).with_name("skips.txt")
 # CSS that is newer than the validator, and a role that it calls unnecessary: a list without marks needs it to be one.
 NEWER = ("CSS: “color-scheme”", "color-mix(", "::details-content", "The “list” role is unnecessary")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="what is skipped fails, unless tests/skips.txt lists it")
+    parser.addoption("--carries", help="the same, but a package that is not among these may be missing")
+
+
+def refusal(report, config):
+    """Why what a test or a file was skipped or expected to fail for is a failure here; None where it may be."""
+    carried = config.getoption("--carries")
+    if report.outcome != "skipped" or (carried is None and not config.getoption("--no-skips")):
+        return None
+    reason = report.wasxfail if hasattr(report, "wasxfail") else report.longrepr[2].removeprefix("Skipped: ")
+    missing = re.match("(.+) is not installed|.* needs ([a-z]+)$", reason)
+    if carried is not None and missing and (missing[1] or missing[2]) not in carried.split():
+        return None
+    listed = [line.partition(" | ") for line in SKIPS.read_text(encoding="utf-8").splitlines() if "#" not in line[:1]]
+    if any(report.nodeid.startswith(test) and reason == why for test, _, why in listed if test):
+        return None
+    return f"skipped: {reason}; not one of {SKIPS.name}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if why := refusal(report, item.config):
+        report.outcome, report.longrepr = "failed", why
+        vars(report).pop("wasxfail", None)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if why := refusal(report, collector.config):
+        report.outcome, report.longrepr = "failed", why
+    return report
 
 
 @pytest.fixture(autouse=True)

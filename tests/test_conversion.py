@@ -1,6 +1,4 @@
-"""Networks from PyTorch and scikit-learn: the same probabilities as their own, and clear refusals."""
-
-import sys
+"""Networks from PyTorch and back: the same probabilities as its own, and clear refusals."""
 
 import numpy as np
 import pytest
@@ -93,93 +91,8 @@ def test_other_things_are_refused():
         explain(nn.Conv2d(1, 1, 1), [1.0], 0)
 
 
-def digits(k):
-    rng = np.random.default_rng(k)
-    x = rng.normal(size=(90, 4))
-    return x, np.array(["cat", "dog", "emu"])[(x @ rng.normal(size=(4, k))).argmax(axis=1)]
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("library", ["sklearn.neural_network", "chainrule.sklearn"])
-@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-@pytest.mark.parametrize("k", [2, 3])
-def test_sklearn(library, activation, k):
-    import importlib
-
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    classifier = importlib.import_module(library).MLPClassifier((6, 5), activation=activation, max_iter=20)
-    x, y = digits(k)
-    classifier.fit(x, y)
-    net = Network.from_sklearn(classifier)
-    assert net.widths == [4, 6, 5, k]
-    np.testing.assert_allclose(net.predict_proba(x), classifier.predict_proba(x), rtol=1e-11)
-    explanation = explain(classifier, x[0], y[0])
-    assert explanation.classes == classifier.classes_.tolist()
-    assert explanation.output_units()[explanation.label].name == y[0]
-    truth = -np.log(classifier.predict_proba(x[:1])[0, list(classifier.classes_).index(y[0])])
-    assert explanation.loss == pytest.approx(truth, rel=1e-9)
-    assert explanation.check()
-    with pytest.raises(InputError, match="label: got 'cow', expected one of the classifier's classes_"):
-        explain(classifier, x[0], "cow")
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_label_of_sklearn_is_one_of_its_classes():
-    sklearn = pytest.importorskip("sklearn.neural_network", reason="scikit-learn is not installed")
-    x, y = digits(3)
-    numbers = {"cat": 3, "dog": 1, "emu": 2}
-    classifier = sklearn.MLPClassifier((5,), max_iter=5).fit(x, [numbers[name] for name in y])
-    assert explain(classifier, x[0], 3).label == 2
-    with pytest.raises(InputError, match="label: got 0"):
-        explain(classifier, x[0], 0)
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_estimators_that_are_refused():
-    sklearn = pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-
-    assert sklearn.__version__
-    x, y = digits(3)
-    with pytest.raises(InputError, match="not fitted"):
-        Network.from_sklearn(MLPClassifier())
-    with pytest.raises(InputError, match="got LogisticRegression, expected scikit-learn's MLPClassifier"):
-        Network.from_sklearn(LogisticRegression())
-    with pytest.raises(InputError, match="got MLPRegressor"):
-        Network.from_sklearn(MLPRegressor())
-    several = MLPClassifier((4,), max_iter=3).fit(x, np.stack([y == "cat", y == "dog"], axis=1).astype(int))
-    with pytest.raises(InputError, match="2 labels that are each true or false"):
-        Network.from_sklearn(several)
-    names = explain(MLPClassifier((4,), max_iter=3).fit(x, y), x[0], y[0])
-    assert names.feature_names == ["x1", "x2", "x3", "x4"]
-    pd = pytest.importorskip("pandas", reason="pandas is not installed")
-    framed = MLPClassifier((4,), max_iter=3).fit(pd.DataFrame(x, columns=list("abcd")), y)
-    assert explain(framed, x[0], y[0]).feature_names == list("abcd")
-
-
 def test_a_network_of_torch_arrays():
     net = Network.create([3, 4, 2], seed=0)
     other = Network(*([torch.tensor(a, requires_grad=True) for a in side] for side in (net.weights, net.biases)))
     x = np.ones(3)
     assert explain(other, torch.ones(3), 1).loss == explain(net, x, 1).loss
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_an_onnx_runtime_gives_the_same_numbers(activation, dtype, tmp_path):
-    onnx = pytest.importorskip("onnx.reference", reason="onnx is not installed") and sys.modules["onnx"]
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    net = Network.create([5, 7, 4, 3], activation=activation, seed=1, dtype=dtype)
-    path = net.to_onnx(tmp_path / "net.onnx")
-    onnx.checker.check_model(str(path), full_check=True)
-    if dtype == "float64" and activation in ("gelu", "softplus"):  # for which the runtime has no kernels
-        session = onnx.reference.ReferenceEvaluator(str(path))
-    else:
-        session = runtime.InferenceSession(str(path))
-    x = np.random.default_rng(0).normal(size=(6, 5)).astype(dtype)
-    logits, probabilities = session.run(["logits", "probabilities"], {"x": x})
-    # the reference evaluator's Erf is float32
-    tolerance = 1e-12 if dtype == "float64" and activation != "gelu" else 2e-5
-    np.testing.assert_allclose(logits, net.forward(x).logits, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(probabilities, net.predict_proba(x), rtol=tolerance)

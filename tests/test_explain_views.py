@@ -132,7 +132,7 @@ def test_latex_is_in_balance_and_holds_the_numbers():
     assert rf"\underset{{{value:.4g}}}{{\frac{{\partial a_{{1}}}}{{\partial W_{{111}}}}}}" in latex.to_latex()
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path):
     body = "\n".join(chain.to_latex() for chain in chains())
     document = (

@@ -121,11 +121,12 @@ def by_jax(logits, labels, format):
         return np.asarray(loss_of(a, y)).astype(np.float64), np.asarray(grad).astype(np.float64)
 
 
-@pytest.mark.parametrize("format", DIGITS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "format"),
+    # float16 does not hold 1e30
+    [(name, format) for name in CASES for format in DIGITS if not ("1e30" in name and format == "float16")],
+)
 def test_within_the_bars(name, format):
-    if "1e30" in name and format == "float16":
-        pytest.skip("float16 does not hold 1e30")
     random = np.random.default_rng(0)
     for k in (2, 3, 10, 1000):
         logits, labels = CASES[name](random, k)

@@ -1,0 +1,29 @@
+"""Networks written as ONNX: a runtime and the reference evaluator give their numbers."""
+
+import numpy as np
+import pytest
+
+from chainrule import Network
+from chainrule.equations import ACTIVATIONS
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+reference = pytest.importorskip("onnx.reference")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_an_onnx_runtime_gives_the_same_numbers(activation, dtype, tmp_path):
+    net = Network.create([5, 7, 4, 3], activation=activation, seed=1, dtype=dtype)
+    path = net.to_onnx(tmp_path / "net.onnx")
+    onnx.checker.check_model(str(path), full_check=True)
+    if dtype == "float64" and activation in ("gelu", "softplus"):  # for which the runtime has no kernels
+        session = reference.ReferenceEvaluator(str(path))
+    else:
+        session = runtime.InferenceSession(str(path))
+    x = np.random.default_rng(0).normal(size=(6, 5)).astype(dtype)
+    logits, probabilities = session.run(["logits", "probabilities"], {"x": x})
+    # the reference evaluator's Erf is float32
+    tolerance = 1e-12 if dtype == "float64" and activation != "gelu" else 2e-5
+    np.testing.assert_allclose(logits, net.forward(x).logits, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(probabilities, net.predict_proba(x), rtol=tolerance)
