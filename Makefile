@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
 
-.PHONY: demo test nightly sanitize fuzz lint bench docs web clean
+.PHONY: demo test environments nightly clang sanitize fuzz lint bench docs web clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
@@ -17,14 +17,26 @@ demo: $(VENV)/.demo
 	@echo "The explanation: demo/explanation.html"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TESTS)
 
-# Only what takes long or gigabytes: a million random rows, more than 2^31 elements.
-nightly: $(VENV)/.test
+# The wheel, with NumPy alone and with each extra alone, newest and lowest versions, in every Python of this machine.
+environments: $(VENV)/.environments
+	$(BIN)/python tests/environments.py
+
+# Only what takes long or gigabytes: a million random rows, more than 2^31 elements, PyTorch and JAX alone, Clang.
+nightly: $(VENV)/.test $(VENV)/.environments
 	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python tests/environments.py --one-python torch jax
+	$(MAKE) clang
 
-# The native part built with AddressSanitizer and UndefinedBehaviorSanitizer, in an environment of its own that borrows
-# the other packages; then the tests. Leaks are not looked for: Python and its packages keep memory to their end.
+# The native part built in another way, in an environment of its own that borrows the other packages; then the tests.
+# By Clang, where a warning is an error:
+CLANG := clang++-14
+clang: build/clang/.built
+	build/clang/bin/python -m pytest -q -m "not slow" tests
+
+# With AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: Python and its packages keep memory to
+# their end.
 SANITIZED := build/sanitize/bin/python
 SANITIZERS = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -74,12 +86,18 @@ $(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
 	$(PIP) install -q -e '.[all]'
 	touch $@ $(VENV)/.demo
 
-build/sanitize/.built: $(VENV)/.test
-	$(PYTHON) -m venv --without-pip build/sanitize
+build/clang/.built: export CXX = $(CLANG)
+build/clang/.built: BUILT = -C cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON
+build/sanitize/.built: BUILT = -C cmake.define.CHAINRULE_SANITIZE=ON
+build/clang/.built build/sanitize/.built: $(VENV)/.test
+	$(PYTHON) -m venv --without-pip $(@D)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> $$($(SANITIZED) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth
-	$(PIP) --python $(SANITIZED) install -q --no-deps -C cmake.define.CHAINRULE_SANITIZE=ON \
-		-C build-dir=build/sanitize/cmake -e .
+		> $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth
+	$(PIP) --python $(@D)/bin/python install -q --no-deps $(BUILT) -C build-dir=$(@D)/cmake -e .
+	touch $@
+
+$(VENV)/.environments: $(VENV)/pyvenv.cfg pyproject.toml
+	$(PIP) install -q --group environments
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.demo

@@ -1,0 +1,168 @@
+"""What the installed Chainrule advertises, run with what its extra brings and nothing else, not even a test tool.
+
+`python advertised.py EXTRA` (`none` for NumPy alone), in an empty folder, by the Python of an environment that holds
+just that: every example of the documentation of every public function, the README's commands, and, for what the
+environment lacks, the errors. tests/environments.py makes the environments.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = ("cli", "derive", "sklearn", "onnx", "torch", "jax")
+# A module, or one name in it, whose examples need an extra. What is not here needs NumPy alone.
+NEEDS = {
+    "chainrule.cli.main": "cli",
+    "chainrule.gallery.Gallery": "cli",
+    "chainrule.model_file.load_model": "cli",
+    "chainrule.streams": "cli",
+    "chainrule.tables": "cli",
+    "chainrule.derive": "derive",
+    "chainrule.sklearn": "sklearn",
+    "chainrule.network.Network.to_onnx": "onnx",
+    "chainrule.network.Network.from_torch": "torch",
+    "chainrule.network.Network.to_torch": "torch",
+    "chainrule.explain.modules": "torch",
+    "chainrule.torch": "torch",
+    "chainrule._torch": "torch",
+    "chainrule.jax": "jax",
+    "chainrule._jax": "jax",
+}
+# Blocks of Python in the documents that need more than an extra: a library that is none, a table that is not here.
+ELSEWHERE = ("xgboost", "accelerate", "measurements.parquet")
+# What fails without an extra, and says so.
+REFUSED = {
+    "cli": "from chainrule.tables import read_table; read_table('table.csv')",
+    "derive": "from chainrule.derive import read_line; read_line('a')",
+    "sklearn": "import chainrule.sklearn",
+    "onnx": "import chainrule; chainrule.Network.create([2, 2], seed=0).to_onnx('net.onnx')",
+    "torch": "import chainrule; chainrule.Network.create([2, 2], seed=0).to_torch()",
+    "jax": "import chainrule.jax",
+}
+RUNNER = doctest.DocTestRunner(verbose=False)
+HOMEWORK = r"""
+\frac{\partial}{\partial a_{Li}} - \log \hat{y}_\ell
+= -(\mathbb{1}_{(\ell=i)} - \hat{y}_i)
+"""
+
+
+def needs(name: str) -> str:
+    """The extra that the examples of a module, or of one of its names, need."""
+    while name not in NEEDS and "." in name:
+        name = name.rpartition(".")[0]
+    return NEEDS.get(name, "none")
+
+
+def carried(text: str, extra: str) -> bool:
+    """Whether a block of Python in a document is for this environment: what it imports says so."""
+    wanted = next((e for e in EXTRAS if f"chainrule.{e}" in text), "none")
+    return wanted in ("none", extra) and not any(word in text for word in ELSEWHERE)
+
+
+def tests(extra: str) -> Iterator[doctest.DocTest]:
+    """The examples of the public functions that this environment carries."""
+    import chainrule
+
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for name in ["chainrule", *(m.name for m in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]:
+        if needs(name) in ("none", extra) and name != "chainrule.__main__":
+            found = finder.find(importlib.import_module(name), name)
+            yield from (test for test in found if needs(test.name) in ("none", extra))
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def run_python(extra: str) -> None:
+    """The blocks of Python in the documents, with the names that a reader would have."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        x, labels = random.normal(size=(40, 64)), random.integers(0, 10, 40)
+        logits, hidden, weight, bias = (random.normal(size=n) for n in ((40, 10), (40, 64), (10, 64), 10))
+        names = {"x": x, "labels": labels, "logits": logits, "hidden": hidden, "weight": weight, "bias": bias}
+        names["np"], names["chainrule"] = np, importlib.import_module("chainrule")
+        blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if carried(block, extra)]
+        for block in blocks:
+            if ">>>" not in block:
+                exec(compile(block, str(path), "exec"), names)
+        shown = "".join(block for block in blocks if ">>>" in block)
+        RUNNER.run(doctest.DocTestParser().get_doctest(shown, {}, path.name, str(path), 0))
+
+
+def run_commands(extra: str) -> None:
+    """The documents' commands, on examples/digits.csv: those of the extra work; NumPy alone refuses them all."""
+    from chainrule.extras import installation
+
+    Path("homework.tex").write_text(HOMEWORK, encoding="utf-8")
+    given = {"TABLE": "examples/digits.csv", "COLUMN": "label"}
+    shown = "".join(path.read_text(encoding="utf-8") for path in documents())
+    for line in dict.fromkeys(re.findall(r"^\$ chainrule (.*?) *(?:#.*)?$", shown, re.M)):
+        words = [given.get(word, word) for word in shlex.split(line)]
+        wanted = "derive" if words[0] == "derive" else "cli"
+        # a server does not end; each derivation's check, half a minute in all, is a test of its own
+        if extra == wanted and "--serve" not in words and words != ["derive", "--check"]:
+            chainrule(*words)
+        elif extra == "none":
+            said = chainrule(*words, code=1)
+            assert re.fullmatch(rf"chainrule: error: .*{re.escape(installation(wanted))}\n", said), said
+
+
+def chainrule(*words: str, code: int = 0) -> str:
+    """What the command says; its exit code is 0, or another that is expected."""
+    command = [sys.executable, "-m", "chainrule", *words]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != code:
+        sys.exit(f"{shlex.join(command)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stderr if code else done.stdout
+
+
+def run_refusals(extra: str) -> None:
+    """What Python asks of an extra that is not here is refused with the command that installs it."""
+    from chainrule.errors import ChainruleError, MissingExtraError
+    from chainrule.extras import installation
+
+    for other, code in REFUSED.items():
+        said: ChainruleError | None = None
+        try:
+            exec(code, {})
+        except ChainruleError as error:
+            said = error
+        assert isinstance(said, MissingExtraError) == (other != extra), (code, said)
+        assert other == extra or str(said).endswith(installation(other)), said
+
+
+def main(extra: str) -> None:
+    import chainrule as installed
+
+    shutil.copytree(ROOT / "examples", "examples", dirs_exist_ok=True)
+    where = Path(installed.__file__).resolve()
+    assert Path(sys.prefix).resolve() in where.parents, f"{where} is not this environment's"
+    assert chainrule("--version") == f"chainrule {metadata.version('chainrule')}\n"
+    for test in tests(extra):
+        RUNNER.run(test)
+    run_python(extra)
+    result = RUNNER.summarize(verbose=False)
+    if result.failed:
+        sys.exit(f"{result.failed} of {result.attempted} examples failed")
+    run_commands(extra)
+    run_refusals(extra)
+    print(f"{result.attempted} lines of examples")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
