@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from chainrule._native import _kernels
 from chainrule.arrays import empty
+from chainrule.errors import InputError
 
 __all__ = ["TARGETS", "registered"]
 
@@ -179,7 +180,7 @@ def _rows(format: str, logits: Array, second: Array, losses: Array, grad: Array)
     labels = second.astype(np.int64, copy=False)
     try:
         _kernels.run(format, "gradient", logits, grad, options | {"labels": labels}, threads)
-    except IndexError:  # a label is out of range, and nothing has been written yet
+    except InputError:  # a label is out of range, and nothing has been written yet
         wrong = (labels < 0) | (labels >= logits.shape[1])
         options |= {"labels": np.where(wrong, np.int64(-1), labels), "ignore_index": -1}
         _kernels.run(format, "gradient", logits, grad, options, threads)

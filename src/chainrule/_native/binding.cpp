@@ -5,8 +5,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <stdexcept>
 
+#include "errors.hpp"
+#include "gil.hpp"
 #include "instruction_set.hpp"
 #include "mode.hpp"
 #include "output_layer.hpp"
@@ -61,6 +64,9 @@ chainrule::Output output_named(const std::string& name) {
   return chainrule::Output::hessian_vector_product;
 }
 
+// The caller has checked them.
+constexpr const char* labels_changed = "labels: out of range; another thread changed them after they were checked";
+
 // Runs the kernel for one format. `options` holds the names of Job's members that differ from their defaults.
 template <class T>
 double compute(const std::string& output, nb::object logits, nb::object result, const nb::dict& options, int threads) {
@@ -91,15 +97,19 @@ double compute(const std::string& output, nb::object logits, nb::object result, 
   const bool product = job.output == chainrule::Output::hessian_vector_product;
   if (job.output == chainrule::Output::gradient) require(job.labels || job.second.data || n == 0, "neither labels nor targets");
   if (product) require(job.second.data || n == 0, "no vectors");
-  nb::gil_scoped_release release;
+  const chainrule::Unlocked unlocked;
   const chainrule::DefaultMode mode;
   if (job.labels) {  // before anything is written; without a branch, so that the compiler vectorises it
     bool wrong = false;
     for (std::size_t row = 0; row < n; ++row)
       wrong |= (static_cast<std::uint64_t>(job.labels[row]) >= k) & !(job.ignores & (job.labels[row] == job.ignored));
-    if (wrong) throw std::out_of_range("a label is out of range");
+    if (wrong) throw chainrule::InputError(labels_changed);
   }
-  return chainrule::run(job, threads);
+  std::atomic<bool> changed{false};
+  job.changed = &changed;
+  const double sum = chainrule::run(job, threads);
+  if (changed) throw chainrule::InputError(labels_changed);
+  return sum;
 }
 
 double run(const std::string& format, const std::string& output, nb::object logits, nb::object result,
@@ -126,7 +136,7 @@ void multiply(nb::object a, nb::object b, nb::object c, bool adds, int threads) 
   job.a = left.data(), job.a_row = left.stride(0), job.a_column = left.stride(1);
   job.b = right.data(), job.b_row = right.stride(0), job.b_column = right.stride(1);
   job.c = result.data(), job.c_row = result.stride(0);
-  nb::gil_scoped_release release;
+  const chainrule::Unlocked unlocked;
   const chainrule::DefaultMode mode;
   chainrule::multiply(job, threads);
 }
@@ -144,11 +154,18 @@ NB_MODULE(_kernels, m) {
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);
   m.def("instruction_sets", &chainrule::instruction_sets);
+  nb::set_leak_warnings(false);  // what a daemon thread holds when the process ends is not given back
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function([] {
+    nb::gil_scoped_release release;
+    chainrule::Ending::it().begin();
+  }));
+  // found now, and kept: an error may come up in a thread that cannot import
+  static PyObject* const input_error = nb::object(nb::module_::import_("chainrule.errors").attr("InputError")).release().ptr();
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);
-    } catch (const chainrule::InstructionSetError& error) {
-      PyErr_SetString(nb::module_::import_("chainrule.errors").attr("InputError").ptr(), error.what());
+    } catch (const chainrule::InputError& error) {
+      PyErr_SetString(input_error, error.what());
     }
   });
 }

@@ -80,7 +80,7 @@ INLINE void gradient_group(const Job<T>& job, std::size_t begin, std::size_t cou
   const C* a = run_of(job, begin, count, buffer);
   for (std::size_t r = 0; r < count; ++r) {
     left[r] = is_ignored(job, begin + r);
-    const std::size_t l = left[r] ? 0 : static_cast<std::size_t>(job.labels[begin + r]);
+    const std::size_t l = left[r] ? 0 : label_of(job, begin + r);
     label[r] = r * k + l;
     weight[r] = job.class_weights ? job.class_weights[l] : 1.0;
     a_label[r] = static_cast<double>(a[label[r]]);

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <tuple>
 
+#include "errors.hpp"
 #include "kernels.hpp"
 
 #ifdef CHAINRULE_X86_64_SETS
@@ -113,7 +114,7 @@ Chosen choose() {
   if (best) return {best->name, best->tables()};
   std::string names;
   for (const std::string& name : instruction_sets()) names += (names.empty() ? "" : ", ") + name;
-  throw InstructionSetError("CHAINRULE_INSTRUCTION_SET: got '" + std::string(told) +
+  throw InputError("CHAINRULE_INSTRUCTION_SET: got '" + std::string(told) +
                             "', expected one that this processor and this build have: " + names);
 }
 

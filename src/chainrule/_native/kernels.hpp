@@ -5,6 +5,7 @@
 // leave their functions in the tables below; instruction_set.cpp chooses whose tables are used, and every call goes
 // through those. Here are these tables and the plain records that they are given: no code that a linker could share.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -49,13 +50,14 @@ struct Job {
   std::size_t n, k;
   Matrix<const T> logits;
   Matrix<T> result;                         // may be the logits themselves
-  const std::int64_t* labels = nullptr;     // (N,), checked by the caller; or
+  const std::int64_t* labels = nullptr;     // (N,), checked by the caller, and again as they are read; or
   Matrix<const T> second;                   // (N, K): the targets, or the vectors of Hessian-vector products
   const double* class_weights = nullptr;    // (K,)
   bool ignores = false;
   std::int64_t ignored = 0;
   double label_smoothing = 0.0, temperature = 1.0, z_loss = 0.0;
   double scale = 1.0;                       // of every gradient: 1, or what a mean divides by
+  std::atomic<bool>* changed = nullptr;     // set where a label that is read is out of range after all
   // What is written beside the result, where it is asked for: (N,) each, but for the probabilities.
   T* losses = nullptr;
   Matrix<T> probabilities;

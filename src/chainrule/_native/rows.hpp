@@ -270,6 +270,15 @@ INLINE bool is_ignored(const Job<T>& job, std::size_t row) {
   return job.ignores && job.labels && job.labels[row] == job.ignored;
 }
 
+// Read once, and checked where memory is touched by it: another thread may have changed it since the caller's check.
+template <class T>
+INLINE std::size_t label_of(const Job<T>& job, std::size_t row) {
+  const auto label = static_cast<std::uint64_t>(*static_cast<const volatile std::int64_t*>(job.labels + row));
+  if (label < job.k) return static_cast<std::size_t>(label);
+  if (job.changed) job.changed->store(true, std::memory_order_relaxed);
+  return 0;
+}
+
 template <class T>
 INLINE void count_for_nothing(const Job<T>& job, std::size_t row, Pending& pending, std::size_t i) {
   write(row_of(job.result, row), job.result.column_stride, job.k, [](std::size_t) { return 0.0; });
@@ -298,7 +307,7 @@ INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e
   const std::ptrdiff_t step = job.result.column_stride;
   const std::size_t k = job.k;
   if (is_ignored(job, row)) return count_for_nothing(job, row, pending, i);
-  const auto label = static_cast<std::size_t>(job.labels[row]);
+  const std::size_t label = label_of(job, row);
   Reader<T> a{row_of(job.logits, row), job.logits.column_stride, k};
   const T* next = row + 1 < job.n && job.logits.column_stride == 1 ? row_of(job.logits, row + 1) : nullptr;
   const auto a_label = static_cast<double>(a.at(label));
@@ -349,7 +358,7 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pe
   std::size_t label = 0;
   if (job.labels) {
     std::memset(r.given, 0, (k + lanes) * sizeof(double));
-    if (!ignored) label = static_cast<std::size_t>(job.labels[row]), r.given[label] = 1.0;
+    if (!ignored) label = label_of(job, row), r.given[label] = 1.0;
   } else {
     widen_row(row_of(job.second, row), job.second.column_stride, k, r.given, 0.0);
   }

@@ -85,6 +85,14 @@ void Training<T>::prepare() {
   scratch_.resize(n_shards * (scratch_size(widths[depth_]) + 64));
 }
 
+// A value below `end`: itself where it is that.
+template <class T>
+std::size_t Training<T>::within(std::int64_t value, std::size_t end) {
+  if (static_cast<std::uint64_t>(value) < end) return static_cast<std::size_t>(value);
+  changed_.store(true, std::memory_order_relaxed);
+  return 0;
+}
+
 template <class T>
 void Training<T>::first_layer(const Examples<T>& x, const std::int64_t* rows, std::size_t n, Shard& shard) {
   const std::size_t inputs = widths[0], units = widths[1];
@@ -99,8 +107,9 @@ void Training<T>::first_layer(const Examples<T>& x, const std::int64_t* rows, st
   for (std::size_t r = 0; r < n; ++r) {
     T* a = shard.a[1] + r * units;
     std::memcpy(a, bias, units * sizeof(T));
-    for (std::int64_t i = x.row_starts[rows[r]]; i < x.row_starts[rows[r] + 1]; ++i) {
-      const T value = x.x[i], *from = w + static_cast<std::size_t>(x.columns[i]) * units;
+    const auto [first, last] = x.row(rows[r]);
+    for (std::int64_t i = first; i < last; ++i) {
+      const T value = x.x[i], *from = w + within(x.columns[i], inputs) * units;
       for (std::size_t u = 0; u < units; ++u) a[u] += value * from[u];
     }
   }
@@ -120,8 +129,9 @@ void Training<T>::first_gradient(const Examples<T>& x, const std::int64_t* rows,
   std::memset(to, 0, inputs * units * sizeof(T));
   for (std::size_t r = 0; r < n; ++r) {
     const T* g = grad + r * units;
-    for (std::int64_t i = x.row_starts[rows[r]]; i < x.row_starts[rows[r] + 1]; ++i) {
-      T* w = to + static_cast<std::size_t>(x.columns[i]) * units;
+    const auto [first, last] = x.row(rows[r]);
+    for (std::int64_t i = first; i < last; ++i) {
+      T* w = to + within(x.columns[i], inputs) * units;
       for (std::size_t u = 0; u < units; ++u) w[u] += x.x[i] * g[u];
     }
   }
@@ -159,7 +169,7 @@ void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t
 
   T* logits = shard.a[depth_];
   if (x.labels) {
-    for (std::size_t r = 0; r < n; ++r) shard.labels[r] = x.labels[rows[r]];
+    for (std::size_t r = 0; r < n; ++r) shard.labels[r] = static_cast<std::int64_t>(within(x.labels[rows[r]], classes));
     shard.correct = kernels_.count_correct(logits, shard.labels.data(), n, classes);
   } else {
     for (std::size_t r = 0; r < n; ++r)
@@ -217,6 +227,7 @@ template <class T>
 Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uint64_t steps_before,
                          const std::function<bool()>& stop) {
   Summary summary;
+  changed_ = false;
   summary.norms.assign(depth_, 0.0);
   std::vector<const T*> others;
   for (std::size_t s = 1; s < shards_.size(); ++s) others.push_back(shards_[s].gradient);
@@ -224,12 +235,10 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   std::vector<double> squares(depth_);
   Team team(threads, pace_);
   for (std::size_t begin = 0; begin < examples.n; begin += batch) {
-    if (summary.steps % 16 == 0) {
-      const auto time = std::chrono::steady_clock::now();
-      if (time - asked > std::chrono::milliseconds(20)) {
-        asked = time;
-        if (stop()) return summary;
-      }
+    const auto time = std::chrono::steady_clock::now();
+    if (time - asked > std::chrono::milliseconds(20)) {
+      asked = time;
+      if (stop()) return summary;
     }
     const std::size_t end = std::min(begin + batch, examples.n), n = end - begin;
     const std::size_t per_shard = (batch + shards_.size() - 1) / shards_.size();
@@ -239,7 +248,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       for (std::size_t i = begin; i < end; ++i) {
         const std::int64_t row = examples.order[i];
         divisor += (examples.weights ? examples.weights[row] : 1.0) *
-                   (class_weights.empty() ? 1.0 : class_weights[static_cast<std::size_t>(examples.labels[row])]);
+                   (class_weights.empty() ? 1.0 : class_weights[within(examples.labels[row], class_weights.size())]);
       }
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
@@ -247,6 +256,10 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
     team.run(shards_.size(), [&](std::size_t s) {
       run_shard(s, examples, std::min(begin + s * per_shard, end), std::min(begin + (s + 1) * per_shard, end), step, divisor);
     });
+    if (changed_.load(std::memory_order_relaxed)) {
+      summary.changed = true;
+      return summary;
+    }
     double loss = 0.0;
     for (const Shard& shard : shards_) loss += shard.loss;
     if (!std::isfinite(loss)) {

@@ -6,11 +6,14 @@
 // and the optimizer takes its step. There is a shard for each thread that pays, and sums are taken in the order of the
 // shards, never in that of time: the same number of threads gives the same bits. Nothing is allocated in a step.
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "kernels.hpp"
@@ -24,22 +27,31 @@ struct Chunk {
   std::ptrdiff_t layer;
 };
 
-// The examples of one call, which are visited in `order`. Rows of x are dense, or compressed sparse (CSR).
+// The examples of one call, which are visited in `order`. Rows of x are dense, or compressed sparse (CSR). What says where
+// memory is touched was checked by the caller, and is checked again as it is read: another thread may have changed it.
 template <class T>
 struct Examples {
   std::size_t n = 0;  // visited
   const std::int64_t* order = nullptr;
   const T* x = nullptr;
   std::ptrdiff_t x_row = 0;
-  const std::int64_t *columns = nullptr, *row_starts = nullptr;  // CSR, with x the values
+  const std::int64_t *columns = nullptr, *row_starts = nullptr;  // CSR, with x the `stored` values
+  std::int64_t stored = 0;
   const std::int64_t* labels = nullptr;  // of a softmax output; or
   const T* targets = nullptr;            // (N, K) of a logistic one
   const double* weights = nullptr;       // of the examples
+
+  // Where a sparse row begins and ends.
+  std::pair<std::int64_t, std::int64_t> row(std::int64_t r) const {
+    const std::int64_t first = row_starts[r], last = row_starts[r + 1];
+    return {std::max<std::int64_t>(first, 0), std::min(last, stored)};
+  }
 };
 
 struct Summary {
   double loss = 0.0, weight = 0.0;       // sums over the examples
   std::size_t correct = 0, steps = 0;    // steps that were taken
+  bool changed = false;                  // something was out of range after all
   bool finite = true;                    // else the step after them met a loss that is not
   std::vector<double> norms;             // of each layer's weight gradient, summed over the steps
 };
@@ -86,12 +98,14 @@ struct Training {
     void operator()(T* memory) const { ::operator delete(memory, alignment); }
   };
   std::vector<std::unique_ptr<T, Free>> memory_;
+  std::atomic<bool> changed_{false};
   Pace pace_;
   const TrainingKernels<T>& kernels_ = kernels<TrainingKernels<T>>();
   const ProductKernels<T>& products_ = kernels<ProductKernels<T>>();
   const RowKernels<T>& rows_ = kernels<RowKernels<T>>();
 
   T* allocate(std::size_t count);
+  std::size_t within(std::int64_t value, std::size_t end);
   void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,
                  std::uint64_t step, double divisor);
   void first_layer(const Examples<T>& examples, const std::int64_t* rows, std::size_t n, Shard& shard);

@@ -6,6 +6,8 @@
 
 #include <stdexcept>
 
+#include "errors.hpp"
+#include "gil.hpp"
 #include "mode.hpp"
 #include "training.hpp"
 
@@ -38,6 +40,15 @@ chainrule::Activation activation_named(const std::string& name) {
   throw std::invalid_argument("no such activation");
 }
 
+chainrule::Rule rule_named(const std::string& name) {
+  if (name == "sgd") return chainrule::Rule::sgd;
+  require(name == "adam", "no such rule");
+  return chainrule::Rule::adam;
+}
+
+// The caller has checked them.
+constexpr const char* changed = "x or labels: out of range; another thread changed them after they were checked";
+
 template <class T>
 struct Trainer {
   chainrule::Training<T> training;
@@ -60,7 +71,7 @@ struct Trainer {
       const auto number = [&] { return nb::cast<double>(value); };
       if (name == "activation") training.activation = activation_named(nb::cast<std::string>(value));
       else if (name == "logistic") training.logistic = nb::cast<bool>(value);
-      else if (name == "rule") u.rule = nb::cast<std::string>(value) == "sgd" ? chainrule::Rule::sgd : chainrule::Rule::adam;
+      else if (name == "rule") u.rule = rule_named(nb::cast<std::string>(value));
       else if (name == "momentum") u.momentum = number();
       else if (name == "nesterov") u.nesterov = nb::cast<bool>(value);
       else if (name == "lr_in_velocity") u.lr_in_velocity = nb::cast<bool>(value);
@@ -107,7 +118,7 @@ struct Trainer {
       for (std::size_t r = 0; r < rows; ++r) require(starts.data()[r] <= starts.data()[r + 1], "rows out of order");
       for (std::int64_t i = 0; i < stored; ++i)
         require(static_cast<std::uint64_t>(columns.data()[i]) < inputs, "a column out of range");
-      examples.x = values.data(), examples.columns = columns.data(), examples.row_starts = starts.data();
+      examples.x = values.data(), examples.stored = stored, examples.columns = columns.data(), examples.row_starts = starts.data();
     } else {
       const auto dense = nb::cast<nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>>(x, false);
       rows = dense.shape(0);
@@ -130,21 +141,22 @@ struct Trainer {
     require(flag.shape(0) == 1, "the flag that stops is one byte");
     for (std::size_t i = 0; i < examples.n; ++i) {
       require(static_cast<std::uint64_t>(examples.order[i]) < rows, "a row out of range");
-      require(!examples.labels || static_cast<std::uint64_t>(examples.labels[examples.order[i]]) < classes,
-              "a label is out of range");
+      if (examples.labels && static_cast<std::uint64_t>(examples.labels[examples.order[i]]) >= classes)
+        throw chainrule::InputError(changed);
     }
     chainrule::Summary found;
     nb::object raised = nb::none();  // what a handler raised: handed back, so that the steps before it are counted
     {
-      nb::gil_scoped_release release;
+      chainrule::Unlocked unlocked;
       const chainrule::DefaultMode mode;
       found = training.run(examples, rates, steps_before, [&] {
-        nb::gil_scoped_acquire acquire;  // Python's own handlers run here: Ctrl-C sets the flag, or raises
+        const chainrule::Relocked locked(unlocked);  // Python's own handlers run here: Ctrl-C sets the flag, or raises
         if (PyErr_CheckSignals() == 0) return flag.data()[0] != 0;
         raised = nb::borrow(nb::python_error().value());
         return true;
       });
     }
+    if (found.changed) throw chainrule::InputError(changed);
     nb::dict result;
     result["loss"] = found.loss, result["weight"] = found.weight, result["correct"] = found.correct;
     result["steps"] = found.steps, result["finite"] = found.finite, result["norms"] = found.norms;
