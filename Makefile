@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
+FOLDERS := $(wildcard src/chainrule/*/)
 
 .PHONY: demo test environments nightly clang sanitize fuzz lint bench docs web clean
 
@@ -16,8 +17,13 @@ demo: $(VENV)/.demo
 	@echo "The report:      demo/report.html"
 	@echo "The explanation: demo/explanation.html"
 
+# The kernels' tests run once more for each instruction set but the best, which all tests have run with.
+SETS = $$($(BIN)/python -c 'from chainrule._native import _kernels; print(*_kernels.instruction_sets()[:-1])')
+KERNELS := engine faces_accuracy instruction_sets linear native_threads output output_exact output_options output_safety
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q $(TESTS)
+	for set in $(SETS); do echo "With the instruction set $$set:"; CHAINRULE_INSTRUCTION_SET=$$set \
+		$(BIN)/python -m pytest -q -m "not slow" $(TESTS) $(KERNELS:%=tests/test_%.py) || exit 1; done
 
 # The wheel, with NumPy alone and with each extra alone, newest and lowest versions, in every Python of this machine.
 environments: $(VENV)/.environments

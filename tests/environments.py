@@ -33,7 +33,7 @@ UV = [sys.executable, "-m", "uv", "--quiet", "--no-progress"]
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output output_exact output_safety network engine training gradcheck explain explain_factors "
-    "explain_paths explain_views instruction_sets softmax_collapse notation imports extras",
+    "explain_paths explain_views instruction_sets native_threads softmax_collapse notation imports extras",
     "cli": "cli tables tables_cells tables_learning model_file files report gallery explain_alone explain_views "
     "training",
     "derive": "derivations derive_brackets derive_checking derive_command derive_documents derive_homework "
