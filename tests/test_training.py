@@ -116,6 +116,21 @@ def test_gradient_norms_are_those_of_the_steps():
     )
 
 
+def test_balanced_classes_count_an_example_as_often_as_it_weighs():
+    x, labels = blobs()
+    times = np.random.default_rng(3).integers(0, 4, len(x)) * np.where(labels == 1, 5, 1)
+    weighted, repeated = new_net(), new_net()
+    options = {"class_weight": "balanced", "validation": 0, "batch_size": 10_000, "epochs": 20}
+    fit(weighted, x, labels, sample_weight=times, **options)
+    fit(repeated, np.repeat(x, times, axis=0), np.repeat(labels, times), **options)
+    np.testing.assert_allclose(weighted.predict_proba(x), repeated.predict_proba(x), rtol=1e-6)
+    none = times * (labels != 2)  # a class whose examples weigh nothing
+    weighted, removed = new_net(), new_net()
+    fit(weighted, x, labels, sample_weight=none, **options)
+    fit(removed, x[none > 0], labels[none > 0], sample_weight=none[none > 0], **options)
+    np.testing.assert_allclose(weighted.predict_proba(x), removed.predict_proba(x), rtol=1e-6)
+
+
 def test_the_same_seed_gives_the_same_bits():
     x, labels = blobs()
     nets = [new_net() for _ in range(3)]

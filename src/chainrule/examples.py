@@ -15,7 +15,16 @@ from chainrule.engine import Sparse, as_rows
 from chainrule.errors import InputError
 from chainrule.network import Network
 
-__all__ = ["Examples", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split", "validation_rows"]
+__all__ = [
+    "Examples",
+    "balanced",
+    "blocks_of",
+    "check_class_weight",
+    "check_examples",
+    "check_memory",
+    "split",
+    "validation_rows",
+]
 
 Array = npt.NDArray[Any]
 ROWS_AT_ONCE = 4096  # of what is computed for many examples outside of training
@@ -136,23 +145,29 @@ def _check_weights(sample_weight: Any, n: int) -> Array | None:
     return weights
 
 
-def check_class_weight(class_weight: Any, labels: Array, k: int) -> Array | None:
-    """Weights (K,) of the classes: as given, by a dict from class to weight (1 where it has none), or "balanced",
-    N / (K · the class's number of examples), 0 for a class without any."""
+def balanced(labels: Array, k: int, weights: Array | None = None) -> Array:
+    """Weights (K,) that give the classes equal shares: N / (K · the class's number of examples), 0 for a class without
+    any. An example of weight w counts as w examples."""
+    counts = np.bincount(labels, weights, minlength=k)
+    shares = np.count_nonzero(counts) * counts
+    return np.divide(counts.sum(), shares, out=np.zeros(k), where=shares > 0)
+
+
+def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array | None = None) -> Array | None:
+    """Weights (K,) of the classes: as given, by a dict from class to weight (1 where it has none), or "balanced"."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise InputError(f"class_weight: got {class_weight!r}, expected 'balanced', a dict or ({k},) numbers")
-        counts = np.bincount(labels, minlength=k)
-        return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+        class_weight = balanced(labels, k, weights)
     if isinstance(class_weight, Mapping):
-        weights = np.ones(k)
+        by_class = np.ones(k)
         for label, weight in class_weight.items():
             if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < k:
                 raise InputError(f"class_weight: got the class {label!r}, expected integers in [0, {k})")
-            weights[label] = check_positive(f"class_weight[{label}]", weight, zero=True)
-        class_weight = weights
+            by_class[label] = check_positive(f"class_weight[{label}]", weight, zero=True)
+        class_weight = by_class
     return check_class_weights(class_weight, k, "class_weight")
 
 

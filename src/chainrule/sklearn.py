@@ -28,6 +28,7 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.engine import Engine, as_rows
+from chainrule.examples import balanced
 from chainrule.extras import require
 from chainrule.history import EpochRecord, check_callbacks
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
@@ -74,7 +75,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     beta_2, epsilon, n_iter_no_change, max_fun
         As in `sklearn.neural_network.MLPClassifier`; `solver` may also be "adamw".
     activation : one of `chainrule.equations.ACTIVATIONS`
-    class_weight : dict, "balanced" or None; multiplies the sample weights
+    class_weight : dict from class to weight, "balanced" or None; multiplies the sample weights, by which "balanced"
+        counts. With several labels an example has the product of its labels' weights, and for weights of a label's
+        absence too, class_weight is a list of a dict from 0 and 1 to weight for each label; "balanced" balances each
     dropout : fraction of hidden units dropped at each step
     label_smoothing : share of a label's target that is spread evenly over the classes, for logistic outputs over 0, 1
     clip_norm : largest norm of a step's gradient
@@ -131,7 +134,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -215,7 +218,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
-            own = compute_sample_weight(self._class_weight(y, incremental), y)
+            own = self._class_weights(y, targets, weights, incremental)
             weights = own if weights is None else weights * own
         self._random_state = check_random_state(self.random_state)
         widths = [X.shape[1], *sizes, targets.shape[1]]
@@ -238,16 +241,44 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"hidden_layer_sizes must be > 0, got {given!r}, expected integers")
         return [int(size) for size in sizes]
 
-    def _class_weight(self, y: Any, incremental: bool) -> Any:
-        """`class_weight`, checked; in a part of the data without the classes that the part has not."""
-        given = self.class_weight
-        if not isinstance(given, dict):
-            return given
-        for label, weight in given.items():
-            if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
-                raise ValueError(f"class_weight: got {weight!r} for {label!r}, expected a finite number >= 0")
-        here = set(unique_labels(y)) if incremental else given
-        return {label: weight for label, weight in given.items() if label in here}
+    def _class_weights(self, y: Any, targets: Array, weights: Array | None, incremental: bool) -> Array:
+        """What `class_weight` makes of each example, (N,)."""
+        given, several = self.class_weight, self._label_binarizer.y_type_.startswith("multilabel")
+        if isinstance(given, str):  # "balanced"
+            softmax = self._label_binarizer.y_type_ == "multiclass"
+            columns = [targets.argmax(axis=1)] if softmax else targets.T
+            each = [balanced(column, int(column.max()) + 1, weights)[column] for column in columns]
+            return np.asarray(np.prod(each, axis=0))
+        for name, part in enumerate(given) if isinstance(given, list) else [("", given)]:
+            where = f"class_weight[{name}]" if isinstance(given, list) else "class_weight"
+            if not isinstance(part, dict):
+                raise ValueError(f"{where}: got {part!r}, expected a dict from 0 and 1 to weight")
+            for label, weight in part.items():
+                if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+                    raise ValueError(f"{where}: got {weight!r} for {label!r}, expected a finite number >= 0")
+        if several:
+            return self._label_weights(given, targets)
+        if isinstance(given, list):
+            raise ValueError("class_weight: got a list, expected a dict where an example has one class")
+        here = set(unique_labels(y)) if incremental else given  # a part of the data need not have all classes
+        return np.asarray(compute_sample_weight({c: weight for c, weight in given.items() if c in here}, y))
+
+    def _label_weights(self, given: Any, targets: Array) -> Array:
+        count = targets.shape[1]
+        if isinstance(given, dict):
+            other = [label for label in given if label not in self.classes_]
+            if other:
+                raise ValueError(f"class_weight: got the label {other[0]!r}, expected integers in [0, {count})")
+            given = [{1: given.get(label, 1.0)} for label in range(count)]
+        if len(given) != count:
+            raise ValueError(f"class_weight: got {len(given)} dicts, expected {count}, one for each label")
+        for label, part in enumerate(given):
+            other = [value for value in part if value not in (0, 1)]
+            if other:
+                raise ValueError(f"class_weight[{label}]: got the key {other[0]!r}, expected 0 and 1")
+        pairs = [np.array([part.get(0, 1.0), part.get(1, 1.0)]) for part in given]
+        each = [pair[column] for pair, column in zip(pairs, targets.T, strict=True)]
+        return np.asarray(np.prod(each, axis=0))
 
     def _check_targets(self, name: str, X: Any, y: Any) -> Array:
         """Other examples' y, of the kind and classes of those that were fitted, as 0 and 1."""
@@ -473,7 +504,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return X, self._check_targets("eval_set", X, y), None
 
     def _split(self, X: Any, targets: Array, weights: Array | None) -> tuple[Any, Array, Array | None, Any]:
-        stratify = targets if self.n_outputs_ == 1 else None  # as scikit-learn does
+        # as scikit-learn does, but by the user's classes, which train_test_split names if it refuses them
+        stratify = self._label_binarizer.inverse_transform(targets) if self.n_outputs_ == 1 else None
         arrays = [X, targets] if weights is None else [X, targets, weights]
         parts = train_test_split(
             *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify

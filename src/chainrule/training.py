@@ -81,7 +81,8 @@ def fit(
     dropout : the fraction of hidden units that is dropped at each step, in [0, 1); the others are scaled up
     label_smoothing : as in `softmax_cross_entropy`
     sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights.
-    class_weight : array (K,), a dict from class to weight, or "balanced": N/(K · the class's examples). Multiplies.
+    class_weight : array (K,), a dict from class to weight, or "balanced": N/(K · the class's examples), where
+        an example counts as often as its sample weight says. Multiplies.
     clip_norm : gradients whose norm, over all parameters, is larger are scaled down to it
     seed : int >= 0
     checkpoint : a file that is written, whole, after each epoch. If it exists and is of the same run (data,
@@ -155,7 +156,7 @@ def fit(
     train, held_out = split(net, examples, validation, seed, memory)
     if patience is not None and held_out is None:
         raise InputError(f"patience: got {patience} with validation={validation!r}, expected validation examples")
-    weights = check_class_weight(class_weight, train.labels, net.widths[-1])
+    weights = check_class_weight(class_weight, train.labels, net.widths[-1], train.weights)
     if weights is not None:
         options["class_weights"] = weights.tolist()
     run = _Run(net, optimizer, schedule, train, held_out, min(batch_size, len(train.labels)), seed, options, threads)
