@@ -150,7 +150,7 @@ def balanced(labels: Array, k: int, weights: Array | None = None) -> Array:
     any. An example of weight w counts as w examples."""
     counts = np.bincount(labels, weights, minlength=k)
     shares = np.count_nonzero(counts) * counts
-    return np.divide(counts.sum(), shares, out=np.zeros(k), where=shares > 0)
+    return np.asarray(np.divide(counts.sum(), shares, out=np.zeros(k), where=shares > 0))
 
 
 def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array | None = None) -> Array | None:
