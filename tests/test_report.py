@@ -1,9 +1,14 @@
 """The report and the scores behind it."""
 
+import math
+from pathlib import Path
+
+import jinja2
 import numpy as np
 import pytest
 
-from chainrule import Adam, Network, fit
+from chainrule import Adam, Network, fit, html
+from chainrule.explain import symbols
 from chainrule.report import write_report
 from chainrule.scores import confusion_matrix, hardest, output_gradient_norms
 
@@ -130,6 +135,17 @@ def test_a_curve_is_read_off_and_switched_off(browser, report):
     assert chart.locator(".reading .num").count() == 2
     assert tab.said == []
     tab.context.close()
+
+
+def test_numbers_that_are_none_have_their_symbols():
+    for value, text in ((np.inf, "∞"), (-np.inf, "−∞"), (np.nan, "NaN"), (np.float32(-np.inf), "−∞"), (-0.0, "0")):
+        assert html.number(value) == symbols.number(value) == text
+        assert html.full(value) == text.replace("0", "−0.0")
+    macro = """{% from "macros.html.j2" import num %}{{ num(value) }}"""
+    for value, text in ((-math.inf, "−∞"), (math.nan, "NaN"), (-1.5e-7, "−1.5e−07")):
+        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(html.__file__).parent / "templates"))
+        environment.filters |= {"number": html.number, "full": html.full}
+        assert f'title="{text}"' in environment.from_string(macro).render(value=value)
 
 
 def test_a_single_epoch_is_drawn(tmp_path, browser):

@@ -12,7 +12,7 @@ from typing import Any
 from chainrule.extras import require
 from chainrule.version import __version__
 
-__all__ = ["image", "line_chart", "number", "part", "render"]
+__all__ = ["full", "image", "line_chart", "number", "part", "render"]
 
 SHADES = 12
 
@@ -27,7 +27,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "full": full}
     return str(environment.get_template(template).render(version=__version__, **values))
 
 
@@ -37,14 +37,23 @@ def part(name: str) -> str:
 
 
 def number(value: float, digits: int = 5) -> str:
-    """A number in a few digits, with a real minus sign.
+    """A number in a few digits, with a real minus sign; ∞ where it is infinite, NaN where it is none.
 
     Examples
     --------
-    >>> number(-0.000012345678)
-    '−1.2346e−05'
+    >>> number(-0.000012345678), number(-math.inf), number(math.nan)
+    ('−1.2346e−05', '−∞', 'NaN')
     """
-    return f"{value:.{digits}g}".replace("-", "−")
+    return _words(f"{value + 0.0:.{digits}g}")  # + 0.0: no −0
+
+
+def full(value: float) -> str:
+    """A number to its last digit, for whoever hovers."""
+    return _words(str(value))
+
+
+def _words(text: str) -> str:
+    return text.replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
 def image(values: Sequence[float], shape: tuple[int, int] | None = None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from chainrule import html
 from chainrule.notation import subscript
 
 __all__ = ["fraction", "letter", "number", "probability", "unit_symbol", "weight_symbol"]
@@ -19,7 +20,7 @@ def number(value: float, digits: int = 6) -> str:
     >>> number(-0.5), number(-float("inf"))
     ('−0.5', '−∞')
     """
-    return f"{value + 0.0:.{digits}g}".replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
+    return html.number(value, digits)
 
 
 def probability(p: float, rest: float, digits: int = 6) -> str:
