@@ -517,3 +517,15 @@ def test_the_files_row_is_named_in_training(tmp_path, capsys):
     for seed in range(4):
         assert train(tmp_path, table, "y", "--test", 0.2, "--seed", seed) == 1
         assert "column 'x', row 40: is infinite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("validation", [(), ("--validation", 0.2)])
+def test_a_rate_that_diverges_is_said_on_standard_error(tmp_path, capsys, validation):
+    table, more = small(tmp_path), ("--activation", "tanh", "--epochs", 3, *validation)
+    assert train(tmp_path, table, "class", "--lr", 1e6, *more) == 0
+    told = capsys.readouterr()
+    assert told.err.count("training diverged: the weights that are kept have a loss of") == 1
+    assert "Warning" not in told.err
+    assert "diverged" not in told.out
+    assert train(tmp_path, table, "class", *more) == 0
+    assert "diverged" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The scikit-learn face against scikit-learn itself: its checks, its numbers, its tools."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -395,6 +396,26 @@ def test_what_cannot_be_trained_says_why():
             bad()
     with pytest.raises(AttributeError, match="partial_fit"):
         MLPClassifier(solver="lbfgs").partial_fit(x, y, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_rate_that_diverges_is_said(classes):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(300, 4)), random.integers(0, classes, 300)
+    model = MLPClassifier((8,), activation="tanh", learning_rate_init=1e6, max_iter=5, random_state=0, tol=1e300)
+    model.set_params(n_iter_no_change=2)
+    with pytest.warns(ConvergenceWarning, match="training diverged: the weights that are kept have a loss of") as said:
+        model.fit(x, y)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    told = float(re.search(r"a loss of (\S+),", str(said[0].message))[1])
+    chance = model.predict_log_proba(x)[np.arange(300), y]
+    assert told == pytest.approx(-chance.mean(), rel=1e-5)
+    heavy = MLPClassifier((8,), alpha=1e6, max_iter=3, n_iter_no_change=1, tol=1e300, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        heavy.fit(x, y)  # the penalty is large, the loss is not
+    assert heavy.loss_ > 2 * np.log(classes)
 
 
 def test_the_edges():

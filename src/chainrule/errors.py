@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "ChainruleError",
     "CheckpointError",
+    "DivergenceWarning",
     "InputError",
     "MissingExtraError",
     "ModelFileError",
@@ -39,6 +40,10 @@ class CheckpointError(ChainruleError):
 
 class NonFiniteError(ChainruleError):
     """Training met a NaN or an infinity; the message names the step and the layer."""
+
+
+class DivergenceWarning(UserWarning):
+    """Training ended far worse than it began, with weights that are all finite."""
 
 
 class OutputFileError(ChainruleError):

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.errors import InputError
 
-__all__ = ["EpochRecord", "History", "check_callbacks"]
+__all__ = ["EpochRecord", "History", "check_callbacks", "divergence"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class History:
     learning_rate : that of the epoch's last step
     best_epoch : the epoch whose weights were kept, from 1; 0 before any
     stopped : "epochs", "patience", "callback" or "interrupted"
+    diverged : what `fit` warned of, where it ended far worse than it began; else None
     """
 
     loss: list[float] = field(default_factory=list)
@@ -44,6 +45,7 @@ class History:
     examples_per_second: list[float] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = "epochs"
+    diverged: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain Python data."""
@@ -69,6 +71,18 @@ class History:
         layers = zip(*self.gradient_norms, strict=True)
         named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
         return {name: list(values) for name, values in named.items() if values}
+
+
+def divergence(guess: float, began: float, ended: float) -> str | None:
+    """What is wrong where training ends at a loss of more than twice both that of a `guess` that knows nothing and that
+    of the weights which it `began` with; None where all is well."""
+    if ended <= 2 * max(guess, began):
+        return None
+    return (
+        f"training diverged: the weights that are kept have a loss of {ended:.6g}, those before the first step had one "
+        f"of {began:.6g}, and equal probabilities have one of {guess:.6g}; a smaller learning rate or standardised "
+        "inputs may help"
+    )
 
 
 def check_callbacks(callbacks: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from chainrule.errors import InputError, ModelFileError, TableError
+from chainrule.errors import DivergenceWarning, InputError, ModelFileError, TableError
 from chainrule.examples import validation_rows
 from chainrule.explain import Explanation, explain
 from chainrule.extras import require
@@ -170,21 +171,25 @@ def train(
 
     started = time.perf_counter()
     net, folds, limited = network(), None, False
-    if folded:
-        found = _by_folds(network, training, patience, settings)
-        folds, limited, best = found.accuracy, found.epochs == limit, found.epochs
-        if found.stopped is None:
-            stop = [lambda record: record.epoch >= best]
-            history = fit(net, x, labels, validation=0.0, checkpoint=checkpoint, callbacks=stop, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the model that is written
+        if folded:
+            found = _by_folds(network, training, patience, settings)
+            folds, limited, best = found.accuracy, found.epochs == limit, found.epochs
+            if found.stopped is None:
+                stop = [lambda record: record.epoch >= best]
+                history = fit(net, x, labels, validation=0.0, checkpoint=checkpoint, callbacks=stop, **settings)
+            else:
+                net, history = found.stopped
         else:
-            net, history = found.stopped
-    else:
-        history = fit(
-            net, x, labels, validation=(held_out.x, held_out.labels) if held_out else 0.0,
-            patience=patience if held_out else None, checkpoint=checkpoint, memory=memory, **settings,
-        )  # fmt: skip
-        limited = held_out is not None and history.stopped == "epochs"
+            history = fit(
+                net, x, labels, validation=(held_out.x, held_out.labels) if held_out else 0.0,
+                patience=patience if held_out else None, checkpoint=checkpoint, memory=memory, **settings,
+            )  # fmt: skip
+            limited = held_out is not None and history.stopped == "epochs"
     seconds = time.perf_counter() - started
+    if history.diverged:
+        say(history.diverged)
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is of no use
     accuracy = (

@@ -7,7 +7,7 @@ trainer owns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,17 @@ import numpy.typing as npt
 from chainrule.checks import check_fraction, check_positive
 from chainrule.errors import InputError
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "check_optimizer"]
 
 Array = npt.NDArray[Any]
 
 
 class Optimizer(Protocol):
-    """What `fit` asks of an optimizer."""
+    """What SGD, Adam and AdamW are: one update rule, said twice.
+
+    `step` states it. `fit` does not call it: it takes the same step in native code, by `native_options`, and so it
+    trains by these three and refuses a rule of any other class.
+    """
 
     def state(self, n: int, dtype: Any) -> dict[str, Array]:
         """The buffers that live as long as the training, all zeros, each (n,)."""
@@ -35,6 +39,24 @@ class Optimizer(Protocol):
     @property
     def lr(self) -> float:
         """The learning rate."""
+
+
+def check_optimizer(optimizer: Any) -> Optimizer:
+    """Return an optimizer whose steps native code takes: SGD, Adam, AdamW, or a subclass with the same rule.
+
+    Raises
+    ------
+    InputError
+        Anything else; a subclass with a rule of its own would silently train by that of its base.
+    """
+    rule = {"step", "state", "native_options"}
+    kind = next((c for c in type(optimizer).__mro__ if rule & vars(c).keys()), None)
+    if kind not in (SGD, Adam, AdamW):
+        raise InputError(
+            f"optimizer: got {optimizer!r}, expected SGD, Adam or AdamW: their steps are taken in native code, and "
+            "`step` of another class would not be called"
+        )
+    return cast(Optimizer, optimizer)
 
 
 @dataclass(frozen=True)

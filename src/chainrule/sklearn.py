@@ -28,9 +28,9 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.engine import Engine, as_rows
-from chainrule.examples import balanced
+from chainrule.examples import ROWS_AT_ONCE, balanced
 from chainrule.extras import require
-from chainrule.history import EpochRecord, check_callbacks
+from chainrule.history import EpochRecord, check_callbacks, divergence
 from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.output import log_softmax, softmax, softmax_cross_entropy
 from chainrule.schedules import Schedule, check_schedule, checked_factors
@@ -423,6 +423,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if held_out is not None and self.validation_loss_curve_ is None:  # NaN for the epochs that had none
             self.validation_loss_curve_, self.validation_scores_ = ([np.nan] * len(self.loss_curve_) for _ in range(2))
         best, order = engine.parameters.copy(), np.arange(n)
+        began = best.copy()
         self.n_iter_ = 0
         with self._observers() as observers:
             try:
@@ -466,7 +467,22 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._optimizer_state = ({name: buffer.copy() for name, buffer in engine.state.items()}, engine.steps)
         if self.early_stopping:
             engine.parameters[:] = best
+        self._warn_of_divergence(engine, began, X, targets, weights)
         self._keep(engine)
+
+    def _warn_of_divergence(self, engine: Engine, began: Array, X: Any, targets: Array, weights: Array | None) -> None:
+        """Say so where the fitted weights are finite and do far worse than those that training `began` with."""
+        guess = np.log(self.n_outputs_) if self.out_activation_ == "softmax" else self.n_outputs_ * np.log(2.0)
+        if not self.loss_curve_ or self.loss_curve_[-1] <= 2 * guess:
+            return  # nearly always, and at no cost
+        some, losses, ended = slice(ROWS_AT_ONCE), [], engine.parameters.copy()
+        weights = None if weights is None or not weights[some].any() else weights[some]
+        for parameters in (began, ended):
+            engine.parameters[:] = parameters
+            self._keep(engine)
+            losses.append(self._loss(self._logits(X[some]), targets[some], weights))
+        if said := divergence(float(guess), *losses):
+            warnings.warn(said, ConvergenceWarning, stacklevel=6)
 
     def _dropout_seed(self) -> int:
         # only where it is needed: otherwise the random numbers are scikit-learn's

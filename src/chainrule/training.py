@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +22,20 @@ import numpy.typing as npt
 
 from chainrule.checks import check_fraction, check_integer, check_positive, check_threads
 from chainrule.engine import Engine, Sparse
-from chainrule.errors import CheckpointError, InputError, NonFiniteError
-from chainrule.examples import Examples, blocks_of, check_class_weight, check_examples, check_memory, split
+from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError
+from chainrule.examples import (
+    ROWS_AT_ONCE,
+    Examples,
+    blocks_of,
+    check_class_weight,
+    check_examples,
+    check_memory,
+    split,
+)
 from chainrule.files import open_tensors, require_writable, save_tensors
-from chainrule.history import EpochRecord, History, check_callbacks
+from chainrule.history import EpochRecord, History, check_callbacks, divergence
 from chainrule.network import Network
-from chainrule.optimizers import Adam, Optimizer
+from chainrule.optimizers import Adam, Optimizer, check_optimizer
 from chainrule.output import softmax_cross_entropy
 from chainrule.schedules import Constant, Schedule, check_schedule, checked_factors
 from chainrule.version import __version__
@@ -69,7 +78,7 @@ def fit(
     x : array (N, D) of finite numbers, or a scipy.sparse matrix; where `memory` is given, a numpy.memmap or the path of
         a Parquet file, whose columns of numbers are taken as they are (chainrule[cli])
     labels : array (N,), int in [0, K); for a Parquet file the name of its column
-    optimizer : SGD, Adam or AdamW; Adam(1e-3) by default
+    optimizer : SGD, Adam or AdamW; Adam(1e-3) by default. A rule of another class is refused.
     epochs, batch_size : int >= 1
     validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
         With validation, the weights of the epoch with the lowest validation loss are kept, else the last ones.
@@ -108,8 +117,14 @@ def fit(
     CheckpointError
         The checkpoint is damaged or of another run; it is left as it is.
     NonFiniteError
-        The loss became NaN or infinite: the message names the step and the layer whose values left the range
-        first. The network keeps the weights it came with.
+        The loss or a weight became NaN or infinite: the message names the step whose update did it, and the layer
+        whose values left the range first. The network keeps the weights it came with.
+
+    Warns
+    -----
+    DivergenceWarning
+        The weights that are kept are finite, but their loss is more than twice both log K and what it was before the
+        first step: a learning rate that is far too large. `history.diverged` says the same.
 
     Ctrl-C ends training at the next step: the best weights so far are kept, and `history.stopped` is
     "interrupted". A second Ctrl-C raises KeyboardInterrupt; then, and when a callback raises, the network has the best
@@ -123,9 +138,7 @@ def fit(
     >>> net.predict([[0.0, 1.0], [1.0, 0.0]]).tolist()
     [0, 1]
     """
-    optimizer = Adam() if optimizer is None else optimizer
-    if isinstance(optimizer, type) or not hasattr(optimizer, "native_options"):
-        raise InputError(f"optimizer: got {optimizer!r}, expected SGD, Adam or AdamW")
+    optimizer = check_optimizer(Adam() if optimizer is None else optimizer)
     schedule = Constant() if schedule is None else schedule
     check_schedule("schedule", schedule)
     observers = _check_observers(progress, callbacks)
@@ -175,7 +188,10 @@ def fit(
     except BaseException:  # a callback's, or a second Ctrl-C: what was learned before it is not lost
         run.give_to(net)
         raise
+    run.history.diverged = run.divergence(net)
     run.give_to(net)
+    if run.history.diverged:
+        warnings.warn(run.history.diverged, DivergenceWarning, stacklevel=2)
     return run.history
 
 
@@ -210,6 +226,7 @@ class _Run:
         )  # fmt: skip
         self.net = Network(self.engine.weights, self.engine.biases, net.activation)
         self.best = self.engine.parameters.copy()
+        self.began = [self.engine.parameters.copy(), *(buffer.copy() for buffer in self.engine.state.values())]
         self.epoch = 0
         self.block: int | None = None
         self.observers: list[Callable[[EpochRecord], object]] = []
@@ -251,34 +268,54 @@ class _Run:
     def _train_epoch(self, epochs: int) -> bool:
         """One pass over the examples in an order of (seed, epoch); False when Ctrl-C cut it short."""
         n, engine, history = len(self.examples.labels), self.engine, self.history
-        steps, began = -(-n // self.batch_size), engine.steps
+        steps, began = self._steps(), engine.steps
         rates = self._rates(self.epoch, epochs)
+        for kept, buffer in zip(self.began, [engine.parameters, *engine.state.values()], strict=True):
+            kept[...] = buffer
         loss = weight = 0.0
         correct, norms = 0, np.zeros(self.net.depth)
-        random = np.random.default_rng([self.seed, 1, self.epoch])
-        for block, order in blocks_of(self.examples, self.batch_size, self.block, random):
+        for block, order in self._blocks():
             due = -(-len(order) // self.batch_size)
             taken = engine.steps - began
             found = engine.run(block.x, block.labels, order, rates[taken : taken + due], block.weights)
             if not found.finite:
-                raise self._left_the_range(block, order[found.steps * self.batch_size :][: self.batch_size])
+                raise self._left_the_range(began, rates)
             if found.steps < due:
                 return False
             loss, weight, correct = loss + found.loss, weight + found.weight, correct + found.correct
             norms += found.norms
         if not np.isfinite(engine.parameters).all():
-            raise self._left_the_range(None, None)
+            raise self._left_the_range(began, rates)
         history.loss.append(loss / weight if weight else 0.0)
         history.accuracy.append(correct / n)
         history.gradient_norms.append((norms / steps).tolist())
         history.learning_rate.append(float(rates[-1]))
         return True
 
+    def _steps(self) -> int:
+        return -(-len(self.examples.labels) // self.batch_size)
+
+    def _blocks(self) -> Iterator[tuple[Examples, Array]]:
+        """The examples in the order of this epoch."""
+        return blocks_of(self.examples, self.batch_size, self.block, np.random.default_rng([self.seed, 1, self.epoch]))
+
     def _rates(self, epoch: int, epochs: int) -> Array:
         """The learning rate at each step of an epoch, by the losses of those before it."""
-        steps = -(-len(self.examples.labels) // self.batch_size)
+        steps = self._steps()
         losses = (self.history.validation_loss or self.history.loss)[:epoch]
         return self.optimizer.lr * checked_factors(self.schedule, epoch + np.arange(steps) / steps, epochs, losses)
+
+    def divergence(self, net: Network) -> str | None:
+        """What is wrong with the weights that are kept, where they do far worse than those of `net`, not yet
+        overwritten; both are tried on the validation examples, or on the first of the others."""
+        guess, epoch = math.log(net.widths[-1]), self.history.best_epoch
+        if self.epoch and not epoch:
+            return "training diverged: no epoch had a finite validation loss, and the network keeps its weights"
+        if not epoch or self.history.loss[epoch - 1] <= 2 * guess:
+            return None  # nearly always, and at no cost
+        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        self.engine.parameters[:] = self.best
+        return divergence(guess, _loss_and_accuracy(net, tried)[0], _loss_and_accuracy(self.net, tried)[0])
 
     def give_to(self, net: Network) -> None:
         """Copy the best weights into a network."""
@@ -286,16 +323,44 @@ class _Run:
         for array, view in zip([*net.weights, *net.biases], [*self.engine.weights, *self.engine.biases], strict=True):
             array[...] = view
 
-    def _left_the_range(self, block: Examples | None, batch: Array | None) -> NonFiniteError:
+    def _left_the_range(self, before: int, rates: Array) -> NonFiniteError:
+        """The error for an epoch that met what is no number, which is walked again to see where.
+
+        An infinite weight need not make the loss infinite at once: behind a ReLU it can hide for an epoch.
+        """
+        engine, batch = self.engine, None
+        for buffer, kept in zip([engine.parameters, *engine.state.values()], self.began, strict=True):
+            buffer[...] = kept
+        engine.steps = before
+        for block, order in self._blocks():
+            for begin in range(0, len(order), self.batch_size):
+                rows = order[begin : begin + self.batch_size]
+                taken = engine.steps - before
+                engine.stopped[0] = 0  # a first Ctrl-C waits for the error
+                found = engine.run(block.x, block.labels, rows, rates[taken : taken + 1], block.weights)
+                if found.steps == 0:
+                    batch = block.take(rows)
+                if found.steps == 0 or not np.isfinite(engine.parameters).all():
+                    return self._out_of_range(batch)
+        return self._out_of_range(None)
+
+    def _out_of_range(self, batch: Examples | None) -> NonFiniteError:
+        step = self.engine.steps
         layers: list[tuple[str, Any]] = [
             (f"the weights of layer {k}", w) for k, w in enumerate(self.net.weights, start=1)
         ] + [(f"the biases of layer {k}", b) for k, b in enumerate(self.net.biases, start=1)]
-        if block is not None and batch is not None:
-            layers += self._preactivations(block.take(batch))
+        if batch is not None:
+            layers += self._preactivations(batch)
         where = next((name for name, values in layers if not np.isfinite(values).all()), "the loss itself")
+        what = "the loss" if batch is not None else "a weight"
+        when = (
+            f"by the update of step {step} (epoch {(step - 1) // self._steps() + 1})"
+            if step
+            else "before the first step"
+        )
         return NonFiniteError(
-            f"training: the loss became NaN or infinite at step {self.engine.steps + 1} (epoch {self.epoch + 1}): "
-            f"first out of range: {where}; a smaller learning rate or standardised inputs may help"
+            f"training: {what} became NaN or infinite {when}: first out of range: {where}; "
+            "a smaller learning rate or standardised inputs may help"
         )
 
     def _preactivations(self, batch: Examples) -> list[tuple[str, Any]]:
@@ -306,12 +371,9 @@ class _Run:
         """Record the validation loss, and keep the weights if they are the best so far."""
         history = self.history
         if self.held_out is not None:
-            loss, correct, n = 0.0, 0, len(self.held_out.labels)
-            for logits, labels in self.held_out.logits(self.net):
-                correct += int((logits.argmax(axis=1) == labels).sum())
-                loss += float(softmax_cross_entropy(logits, labels, out=logits, reduction="sum").loss)
-            history.validation_accuracy.append(correct / n)
-            history.validation_loss.append(loss / n)
+            loss, accuracy = _loss_and_accuracy(self.net, self.held_out)
+            history.validation_accuracy.append(accuracy)
+            history.validation_loss.append(loss)
             best = min(history.validation_loss)
             if not math.isfinite(history.validation_loss[-1]) or history.validation_loss[-1] > best:
                 return
@@ -400,6 +462,15 @@ class _Run:
             )
         for name, target in targets.items():
             target[...] = loaded[name]
+
+
+def _loss_and_accuracy(net: Network, examples: Examples) -> tuple[float, float]:
+    """The mean loss of some examples, and the share of them that is classified rightly."""
+    loss, correct, n = 0.0, 0, len(examples.labels)
+    for logits, labels in examples.logits(net):
+        correct += int((logits.argmax(axis=1) == labels).sum())
+        loss += float(softmax_cross_entropy(logits, labels, out=logits, reduction="sum").loss)
+    return loss / n, correct / n
 
 
 def _digest(*arrays: Array) -> str:
