@@ -64,6 +64,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.torch_face
 	$(BIN)/python -m benchmarks.jax_face
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.tables
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Threads that the kernels do not expect: one that changes what they read, and one that the end of the process overtakes."""
+"""Threads beside the kernels: one that changes what they read, and one that the end of the process overtakes."""
 
 import subprocess
 import sys
