@@ -26,6 +26,7 @@ from chainrule._torch.arguments import (
     in_program,
     options_of,
 )
+from chainrule._torch.forward_mode import no_tangent, saved_primals
 from chainrule._torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
 from chainrule.checks import check_integer
 from chainrule.errors import InputError
@@ -252,16 +253,18 @@ class _Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
-        saved = ctx.saved_tensors  # once: what unpacks it may do so once
-        tensors, grads = saved[:5], saved[5:]
         tangents = d_hidden, d_weight, d_bias
-        one = torch.ones((), dtype=tensors[0].dtype, device=tensors[0].device)
-        if ctx.plan.options.reduction == "none":
-            head = Head(one, tensors, ctx.plan.options)
-            return (head.gradient * head.along(*tangents)).sum(1), None, None, None
-        grads = _Gradients.apply(one, *tensors, *grads, ctx.plan)
-        parts = [(grad * tangent).sum() for grad, tangent in zip(grads, tangents, strict=True) if tangent is not None]
-        return sum(parts[1:], parts[0]) if parts else None, None, None, None
+        with saved_primals(ctx) as saved:
+            tensors, grads = saved[:5], saved[5:]
+            others = [no_tangent(ctx, grad) for grad in grads]
+            one = torch.ones((), dtype=tensors[0].dtype, device=tensors[0].device)
+            if ctx.plan.options.reduction == "none":
+                head = Head(one, tensors, ctx.plan.options)
+                return (head.gradient * head.along(*tangents)).sum(1), *others
+            grads = _Gradients.apply(one, *tensors, *grads, ctx.plan)
+            moved = [(grad, tangent) for grad, tangent in zip(grads, tangents, strict=True) if tangent is not None]
+            parts = [(grad * tangent).sum() for grad, tangent in moved]
+            return sum(parts[1:], parts[0]) if parts else None, *others
 
 
 _Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
@@ -340,17 +343,17 @@ class _Gradients(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_factor: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
-        factor, *tensors = ctx.saved_tensors
-        head = Head(factor, tensors, ctx.plan.options)
-        change = head.curved(head.along(d_hidden, d_weight, d_bias))
-        if d_factor is not None:
-            change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)
-        to_hidden, to_weight = change @ head.weight, change.T @ head.hidden
-        if d_weight is not None:
-            to_hidden = to_hidden + head.gradient @ d_weight
-        if d_hidden is not None:
-            to_weight = to_weight + head.gradient.T @ d_hidden
-        tangents = to_hidden, to_weight, change.sum(0)
+        with saved_primals(ctx) as (factor, *tensors):
+            head = Head(factor, tensors, ctx.plan.options)
+            change = head.curved(head.along(d_hidden, d_weight, d_bias))
+            if d_factor is not None:
+                change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)
+            to_hidden, to_weight = change @ head.weight, change.T @ head.hidden
+            if d_weight is not None:
+                to_hidden = to_hidden + head.gradient @ d_weight
+            if d_hidden is not None:
+                to_weight = to_weight + head.gradient.T @ d_hidden
+            tangents = to_hidden, to_weight, change.sum(0)
         return tuple(tangent if wanted else None for tangent, wanted in zip(tangents, ctx.plan.wants, strict=True))
 
 

@@ -29,6 +29,7 @@ from chainrule._torch.arguments import (
     options_of,
     reduction_of,
 )
+from chainrule._torch.forward_mode import no_tangent, saved_primals
 from chainrule.errors import InputError
 
 __all__ = [
@@ -195,12 +196,13 @@ class Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *_: Any) -> Any:
-        logits, grad, target, weight = ctx.saved_tensors
         if tangent is None:
             return None, None
-        one = torch.ones((), dtype=logits.dtype, device=logits.device)
-        product = Gradient.apply(one, logits, grad, target, weight, ctx.options) * tangent
-        return (product.sum(1) if ctx.options.reduction == "none" else product.sum()), None
+        with saved_primals(ctx) as (logits, grad, target, weight):
+            one = torch.ones((), dtype=logits.dtype, device=logits.device)
+            product = Gradient.apply(one, logits, grad, target, weight, ctx.options) * tangent
+            loss = product.sum(1) if ctx.options.reduction == "none" else product.sum()
+            return loss, no_tangent(ctx, grad)
 
 
 Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
@@ -249,15 +251,15 @@ class Gradient(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_factor: Tensor | None, d_logits: Tensor | None, *_: Any) -> Any:
-        factor, logits, grad, target, weight = ctx.saved_tensors
-        tangent = torch.zeros_like(logits)
-        if d_factor is not None:
-            one = torch.ones_like(factor)
-            tangent = tangent + d_factor * Gradient.apply(one, logits, grad, target, weight, ctx.options)
-        if d_logits is not None:
-            q = masses(target, weight, ctx.options, logits) * factor
-            tangent = tangent + curved(logits, d_logits, q)
-        return tangent
+        with saved_primals(ctx) as (factor, logits, grad, target, weight):
+            tangent = torch.zeros_like(logits)
+            if d_factor is not None:
+                one = torch.ones_like(factor)
+                tangent = tangent + d_factor * Gradient.apply(one, logits, grad, target, weight, ctx.options)
+            if d_logits is not None:
+                q = masses(target, weight, ctx.options, logits) * factor
+                tangent = tangent + curved(logits, d_logits, q)
+            return tangent
 
 
 def curved(logits: Tensor, vector: Tensor, q: Tensor) -> Tensor:
@@ -287,13 +289,13 @@ class _HessianProduct(Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, d_logits: Tensor | None, d_vector: Tensor | None) -> Any:
-        logits, v = ctx.saved_tensors
-        tangent = torch.zeros_like(logits)
-        if d_logits is not None:
-            tangent = tangent + third(logits, d_logits, v)
-        if d_vector is not None:
-            tangent = tangent + hessian_product(logits, d_vector)
-        return tangent
+        with saved_primals(ctx) as (logits, v):
+            tangent = torch.zeros_like(logits)
+            if d_logits is not None:
+                tangent = tangent + third(logits, d_logits, v)
+            if d_vector is not None:
+                tangent = tangent + hessian_product(logits, d_vector)
+            return tangent
 
 
 def third(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -322,8 +324,9 @@ class Softmax(Function):  # type: ignore[misc]
         return hessian_product(ctx.saved_tensors[0], v)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return hessian_product(ctx.saved_tensors[0], tangent)
+    def jvp(ctx: Any, tangent: Tensor) -> Any:
+        with saved_primals(ctx) as (logits,):
+            return hessian_product(logits, tangent)
 
 
 class _LogSoftmax(Function):  # type: ignore[misc]
@@ -345,8 +348,9 @@ class _LogSoftmax(Function):  # type: ignore[misc]
         return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return tangent - (Softmax.apply(ctx.saved_tensors[0]) * tangent).sum(1, keepdim=True)
+    def jvp(ctx: Any, tangent: Tensor) -> Any:
+        with saved_primals(ctx) as (logits,):
+            return tangent - (Softmax.apply(logits) * tangent).sum(1, keepdim=True)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
