@@ -83,7 +83,8 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
         raise InputError(f"{name}: got {came}, expected {expected}, dense, on the CPU")
     dtype = value.dtype
     try:
-        plain = value.detach().resolve_neg()
+        elsewhere = value.is_neg() or value._is_zerotensor()  # numbers that are not what the memory holds
+        plain = value.detach().clone() if elsewhere else value.detach()
         half = dtype in (torch.float16, torch.bfloat16)
         view = _share(plain.view(torch.int16)).view(np.uint16) if half else _share(plain)
     except (TypeError, RuntimeError, BufferError) as error:  # no such dtype in NumPy, or a transform's tensor
@@ -97,7 +98,7 @@ def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
         return torch.from_numpy(result)
 
     return Borrowed(
-        view, str(dtype).removeprefix("torch."), give, lambda number: torch.tensor(number, dtype=dtype), value.is_neg()
+        view, str(dtype).removeprefix("torch."), give, lambda number: torch.tensor(number, dtype=dtype), elsewhere
     )
 
 

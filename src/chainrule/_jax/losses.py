@@ -47,6 +47,14 @@ softmax_p = row_primitive("softmax", closed_form.softmax, _kernel("softmax", {0:
 log_softmax_p = row_primitive("log_softmax", closed_form.log_softmax, _kernel("log_softmax", {0: 0}))
 
 
+def _counted_log_softmax(logits: Any, targets: Any) -> Any:
+    logs = log_softmax(logits)
+    return jnp.where((targets == 0) & jnp.isneginf(logs), 0, logs)
+
+
+counted_log_softmax_p = row_primitive("counted_log_softmax", _counted_log_softmax)
+
+
 def loss(logits: Any, second: Any) -> Any:
     """−log ŷ_ℓ for labels (...), or −Σ q log ŷ for targets (..., K) of the logits' dtype."""
     return loss_p.bind(logits, second)
@@ -66,6 +74,11 @@ def softmax(logits: Any) -> Any:
 def log_softmax(logits: Any) -> Any:
     """log ŷ, (..., K)."""
     return log_softmax_p.bind(logits)
+
+
+def counted_log_softmax(logits: Any, targets: Any) -> Any:
+    """log ŷ, but 0 for a class that is masked and has no target: it counts for nothing, and 0 · ∞ would be NaN."""
+    return counted_log_softmax_p.bind(logits, targets)
 
 
 # --- their derivatives ---
@@ -93,7 +106,7 @@ def _curvature(logits: Any, t: Any) -> Any:
 def _loss_terms(primals: Any, tangents: Any, gradient: Any) -> list[Any]:
     t, of_targets = tangents
     terms = [contract(gradient, t)] if _moves(t) else []
-    return [*terms, -contract(log_softmax(primals[0]), of_targets)] if _moves(of_targets) else terms
+    return [*terms, -contract(counted_log_softmax(*primals), of_targets)] if _moves(of_targets) else terms
 
 
 def _loss_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -115,12 +128,17 @@ def _gradient_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
     return (value, gradient), (loss_tangent, _sum_of(terms, gradient))
 
 
-def _log_softmax_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    (logits,), (t,) = primals, tangents
-    return log_softmax(logits), t - contract(softmax(logits), t)[..., None]
+def _log_tangent(logits: Any, t: Any) -> Any:
+    return t - contract(softmax(logits), t)[..., None]
+
+
+def _counted_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    values, t = counted_log_softmax(*primals), tangents[0]  # nothing moves with the targets
+    return values, _log_tangent(primals[0], t) if _moves(t) else ad.Zero.from_primal_value(values)
 
 
 ad.primitive_jvps[loss_p] = _loss_rule
 ad.primitive_jvps[loss_and_gradient_p] = _gradient_rule
 ad.primitive_jvps[softmax_p] = lambda primals, tangents: (softmax(*primals), _curvature(*primals, *tangents))
-ad.primitive_jvps[log_softmax_p] = _log_softmax_rule
+ad.primitive_jvps[log_softmax_p] = lambda primals, tangents: (log_softmax(*primals), _log_tangent(*primals, *tangents))
+ad.primitive_jvps[counted_log_softmax_p] = _counted_rule

@@ -66,7 +66,7 @@ def _by_kernel(
     if factors is not None and factors.dim() == 0:
         kernel["scale"] *= float(factors)
     elif factors is not None:
-        each = factors.detach().to(getattr(torch, format)).numpy()
+        each = borrow("factors", factors.detach().to(getattr(torch, format)), "a tensor").view
     losses = empty((n,), format) if options.reduction == "none" else None
     into = Gradients(*(None if grad is None else borrow("gradient", grad, "a tensor").view for grad in grads))
     team = check_threads(None)

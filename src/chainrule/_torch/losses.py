@@ -116,10 +116,28 @@ def _can_overwrite(logits: Tensor) -> bool:
     """May the gradient be written over these logits, and can it?"""
     if logits.is_leaf:
         raise InputError("inplace: got a leaf that requires its gradient as input, expected logits that are computed")
-    if torch._debug_has_internal_overlap(logits) != 0:
+    if _overlaps(logits):
         raise InputError("inplace: got logits with elements in one place, expected one place for each")
     transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    return type(logits) is torch.Tensor and not transformed and rows.is_even(logits)
+    its_own = type(logits) is torch.Tensor and not logits.is_neg() and not logits._is_zerotensor()
+    return its_own and not transformed and rows.is_even(logits)
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Do two elements share a place? PyTorch itself often does not know."""
+    known = torch._debug_has_internal_overlap(tensor)
+    if known < 2:
+        return bool(known)
+    steps = sorted((step, size) for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
+    reach = 0
+    for step, size in steps:
+        if step <= reach:  # interleaved: count the places
+            places = sum(
+                (torch.arange(n) * s).reshape(-1, *[1] * i) for i, (s, n) in enumerate(steps)
+            )
+            return torch.unique(places).numel() < tensor.numel()
+        reach += step * (size - 1)
+    return False
 
 
 def differentiates(*tensors: Tensor | None) -> bool:

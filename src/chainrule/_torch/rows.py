@@ -118,7 +118,7 @@ def numpy_options(
             raise InputError(
                 f"weight: got {float(numbers[index])} at index {index}, expected 0 or numbers of 1e-150 to 1e150"
             )
-        kernel["class_weights"] = numbers.numpy()
+        kernel["class_weights"] = _bits(numbers)
     return kernel
 
 
