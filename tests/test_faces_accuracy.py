@@ -4,6 +4,7 @@ import ml_dtypes
 import mpmath as mp
 import numpy as np
 import pytest
+import test_output_exact as kernels
 
 torch = pytest.importorskip("torch", reason="the PyTorch face needs torch")
 
@@ -223,3 +224,104 @@ def test_linear_from_the_same_logits(format):
         terms = left.shape[1] * mp.mpf(2) ** -sums
         for value, t, s in zip(came.double().numpy().flat, truth.flat, size.flat, strict=True):
             assert abs(mp.mpf(float(value)) - t) <= terms * s + mp.mpf(2) ** -DIGITS[format][0] * abs(t)
+
+
+OPTIMA = [
+    *("targets", "targets, optimum", "targets, 10 units", "targets, margin 100"),
+    *("smoothing", "smoothing, optimum", "weighted smoothing, optimum", "weighted smoothing, margin 100"),
+]
+
+
+@pytest.mark.parametrize("format", DIGITS)
+@pytest.mark.parametrize("name", OPTIMA)
+def test_every_option_passes_through(name, format):
+    """Where the terms of the gradient cancel too: beyond an error of 2⁻⁷⁰ (float64: 2⁻⁹⁶) of them."""
+    dtype = ml_dtypes.bfloat16 if format == "bfloat16" else np.dtype(format).type
+    excuse = mp.mpf(2) ** (-96 if format == "float64" else -70)
+    for k in (2, 12):
+        logits, labels, options = kernels.case(name, k, dtype, np.random.default_rng(k))
+        logits, labels = logits[:ROWS], labels[:ROWS]
+        weights, smoothing = options.get("class_weights", np.ones(k)), options.get("label_smoothing", 0.0)
+        given = labels if labels.ndim == 2 else np.eye(k)[labels]
+        faces = {"torch": torch_options, "vmap": vmapped_options, "linear": linear_options, "jax": jax_options}
+        for face, results in faces.items():
+            if face == "jax" and options:  # which has none
+                continue
+            losses, grads = results(logits, labels, weights, smoothing, format)
+            for row, q, loss, grad in zip(logits, given, losses, grads, strict=True):
+                true_loss, true_grad, terms = kernels.truth(row, q, weights, smoothing, 1.0, 0.0)
+                assert kernels.ulps(loss, true_loss, dtype, 0) <= BARS[format][0], (face, k)
+                for found, true, size in zip(grad, true_grad, terms, strict=True):
+                    assert kernels.ulps(found, true, dtype, size * excuse) <= BARS[format][1], (face, k)
+
+
+def tensors(logits, labels, weights, format):
+    dtype = getattr(torch, format)
+    given = torch.tensor(labels.astype(np.float64)).to(dtype) if labels.ndim == 2 else torch.tensor(labels)
+    return torch.tensor(logits.astype(np.float64)).to(dtype), given, torch.tensor(weights)
+
+
+def torch_options(logits, labels, weights, smoothing, format):
+    a, y, w = tensors(logits, labels, weights, format)
+    losses = ours.cross_entropy(a.requires_grad_(), y, w, reduction="none", label_smoothing=smoothing)
+    losses.sum().backward()
+    return losses.tolist(), a.grad.tolist()
+
+
+def vmapped_options(logits, labels, weights, smoothing, format):
+    a, y, w = tensors(logits, labels, weights, format)
+
+    def loss(a, y):
+        return ours.cross_entropy(a, y, w, reduction="sum", label_smoothing=smoothing)
+
+    grads, losses = torch.func.vmap(torch.func.grad_and_value(loss))(a, y)
+    return losses.tolist(), grads.tolist()
+
+
+def linear_options(logits, labels, weights, smoothing, format):
+    """Each row by itself, with weights that are the identity; its gradient w.r.t. the logits is the bias's."""
+    a, y, w = tensors(logits, labels, weights, format)
+    hidden, zeros = torch.eye(a.shape[1], dtype=a.dtype), torch.zeros(a.shape[1], dtype=a.dtype)
+    losses, grads = [], []
+    for row, label in zip(a, y, strict=True):
+        bias = zeros.clone().requires_grad_()
+        options = {"linear_bias": bias, "weight": w, "label_smoothing": smoothing, "reduction": "sum"}
+        loss = ours.linear_cross_entropy(row[None], hidden, label[None], **options)
+        loss.backward()
+        losses.append(loss.item())
+        grads.append(bias.grad.tolist())
+    return losses, grads
+
+
+def jax_options(logits, labels, weights, smoothing, format):
+    jax = pytest.importorskip("jax", reason="the JAX face needs jax")
+    import chainrule.jax as face
+
+    x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with x64(format == "float64"):
+        a, q = jax.numpy.asarray(logits), jax.numpy.asarray(labels)
+        value, grad = jax.vmap(jax.value_and_grad(face.softmax_cross_entropy))(a, q)
+        return np.asarray(value).astype(np.float64), np.asarray(grad).astype(np.float64)
+
+
+@pytest.mark.parametrize("format", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batched_mean_is_rounded_once(weighted, format):
+    random = np.random.default_rng(0)
+    logits, labels = 3 * random.normal(size=(4, 3, 7)), random.integers(0, 7, (4, 3))
+    a, _, w = tensors(logits, labels[0], random.uniform(0.3, 3, 7), format)
+    y = torch.tensor(labels)
+
+    def loss(a, y):
+        return ours.cross_entropy(a, y, w if weighted else None)
+
+    grads, losses = torch.func.vmap(torch.func.grad_and_value(loss))(a, y)
+    for rows, label, grad, mean in zip(a.double().tolist(), labels, grads.tolist(), losses.tolist(), strict=True):
+        with mp.workdps(60):
+            each = [mp.mpf(w[i].item()) if weighted else mp.mpf(1) for i in label]
+            truth = [truth_of(row, i) for row, i in zip(rows, label, strict=True)]
+            of_rows = zip(each, truth, strict=True)
+            pairs = [(m / mp.fsum(each) * of_loss, [m / mp.fsum(each) * x for x in g]) for m, (of_loss, g) in of_rows]
+            assert ulps(mean, mp.fsum(loss for loss, _ in pairs), format) <= 0.51
+            for found, (_, true) in zip(grad, pairs, strict=True):
+                assert max(ulps(x, t, format) for x, t in zip(found, true, strict=True)) <= 0.51

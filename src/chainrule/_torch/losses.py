@@ -348,34 +348,37 @@ class Softmax(Function):  # type: ignore[misc]
 
 
 class _LogSoftmax(Function):  # type: ignore[misc]
-    """logits → log ŷ."""
+    """logits → log ŷ, and 0 for a masked class if its −∞ is not wanted."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor) -> Tensor:
-        return ops.by_row("log_softmax", logits, None)
+    def forward(logits: Tensor, finite: bool) -> Tensor:
+        return _log_probabilities(logits, finite)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> Tensor:
-        return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True)
+    def backward(ctx: Any, v: Tensor) -> Any:
+        return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Any:
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Any:
         with saved_primals(ctx) as (logits,):
             return tangent - (Softmax.apply(logits) * tangent).sum(1, keepdim=True)
 
 
-def log_softmax(logits: Tensor) -> Tensor:
-    """log ŷ of logits (N, K, …), differentiable."""
-    if in_program():
-        return ops.by_row("log_softmax", logits, None)
-    return _LogSoftmax.apply(logits)
+def log_softmax(logits: Tensor, *, finite: bool = False) -> Tensor:
+    """log ŷ of logits (N, K, …), differentiable; if `finite`, 0 for a masked class, whose derivatives stay its own."""
+    return _log_probabilities(logits, finite) if in_program() else _LogSoftmax.apply(logits, finite)
+
+
+def _log_probabilities(logits: Tensor, finite: bool) -> Tensor:
+    values = ops.by_row("log_softmax", logits, None)
+    return torch.where(torch.isinf(values), 0.0, values) if finite else values
 
 
 def _by_targets(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
@@ -389,9 +392,8 @@ def _by_targets(logits: Tensor, target: Tensor, weight: Tensor | None, options: 
     q = target * (1.0 - options.label_smoothing) + options.label_smoothing / k
     if weight is not None:
         q = q * weight.to(logits.dtype).reshape(k, *[1] * (logits.dim() - 2))
-    far = -log_softmax(logits)
     # where a class is masked its −log ŷ is ∞, and 0 · ∞ would be NaN
-    loss = torch.where(torch.isinf(far), 0.0, far) * (q - q.detach())
+    loss = -log_softmax(logits, finite=True) * (q - q.detach())
     each = loss.sum(1)
     return (
         each

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from chainrule._torch import layer, rows
+from chainrule._torch import devices, layer, rows
 from chainrule._torch.arguments import Options
 
 __all__ = ["by_hand", "by_row", "cross_entropy", "is_plain", "linear_backward", "linear_cross_entropy"]
@@ -83,19 +83,23 @@ def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int,
     if dims[2] is not None:  # the classes' weights differ
         return _one_by_one(cross_entropy, info, dims, args)
     logits, target = (_front(x, dim, info.batch_size) for x, dim in zip((logits, target), dims[:2], strict=True))
-    options = Options(reduction, ignore_index, smoothing)
+    options, dtype = Options(reduction, ignore_index, smoothing), logits.dtype
+    probabilities = logits.dim() == target.dim()
+    single = logits[0].numel() == logits.shape[2] and (weight is None or probabilities)  # its mean divides by 1
+    if reduction != "none" and not single and dtype != torch.float64 and logits.device.type != "mps":
+        # what is divided and summed is rounded once, after that
+        logits, target = logits.double(), target.double() if probabilities else target
     losses, grads = cross_entropy(
         logits.flatten(0, 1), target.flatten(0, 1), weight, "none", ignore_index, smoothing, wants_grad, False
     )
     losses = losses.unflatten(0, logits.shape[:2])
     grads = grads.unflatten(0, logits.shape[:2]) if wants_grad else grads.new_empty((info.batch_size, 0))
     if reduction != "none":
-        dtype = torch.float32 if wide else logits.dtype
         losses = losses.flatten(1).sum(1, dtype=torch.float32 if losses.dtype.itemsize == 2 else losses.dtype)
-        scale = scales(target, weight, options, logits.shape[2], logits.dim() == target.dim(), each=True)
-        losses = (losses * scale).to(dtype)
+        scale = scales(target, weight, options, logits.shape[2], probabilities, each=True)
+        losses = (losses * scale).to(torch.float32 if wide else dtype)
         if wants_grad:
-            grads *= scale.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 1))
+            grads = (grads * scale.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 1))).to(dtype)
     return (losses, grads), (0, 0)
 
 
@@ -115,6 +119,7 @@ def scales(
         if weight is None:
             mass = counted.flatten(1).sum(1).to(torch.float64 if target.device.type != "mps" else torch.float32)
         else:
+            weight = weight.to(devices.wide_dtype(weight))
             mass = torch.where(counted, weight[torch.where(counted, target, 0).long()], 0).flatten(1).sum(1)
         scale = torch.where(mass == 0, 0.0, 1.0 / torch.where(mass == 0, 1.0, mass))
     return scale if each else scale[0]
