@@ -110,6 +110,49 @@ def test_closed_form_is_near_and_never_zero(margin, format, monkeypatch):
         assert not np.signbit(grad[grad == 0]).any()
 
 
+@pytest.mark.parametrize("k", [2, 10, 200])
+@pytest.mark.parametrize("margin", [80, 88, 100])
+def test_closed_form_keeps_what_xla_flushes(margin, k, monkeypatch):
+    """Exponentials below float32's normal numbers, whose sum may be above."""
+    logits, labels = confident_rows(margin, k, "float32")
+    with closed_form(monkeypatch):
+        loss, grad = map(np.asarray, jax.jit(jax.vmap(jax.value_and_grad(INTS)))(logits, labels))
+        share = np.asarray(jax.jit(losses.softmax)(logits))
+    for n, label in enumerate(labels):
+        true_loss, true_grad = naive.loss_and_grad(logits[n], label)
+        assert ulps(loss[n], true_loss, "float32") <= 4
+        assert max(ulps(g, t, "float32") for g, t in zip(grad[n], true_grad, strict=True)) <= 4
+        assert ulps(share[n, label - 1], true_grad[label - 1], "float32") <= 4
+
+
+def test_a_masked_class_without_a_target(path):
+    """It counts for nothing, in derivatives by targets too: those of the classes that are left, where 0 · ∞ would be
+    NaN."""
+    left, inf = [0, 2], np.inf
+    a, b = np.array([0.3, -inf, 0.7], np.float32), np.array([0.2, -inf, -0.4], np.float32)
+    q = np.asarray(jax.nn.softmax(b))
+
+    def distil(student, teacher):
+        return TARGETS(student, jax.nn.softmax(teacher))
+
+    def twice(a):
+        return distil(a, a)
+
+    def derivatives(a, b, q):
+        yield from jax.jvp(TARGETS, (a, q), (jnp.zeros_like(a), jnp.zeros_like(q)))
+        for f, points in ((TARGETS, (a, q)), (distil, (a, b))):
+            yield from jax.jacfwd(f, (0, 1))(*points)
+            yield from jax.jacrev(f, (0, 1))(*points)
+            yield from (block for row in jax.hessian(f, (0, 1))(*points) for block in row)
+        yield jax.jacfwd(twice)(a)
+        yield jax.hessian(twice)(a)
+
+    for got, wanted in zip(derivatives(a, b, q), derivatives(a[left], b[left], q[left]), strict=True):
+        kept = got[np.ix_(*[left] * got.ndim)] if got.ndim else got
+        np.testing.assert_allclose(kept, wanted, rtol=1e-5, atol=1e-6)
+        assert np.isfinite(got).all()
+
+
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"])
 def test_signatures_are_optaxs(name):
     def parameters(module):

@@ -1,7 +1,8 @@
 """The output layer in jax.numpy, for platforms that have no kernels: the same equations, nothing cancels.
 
-16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are, so that a result
-is within some ULP of the truth where the kernels are within half of one.
+16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are: for labels a result
+is within four ULP of the truth where the kernels are within half of one. For targets the terms of the gradient cancel
+in the format that computes, and what is below its normal numbers is 0.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ def _sum_where(condition: Any, values: Any) -> Any:
     return jnp.sum(jnp.where(condition, values, 0), axis=-1)
 
 
+def _bits_of(numbers: Any) -> Any:
+    """The integers of the same size."""
+    return {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[numbers.dtype.itemsize]
+
+
 def _lowered(numbers: Any) -> Any:
-    """2⁻⁶⁴ times the numbers, never −0. XLA's product would be 0 where the result is subnormal: its bits are made."""
+    """2⁻⁶⁴ times the numbers. XLA's product would be 0 where the result is subnormal: its bits are made."""
     info = jnp.finfo(numbers.dtype)
-    whole, size = jnp.int64 if info.bits == 64 else jnp.int32, jnp.abs(numbers)
+    size = jnp.abs(numbers)
     below = size < 2.0 ** (info.minexp + LIFT)
-    steps = jnp.round(jnp.where(below, size, 0) * 2.0 ** (info.nmant - info.minexp - LIFT)).astype(whole)
+    steps = jnp.round(jnp.where(below, size, 0) * 2.0 ** (info.nmant - info.minexp - LIFT)).astype(_bits_of(numbers))
     tiny = jax.lax.bitcast_convert_type(steps, numbers.dtype)
-    return jnp.where(below, jnp.where((numbers < 0) & (steps > 0), -tiny, tiny), numbers * 2.0**-LIFT)
+    return jnp.where(below, jnp.where(numbers < 0, -tiny, tiny), numbers * 2.0**-LIFT)
 
 
 def _parts(logits: Any) -> tuple[Any, Any, Any, Any, Any]:
@@ -74,7 +80,9 @@ def loss_and_gradient(logits: Any, second: Any) -> tuple[Any, Any]:
     """The loss of each row and its gradient, for labels (...) or targets (..., K)."""
     whole = jnp.issubdtype(second.dtype, jnp.integer)
     losses, grad = _of_labels(logits, second) if whole else _of_targets(logits, widened(second))
-    return losses.astype(logits.dtype), grad.astype(logits.dtype)
+    rounded, whole = grad.astype(logits.dtype), _bits_of(logits)
+    minus_zero = jax.lax.bitcast_convert_type(rounded, whole) == jnp.iinfo(whole).min  # by bits: 0 equals subnormals
+    return losses.astype(logits.dtype), jnp.where(minus_zero, 0, rounded)
 
 
 def _of_labels(logits: Any, labels: Any) -> tuple[Any, Any]:
@@ -99,5 +107,4 @@ def _of_targets(logits: Any, targets: Any) -> tuple[Any, Any]:
     cross = _sum_where(targets != 0, -targets * shifted)  # a class of weight 0 counts for nothing, even at -inf
     without = jnp.where(top, others[..., None], total[..., None] - e)
     rest = jnp.where(heavy, away[..., None], mass[..., None] - targets)
-    grad = (e * rest - targets * without) / total[..., None]
-    return cross + mass * jnp.log1p(others), jnp.where(grad == 0, 0, grad)  # never −0
+    return cross + mass * jnp.log1p(others), (e * rest - targets * without) / total[..., None]
