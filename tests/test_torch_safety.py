@@ -304,3 +304,62 @@ def test_in_the_forked_workers_of_a_data_loader():
     loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="fork")
     for came, wanted in zip(loader, here, strict=True):
         assert torch.equal(torch.stack(came), torch.stack(wanted))
+
+
+MEMORY = {  # tensors whose memory does not hold their numbers, or not side by side, made of (2, 5)
+    "negative": lambda x: torch._neg_view(-x),
+    "imaginary, conjugate": lambda x: torch.complex(x, -x).conj().imag,
+    "imaginary": lambda x: torch.complex(x, x * 1).imag,
+    "columns": lambda x: torch.cat([x, x], 1)[:, :5],
+    "every other column": lambda x: torch.stack([x, x], 2).flatten(1)[:, ::2],
+    "every other row": lambda x: torch.stack([x, x], 1).flatten(0, 1)[::2],
+    "zero": lambda x: torch._efficientzerotensor(2, 5, dtype=x.dtype) * x,
+}
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_that_is_not_what_it_says(name, inplace):
+    torch.manual_seed(0)
+    leaf, target = torch.randn(2, 5, dtype=torch.float64, requires_grad=True), torch.tensor([1, 4])
+    logits = MEMORY[name](leaf)
+    plain = logits.detach().clone().requires_grad_()
+    wanted = torch.nn.functional.cross_entropy(plain, target)
+    (slope,) = torch.autograd.grad(wanted, plain)
+    logits.retain_grad()
+    got = ours.cross_entropy(logits, target, inplace=inplace)
+    got.backward()
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(logits.grad.clone(), slope)
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_every_argument_whose_memory_is_not_what_it_says(name):
+    torch.manual_seed(0)
+    x = torch.rand(2, 5, dtype=torch.float64) + 0.1
+    odd, hidden, weight = MEMORY[name](x), torch.randn(2, 3).double(), torch.randn(5, 3).double()
+    target = torch.tensor([1, 4])
+
+    def results(odd):
+        a = x.clone().requires_grad_()
+        yield ours.cross_entropy(a, odd)
+        yield ours.cross_entropy(a, target, odd[0], reduction="sum")
+        yield ours.linear_cross_entropy(hidden, weight, target, linear_bias=odd[0])
+        yield ours.linear_cross_entropy(odd, weight.T.repeat(2, 1)[:5].T, target)
+        yield ours.entropy(hidden, weight, bias=odd[1])
+        yield torch.autograd.grad(ours.cross_entropy(a, target, reduction="none"), a, odd[:, 0])[0]
+        h = hidden.clone().requires_grad_()
+        yield torch.autograd.grad(ours.linear_cross_entropy(h, weight, target, reduction="none"), h, odd[:, 1])[0]
+
+    for got, wanted in zip(results(odd), results(odd.clone()), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_inplace_knows_which_elements_share_a_place():
+    leaf, target = torch.randn(10, requires_grad=True), torch.tensor([1, 2])
+    apart = (leaf * 1).as_strided((2, 3), (3, 2))  # 0 2 4 and 3 5 7: between one another, and never the same
+    got = torch.autograd.grad(ours.cross_entropy(apart, target, inplace=True), leaf)
+    wanted = torch.autograd.grad(torch.nn.functional.cross_entropy(leaf.as_strided((2, 3), (3, 2)), target), leaf)
+    torch.testing.assert_close(got, wanted)
+    with pytest.raises(InputError, match="elements in one place"):
+        ours.cross_entropy((leaf * 1).unfold(0, 3, 2)[:2], target, inplace=True)
