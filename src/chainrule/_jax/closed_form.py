@@ -1,8 +1,8 @@
 """The output layer in jax.numpy, for platforms that have no kernels: the same equations, nothing cancels.
 
-16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are: for labels a result
-is within four ULP of the truth where the kernels are within half of one. For targets the terms of the gradient cancel
-in the format that computes, and what is below its normal numbers is 0.
+16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are: for labels a
+result is within four ULP of the truth where the kernels are within half of one. For targets the terms of the gradient
+cancel in the format that computes, and what is below its normal numbers is 0.
 """
 
 from __future__ import annotations

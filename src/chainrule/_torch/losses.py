@@ -132,10 +132,8 @@ def _overlaps(tensor: Tensor) -> bool:
     reach = 0
     for step, size in steps:
         if step <= reach:  # interleaved: count the places
-            places = sum(
-                (torch.arange(n) * s).reshape(-1, *[1] * i) for i, (s, n) in enumerate(steps)
-            )
-            return torch.unique(places).numel() < tensor.numel()
+            places = sum((torch.arange(n) * s).reshape(-1, *[1] * i) for i, (s, n) in enumerate(steps))
+            return bool(torch.unique(places).numel() < tensor.numel())
         reach += step * (size - 1)
     return False
 
