@@ -40,8 +40,8 @@ TESTS = {
     "derive_numbers derive_pages derive_showing",
     "sklearn": "sklearn conversion_sklearn",
     "onnx": "conversion_onnx",
-    "torch": "torch_accelerate torch_buffers torch_devices torch_distributed torch_linear torch_losses torch_nestings torch_opinfo "
-    "torch_programs torch_safety torch_transforms conversion explain_modules linear",
+    "torch": "torch_accelerate torch_buffers torch_devices torch_distributed torch_linear torch_losses torch_nestings "
+    "torch_opinfo torch_programs torch_safety torch_transforms conversion explain_modules linear",
     "jax": "jax jax_linear jax_transforms",
 }
 # What takes several extras, another library or a browser.
