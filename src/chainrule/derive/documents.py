@@ -1,8 +1,9 @@
 """Derivations as LaTeX documents: an article, slides, one display for a notebook.
 
-The documents are plain ASCII and need amsmath, amssymb, graphicx and geometry (or beamer), all of Debian's
-texlive-latex-base and texlive-latex-recommended. What is too wide is first broken before a sign or a factor; what
-cannot be broken (a long bracket) is measured by TeX itself and made smaller, so nothing runs over the margin.
+The documents are plain ASCII and need amsmath, amssymb, graphicx and geometry, all of Debian's texlive-latex-base and
+texlive-latex-recommended, or beamer, which also needs texlive-pictures. What is too wide is first broken before a sign
+or a factor; what cannot be broken (a long bracket) is measured by TeX itself and made smaller, so nothing runs over the
+margin.
 """
 
 from __future__ import annotations
