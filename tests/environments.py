@@ -34,8 +34,8 @@ EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output output_exact output_safety network engine training gradcheck explain explain_factors "
     "explain_paths explain_views instruction_sets native_threads softmax_collapse notation imports extras",
-    "cli": "cli tables tables_cells tables_learning model_file files report gallery explain_alone explain_views "
-    "training",
+    "cli": "cli tables tables_cells tables_learning model_file files report gallery explain explain_alone "
+    "explain_views training",
     "derive": "derivations derive_brackets derive_checking derive_command derive_documents derive_homework "
     "derive_numbers derive_pages derive_showing",
     "sklearn": "sklearn conversion_sklearn",
@@ -142,22 +142,18 @@ def check_environment(
     home, empty, constraints = WORK / name, WORK / f"{name}-folder", WORK / f"{name}.txt"
     inside = home / "bin" / "python"
     empty.mkdir(exist_ok=True)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # uv is here
-    if lowest:
-        install: list[str | Path] = [*UV, "pip", "install", "--python", inside]
-        settings = {"UV_RESOLUTION": "lowest-direct", "UV_NO_BUILD": "1"}
-    else:  # as a user does it; PyTorch in the version that the tests are pinned to
-        install = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    run(log, *UV, "venv", "--clear", *([] if lowest else ["--seed"]), "--python", python.path, home)
+    if lowest:  # named by pyproject.toml's own lines: uv lowers no other's
+        named = ["-r", source / "pyproject.toml", *([] if extra == "none" else ["--extra", extra]), wheel]
+        run(log, *UV, "pip", "install", "--resolution=lowest-direct", "--no-build", "--python", inside, *named)
+    else:  # as a user does it, the extra by the very command that an error names; PyTorch as the tests are pinned to it
         pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["test"]
         constraints.write_text("\n".join(p for p in pinned if str(p).startswith("torch==")))
-        settings = {"PIP_CONSTRAINT": str(constraints)}
-    settings = {**os.environ, **settings, "PATH": path}
-    run(log, *UV, "venv", "--clear", *([] if lowest else ["--seed"]), "--python", python.path, home)
-    run(log, *install, wheel, env=settings)
-    if extra != "none":  # by the very command that an error names
-        code = f"from chainrule.extras import installation; print(installation({extra!r}))"
-        command = run(log, inside, "-c", code, cwd=empty)
-        run(log, "sh", "-c", command, env=settings, cwd=empty)
+        pip = os.environ | {"PIP_CONSTRAINT": str(constraints), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        run(log, inside, "-m", "pip", "install", "-q", wheel, env=pip)
+        if extra != "none":
+            code = f"from chainrule.extras import installation; print(installation({extra!r}))"
+            run(log, "sh", "-c", run(log, inside, "-c", code, cwd=empty), env=pip, cwd=empty)
     run(log, inside, "-P", source / "tests" / "advertised.py", extra, cwd=empty)
     if not lowest or python.version == sys.version_info[:2]:
         constraints.write_text(run(log, *UV, "pip", "freeze", "--exclude", "chainrule", "--python", inside))

@@ -141,6 +141,7 @@ def test_the_mean_of_a_batch_is_in_the_sentence_and_in_the_finding():
 
 
 def test_the_page_and_the_text_show_the_numbers(tmp_path):
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
     net, x = make([64, 12, 3])
     explanation = explain(net, x, 0, feature_names=[NASTY] * 64, classes=[NASTY, "b", "c"])
     chain = explanation.weight(1, 2, 3)

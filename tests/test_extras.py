@@ -61,7 +61,7 @@ def test_a_copy_that_no_installer_knows_still_says_how(tmp_path, monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", unknown)
-    assert extras.installation("derive").endswith(" install 'chainrule[derive]'")
+    assert extras.installation("derive").endswith(" 'chainrule[derive]'")
 
 
 @pytest.mark.parametrize(("module", "extra"), [("torch", "torch"), ("jax", "jax"), ("sklearn", "sklearn")])

@@ -115,7 +115,7 @@ def test_a_forked_child_computes_the_same():
 @pytest.mark.parametrize("rows", [1, 20_000])  # on this thread, and on others that are started while it flushes
 def test_a_caller_that_flushes_subnormals_is_given_them_all_the_same(rows):
     """exp(−90) is 8e-40, below float32's normal numbers; the caller's own mode is left as it was."""
-    torch = pytest.importorskip("torch", reason="only PyTorch can make a thread of Python's flush subnormals")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")  # which flushes
     logits, labels = np.tile(np.float32([90.0, 0.0]), (rows, 1)), np.zeros(rows, dtype=np.int64)
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush subnormals")

@@ -701,6 +701,7 @@ def test_options_that_fail_later_elsewhere_are_named_at_once():
 
 
 def test_a_checkpoint_towards_another_number_of_epochs(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
     x, labels = blobs()
     path = tmp_path / "c.safetensors"
     fit(new_net(), x, labels, epochs=3, schedule=Cosine(), checkpoint=path)
@@ -709,6 +710,7 @@ def test_a_checkpoint_towards_another_number_of_epochs(tmp_path):
 
 
 def test_what_a_callback_ended_stays_ended(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
     x, labels = blobs()
     path, nets = tmp_path / "c.safetensors", [new_net(), new_net()]
     for net in nets:
