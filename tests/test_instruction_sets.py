@@ -97,6 +97,12 @@ def test_special_values(k, dtype, options):
         assert np.isfinite(found[[0, 2, 5]]).all()
 
 
+def test_the_largest_logits_with_a_z_loss():
+    loss, grad = chainrule.softmax_cross_entropy(np.array([[1e308, 0.0]]), [0], z_loss=1e-300)
+    assert loss == np.inf
+    np.testing.assert_allclose(grad, [[2e8, 0.0]])  # 2λ lse
+
+
 def test_no_function_is_shared_by_two_sets():
     """A linker keeps one of several definitions of a name: one for another set would run where it cannot."""
     assert OBJECTS or len(_kernels.instruction_sets()) == 1

@@ -156,7 +156,10 @@ INLINE void exact_gradient_of(const OptionsRow& row, const Targets& q, const Ter
   DoubleDoubleSums sums;
   each(row.k, [&](std::size_t j, std::size_t l) { sums.add(l, exact_q[j]); });
   DoubleDouble scale = sums.total();
-  if (row.z_loss != 0.0) scale = scale + exact_logsumexp(row) * (2.0 * row.z_loss);
+  if (row.z_loss != 0.0) {  // beyond float64's middle the low parts overflow, and mean nothing
+    const bool far = std::fabs(row.logsumexp) > 0x1p900;
+    scale = scale + (far ? DoubleDouble{terms.pull, 0.0} : exact_logsumexp(row) * (2.0 * row.z_loss));
+  }
   const DoubleDouble by = scale / (DoubleDouble{1.0, 0.0} + DoubleDouble{row.others, row.others_low});
   const double *const e = row.e, sum = row.sum, inverse = 1.0 / sum, per_logit = row.scale / row.temperature;
   double* const gradient = row.gradient;
