@@ -51,7 +51,7 @@ TOOLS = {
     "cli": ["pandas", "pyarrow"],
     "onnx": ["onnxruntime"],
     "torch": ["expecttest", "transformers>=5,<6"],
-    "jax": ["optax"],
+    "jax": ["flatbuffers", "optax"],
 }
 CARRIES = {
     "none": "array-api-strict",
