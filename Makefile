@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
-FOLDERS := $(wildcard src/chainrule/*/)
 
 .PHONY: demo test environments nightly clang sanitize fuzz lint bench docs web clean
 
@@ -14,7 +13,7 @@ demo: $(VENV)/.demo
 		-o demo/digits.safetensors --report demo/report.html
 	$(BIN)/chainrule explain demo/digits.safetensors examples/digits.csv --row 0 -o demo/explanation.html
 	@echo "The model:       demo/digits.safetensors"
-	@echo "The report:      demo/report.html"
+	@echo "The report:      demo/report.html, which opens demo/report-explanation.html"
 	@echo "The explanation: demo/explanation.html"
 
 # The kernels' tests run once more for each instruction set but the best, which all tests have run with.
@@ -84,11 +83,13 @@ $(VENV)/pyvenv.cfg:
 	$(PIP) install -q --upgrade 'pip>=25.1'
 
 $(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
+	@echo "Building Chainrule in $(VENV): a few minutes, the first time."
 	$(PIP) install -q -e '.[cli]'
 	touch $@
 
 # PyTorch in its pinned version first, so that the extras do not bring another. One build for both: it takes minutes.
 $(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
+	@echo "Installing what the tests need and building Chainrule in $(VENV): some minutes, the first time."
 	$(PIP) install -q --group test
 	$(PIP) install -q -e '.[all]'
 	touch $@ $(VENV)/.demo

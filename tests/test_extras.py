@@ -1,11 +1,11 @@
 """A missing extra is answered with a command that installs it, from where this Chainrule came."""
 
-import importlib.util
 import json
 import shlex
 import subprocess
 import sys
 from importlib import metadata
+from importlib.machinery import PathFinder
 
 import pytest
 
@@ -36,9 +36,11 @@ def test_the_command_names_where_it_came_from_and_this_python(tmp_path, monkeypa
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: chainrule\nVersion: 0.1\n")
     if origin:
         (info / "direct_url.json").write_text(json.dumps(origin))
-    find_spec = importlib.util.find_spec
+    find_spec = PathFinder.find_spec
     monkeypatch.setattr(metadata, "distribution", lambda name: metadata.Distribution.at(info))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: pip or None if name == "pip" else find_spec(name))
+    monkeypatch.setattr(
+        PathFinder, "find_spec", lambda name, *a: pip or None if name == "pip" else find_spec(name, *a)
+    )
     with pytest.raises(MissingExtraError, match=r"^nothing_of_this_name is not installed") as raised:
         extras.require("nothing_of_this_name", "cli")
     command = shlex.split(str(raised.value).partition(": ")[2])
@@ -62,6 +64,12 @@ def test_a_copy_that_no_installer_knows_still_says_how(tmp_path, monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", unknown)
     assert extras.installation("derive").endswith(" 'chainrule[derive]'")
+
+
+def test_asking_for_pip_is_silent_where_setuptools_would_warn():
+    code = "import contextlib\nwith contextlib.suppress(ImportError): import setuptools\nfrom chainrule import extras; print(extras.installation('cli'))"
+    asked = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+    assert (asked.stdout.strip(), asked.stderr) == (extras.installation("cli"), "")
 
 
 @pytest.mark.parametrize(("module", "extra"), [("torch", "torch"), ("jax", "jax"), ("sklearn", "sklearn")])

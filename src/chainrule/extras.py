@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import importlib.machinery
 import os
 import sys
 from typing import Any
@@ -48,7 +49,7 @@ def installation(extra: str) -> str:
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
-    if importlib.util.find_spec("pip"):
+    if importlib.machinery.PathFinder.find_spec("pip"):  # not importlib.util: setuptools' finder may warn there
         command = [sys.executable, "-m", "pip", "install"]
     else:
         command = ["uv", "pip", "install", "--python", sys.executable]
