@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy [--quick] [--json FILE]
 
 Measured are the loss, the gradient of the true class, the gradients of the other classes, and the gradient w.r.t. the
-probabilities. A logit as it is in the format counts as exact, so its rounding is nobody's error. Ends with 1 if
-Chainrule misses a bar or one of the properties in the last table.
+probabilities; then the loss and the gradient with every option (accuracy_options.py). A logit as it is in the format
+counts as exact, so its rounding is nobody's error. Ends with 1 if Chainrule misses a bar or one of the properties in
+the last table.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 import chainrule
+from benchmarks.accuracy_options import measure_options
 from benchmarks.truth import FORMATS, exact_reciprocals, exact_rows, nearest, rounds_to_zero, ulps
 
 SIZES = [(1000, 2), (1000, 3), (1000, 10), (8, 1000), (2, 128000)]
@@ -371,6 +373,15 @@ def main():
                 shares = [f"{100 * record[count] / record['rows']:.3g} %" for count in ("wrong", "zero")]
                 print_row([entry["case"], contestant, *(number(record[q]) for q in QUANTITIES[:3]), *shares])
 
+    print("\nWith options, largest errors in ULP of the loss / of the gradient beyond what cancels\n")
+    with_options = measure_options(formats, BARS, options.quick)
+    print_header(["case", "format", *with_options[0]["errors"]])
+    for entry in with_options:
+        cells = [" / ".join(map(number, errors)) for errors in entry["errors"].values()]
+        cells[0] += " ✓" if entry["passed"] else " ✗"
+        print_row([entry["case"], entry["format"], *cells, *["—"] * (len(with_options[0]["errors"]) - len(cells))])
+        all_passed &= entry["passed"]
+
     print("\nProperties of Chainrule: in how many rows, or trials, each is broken\n")
     print_header(["property", *formats])
     for name, form in formats.items():
@@ -381,7 +392,7 @@ def main():
     print(f"\n{'every bar is met' if all_passed else 'MISSED'}; {time.perf_counter() - start:.0f} s")
     if options.json:
         facts = {"versions": versions, "kernel": chainrule.which_kernel(), "quick": options.quick, "bars": BARS}
-        everything = facts | {"passed": all_passed, "results": results, "broken": broken}
+        everything = facts | {"passed": all_passed, "results": results, "with options": with_options, "broken": broken}
         options.json.write_text(json.dumps(everything, indent=1, ensure_ascii=False))
         print(f"written to {options.json}")
     return 0 if all_passed else 1

@@ -62,6 +62,41 @@ def exact_rows(logits, labels, form):
         return Truth(_in_units(losses, form), _in_units(grads, form), np.stack(probabilities, axis=1))
 
 
+class TruthWithOptions(NamedTuple):
+    """As `Truth`, and the error of the gradient that is excused, in ULP: (N, K)."""
+
+    loss: np.ndarray
+    grad: np.ndarray
+    excused: np.ndarray
+
+
+def exact_with_options(logits, targets, weights, form, excuse, smoothing=0.0, temperature=1.0, z_loss=0.0):
+    """Loss Σ t_j (lse − z_j) + λ lse² of each row and its gradient, z = a/T, t_j = w_j ((1 − ε) q_j + ε/K).
+
+    `excuse` is the part of the larger of a gradient's two terms, ŷ_j (Σt + 2λ lse)/T and t_j/T, that does not count.
+    """
+    losses, grads, excused = [], [], []
+    with gmpy2.context(precision=300):
+        exact = gmpy2.mpfr
+        kept, spread = 1 - exact(smoothing), exact(smoothing) / logits.shape[1]
+        for row, given in zip(logits.tolist(), targets.tolist(), strict=True):
+            z = [exact(a) / exact(temperature) for a in row]
+            top = max(z)
+            exps = [gmpy2.exp(v - top) for v in z]
+            total = gmpy2.fsum(exps)
+            lse = top + gmpy2.log(total)
+            pulls = [exact(w) * (kept * exact(q) + spread) for w, q in zip(weights.tolist(), given, strict=True)]
+            pushed = gmpy2.fsum(pulls) + 2 * exact(z_loss) * lse
+            losses.append(gmpy2.fsum([t * (lse - v) for t, v in zip(pulls, z, strict=True)]) + exact(z_loss) * lse**2)
+            pushes = [e / total * pushed for e in exps]
+            grad = [(push - pull) / exact(temperature) for push, pull in zip(pushes, pulls, strict=True)]
+            units = _in_units(grad, form)
+            grads.append(units)
+            larger = [max(abs(push), pull) / exact(temperature) for push, pull in zip(pushes, pulls, strict=True)]
+            excused.append([float(excuse * v / exact(2) ** int(u)) for v, u in zip(larger, units[2], strict=True)])
+        return TruthWithOptions(_in_units(losses, form), np.stack(grads, axis=1), np.array(excused))
+
+
 def exact_reciprocals(numbers, form):
     """−1/p of each number p; −∞ at 0."""
     with gmpy2.context(precision=200):

@@ -38,9 +38,7 @@ def test_the_command_names_where_it_came_from_and_this_python(tmp_path, monkeypa
         (info / "direct_url.json").write_text(json.dumps(origin))
     find_spec = PathFinder.find_spec
     monkeypatch.setattr(metadata, "distribution", lambda name: metadata.Distribution.at(info))
-    monkeypatch.setattr(
-        PathFinder, "find_spec", lambda name, *a: pip or None if name == "pip" else find_spec(name, *a)
-    )
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name, *a: pip or None if name == "pip" else find_spec(name, *a))
     with pytest.raises(MissingExtraError, match=r"^nothing_of_this_name is not installed") as raised:
         extras.require("nothing_of_this_name", "cli")
     command = shlex.split(str(raised.value).partition(": ")[2])
@@ -67,7 +65,13 @@ def test_a_copy_that_no_installer_knows_still_says_how(tmp_path, monkeypatch):
 
 
 def test_asking_for_pip_is_silent_where_setuptools_would_warn():
-    code = "import contextlib\nwith contextlib.suppress(ImportError): import setuptools\nfrom chainrule import extras; print(extras.installation('cli'))"
+    code = """
+import contextlib
+with contextlib.suppress(ImportError):
+    import setuptools
+from chainrule import extras
+print(extras.installation("cli"))
+"""
     asked = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
     assert (asked.stdout.strip(), asked.stderr) == (extras.installation("cli"), "")
 
