@@ -18,11 +18,11 @@ demo: $(VENV)/.demo
 
 # The kernels' tests run once more for each instruction set but the best, which all tests have run with.
 SETS = $$($(BIN)/python -c 'from chainrule._native import _kernels; print(*_kernels.instruction_sets()[:-1])')
-KERNELS := engine faces_accuracy instruction_sets linear native_threads output output_exact output_options output_safety
+KERNELS := tests/native tests/output tests/test_faces_accuracy.py tests/training/test_engine.py
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q $(TESTS)
 	for set in $(SETS); do echo "With the instruction set $$set:"; CHAINRULE_INSTRUCTION_SET=$$set \
-		$(BIN)/python -m pytest -q -m "not slow" $(TESTS) $(KERNELS:%=tests/test_%.py) || exit 1; done
+		$(BIN)/python -m pytest -q -m "not slow" $(TESTS) $(KERNELS) || exit 1; done
 
 # The wheel, with NumPy alone and with each extra alone, newest and lowest versions, in every Python of this machine.
 environments: $(VENV)/.environments

@@ -45,8 +45,8 @@ def tables():
 
 
 def ours(train, test, target, seed):
-    from chainrule import jobs
-    from chainrule.cli import main
+    from chainrule.command import jobs
+    from chainrule.command.cli import main
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("train.csv", "test.csv", "model.safetensors")]

@@ -100,7 +100,7 @@ def measure_step(threads, repeats):
 
 
 def _peak(run):
-    from chainrule._torch import buffers
+    from chainrule.torch import buffers
 
     buffers.release()
     return peak_bytes_of(run)

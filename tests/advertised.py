@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 EXTRAS = ("cli", "derive", "sklearn", "onnx", "torch", "jax")
 # A module, or one name in it, whose examples need an extra. What is not here needs NumPy alone.
 NEEDS = {
-    "chainrule.cli.main": "cli",
-    "chainrule.gallery.Gallery": "cli",
-    "chainrule.model_file.load_model": "cli",
-    "chainrule.streams": "cli",
+    "chainrule.command.cli.main": "cli",
+    "chainrule.pages.gallery.Gallery": "cli",
+    "chainrule.network.model_file.load_model": "cli",
+    "chainrule.tables.parquet": "cli",
     "chainrule.tables": "cli",
     "chainrule.derive": "derive",
     "chainrule.sklearn": "sklearn",
@@ -35,9 +35,7 @@ NEEDS = {
     "chainrule.network.Network.to_torch": "torch",
     "chainrule.explain.modules": "torch",
     "chainrule.torch": "torch",
-    "chainrule._torch": "torch",
     "chainrule.jax": "jax",
-    "chainrule._jax": "jax",
 }
 # Blocks of Python in the documents that need more than an extra: a library that is none, a table that is not here.
 ELSEWHERE = ("xgboost", "accelerate", "measurements.parquet")
@@ -106,7 +104,7 @@ def run_python(extra: str) -> None:
 
 def run_commands(extra: str) -> None:
     """The documents' commands, on examples/digits.csv: those of the extra work; NumPy alone refuses them all."""
-    from chainrule.extras import installation
+    from chainrule.boundary.extras import installation
 
     Path("homework.tex").write_text(HOMEWORK, encoding="utf-8")
     shown = "".join(path.read_text(encoding="utf-8") for path in documents())
@@ -132,8 +130,8 @@ def chainrule(*words: str, code: int = 0) -> str:
 
 def run_refusals(extra: str) -> None:
     """What Python asks of an extra that is not here is refused with the command that installs it."""
+    from chainrule.boundary.extras import installation
     from chainrule.errors import ChainruleError, MissingExtraError
-    from chainrule.extras import installation
 
     for other, code in REFUSED.items():
         said: ChainruleError | None = None

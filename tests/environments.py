@@ -32,20 +32,23 @@ WORK = ROOT / "build" / "environments"
 UV = [sys.executable, "-m", "uv", "--quiet", "--no-progress"]
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
-    "none": "equations output output_exact output_safety network engine training gradcheck explain explain_factors "
-    "explain_paths explain_views instruction_sets native_threads softmax_collapse notation imports extras",
-    "cli": "cli tables tables_cells tables_learning model_file files report gallery explain explain_alone "
-    "explain_views training",
-    "derive": "derivations derive_brackets derive_checking derive_command derive_documents derive_homework "
-    "derive_numbers derive_pages derive_showing",
-    "sklearn": "sklearn conversion_sklearn",
-    "onnx": "conversion_onnx",
-    "torch": "torch_accelerate torch_buffers torch_devices torch_distributed torch_linear torch_losses torch_nestings "
-    "torch_opinfo torch_programs torch_safety torch_transforms conversion explain_modules linear",
-    "jax": "jax jax_linear jax_transforms",
+    "none": "equations output/layer output/exact output/safety network/network training/engine training/fit "
+    "network/gradcheck explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
+    "native/threads softmax_collapse notation imports boundary/extras",
+    "cli": "command/cli tables/tables tables/cells tables/learning network/model_file boundary/files pages/report "
+    "pages/gallery explain/explanation explain/alone explain/views training/fit",
+    "derive": "derive/derivations derive/brackets derive/checking command/derive derive/documents derive/homework "
+    "derive/numbers derive/pages derive/showing",
+    "sklearn": "sklearn/classifier network/conversion_sklearn",
+    "onnx": "network/conversion_onnx",
+    "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
+    "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear",
+    "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.
-TOGETHER = "boosting derive_browser docs explain_page explain_page_use faces_accuracy output_options page_formulas web"
+TOGETHER = (
+    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas pages/web"
+)
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {
     "cli": ["pandas", "pyarrow"],
@@ -72,6 +75,11 @@ class Python(NamedTuple):
 
 class Failed(Exception):
     pass
+
+
+def file_of(name: str) -> str:
+    """The file of tests that TESTS or TOGETHER names, below tests/."""
+    return str(Path(name).with_name(f"test_{Path(name).name}.py"))
 
 
 def pythons() -> list[Python]:
@@ -152,14 +160,14 @@ def check_environment(
         pip = os.environ | {"PIP_CONSTRAINT": str(constraints), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         run(log, inside, "-m", "pip", "install", "-q", wheel, env=pip)
         if extra != "none":
-            code = f"from chainrule.extras import installation; print(installation({extra!r}))"
+            code = f"from chainrule.boundary.extras import installation; print(installation({extra!r}))"
             run(log, "sh", "-c", run(log, inside, "-c", code, cwd=empty), env=pip, cwd=empty)
     run(log, inside, "-P", source / "tests" / "advertised.py", extra, cwd=empty)
     if not lowest or python.version == sys.version_info[:2]:
         constraints.write_text(run(log, *UV, "pip", "freeze", "--exclude", "chainrule", "--python", inside))
         tools = ["--group", f"{source / 'pyproject.toml'}:tools", *TOOLS.get(extra, [])]
         run(log, *UV, "pip", "install", "--python", inside, "--constraint", constraints, *tools)
-        files = [f"tests/test_{name}.py" for name in TESTS[extra].split()]
+        files = [f"tests/{file_of(name)}" for name in TESTS[extra].split()]
         run(log, inside, "-m", "pytest", "-q", "-m", "not slow", f"--carries={CARRIES[extra]}", *files, cwd=source)
     shutil.rmtree(home)  # gigabytes in all
 
@@ -171,7 +179,9 @@ def main() -> None:
     options = parser.parse_args()
     extras = options.extras or EXTRAS
     listed = " ".join([*TESTS.values(), TOGETHER]).split()
-    if other := {p.stem.removeprefix("test_") for p in ROOT.glob("tests/test_*.py")} ^ set(listed):
+    if other := {str(p.relative_to(ROOT / "tests")) for p in ROOT.glob("tests/**/test_*.py")} ^ set(
+        map(file_of, listed)
+    ):
         sys.exit(f"tests/environments.py and tests/ list different test files: {sorted(other)}")
     found = [p for p in pythons() if not options.one_python or p.version == sys.version_info[:2]]
     print("Python:", *(p.path for p in found), flush=True)

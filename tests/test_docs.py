@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import chainrule
-from chainrule import cli
+from chainrule.command import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]

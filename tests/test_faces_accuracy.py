@@ -1,10 +1,10 @@
 """The accuracy bars of the output layer, through autograd of PyTorch and of JAX: against mpmath at 60 digits."""
 
+import exact_options as kernels
 import ml_dtypes
 import mpmath as mp
 import numpy as np
 import pytest
-import test_output_exact as kernels
 
 torch = pytest.importorskip("torch", reason="the PyTorch face needs torch")
 

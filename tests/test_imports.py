@@ -1,4 +1,4 @@
-"""Imports run one way, and `import chainrule` is light."""
+"""Imports run one way, file by file, and `import chainrule` is light."""
 
 import ast
 import subprocess
@@ -8,43 +8,53 @@ from pathlib import Path
 import chainrule
 
 SOURCE = Path(chainrule.__file__).parent
-# A module may import what stands above it.
+FILES = {
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
+# A room may import what stands before it.
 ORDER = [
-    "version", "errors", "_native", "extras", "notation", "equations", "files", "arrays", "checks", "output", "linear",
-    "network", "conversion", "model_file", "differences", "gradcheck", "scores", "optimizers", "schedules", "streams",
-    "history", "engine", "examples", "training", "progress", "tables", "derive", "html", "explain", "report", "gallery",
-    "jobs", "sklearn", "_jax", "jax", "boosting",
-    "_torch", "torch",
-    "cli", "__main__",
+    "version", "errors", "_native", "notation", "activations", "equations", "boundary", "output", "network", "scores",
+    "tables", "training", "derive", "explain", "pages", "sklearn", "torch", "jax", "boosting", "command", "__main__",
 ]  # fmt: skip
-KNOW_NOBODY = ["notation", "equations", "errors", "_native"]
-# Network's save, load and from_… are a convenience over what builds networks.
-EXCEPTIONS = {("network", "model_file"), ("network", "conversion")}
+KNOW_NOBODY = ["errors", "_native", "notation", "activations"]
 
 
-def imports():
-    """(the room that imports, the room that is imported)"""
-    for path in SOURCE.rglob("*.py"):
-        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        if room == "__init__":
+def imported(name):
+    """The files that one file imports at run time, at its top or inside a function."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test).endswith("TYPE_CHECKING")]
+    for_types = {id(n) for guard in guards for statement in guard.body for n in ast.walk(statement)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "chainrule":
-                parts = node.module.split(".")
-                names = parts[1:2] or [alias.name for alias in node.names]
-            elif isinstance(node, ast.Import):
-                names = [a.name.split(".")[1] for a in node.names if a.name.startswith("chainrule.")]
-            yield from ((room, name) for name in names if name != room)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {full if full in FILES else node.module for full in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {other for other in found if other in FILES} - {name}
 
 
-def test_imports_run_one_way():
-    found = set(imports())
-    assert ("output", "equations") in found
-    for room, name in found - EXCEPTIONS:
-        assert ORDER.index(name) < ORDER.index(room), f"{room} imports {name}"
-        assert room not in KNOW_NOBODY, f"{room} imports {name}"
-    assert not {("derive", "training"), ("explain", "training")} & found
+def room(name):
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+IMPORTS = {name: imported(name) for name in FILES}
+
+
+def test_rooms_know_only_those_before_them():
+    assert "chainrule.equations" in IMPORTS["chainrule.output.layer"]
+    for name, others in IMPORTS.items():
+        for other in others:
+            if "__init__" not in (room(name), room(other)) and room(name) != room(other):
+                assert ORDER.index(room(other)) < ORDER.index(room(name)), f"{name} imports {other}"
+                assert room(name) not in KNOW_NOBODY, f"{name} imports {other}"
+    for name in FILES:
+        if room(name) in ("derive", "explain"):
+            assert not [other for other in IMPORTS[name] if room(other) == "training"], name
 
 
 def test_import_takes_numpy_alone():

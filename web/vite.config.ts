@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type UserConfig } from "vite";
 
-/** Of everything that the bundle is made of; tests/test_explain_page.py computes it again. */
+/** Of everything that the bundle is made of; tests/explain/test_page.py computes it again. */
 function sourceHash(): string {
   const hash = createHash("sha256");
   const sources = readdirSync("src").sort().map((name) => `src/${name}`);
@@ -23,7 +23,7 @@ export default defineConfig(({ mode }) => {
   return {
     esbuild: { jsx: "automatic", jsxImportSource: "preact", charset: "utf8", legalComments: "none" },
     build: {
-      outDir: "../src/chainrule/templates",
+      outDir: "../src/chainrule/pages/templates",
       emptyOutDir: false,
       target: "es2022",
       lib: { entry, formats: ["iife"], name: "chainrule", fileName: () => fileName },

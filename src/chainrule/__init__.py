@@ -1,12 +1,9 @@
 """Backpropagation for softmax classifiers in closed form, with its work shown."""
 
 from chainrule.errors import ChainruleError
-from chainrule.gradcheck import GradientReport, check_gradients
-from chainrule.history import History
-from chainrule.linear import LinearCrossEntropy, linear_cross_entropy
-from chainrule.network import Backward, Forward, Network
-from chainrule.optimizers import SGD, Adam, AdamW
-from chainrule.output import (
+from chainrule.network.gradcheck import GradientReport, check_gradients
+from chainrule.network.network import Backward, Forward, Network
+from chainrule.output.layer import (
     CrossEntropy,
     SoftmaxCrossEntropy,
     cross_entropy,
@@ -18,8 +15,11 @@ from chainrule.output import (
     softmax_jacobian,
     which_kernel,
 )
-from chainrule.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
-from chainrule.training import fit
+from chainrule.output.linear import LinearCrossEntropy, linear_cross_entropy
+from chainrule.training.fit import fit
+from chainrule.training.history import History
+from chainrule.training.optimizers import SGD, Adam, AdamW
+from chainrule.training.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
 from chainrule.version import __version__
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m chainrule` is the command `chainrule`."""
 
-from chainrule.cli import run
+from chainrule.command.cli import run
 
 run()

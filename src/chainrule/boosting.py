@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.arrays import borrow
-from chainrule.checks import check_integer, check_logits, check_positive
+from chainrule.boundary.arrays import borrow
+from chainrule.boundary.checks import check_integer, check_logits, check_positive
 from chainrule.errors import InputError
-from chainrule.output import hessian_diagonal, softmax_cross_entropy
+from chainrule.output.layer import hessian_diagonal, softmax_cross_entropy
 
 __all__ = ["SoftmaxObjective", "log_priors", "softmax_metric", "softmax_objective"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.checks import check_integer, check_labels
-from chainrule.output import softmax_cross_entropy
+from chainrule.boundary.checks import check_integer, check_labels
+from chainrule.output.layer import softmax_cross_entropy
 
 __all__ = ["confusion_matrix", "example_scores", "hardest", "output_gradient_norms"]
 

@@ -27,13 +27,13 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule._native import _kernels
-from chainrule.engine import Engine, as_rows
-from chainrule.examples import ROWS_AT_ONCE, balanced
-from chainrule.extras import require
-from chainrule.history import EpochRecord, check_callbacks, divergence
-from chainrule.optimizers import SGD, Adam, AdamW, Optimizer
-from chainrule.output import log_softmax, softmax, softmax_cross_entropy
-from chainrule.schedules import Schedule, check_schedule, checked_factors
+from chainrule.boundary.extras import require
+from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
+from chainrule.training.engine import Engine, as_rows
+from chainrule.training.examples import ROWS_AT_ONCE, balanced
+from chainrule.training.history import EpochRecord, check_callbacks, divergence
+from chainrule.training.optimizers import SGD, Adam, AdamW, Optimizer
+from chainrule.training.schedules import Schedule, check_schedule, checked_factors
 
 require("sklearn", "sklearn")
 
@@ -82,7 +82,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     label_smoothing : share of a label's target that is spread evenly over the classes, for logistic outputs over 0, 1
     clip_norm : largest norm of a step's gradient
     weight_decay : the decoupled decay of "adamw"
-    schedule : multiplies the learning rate; one of `chainrule.schedules`
+    schedule : multiplies the learning rate; one of `chainrule.training.schedules`
     early_stopping_metric : "score", or "loss" to stop on the validation loss
     callbacks : each is called with an `EpochRecord` after every epoch; training ends when one returns True
     progress : whether to draw a progress bar (chainrule[cli])
@@ -502,7 +502,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not self.progress:
             yield list(self.callbacks or [])
             return
-        from chainrule.progress import progress_bar
+        from chainrule.training.progress import progress_bar
 
         with progress_bar(self.max_iter) as bar:
             yield [bar, *(self.callbacks or [])]

@@ -1,5 +1,5 @@
 /* Central differences in float64, link by link from the number that moves to the loss, and their verdicts:
-   see chainrule/differences.py. */
+   see chainrule/network/differences.py. */
 import { ACTIVATIONS } from "./activations";
 import type { Backward, Forward, Net, Place, Vector } from "./engine";
 import { gradientAt, largestAt, largestOf, norm, preactivation, softmax } from "./engine";

@@ -1,4 +1,4 @@
-/* What the page carries of the network: JSON, with the weights deflated. See chainrule/explain/page_payload.py. */
+/* What the page carries of the network: JSON, with the weights deflated. See chainrule/explain/views/page_payload.py. */
 import type { Net, Place } from "./engine";
 
 export interface Payload {

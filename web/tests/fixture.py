@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import Network
 from chainrule.equations import ACTIVATIONS
 from chainrule.explain import Explanation, explain
-from chainrule.explain.model import jsonable
+from chainrule.explain.records import jsonable
 
 HERE = Path(__file__).parent
 

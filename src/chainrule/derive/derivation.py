@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule.derive import lines as written_lines
-from chainrule.derive.checking import StepResult, check_step, classes_checked
-from chainrule.derive.latex import read_line
+from chainrule.derive.checking.step import StepResult, check_step, classes_checked
+from chainrule.derive.reading.latex import read_line
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import Setting
 from chainrule.derive.syntax import Node
@@ -107,12 +107,12 @@ class Derivation:
         return checks
 
     def _repr_html_(self) -> str:
-        from chainrule.derive.pages import notebook_html
+        from chainrule.derive.writing.pages import notebook_html
 
         return notebook_html(self)
 
     def _repr_latex_(self) -> str:
-        from chainrule.derive.pages import notebook_latex
+        from chainrule.derive.writing.pages import notebook_latex
 
         return notebook_latex(self)
 

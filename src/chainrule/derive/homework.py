@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple, TypedDict
 
-from chainrule.derive import checking
-from chainrule.derive.checking import StepResult, check_step
-from chainrule.derive.latex import Line, position_of_name, read_left_side, read_line
-from chainrule.derive.layout import SourceLine, read_lines
+from chainrule.derive.checking import step as checking
+from chainrule.derive.checking.step import StepResult, check_step
+from chainrule.derive.reading.latex import Line, position_of_name, read_left_side, read_line
+from chainrule.derive.reading.layout import SourceLine, read_lines
+from chainrule.derive.reading.subscripts import UnreadableError
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Setting, names_in
-from chainrule.derive.subscripts import UnreadableError
 from chainrule.derive.syntax import Derivative, Node, Sum, walk
-from chainrule.derive.unicode import text as written
+from chainrule.derive.writing.unicode import text as written
 from chainrule.errors import InputError
 
 __all__ = ["Verdict", "check_homework"]

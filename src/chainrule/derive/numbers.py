@@ -14,11 +14,11 @@ from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.derive import unicode
-from chainrule.derive.indices import free_indices
+from chainrule.derive.checking.indices import free_indices
+from chainrule.derive.checking.values import Point, value_at
 from chainrule.derive.setting import Defined, Free, Setting
 from chainrule.derive.syntax import Call, Indexed, Name, Node, Number, walk
-from chainrule.derive.values import Point, value_at
+from chainrule.derive.writing import unicode
 from chainrule.errors import InputError
 
 if TYPE_CHECKING:

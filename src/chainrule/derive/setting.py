@@ -83,7 +83,7 @@ class Setting:
     ... )
     >>> two = Number(Fraction(2))
     >>> after = Product((two, Sum((Indexed("a_L", ("i",)), Negative(Indexed("y", ("i",)))))))
-    >>> from chainrule.derive.checking import check_step
+    >>> from chainrule.derive.checking.step import check_step
     >>> check_step(Derivative(Name("𝓛"), Indexed("a_L", ("i",))), after, squared).follows
     True
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chainrule.derive.latex import read_expression
+from chainrule.derive.reading.latex import read_expression
 from chainrule.derive.setting import Defined, Free, Length, Setting
 
 __all__ = ["Given", "Means", "Step", "Written"]

@@ -1,10 +1,10 @@
 """The chain of factors for one example: why a weight gets its gradient."""
 
-from chainrule.explain.chain import Explanation, explain
 from chainrule.explain.comparing import Comparison
-from chainrule.explain.model import Chain, CheckReport, CheckRow, Factor, Finding, Group, Move, OutputUnit, Path, Step
-from chainrule.explain.page import write_page
-from chainrule.explain.text import chain_text
+from chainrule.explain.explanation import Explanation, explain
+from chainrule.explain.records import Chain, CheckReport, CheckRow, Factor, Finding, Group, Move, OutputUnit, Path, Step
+from chainrule.explain.views.page import write_page
+from chainrule.explain.views.text import chain_text
 
 __all__ = [
     "Chain",

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
-from chainrule.differences import STEP, VERDICTS, factor_difference, judge_each, worst
 from chainrule.explain.findings import example_findings, why
-from chainrule.explain.model import WHOLE, Chain, Factor, Group, Verdict
 from chainrule.explain.paths import strongest_paths
+from chainrule.explain.records import WHOLE, Chain, Factor, Group, Verdict
 from chainrule.explain.symbols import unit_symbol, weight_symbol
+from chainrule.network.differences import STEP, VERDICTS, factor_difference, judge_each, worst
 from chainrule.notation import subscript
 
 if TYPE_CHECKING:
-    from chainrule.explain.chain import Explanation
+    from chainrule.explain.explanation import Explanation
 
 __all__ = ["build_chain"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import equations
-from chainrule.explain.model import CheckReport, CheckRow, Factor
+from chainrule.explain.records import CheckReport, CheckRow, Factor
 
 if TYPE_CHECKING:
-    from chainrule.explain.chain import Explanation
+    from chainrule.explain.explanation import Explanation
 
 __all__ = ["check_report"]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.boundary.files import write_atomically
+from chainrule.boundary.html import part
 from chainrule.errors import InputError
-from chainrule.explain.model import JSON_VERSION, Chain, jsonable
+from chainrule.explain.records import JSON_VERSION, Chain, jsonable
 from chainrule.explain.symbols import number, unit_symbol
-from chainrule.files import write_atomically
-from chainrule.html import part
 from chainrule.notation import subscript
 
 if TYPE_CHECKING:
-    from chainrule.explain.chain import Explanation
+    from chainrule.explain.explanation import Explanation
 
 __all__ = ["ComparedRow", "Comparison", "compare"]
 
@@ -60,7 +60,7 @@ class Comparison:
 
     def to_html(self, path: str | os.PathLike[str]) -> FilePath:
         """Write a small page with both, whole or not at all."""
-        from chainrule.explain.notebook import comparison_body
+        from chainrule.explain.views.notebook import comparison_body
 
         title = f"∂{self.left.of}/∂{self.left.symbol}: {' and '.join(self.names)}"
         return write_atomically(
@@ -73,7 +73,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        from chainrule.explain.notebook import comparison_html
+        from chainrule.explain.views.notebook import comparison_html
 
         return comparison_html(self)
 

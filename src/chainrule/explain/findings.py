@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
-from chainrule.explain.model import Finding, Path
+from chainrule.explain.records import Finding, Path
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 
 if TYPE_CHECKING:
-    from chainrule.explain.chain import Explanation
+    from chainrule.explain.explanation import Explanation
 
 __all__ = [
     "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL", "diagnose",

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import equations, output
-from chainrule.checks import check_integer
+from chainrule import equations
+from chainrule.boundary.checks import check_integer
+from chainrule.boundary.extras import require
 from chainrule.errors import InputError
 from chainrule.explain.findings import output_findings
-from chainrule.explain.model import JSON_VERSION, Finding, OutputUnit, jsonable, output_units
+from chainrule.explain.records import JSON_VERSION, Finding, OutputUnit, jsonable, output_units
 from chainrule.explain.symbols import number
-from chainrule.extras import require
+from chainrule.output import layer as output
 
 __all__ = ["ModuleExplanation", "ModuleRow", "explain"]
 

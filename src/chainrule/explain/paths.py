@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.explain.model import Path
+from chainrule.explain.records import Path
 
 __all__ = ["Paths", "rounding", "strongest_paths"]
 

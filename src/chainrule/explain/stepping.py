@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.checks import check_integer, check_positive
-from chainrule.explain.model import Move, Step
-from chainrule.network import Network
+from chainrule.boundary.checks import check_integer, check_positive
+from chainrule.explain.records import Move, Step
+from chainrule.network.network import Network
 
 if TYPE_CHECKING:
-    from chainrule.explain.chain import Explanation
+    from chainrule.explain.explanation import Explanation
 
 __all__ = ["take_step"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chainrule import html
+from chainrule.boundary import html
 from chainrule.notation import subscript
 
 __all__ = ["fraction", "letter", "number", "probability", "unit_symbol", "weight_symbol"]

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from chainrule.boundary.extras import require
 from chainrule.errors import TableError
-from chainrule.extras import require
 
 __all__ = [
     "DATES",

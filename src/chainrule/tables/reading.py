@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from chainrule.boundary.extras import require
 from chainrule.errors import TableError
-from chainrule.extras import require
 
 __all__ = ["as_frame", "read_table"]
 

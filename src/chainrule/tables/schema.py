@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.boundary.extras import require
 from chainrule.errors import TableError
-from chainrule.extras import require
 from chainrule.tables import cells
 from chainrule.tables.cells import Form
 from chainrule.tables.reading import as_frame

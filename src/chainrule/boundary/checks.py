@@ -1,0 +1,300 @@
+"""The checks of input that stand at the public boundary, with the wording of every message.
+
+A check runs before anything is computed or overwritten. Each message has the argument's name, what came
+and what was expected.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule._native import _kernels
+from chainrule.boundary.arrays import FORMATS, Borrowed, borrow, describe, from_float, to_float
+from chainrule.errors import InputError
+
+__all__ = [
+    "REDUCTIONS",
+    "check_bias",
+    "check_choice",
+    "check_class_weights",
+    "check_fraction",
+    "check_integer",
+    "check_labels",
+    "check_logits",
+    "check_loss_options",
+    "check_matrix",
+    "check_out",
+    "check_positive",
+    "check_targets",
+    "check_threads",
+]
+
+_FLOATS = ("float32", "float64")
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_matrix(name: str, value: Any, meaning: str = "(N, K)") -> npt.NDArray[Any]:
+    """Return `value` as a NumPy matrix of float32 or float64 with at least one column.
+
+    Examples
+    --------
+    >>> check_matrix("logits", [1.0, 2.0])
+    Traceback (most recent call last):
+    chainrule.errors.InputError: logits: got shape (2,), expected rank 2, (N, K); one example is logits[None, :]
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name}: got {describe(value)}, expected an array {meaning} of floats") from error
+    if array.ndim != 2:
+        hint = f"; one example is {name}[None, :]" if array.ndim == 1 else ""
+        raise InputError(f"{name}: got shape {array.shape}, expected rank 2, {meaning}{hint}")
+    if not hasattr(value, "dtype") and array.dtype.kind in "iuf":
+        array = array.astype(np.float64)  # nested lists of Python numbers
+    if array.dtype.name not in _FLOATS or not array.dtype.isnative:
+        raise InputError(f"{name}: got dtype {array.dtype}, expected float32 or float64 in native byte order")
+    if array.shape[1] == 0:
+        raise InputError(f"{name}: got shape {array.shape}, expected at least one class (K >= 1)")
+    return array
+
+
+def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
+    """Borrow a matrix of float16, bfloat16, float32 or float64, of any kind and strides, with K >= 1.
+
+    Examples
+    --------
+    >>> check_logits("logits", [[1, 2]]).format
+    'float64'
+    """
+    borrowed = borrow(name, value, f"an array {meaning} of floats")
+    shape = borrowed.view.shape
+    if len(shape) != 2:
+        hint = f"; one example is {name}[None, :]" if len(shape) == 1 else ""
+        raise InputError(f"{name}: got shape {shape}, expected rank 2, {meaning}{hint}")
+    if borrowed.format not in FORMATS or not borrowed.view.dtype.isnative:
+        expected = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} in native byte order"
+        order = "" if borrowed.view.dtype.isnative else " in foreign byte order"
+        raise InputError(f"{name}: got dtype {borrowed.format}{order}, expected {expected}")
+    if shape[1] == 0:
+        raise InputError(f"{name}: got shape {shape}, expected at least one column of {meaning}")
+    return borrowed if _whole_steps(borrowed.view) else borrowed._replace(view=borrowed.view.copy())
+
+
+def _whole_steps(view: npt.NDArray[Any]) -> bool:
+    return view.flags.aligned and all(step % view.itemsize == 0 for step in view.strides)
+
+
+def check_targets(targets: Any, like: Borrowed) -> Borrowed:
+    """Borrow target probabilities, (N, K), finite and not negative, of the logits' format or a narrower one."""
+    shape = like.view.shape
+    came = borrow("labels", targets, f"({shape[0]},) integers or {shape} target probabilities").view.shape
+    if came != shape:
+        raise InputError(f"labels: got shape {came}, expected ({shape[0]},) integers or {shape} target probabilities")
+    borrowed = check_logits("labels", targets)
+    view = borrowed.view
+    if borrowed.format != like.format:
+        widens = FORMATS.index(borrowed.format) >> 1 < FORMATS.index(like.format) >> 1 or like.format == "float64"
+        if not widens and hasattr(targets, "dtype"):
+            raise InputError(f"labels: got target probabilities of dtype {borrowed.format}, expected {like.format}")
+        if like.view.dtype == np.uint16:
+            raise InputError(f"labels: got {type(targets).__name__}, expected an array of dtype {like.format}")
+        if not widens:
+            borrowed = borrowed._replace(view=view.astype(like.view.dtype), format=like.format)
+            view = borrowed.view
+    step = max(1, 2**16 // shape[1])
+    for begin in range(0, len(view), step):  # a part at a time: 16 bits are widened to be looked at
+        numbers = to_float(view[begin : begin + step], borrowed.format)
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
+            row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
+            where = f"at row {begin + row}, column {column}"
+            raise InputError(f"labels: got {numbers[row, column]} {where}, expected finite numbers >= 0")
+    return borrowed
+
+
+def check_class_weights(class_weights: Any, k: int, name: str = "class_weights") -> npt.NDArray[np.float64]:
+    """Return `class_weights` as float64 of shape (K,), finite and not negative."""
+    borrowed = borrow(name, class_weights, f"({k},) numbers")
+    if borrowed.view.shape != (k,):
+        raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({k},), one weight for each class")
+    numbers = to_float(borrowed.view, borrowed.format)
+    if numbers.dtype.kind not in "iuf":
+        raise InputError(f"{name}: got dtype {borrowed.format}, expected numbers")
+    weights = np.require(numbers, np.float64, ("C", "A"))
+    bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    if bad.size:
+        raise InputError(f"{name}: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+    extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
+    if extreme.size:  # a mean divides by their sum
+        raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
+    return weights
+
+
+def check_bias(bias: Any, k: int, format: str) -> Borrowed:
+    """Borrow biases of shape (K,) in the weights' format."""
+    b = borrow("bias", bias, f"({k},) numbers of dtype {format}")
+    if not hasattr(bias, "dtype") and b.view.dtype.kind in "iuf":
+        b = b._replace(view=from_float(b.view.astype(np.float64), format), format=format)
+    if b.view.shape != (k,) or b.format != format:
+        raise InputError(f"bias: got shape {b.view.shape} and dtype {b.format}, expected ({k},) and {format}")
+    return b
+
+
+def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -> npt.NDArray[np.int64]:
+    """Return `labels` as int64 of shape (N,), each in [0, K) or `ignore_index`.
+
+    Examples
+    --------
+    >>> check_labels([0, 3], 2, 3)
+    Traceback (most recent call last):
+    chainrule.errors.InputError: labels: got 3 at index 1, expected integers in [0, 3)
+    """
+    array = borrow("labels", labels, f"({n},) integers in [0, {k})").view
+    if array.shape != (n,):
+        raise InputError(f"labels: got shape {array.shape}, expected ({n},), one label for each example")
+    if array.size == 0 and not hasattr(labels, "dtype"):
+        array = array.astype(np.int64)  # an empty list has no integers to take a dtype from
+    if array.dtype.kind == "f":
+        bad = np.flatnonzero(np.isnan(array))
+        first = f", NaN at index {bad[0]}" if bad.size else ""
+        raise InputError(f"labels: got dtype {array.dtype}{first}, expected integers in [0, {k})")
+    if array.dtype.kind not in "iu":
+        raise InputError(f"labels: got dtype {array.dtype}, expected integers in [0, {k})")
+    # compared before the cast: a uint64 beyond int64 would wrap to a negative number
+    if array.size and (array.min() < 0 or array.max() >= k):
+        wrong = (array < 0) | (array >= k)
+        bad = np.flatnonzero(wrong if ignore_index is None else wrong & (array != ignore_index))
+        if bad.size:
+            other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
+            raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k}){other}")
+    return np.require(array, np.int64, ("C", "A"))
+
+
+def check_loss_options(
+    a: Borrowed,
+    labels: Any,
+    reduction: str,
+    class_weights: Any,
+    label_smoothing: float,
+    ignore_index: int | None,
+    temperature: float,
+    z_loss: float,
+) -> dict[str, Any]:
+    """Return what a loss over the logits `a` takes, checked, by the kernels' names."""
+    n, k = a.view.shape
+    check_choice("reduction", reduction, REDUCTIONS)
+    options: dict[str, Any] = {
+        "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
+        "temperature": check_positive("temperature", temperature, least=1e-150),
+        "z_loss": check_positive("z_loss", z_loss, zero=True),
+    }
+    if ignore_index is not None:
+        options["ignore_index"] = check_integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
+    if class_weights is not None:
+        options["class_weights"] = check_class_weights(class_weights, k)
+    if _rank(labels) == 2:
+        if ignore_index is not None:
+            raise InputError("ignore_index: got target probabilities as labels, expected integer labels with it")
+        options["second"] = check_targets(labels, a)
+    else:
+        options["labels"] = check_labels(labels, n, k, ignore_index)
+    return options
+
+
+def _rank(labels: Any) -> int:
+    shape = getattr(labels, "shape", None)
+    if shape is not None:
+        return len(shape)
+    return 2 if isinstance(labels, Sequence) and labels and isinstance(labels[0], list | tuple | np.ndarray) else 1
+
+
+def check_threads(threads: Any) -> int:
+    """Return how many threads may be used: `threads`, or as many as the machine has for None."""
+    return _kernels.max_threads() if threads is None else min(check_integer("threads", threads), 1024)
+
+
+def check_out(
+    out: Any, like: Borrowed, *others: npt.NDArray[Any] | None, name: str = "out", itself: bool = True
+) -> npt.NDArray[Any]:
+    """Return the view of `out` if the gradient of `like` can be written into it: same shape and dtype, writable, no
+    two elements in one place, and either `like` itself, where that is allowed, or memory that nothing is read from."""
+    logits = like.view
+    expected = f"an array of shape {logits.shape} and dtype {like.format}"
+    if not hasattr(out, "dtype"):
+        raise InputError(f"{name}: got {describe(out)}, expected {expected}")
+    borrowed = borrow(name, out, expected)
+    view = borrowed.view
+    if borrowed.copied:
+        raise InputError(f"{name}: got {describe(out)} that cannot be written where it lies, expected {expected}")
+    if view.shape != logits.shape or borrowed.format != like.format or not view.dtype.isnative:
+        raise InputError(f"{name}: got {describe(out)}, expected {expected}")
+    if not view.flags.writeable:
+        raise InputError(f"{name}: got a read-only array, expected a writable one")
+    if not _whole_steps(view) or _overlaps_itself(view):
+        raise InputError(f"{name}: got strides {view.strides}, expected aligned elements that do not overlap")
+    same = itself and view.ctypes.data == logits.ctypes.data and view.strides == logits.strides
+    for other in (None if same else logits, *others):
+        if other is not None and np.may_share_memory(view, other) and np.shares_memory(view, other):
+            if name != "out":
+                raise InputError(f"{name}: overlaps an input or another buffer, expected memory of its own")
+            raise InputError("out: overlaps an input without being the logits themselves, expected one or the other")
+    return view
+
+
+def _overlaps_itself(view: npt.NDArray[Any]) -> bool:
+    sides = sorted((abs(step), count) for step, count in zip(view.strides, view.shape, strict=True) if count > 1)
+    if view.size == 0 or not sides:
+        return False
+    (inner, count), (outer, _) = sides[0], sides[-1]
+    return inner == 0 or (len(sides) == 2 and outer < inner * count)
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def check_integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` as an int of at least `minimum`; floats and booleans are refused."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < minimum:
+        raise InputError(f"{name}: got {value!r}, expected an integer >= {minimum}")
+    if maximum is not None and number > maximum:
+        raise InputError(f"{name}: got {value!r}, expected an integer <= {maximum}")
+    return number
+
+
+def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 0.0) -> float:
+    """Return `value` as a finite float > 0 (or >= 0 where `zero` is allowed), and not below `least`."""
+    number = _as_float(name, value)
+    if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise InputError(f"{name}: got {value!r}, expected a finite number {'>=' if zero else '>'} 0")
+    if number < least:
+        raise InputError(f"{name}: got {value!r}, expected at least {least}")
+    return number
+
+
+def check_fraction(name: str, value: Any, *, one: bool = False) -> float:
+    """Return `value` as a float in [0, 1), or in [0, 1] where `one` is allowed."""
+    number = _as_float(name, value)
+    if not (0 <= number < 1 or (one and number == 1)):
+        raise InputError(f"{name}: got {value!r}, expected a fraction in [0, 1{']' if one else ')'}")
+    return number
+
+
+def _as_float(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, str | bytes | bool | np.bool_):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"{name}: got {value!r}, expected a number") from error

@@ -1,0 +1,215 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.boundary.extras import require
+from chainrule.errors import OutputFileError
+
+__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "write_atomically"]
+
+UNSIGNED = "0" * 64
+
+
+def require_writable(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if a file can be created there, so that a long job fails before it starts.
+
+    Raises
+    ------
+    OutputFileError
+        The folder is missing or not writable, or the path is itself a folder.
+
+    Examples
+    --------
+    >>> require_writable("/no/such/folder/model.safetensors")
+    Traceback (most recent call last):
+    chainrule.errors.OutputFileError: /no/such/folder/model.safetensors: the folder /no/such/folder does not exist
+    """
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()  # the file behind a link is written, the link stays
+    folder = target.parent
+    if target.is_dir():
+        raise OutputFileError(f"{target}: is a folder, expected the name of a file to write")
+    if not folder.is_dir():
+        raise OutputFileError(f"{target}: the folder {folder} does not exist")
+    if target.exists() and not target.is_file():
+        return target
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".chainrule-"):
+            pass
+    except OSError as error:
+        raise OutputFileError(f"{target}: cannot write in {folder}: {error.strerror}") from error
+    return target
+
+
+def require_apart(**paths: str | os.PathLike[str] | None) -> None:
+    """Refuse two names for one file, of what is read and what is written; the names are those of the arguments.
+
+    Raises
+    ------
+    OutputFileError
+        Two of them are the same file.
+
+    Examples
+    --------
+    >>> require_apart(table="a.csv", output="./a.csv")
+    Traceback (most recent call last):
+    chainrule.errors.OutputFileError: output: is the same file as table, a.csv
+    """
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None or (os.path.exists(path) and not os.path.isfile(path)):  # /dev/null may be named twice
+            continue
+        real = os.path.realpath(path)
+        if real in seen:
+            raise OutputFileError(f"{name}: is the same file as {seen[real]}, {paths[seen[real]]}")
+        seen[real] = name
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
+    """Write `content` beside `path`, flush it to disk, then rename it into place.
+
+    A reader sees the old file or the new one, never a part; a failure leaves the old one as it was.
+
+    Raises
+    ------
+    OutputFileError
+        The disk is full, the folder is missing or not writable.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> write_atomically(folder / "a.txt", "whole").read_text()
+    'whole'
+    """
+    target = require_writable(path)
+    data = content.encode() if isinstance(content, str) else content
+    if target.exists() and not target.is_file():  # a device or a pipe is written to, never renamed over
+        try:
+            with open(target, "wb", buffering=0) as device:
+                device.write(data)
+        except OSError as error:
+            raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
+        return target
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".chainrule-", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
+        raise
+    return target
+
+
+def save_tensors(path: str | os.PathLike[str], tensors: dict[str, Any], description: dict[str, Any]) -> Path:
+    """Write named arrays and a JSON description as one `.safetensors` file, whole or not at all."""
+    library = require("safetensors.numpy", "cli")
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    metadata = {"chainrule": json.dumps({"sha256": UNSIGNED} | description)}  # of more keys the order would be random
+    return write_atomically(path, sign(library.save(arrays, metadata=metadata)))
+
+
+def sign(data: bytes) -> bytes:
+    """The bytes of a `.safetensors` file with their digest in its description: the SHA-256 of all of them, the digest's
+    own place being full of zeros.
+
+    Raises
+    ------
+    ValueError
+        There is no such place.
+    """
+    # of a description within the header's JSON the quotation marks are escaped once, of texts in it three times
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    found = re.search(rb'\\"sha256\\": ?\\"([0-9a-f]{64})\\"', header)
+    if found is None:
+        raise ValueError("has no digest of its own bytes")
+    begin, end = data[: 8 + found.start(1)], data[8 + found.end(1) :]
+    return begin + hashlib.sha256(begin + UNSIGNED.encode() + end).hexdigest().encode() + end
+
+
+class _Tensors:
+    """The arrays of a `.safetensors` file that was read whole; safetensors' own reader would open the path again, where
+    another file may stand by then."""
+
+    def __init__(self, arrays: dict[str, tuple[list[int], str, bytes]]) -> None:
+        self._arrays = arrays
+
+    def keys(self) -> list[str]:
+        return list(self._arrays)
+
+    def shape(self, name: str) -> list[int]:
+        return self._arrays[name][0]
+
+    def dtype(self, name: str) -> str:
+        return self._arrays[name][1]
+
+    def get_tensor(self, name: str) -> Any:
+        shape, dtype, data = self._arrays[name]
+        return np.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+
+
+def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[_Tensors, dict[str, Any]]:
+    """Read a file of `save_tensors`: its arrays and the description, once its digest is that of its bytes.
+
+    The header's declared size is held against the file's before anything is read by it.
+    """
+    safetensors = require("safetensors", "cli")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as reason:
+        raise error(f"{path}: cannot be read: {reason.strerror}") from reason
+    # only after the file has failed as what it should be: these bytes may also begin a good header
+    foreign = ""
+    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"):
+        foreign = "looks like a pickle or a zip archive, which could run code; "
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > len(data) - 8:
+        raise error(
+            f"{path}: {foreign}not a .safetensors file, or truncated: "
+            f"declares a header of {header} bytes in a file of {len(data)}"
+        )
+    try:
+        arrays = {
+            name: (part["shape"], _NAMES.get(part["dtype"], part["dtype"]), part["data"])
+            for name, part in safetensors.deserialize(data)
+        }
+        metadata = json.loads(data[8 : 8 + header]).get("__metadata__") or {}
+    except (safetensors.SafetensorError, ValueError, RecursionError) as reason:
+        raise error(f"{path}: {foreign}damaged, truncated or not a .safetensors file: {reason}") from reason
+    if "chainrule" not in metadata:
+        raise error(f"{path}: is a .safetensors file, but not Chainrule's: its description is missing")
+    try:
+        description = json.loads(metadata["chainrule"])
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{path}: its description is not JSON") from reason
+    if not isinstance(description, dict):
+        raise error(f"{path}: its description is not a JSON object")
+    try:
+        sound = sign(data) == data
+    except ValueError as reason:
+        raise error(f"{path}: {reason}: it is altered, or of an older version of Chainrule") from reason
+    if not sound:
+        raise error(f"{path}: is damaged or altered: its bytes do not have the digest that it states")
+    return _Tensors(arrays), description
+
+
+_NAMES = {"F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8"}  # safetensors' dtypes that we write

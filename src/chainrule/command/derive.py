@@ -1,0 +1,232 @@
+"""What `chainrule derive` does: lists, shows, steps through and checks derivations, and checks somebody else's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from chainrule.boundary.files import require_apart, require_writable, write_atomically
+from chainrule.derive.derivation import Derivation, derivations, derive
+from chainrule.derive.homework import Verdict, check_homework
+from chainrule.derive.numbers import values, with_numbers
+from chainrule.derive.reading.layout import MAX_TEXT
+from chainrule.derive.writing import documents, pages, tex, unicode
+from chainrule.derive.writing.terminal import screen
+from chainrule.errors import InputError
+
+__all__ = ["FORMATS", "run"]
+
+FORMATS = ("text", "json", "latex", "beamer", "html")
+
+
+def run(
+    name: str | None = None,
+    *,
+    listing: bool = False,
+    step: bool = False,
+    check: str | None = None,
+    form: str = "text",
+    output: str | None = None,
+    numbers: bool = False,
+    logits: Sequence[float] | None = None,
+    label: int | None = None,
+) -> int:
+    """Do what the options of `chainrule derive` say; returns the exit code: 1 where a line fails its check.
+
+    Parameters
+    ----------
+    name : a derivation; None for all of them
+    check : the file of somebody else's derivation; "" to check ours
+
+    Raises
+    ------
+    InputError
+        Options that do not go together, or a name or a file that cannot be used.
+
+    Examples
+    --------
+    >>> run(listing=True, step=True)
+    Traceback (most recent call last):
+    chainrule.errors.InputError: --list and --step: got both, expected one
+    """
+    chosen = logits is not None or label is not None
+    numbers = numbers or chosen
+    _require_fit(name, listing, step, check, form, output, numbers=numbers, chosen=chosen)
+    if check:
+        require_apart(check=check, output=output)
+        verdicts = check_homework(_read(check), derive(name).setting if name is not None else None)
+        _write([_verdicts(verdicts, form)], output)
+        return int(any(verdict["verdict"] != "follows" for verdict in verdicts))
+    shown = [derive(one) for one in ([name] if name is not None else derivations())]
+    if listing:
+        _write([_listing(shown, form)], output)
+    elif check is not None:
+        failed: list[str] = []
+        _write(_checks(shown, form, failed), output)
+        return int(bool(failed))
+    elif form == "json":
+        data = [_data(one, values(one, logits=logits, label=label) if numbers else None) for one in shown]
+        _write([_json(data if name is None else data[0])], output)
+    else:
+        if numbers:
+            shown = [with_numbers(one, logits=logits, label=label) for one in shown]
+        if step:
+            _step(shown)
+            return 0
+        render = {"text": _text, "latex": documents.article, "beamer": documents.beamer, "html": pages.html}[form]
+        _write([render(shown).rstrip("\n")], output)
+    return 0
+
+
+def _require_fit(
+    name: str | None,
+    listing: bool,
+    step: bool,
+    check: str | None,
+    form: str,
+    output: str | None,
+    *,
+    numbers: bool,
+    chosen: bool,
+) -> None:
+    """Refuse options that do not go together, and a file that could not be written."""
+    given = {"--list": listing, "--step": step, "--check": check is not None, "NAME": name is not None}
+    given |= {"--numbers": numbers, "--output": output is not None}
+    apart = [("--list", "--step"), ("--list", "--check"), ("--list", "--numbers"), ("--list", "NAME")]
+    for one, other in [*apart, ("--step", "--check"), ("--step", "--output"), ("--check", "--numbers")]:
+        if given[one] and given[other]:
+            raise InputError(f"{one} and {other}: got both, expected one")
+    if chosen and name is None:
+        raise InputError("--logits and --label: got one without a NAME, expected the name of one derivation")
+    mode = next((option for option in ("--list", "--step", "--check") if given[option]), None)
+    possible = {None: FORMATS, "--step": ("text",)}.get(mode, ("text", "json"))
+    if form not in possible:
+        raise InputError(f"--format: got {form} with {mode}, expected {' or '.join(possible)}")
+    if output is not None:
+        require_writable(output)
+
+
+def _read(path: str) -> bytes:
+    """Somebody's file, as far as is needed to say that it is too long."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(4 * MAX_TEXT + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        ours = f"; to check ours of that name: chainrule derive {path} --check" if path in derivations() else ""
+        raise InputError(f"--check: got {path!r}, expected a file that can be read: {reason}{ours}") from None
+    if len(content) > 4 * MAX_TEXT:
+        raise InputError(f"--check: {path}: has more than {4 * MAX_TEXT} bytes, expected at most {MAX_TEXT} characters")
+    return content
+
+
+def _write(pieces: Iterable[str], output: str | None) -> None:
+    """Print each piece as it comes, or write them all to a file."""
+    if output is not None:
+        print(f"written: {write_atomically(output, ''.join(piece + chr(10) for piece in pieces))}")
+        return
+    for piece in pieces:
+        print(piece, flush=True)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False, default=str)
+
+
+def _width() -> int:
+    return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+# --- Shown ------------------------------------------------------------------------------------------------------------
+
+
+def _listing(shown: Sequence[Derivation], form: str) -> str:
+    if form == "json":
+        return _json([{"name": one.name, "title": one.title} for one in shown])
+    widest = max(len(one.name) for one in shown)
+    return "\n".join(f"{one.name.ljust(widest)}  {one.title}" for one in shown)
+
+
+def _data(derivation: Derivation, numbers: Sequence[Any] | None) -> dict[str, Any]:
+    lines = []
+    for n, line in enumerate(derivation.lines, start=1):
+        left = None if line.left is None else unicode.text(line.left)
+        source = "" if line.left is None else tex.latex(line.left) + " "
+        data = {"line": n, "left": left, "right": unicode.text(line.right)}
+        data |= {"latex": f"{source}= {tex.latex(line.right)}", "rule": line.rule}
+        data |= {"note": line.note, "proof": line.proof}
+        lines.append(data if numbers is None else {**data, "value": numbers[n - 1]})
+    return {"name": derivation.name, "title": derivation.title, "intro": derivation.intro, "lines": lines}
+
+
+def _heading(derivation: Derivation) -> str:
+    intro = "\n".join(textwrap.wrap(derivation.intro, _width())).replace("\N{NO-BREAK SPACE}", " ")
+    return "\n".join([derivation.title, *intro.splitlines(), ""])
+
+
+def _text(shown: Iterable[Derivation]) -> str:
+    return "\n\n\n".join("\n".join([_heading(one), *screen(one, _width())]) for one in shown)
+
+
+def _step(shown: Iterable[Derivation]) -> None:
+    """A line at a time. Without somebody at a terminal there is nobody to wait for."""
+    wait = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    if wait:
+        print("Enter: the next line. q and Enter: the end.\n")
+    for n, derivation in enumerate(shown):
+        print(("\n\n" if n else "") + _heading(derivation))
+        for m, piece in enumerate(screen(derivation, _width())):
+            if wait and (n or m):
+                try:
+                    if input().strip().lower() == "q":
+                        return
+                except EOFError:
+                    return
+            print(piece, flush=True)
+
+
+# --- Checked ----------------------------------------------------------------------------------------------------------
+
+
+def _checks(shown: Sequence[Derivation], form: str, failed: list[str]) -> Iterator[str]:
+    """What was checked of each line; the texts of those that fail are added to `failed`."""
+    count = 0
+    data: list[dict[str, Any]] = []
+    for derivation in shown:
+        pieces = [f"{derivation.name}: {derivation.title}"]
+        for n, result in enumerate(derivation.check(), start=1):
+            text = unicode.equation(result.line.left, result.line.right)
+            verdict = "follows" if result.follows else "does not follow"
+            message = f"checked for {result.checked}" if result.follows else result.message
+            count += 1
+            failed += [] if result.follows else [text]
+            pieces += [f"  {n}. {text}", f"     {verdict}: {message}"]
+            data.append({"derivation": derivation.name, "line": n, "text": text, "verdict": verdict})
+            data[-1] |= {"counterexample": result.result.counterexample, "message": message}
+        if form == "text":
+            yield "\n".join([*pieces, ""])
+    if form == "json":
+        yield _json(data)
+    else:
+        words = f"{len(failed)} of {count} lines do not follow." if failed else f"All {count} lines follow."
+        yield f"{words} What was checked is strong evidence for every K, and not a proof."
+
+
+def _printable(text: str) -> str:
+    """Somebody's text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _verdicts(verdicts: Sequence[Verdict], form: str) -> str:
+    if form == "json":
+        return _json(verdicts)
+    rows = []
+    for verdict in verdicts:
+        rows.append(f"line {verdict['line']}: {verdict['verdict']}: {_printable(verdict['text'])}")
+        if verdict["message"]:
+            rows.append(f"    {_printable(verdict['message'])}")
+    return "\n".join(rows)

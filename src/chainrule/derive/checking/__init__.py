@@ -1,0 +1,1 @@
+"""Whether a step follows: by symbols, or by numbers at drawn points."""

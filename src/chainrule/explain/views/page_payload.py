@@ -1,0 +1,53 @@
+"""What the page carries of a network and its example, so that it can compute everything itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+
+from chainrule.explain.explanation import Chain, Explanation
+
+__all__ = ["image_shape", "payload"]
+
+
+def payload(explanation: Explanation, chain: Chain) -> str:
+    """JSON to stand within `<script>`: no name can end it."""
+    e = explanation
+    data = {
+        "widths": e.net.widths,
+        "activation": e.net.activation,
+        "x": e.x.tolist(),
+        "label": e.label,
+        "features": e.feature_names,
+        "classes": e.classes,
+        "image": image_shape(e),
+        "batch_size": e.batch_size,
+        "place": {"layer": chain.layer, "unit": chain.unit, "input": chain.input},
+        "weights": _packed(e),
+    }
+    return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def image_shape(explanation: Explanation) -> tuple[int, int] | None:
+    """(rows, columns) of the input as an image: as told, or square where there are 64 or 784 inputs."""
+    known: dict[int, tuple[int, int]] = {64: (8, 8), 784: (28, 28)}
+    return explanation.image or known.get(explanation.net.widths[0])
+
+
+def _packed(e: Explanation) -> dict[str, Any]:
+    """W₁, b₁, W₂, b₂ … in the width that loses nothing, little-endian.
+
+    The first bytes of all numbers stand together, then the second, and so on: signs and exponents are alike and
+    deflate well, the rest of a weight is noise.
+    """
+    parts = [part.ravel() for w, b in zip(e.net.weights, e.net.biases, strict=True) for part in (w, b)]
+    values = np.concatenate(parts)
+    with np.errstate(over="ignore"):
+        single = values.astype("<f4")
+    dtype, stored = ("float32", single) if np.array_equal(single, values) else ("float64", values.astype("<f8"))
+    planes = stored.view(np.uint8).reshape(len(stored), -1).T.tobytes()
+    return {"dtype": dtype, "deflated": base64.b64encode(zlib.compress(planes, 9)).decode("ascii")}

@@ -1,0 +1,145 @@
+"""One safe file for a trained model: `.safetensors`, weights and a JSON description of them.
+
+Loading never runs code from the file. Sizes are compared with the file's, and its bytes with the digest of them that
+it states, before anything in it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.boundary.files import open_tensors, save_tensors
+from chainrule.equations import ACTIVATIONS
+from chainrule.errors import InputError, ModelFileError
+from chainrule.network.network import Network
+from chainrule.version import __version__
+
+__all__ = ["FORMAT", "Model", "load_model", "save_model"]
+
+FORMAT = 2
+_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, and what training knew of its table: classes, feature schema, settings (all JSON)."""
+
+    network: Network
+    classes: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    version: str = __version__
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    network: Network,
+    *,
+    classes: list[Any] | None = None,
+    schema: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> Path:
+    """Write a model, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        The network's arrays are not NumPy float32 or float64, or hold a NaN or an infinity.
+    OutputFileError
+        The file cannot be written; what stood there is untouched.
+    """
+    tensors: dict[str, Any] = {}
+    for k, (w, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
+        tensors[f"weights.{k}"], tensors[f"biases.{k}"] = w, b
+    if any(not isinstance(t, np.ndarray) or t.dtype.name not in _DTYPES for t in tensors.values()):
+        raise InputError("network: got arrays of another library or dtype, expected NumPy float32 or float64 to save")
+    for name, tensor in tensors.items():
+        _require_finite(name, tensor, "network", InputError)
+    description = {
+        "format": FORMAT,
+        "version": __version__,
+        "widths": network.widths,
+        "activation": network.activation,
+        "dtype": network.weights[0].dtype.name,
+        "classes": classes,
+        "schema": schema,
+        "training": training or {},
+    }
+    return save_tensors(path, tensors, description)
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read what `save_model` wrote.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, truncated, altered, not a model, of another version, its tensors do not fit its widths or
+        are not finite, or its classes are no list of different names or numbers.
+
+    Examples
+    --------
+    >>> load_model("nothing.safetensors")
+    Traceback (most recent call last):
+    chainrule.errors.ModelFileError: nothing.safetensors: cannot be read: No such file or directory
+    """
+    file, description = open_tensors(path, ModelFileError)
+    if description.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: has format {description.get('format')!r}, this version reads format {FORMAT}")
+    widths, activation = description.get("widths"), description.get("activation")
+    dtype, classes = description.get("dtype"), description.get("classes")
+    if not isinstance(widths, list) or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
+        raise ModelFileError(f"{path}: its description is damaged: widths {widths!r:.80}")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS or dtype not in _DTYPES:
+        raise ModelFileError(f"{path}: its description is damaged: activation {activation!r:.40}, dtype {dtype!r:.40}")
+    if classes is not None:
+        _check_classes(path, classes, widths[-1])
+    schema, training = description.get("schema"), description.get("training")
+    if not isinstance(schema, dict | None) or not isinstance(training, dict):
+        raise ModelFileError(f"{path}: its description is damaged: schema and training must be objects")
+    if schema is not None and "classes" in schema and schema["classes"] != classes:
+        raise ModelFileError(
+            f"{path}: its two lists of classes disagree: {classes!r:.80} and {schema['classes']!r:.80}"
+        )
+    expected: dict[str, list[int]] = {}
+    for k, (inputs, units) in enumerate(pairwise(widths), start=1):
+        expected[f"weights.{k}"], expected[f"biases.{k}"] = [units, inputs], [units]
+    if set(file.keys()) != set(expected):
+        raise ModelFileError(f"{path}: has tensors {sorted(file.keys())!r:.120}, expected {sorted(expected)!r:.120}")
+    for name, shape in expected.items():
+        if file.shape(name) != shape or file.dtype(name) != dtype:
+            raise ModelFileError(
+                f"{path}: tensor {name} has shape {file.shape(name)} and dtype {file.dtype(name)}, "
+                f"expected {shape} and {dtype}"
+            )
+        _require_finite(name, file.get_tensor(name), path, ModelFileError)
+    layers = range(1, len(widths))
+    network = Network(
+        [file.get_tensor(f"weights.{k}") for k in layers],
+        [file.get_tensor(f"biases.{k}") for k in layers],
+        activation,
+    )
+    return Model(network, classes, schema, training, str(description.get("version")))
+
+
+def _check_classes(path: str | os.PathLike[str], classes: Any, k: int) -> None:
+    if not isinstance(classes, list) or len(classes) != k:
+        raise ModelFileError(f"{path}: its classes do not fit its {k} output units")
+    for c in classes:
+        if not isinstance(c, str | int | float) or c != c:
+            raise ModelFileError(f"{path}: its class {c!r:.40} is not a text, a number or a truth value")
+    if len(set(classes)) < k:
+        raise ModelFileError(f"{path}: two of its classes are the same: {classes!r:.80}")
+
+
+def _require_finite(name: str, tensor: Any, owner: Any, error: type[Exception]) -> None:
+    bad = np.argwhere(~np.isfinite(tensor))
+    if len(bad):
+        at = bad[0].tolist()
+        raise error(f"{owner}: tensor {name} holds {tensor[tuple(at)]} at {at}, expected finite numbers")

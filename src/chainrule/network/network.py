@@ -1,0 +1,438 @@
+"""A feed-forward network with a softmax output layer: its forward pass, and the gradient walked back through it.
+
+Written against the Array API, so the same lines run on NumPy, PyTorch and JAX arrays; the output layer of
+NumPy float32 and float64 networks takes the native kernels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import equations
+from chainrule.boundary.checks import check_choice, check_integer, check_labels
+from chainrule.errors import InputError
+from chainrule.output import layer as output
+
+__all__ = ["Backward", "Forward", "Network"]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a forward pass computed, layer by layer.
+
+    preactivations : [a_1 … a_L], each (N, width); the last are the logits
+    activations : [h_0 … h_{L−1}], each (N, width); the first is x
+    probabilities : ŷ, (N, K)
+    """
+
+    preactivations: list[Any]
+    activations: list[Any]
+    probabilities: Any
+
+    @property
+    def logits(self) -> Any:
+        """a_L, (N, K)."""
+        return self.preactivations[-1]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The loss and its gradient w.r.t. everything a forward pass computed, and w.r.t. weights and biases.
+
+    The loss is the mean over examples, and the factor 1/N is in every gradient. With `per_example=True` each
+    example has its own loss, (N,), no 1/N is anywhere, and weights and biases get a leading axis of N.
+
+    grad_probabilities : ∇_ŷ 𝓛, (N, K)
+    grad_preactivations : [∇_{a_1} 𝓛 … ∇_{a_L} 𝓛]
+    grad_activations : [∇_{h_0} 𝓛 … ∇_{h_{L−1}} 𝓛]; the first is w.r.t. x
+    grad_weights, grad_biases : [∇_{W_1} 𝓛 …], [∇_{b_1} 𝓛 …]
+    """
+
+    loss: Any
+    grad_probabilities: Any
+    grad_preactivations: list[Any]
+    grad_activations: list[Any]
+    _activations: list[Any]
+    _per_example: bool
+
+    @property
+    def grad_weights(self) -> list[Any]:
+        """∇_{W_k} 𝓛 for k = 1 … L: (U, D), or (N, U, D) per example. Formed when asked for."""
+        form = equations.grad_weights_per_example if self._per_example else equations.grad_weights
+        return [form(g, h) for g, h in zip(self.grad_preactivations, self._activations, strict=True)]
+
+    @property
+    def grad_biases(self) -> list[Any]:
+        """∇_{b_k} 𝓛 for k = 1 … L: (U,), or (N, U) per example."""
+        if self._per_example:
+            return list(self.grad_preactivations)
+        return [equations.grad_biases(g) for g in self.grad_preactivations]
+
+    def squared_norms(self) -> list[Any]:
+        """‖∇_{W_k} 𝓛‖² of each example, for k = 1 … L, each (N,), without forming a gradient.
+
+        A weight gradient of one example is an outer product, so its squared norm is ‖∇_{a_k} 𝓛‖² · ‖h_{k−1}‖².
+
+        Raises
+        ------
+        InputError
+            The backward pass was not made with `per_example=True`.
+
+        Source: I. Goodfellow, "Efficient Per-Example Gradient Computations", 2015.
+        """
+        if not self._per_example:
+            raise InputError("squared_norms: got the gradient of a mean loss, expected backward(per_example=True)")
+        return [
+            _squared_norm(g) * _squared_norm(h)
+            for g, h in zip(self.grad_preactivations, self._activations, strict=True)
+        ]
+
+
+def _squared_norm(rows: Any) -> Any:
+    return equations.array_namespace(rows).sum(rows * rows, axis=-1)
+
+
+class Network:
+    """A feed-forward network: a_k = W_k h_{k−1} + b_k, h_k = g(a_k), ŷ = softmax(a_L).
+
+    Parameters
+    ----------
+    weights : sequence of arrays (U, D), float; row = unit, column = its input
+    biases : sequence of arrays (U,), of the same dtype
+    activation : one of `chainrule.equations.ACTIVATIONS`, used in every hidden layer
+
+    Raises
+    ------
+    InputError
+        Shapes that do not chain, dtypes that differ, an unknown activation.
+
+    Examples
+    --------
+    >>> net = Network.create([4, 8, 3], activation="tanh", seed=0)
+    >>> forward = net.forward(np.ones((2, 4)))
+    >>> backward = net.backward(forward, [0, 2])
+    >>> [g.shape for g in backward.grad_weights]
+    [(8, 4), (3, 8)]
+
+    Source: the lecture, Setting.
+    """
+
+    def __init__(self, weights: Sequence[Any], biases: Sequence[Any], activation: str = "relu") -> None:
+        check_choice("activation", activation, tuple(equations.ACTIVATIONS))
+        self.weights, self.biases = list(weights), list(biases)
+        self.activation = activation
+        _check_layers(self.weights, self.biases)
+
+    @classmethod
+    def create(
+        cls, widths: Sequence[int], *, activation: str = "relu", seed: int = 0, dtype: str = "float32"
+    ) -> Network:
+        """A new network with random weights and zero biases, the same for the same seed.
+
+        Weights are normal with variance 2/D (He) for the activations that are zero or nearly so on one side,
+        and 1/D (LeCun) for the others; the output layer's are LeCun's.
+
+        Parameters
+        ----------
+        widths : the number of inputs, of units in each hidden layer, and of classes
+        activation, seed, dtype : "float32" or "float64"
+
+        Raises
+        ------
+        InputError
+            Fewer than two widths, a width below 1, an unknown activation or dtype.
+
+        Examples
+        --------
+        >>> Network.create([64, 32, 10]).widths
+        [64, 32, 10]
+
+        Source: K. He et al., "Delving Deep into Rectifiers", 2015; Y. LeCun et al., "Efficient BackProp", 1998.
+        """
+        check_choice("activation", activation, tuple(equations.ACTIVATIONS))
+        check_choice("dtype", str(np.dtype(dtype)), ("float32", "float64"))
+        check_integer("seed", seed, minimum=0)
+        sizes = [check_integer("widths", width) for width in widths]
+        if len(sizes) < 2:
+            raise InputError(f"widths: got {sizes}, expected at least the numbers of inputs and of classes")
+        random = np.random.default_rng(seed)
+        one_sided = activation in ("relu", "leaky_relu", "gelu", "silu", "softplus")
+        weights, biases = [], []
+        for k, (inputs, units) in enumerate(pairwise(sizes)):
+            variance = (2.0 if one_sided and k < len(sizes) - 2 else 1.0) / inputs
+            weights.append((random.standard_normal((units, inputs)) * variance**0.5).astype(dtype))
+            biases.append(np.zeros(units, dtype=dtype))
+        return cls(weights, biases, activation)
+
+    @property
+    def widths(self) -> list[int]:
+        """The number of inputs, then of units in each layer; the last is the number of classes."""
+        return [int(self.weights[0].shape[1]), *(int(w.shape[0]) for w in self.weights)]
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers that have weights."""
+        return len(self.weights)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights and biases there are."""
+        return sum(u * (d + 1) for d, u in pairwise(self.widths))
+
+    def astype(self, dtype: str) -> Network:
+        """A copy of a NumPy network in another precision."""
+        return Network([w.astype(dtype) for w in self.weights], [b.astype(dtype) for b in self.biases], self.activation)
+
+    def forward(self, x: Any) -> Forward:
+        """The forward pass, with everything kept that the backward pass needs.
+
+        Parameters
+        ----------
+        x : array (N, D) of numbers, of the library that the weights are of
+
+        Raises
+        ------
+        InputError
+            A wrong rank, width or dtype.
+
+        Source: the lecture, Setting.
+        """
+        g = equations.ACTIVATIONS[self.activation].function
+        activations, preactivations = [self.forward_input(x)], []
+        for k, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
+            preactivations.append(equations.preactivation(activations[-1], weights, biases))
+            if k < self.depth:
+                activations.append(g(preactivations[-1]))
+        return Forward(preactivations, activations, self._softmax(preactivations[-1]))
+
+    def backward(self, forward: Forward, labels: Any, *, per_example: bool = False) -> Backward:
+        """The gradients of the loss, from the output units back to the weights.
+
+        Parameters
+        ----------
+        forward : what `forward` returned
+        labels : array (N,), int in [0, K)
+        per_example : each example's own gradient instead of that of the mean loss
+
+        Raises
+        ------
+        InputError
+            Labels of a wrong shape, dtype or value.
+
+        Source: the lecture, sections 1 to 3.
+        """
+        derivative = equations.ACTIVATIONS[self.activation].derivative
+        loss, grad_probabilities, grad = self._output_layer(forward, labels, per_example)
+        grad_preactivations: list[Any] = [grad]
+        grad_activations: list[Any] = []
+        for k in range(self.depth - 1, -1, -1):
+            grad_activations.insert(0, equations.grad_hidden(self.weights[k], grad_preactivations[0]))
+            if k > 0:
+                slope = derivative(forward.preactivations[k - 1])
+                grad_preactivations.insert(0, equations.grad_preactivations(grad_activations[0], slope))
+        return Backward(
+            loss, grad_probabilities, grad_preactivations, grad_activations, forward.activations, per_example
+        )
+
+    def predict_proba(self, x: Any) -> Any:
+        """The probabilities ŷ of each class, (N, K), for x of shape (N, D)."""
+        return self.forward(x).probabilities
+
+    def predict(self, x: Any) -> Any:
+        """The most probable class of each example, (N,) integers, for x of shape (N, D)."""
+        logits = self.forward(x).logits
+        return equations.array_namespace(logits).argmax(logits, axis=-1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as one `.safetensors` file, whole or not at all.
+
+        Raises
+        ------
+        OutputFileError
+            The file cannot be written; what stood there is untouched.
+        """
+        from chainrule.network.model_file import save_model  # it builds networks: imported when needed
+
+        save_model(path, self)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Network:
+        """Read a network that `save` (or `chainrule train`) wrote; never runs code from the file.
+
+        Raises
+        ------
+        ModelFileError
+            The file is missing, damaged, foreign, or of another version.
+        """
+        from chainrule.network.model_file import load_model
+
+        return load_model(path).network
+
+    @staticmethod
+    def from_torch(module: Any) -> Network:
+        """A network with the weights of a PyTorch `Sequential` of Linear layers and one kind of activation.
+
+        Nested Sequentials, a leading Flatten and a Linear without bias are taken; Dropout is left out, as in
+        evaluation; a last Softmax or LogSoftmax too: softmax is this network's own last step.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential, or one torch.nn.Linear
+
+        Returns
+        -------
+        Network
+            Of NumPy arrays, copies of the module's weights; half precisions become float32.
+
+        Raises
+        ------
+        InputError
+            Another module or layer, activations that differ or are not among `chainrule.equations.ACTIVATIONS`.
+        MissingExtraError
+            PyTorch is not installed.
+
+        Examples
+        --------
+        >>> Network.from_torch(Network.create([4, 8, 3], activation="tanh").to_torch()).widths
+        [4, 8, 3]
+        """
+        from chainrule.network.conversion import from_torch  # it builds networks: imported when needed
+
+        return from_torch(module)
+
+    def to_torch(self) -> Any:
+        """The network as a PyTorch `Sequential` that gives the logits; its weights are copies.
+
+        PyTorch's softplus is its argument itself above 20, which is off by less than 3e-9.
+
+        Raises
+        ------
+        MissingExtraError
+            PyTorch is not installed.
+
+        Examples
+        --------
+        >>> Network.create([4, 8, 3]).to_torch()[2].weight.shape
+        torch.Size([3, 8])
+        """
+        from chainrule.network.conversion import to_torch
+
+        return to_torch(self)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network as an ONNX model: input `x` (N, D), outputs `logits` and `probabilities` (N, K).
+
+        It computes in the weights' dtype, by the runtime's own kernels. In float64, onnxruntime 1.32 has none for
+        gelu and softplus. A file that is there is replaced whole.
+
+        Raises
+        ------
+        MissingExtraError
+            onnx is not installed: `chainrule[onnx]`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Network.create([4, 8, 3]).to_onnx(f"{folder}/net.onnx").name
+        'net.onnx'
+
+        Source: the ONNX operators Gemm, Softmax and the activations, opset 17.
+        """
+        from chainrule.network.conversion import to_onnx
+
+        return to_onnx(self, path)
+
+    @staticmethod
+    def from_sklearn(classifier: Any) -> Network:
+        """A network with the weights of a fitted `MLPClassifier`, scikit-learn's or `chainrule.sklearn`'s.
+
+        The single logistic output a of a classifier of two classes becomes two logits, 0 and a: σ(a) = softmax(0, a)₂.
+
+        Parameters
+        ----------
+        classifier : a fitted MLPClassifier
+
+        Returns
+        -------
+        Network
+            Its class i is `classifier.classes_[i]`.
+
+        Raises
+        ------
+        InputError
+            Another estimator, one that is not fitted, or one for several labels at once.
+        """
+        from chainrule.network.conversion import from_sklearn
+
+        return from_sklearn(classifier)
+
+    def forward_input(self, x: Any) -> Any:
+        """x as `forward` takes it: checked, and in the dtype of the weights."""
+        weights = self.weights[0]
+        if isinstance(weights, np.ndarray):
+            x = np.asarray(x)
+            if x.dtype.kind not in "biuf":
+                raise InputError(f"x: got dtype {x.dtype}, expected numbers")
+            x = x.astype(weights.dtype, copy=False)
+        if len(x.shape) != 2 or x.shape[1] != weights.shape[1]:
+            raise InputError(f"x: got shape {tuple(x.shape)}, expected (N, {weights.shape[1]})")
+        return x
+
+    def _uses_kernels(self) -> bool:
+        return isinstance(self.weights[0], np.ndarray) and self.weights[0].dtype.name in (
+            "float32",
+            "float64",
+        )
+
+    def _softmax(self, logits: Any) -> Any:
+        return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)
+
+    def _output_layer(self, forward: Forward, labels: Any, per_example: bool) -> tuple[Any, Any, Any]:
+        """Loss, ∇_ŷ 𝓛 and ∇_{a_L} 𝓛."""
+        logits, probabilities = forward.logits, forward.probabilities
+        n, k = logits.shape
+        checked = check_labels(labels, n, k)
+        if self._uses_kernels():
+            reduction = "none" if per_example else "mean"
+            loss, grad = output.softmax_cross_entropy(logits, checked, reduction=reduction)
+            return (
+                loss,
+                output.cross_entropy(probabilities, checked, reduction=reduction).grad_probabilities,
+                grad,
+            )
+        xp = equations.array_namespace(logits)
+        at = xp.asarray(checked, device=logits.device)
+        losses = equations.loss_from_logits(logits, at)
+        grads = equations.grad_probabilities(probabilities, at), equations.grad_logits(logits, at)
+        if per_example or n == 0:
+            return (losses, *grads) if per_example else (xp.sum(losses), *grads)
+        return xp.mean(losses), grads[0] / n, grads[1] / n
+
+
+def _check_layers(weights: list[Any], biases: list[Any]) -> None:
+    if not weights or len(weights) != len(biases):
+        raise InputError(f"weights: got {len(weights)} layers and {len(biases)} biases, expected as many, at least one")
+    for k, (w, b) in enumerate(zip(weights, biases, strict=True), start=1):
+        if not hasattr(w, "dtype") or not hasattr(b, "dtype"):
+            raise InputError(f"weights: layer {k} is a {type(w).__name__}, expected arrays")
+        if w.dtype != weights[0].dtype or b.dtype != weights[0].dtype or "float" not in str(w.dtype):
+            raise InputError(
+                f"weights: layer {k} has dtypes {w.dtype} and {b.dtype}, expected one floating dtype throughout"
+            )
+        if len(w.shape) != 2 or 0 in w.shape:
+            raise InputError(f"weights: layer {k} has shape {tuple(w.shape)}, expected (units, inputs), none of them 0")
+        if tuple(b.shape) != (w.shape[0],):
+            raise InputError(f"biases: layer {k} has shape {tuple(b.shape)}, expected ({w.shape[0]},)")
+        if k > 1 and w.shape[1] != weights[k - 2].shape[0]:
+            raise InputError(
+                f"weights: layer {k} takes {w.shape[1]} inputs, expected {weights[k - 2].shape[0]}, "
+                f"the units of layer {k - 1}"
+            )

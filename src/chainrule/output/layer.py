@@ -1,0 +1,425 @@
+"""The output layer: probabilities, the loss −log ŷ_ℓ, and its gradient w.r.t. the output units.
+
+Checks its input, calls a kernel, returns loss and gradient. Shapes everywhere: N examples, K classes. The
+gradient is that of the *reduced* loss: with reduction="mean" the factor 1/N is in it, with reduction="none"
+row n is the gradient of loss n. Arrays come in float16, bfloat16, float32 or float64, with any strides, of any
+kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the same dtype and kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import equations
+from chainrule._native import _kernels
+from chainrule.boundary.arrays import Borrowed, empty, from_float, in_format, to_float
+from chainrule.boundary.checks import (
+    REDUCTIONS,
+    check_choice,
+    check_labels,
+    check_logits,
+    check_loss_options,
+    check_matrix,
+    check_out,
+    check_threads,
+)
+from chainrule.errors import InputError
+
+__all__ = [
+    "EXTRAS",
+    "CrossEntropy",
+    "SoftmaxCrossEntropy",
+    "cross_entropy",
+    "hessian_diagonal",
+    "hessian_vector_product",
+    "log_softmax",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_jacobian",
+    "which_kernel",
+]
+
+Array = npt.NDArray[Any]
+EXTRAS = ("probabilities", "logsumexp", "log_likelihood", "entropy", "prediction", "correct")
+
+
+class CrossEntropy(NamedTuple):
+    """Loss, and its gradient w.r.t. the probabilities, (N, K)."""
+
+    loss: Any
+    grad_probabilities: Any
+
+
+class _LossAndGradient(NamedTuple):
+    loss: Any
+    grad_logits: Any
+
+
+class SoftmaxCrossEntropy(_LossAndGradient):
+    """Loss, and its gradient w.r.t. the logits, (N, K): a pair. `extras` holds what else was asked for, by name,
+    and each is an attribute too."""
+
+    extras: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        extras = self.__dict__.get("extras", {})
+        if name in extras:
+            return extras[name]
+        hint = f"; ask for it with extras=({name!r},)" if name in EXTRAS else ""
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{hint}")
+
+
+def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -> CrossEntropy:
+    """Cross entropy of given probabilities, and its gradient w.r.t. them.
+
+    loss = −log ŷ_ℓ,  ∇_ŷ loss = −(1/ŷ_ℓ) e(ℓ). The partial derivative holds the other probabilities fixed:
+    ŷ leaves the simplex.
+
+    Parameters
+    ----------
+    probabilities : array (N, K), float16, bfloat16, float32 or float64, each in [0, 1]
+    labels : array (N,), int in [0, K)
+    reduction : "mean", "sum" or "none"
+
+    Returns
+    -------
+    CrossEntropy
+        loss: scalar, or (N,) for "none"; grad_probabilities: (N, K). A probability of 0 for the label gives
+        the loss ∞ and the gradient −∞, which they are.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype or label, or a number outside [0, 1]. NaN gives NaN.
+
+    Examples
+    --------
+    >>> loss, grad = cross_entropy([[0.5, 0.25, 0.25]], [1])
+    >>> round(float(loss), 4), (grad + 0.0).tolist()
+    (1.3863, [[0.0, -4.0, 0.0]])
+
+    Source: the lecture, section 1: ∂𝓛/∂ŷ_i = −𝟙[i=ℓ]/ŷ_ℓ.
+    """
+    borrowed = check_logits("probabilities", probabilities)
+    p = to_float(borrowed.view, borrowed.format)
+    n, k = p.shape
+    label = check_labels(labels, n, k)
+    check_choice("reduction", reduction, REDUCTIONS)
+    outside = np.argwhere((p < 0) | (p > 1))
+    if outside.size:
+        row, column = outside[0]
+        raise InputError(
+            f"probabilities: got {p[row, column]} at row {row}, column {column}, expected numbers in [0, 1]"
+        )
+    weight = 1.0 / n if reduction == "mean" and n else 1.0
+    chosen = p[np.arange(n), label].astype(np.float64)
+    grad = np.zeros(p.shape, dtype=borrowed.view.dtype)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        grad[np.arange(n), label] = from_float(-weight / chosen, borrowed.format)
+        losses = 0.0 - np.log(chosen)
+        if reduction == "none":
+            return CrossEntropy(borrowed.give(from_float(losses, borrowed.format)), borrowed.give(grad))
+    return CrossEntropy(reduced(borrowed, losses.sum() * weight, 1.0), borrowed.give(grad))
+
+
+def softmax_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    reduction: str = "mean",
+    class_weights: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    out: Any = None,
+    threads: int | None = None,
+    extras: Sequence[str] = (),
+) -> SoftmaxCrossEntropy:
+    """Cross entropy of softmax(logits), and its gradient w.r.t. the logits, in one pass.
+
+    loss = −log ŷ_ℓ with ŷ = softmax(a_L),  ∇_{a_L} loss = −(e(ℓ) − ŷ) = ŷ − e(ℓ).
+
+    Neither is computed as written, because both cancel for a confident row. The exponentials of the other
+    classes are summed apart, s_o = Σ_{j≠ℓ} exp(a_j − m), and grad_ℓ = −s_o/S: never ŷ_ℓ − 1.
+
+    With every option, for targets q (e(ℓ) for a label), weights w, smoothing ε, temperature T and z-loss λ:
+    loss = Σ_j w_j ((1−ε) q_j + ε/K) (−log ŷ_j) + λ lse², where ŷ = softmax(a/T) and lse = logsumexp(a/T); but a
+    label's own weight w_ℓ multiplies (1−ε), as it does in PyTorch, which this equals wherever PyTorch has it.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    labels : array (N,), int in [0, K), or target probabilities (N, K), of the logits' dtype, >= 0
+    reduction : "mean", "sum" or "none"
+        The mean divides by the sum of the weights w_ℓ of the counted examples; with targets, by N.
+    class_weights : array (K,), each 0 or between 1e-150 and 1e150, optional
+    label_smoothing : float in [0, 1]
+    ignore_index : int, optional
+        Examples with this label count for nothing: loss 0, gradient 0.
+    temperature : float > 0, at least 1e-150
+        Divides the logits. The gradient is w.r.t. the logits as given: the factor 1/T is in it.
+    z_loss : float >= 0
+        λ of the term λ·logsumexp², added for each counted example, whatever its class's weight.
+    out : array (N, K) of the logits' dtype, optional
+        Receives the gradient; `out=logits` overwrites the logits with it.
+    threads : int, optional
+        At most this many threads; the result has the same bits whatever their number.
+    extras : sequence of names
+        What to compute besides: "probabilities" (N, K), "logsumexp", "log_likelihood" (log ŷ_ℓ, neither weighted
+        nor smoothed; Σ q log ŷ for targets), "entropy" (of ŷ, in nats), "prediction" (int64) and "correct" (bool),
+        each (N,). For an ignored example log_likelihood is 0 and correct is False.
+
+    Returns
+    -------
+    SoftmaxCrossEntropy
+        loss: scalar of the logits' dtype, or (N,) for "none"; grad_logits: (N, K); the extras as attributes. With
+        no counted example a mean is 0. A logit of −∞ masks its class exactly; NaN or +∞ in a row gives NaN in it.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, label or option; nothing has been written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, grad = softmax_cross_entropy(np.array([[0.0, 20.0]], dtype="float32"), [1])
+    >>> float(loss), grad.tolist()  # ordinary float32 code returns 0.0 and [2.06e-09, 0.0]
+    (2.06115369216775e-09, [[2.06115369216775e-09, -2.06115369216775e-09]])
+    >>> softmax_cross_entropy([[0.0, 20.0]], [1], extras=("prediction",)).prediction.tolist()
+    [1]
+
+    Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ). Smoothing: Szegedy et al., 2016 (arXiv:1512.00567).
+    z-loss: Chowdhery et al., "PaLM", 2022, section 5.
+    """
+    a = check_logits("logits", logits)
+    n, k = a.view.shape
+    options = check_loss_options(
+        a, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
+    )
+    if "second" in options:
+        options["second"] = in_format(options["second"], a.format)
+    wanted = _check_extras(extras)
+    team, divisor = check_threads(threads), divisor_of(reduction, n, options)
+    options["scale"] = 1.0 / divisor
+    read = [options.get(name) for name in ("second", "labels", "class_weights")]
+    grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
+    beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
+    losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" else {}
+    total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
+    loss = a.give(losses["losses"]) if losses else reduced(a, total, divisor)
+    result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
+    result.extras = {name: a.give(value) for name, value in beside.items()}
+    return result
+
+
+def softmax(logits: Any, *, threads: int | None = None) -> Any:
+    """Probabilities of each class, ŷ_i = exp(a_i) / Σ_{i'} exp(a_{i'}).
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> softmax([[0.0, 0.0], [1000.0, -1000.0]]).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+
+    Source: the lecture, section 1: ŷ = softmax(a_L).
+    """
+    return _by_row("softmax", logits, threads)
+
+
+def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
+    """Logarithm of the probabilities, log ŷ_i = (a_i − m) − log Σ_{i'} exp(a_{i'} − m), with m = max a.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype; exact also where ŷ_i rounds to 1
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> log_softmax([[40.0, 0.0]]).tolist()
+    [[-4.248354255291589e-18, -40.0]]
+
+    Source: the lecture, section 1, with the sum of the others taken apart.
+    """
+    return _by_row("log_softmax", logits, threads)
+
+
+def softmax_jacobian(logits: Any) -> Array:
+    """The Jacobian of softmax, ∂ŷ_i/∂a_j = ŷ_i (𝟙[i=j] − ŷ_j), for each example.
+
+    The diagonal's 1 − ŷ_i is the sum of the other probabilities, so it keeps its digits where ŷ_i rounds to 1.
+
+    Parameters
+    ----------
+    logits : NumPy array (N, K), float32 or float64, or what NumPy makes one of
+
+    Returns
+    -------
+    NumPy array (N, K, K) of the logits' dtype: row i of a matrix belongs to ŷ_i, column j to a_j
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> softmax_jacobian([[0.0, 0.0]]).tolist()
+    [[[0.25, -0.25], [-0.25, 0.25]]]
+
+    Source: the lecture, section 1: ŷ_ℓ (𝟙[ℓ=i] − ŷ_i), for every ℓ.
+    """
+    a = check_matrix("logits", logits)
+    return np.asarray(equations.softmax_jacobian(a.astype(np.float64)), dtype=a.dtype)
+
+
+def hessian_diagonal(logits: Any, *, threads: int | None = None) -> Any:
+    """Diagonal of the Hessian of −log ŷ_ℓ w.r.t. the logits, ŷ_i (1 − ŷ_i); the same for every label.
+
+    1 − ŷ_i is the sum of the other probabilities, never a subtraction, so it keeps its digits where ŷ_i rounds to 1.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> hessian_diagonal([[0.0, 40.0]]).tolist()  # 1 - softmax would be 0 in the second place
+    [[4.248354255291589e-18, 4.248354255291589e-18]]
+
+    Source: the lecture, section 1, differentiated once more: ∂(ŷ_i − 𝟙[i=ℓ])/∂a_i = ŷ_i (1 − ŷ_i).
+    """
+    return _by_row("hessian_diagonal", logits, threads)
+
+
+def hessian_vector_product(logits: Any, vector: Any, *, threads: int | None = None) -> Any:
+    """Product of the Hessian of −log ŷ_ℓ w.r.t. the logits with a vector, ŷ⊙v − ŷ(ŷᵀv), for each example.
+
+    Parameters
+    ----------
+    logits : array (N, K), float16, bfloat16, float32 or float64
+    vector : array (N, K) of the same dtype: row n is multiplied by example n's Hessian
+    threads : int, optional
+
+    Returns
+    -------
+    array (N, K) of the logits' dtype
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype.
+
+    Examples
+    --------
+    >>> hessian_vector_product([[0.0, 0.0]], [[1.0, 0.0]]).tolist()
+    [[0.25, -0.25]]
+
+    Source: the lecture, section 1: the Hessian is softmax's Jacobian, ŷ_i (𝟙[i=j] − ŷ_j). The vector's element at
+    the largest class is taken from all of it first, which changes nothing and keeps the tails.
+    """
+    a, v = check_logits("logits", logits), check_logits("vector", vector)
+    if v.view.shape != a.view.shape or v.format != a.format:
+        raise InputError(
+            f"vector: got shape {v.view.shape} and dtype {v.format}, expected {a.view.shape} and {a.format}, "
+            "the logits'"
+        )
+    return _run(a, "hessian_vector_product", {"second": v.view}, threads)
+
+
+def which_kernel() -> str:
+    """What computes here: the kernels' instruction set, and how many threads it takes at most.
+
+    The set is the best that the processor has, or the one that the environment variable `CHAINRULE_INSTRUCTION_SET`
+    names: baseline, x86-64-v3 (AVX2, FMA) or x86-64-v4 (AVX-512).
+
+    Raises
+    ------
+    InputError
+        `CHAINRULE_INSTRUCTION_SET` is another name, or a set that the processor lacks; so does every other first use.
+
+    Examples
+    --------
+    >>> which_kernel().startswith("native")
+    True
+    """
+    return f"native, {_kernels.instruction_set()}, {_kernels.max_threads()} threads at most"
+
+
+def _by_row(output: str, logits: Any, threads: int | None) -> Any:
+    return _run(check_logits("logits", logits), output, {}, threads)
+
+
+def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None) -> Any:
+    result = empty(a.view.shape, a.view.dtype)
+    _kernels.run(a.format, output, a.view, result, options, check_threads(threads))
+    return a.give(result)
+
+
+def _check_extras(extras: Sequence[str]) -> list[str]:
+    if isinstance(extras, str) or not isinstance(extras, Iterable):
+        raise InputError(f"extras: got {extras!r}, expected a sequence of names, such as ('entropy',)")
+    return list(dict.fromkeys(check_choice("extras", name, EXTRAS) for name in extras))
+
+
+def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:
+    return {"prediction": np.int64, "correct": np.bool_}.get(extra, a.view.dtype)
+
+
+def divisor_of(reduction: str, n: int, options: dict[str, Any]) -> float:
+    """What the sum is divided by: 1, or for a mean the sum of the counted labels' weights (N for target
+    probabilities), or infinity where nothing counts."""
+    if reduction != "mean":
+        return 1.0
+    counted = float(n)
+    if "labels" in options:
+        labels = options["labels"]
+        if "ignore_index" in options:
+            labels = labels[labels != options["ignore_index"]]
+        counted = float(options["class_weights"][labels].sum() if "class_weights" in options else labels.size)
+    return counted or math.inf
+
+
+def reduced(a: Borrowed, total: float, divisor: float) -> Any:
+    """The reduced loss as a scalar of the array's kind."""
+    with np.errstate(under="ignore", over="ignore"):
+        return a.scalar(total / divisor if divisor < math.inf else 0.0)

@@ -1,0 +1,299 @@
+"""The last layer and the output layer together: logits W h + b, their loss, and its gradients, in chunks of rows.
+
+The N×K logits are never stored. A chunk of rows goes through a matrix product, the output layer's kernel in place,
+and the two products that carry the gradient back: lecture, section 2, ∇_W 𝓛 = ∇_a 𝓛 hᵀ and ∇_h 𝓛 = Wᵀ ∇_a 𝓛.
+
+The matrix products are Chainrule's own (_native/product.cpp), not the BLAS's that NumPy and SciPy carry: for a chunk
+of some hundred rows a BLAS copies the weights anew each time, and from NumPy it cannot add a product to an array, which
+the weights' gradient needs with every chunk. float16 and bfloat16 are widened block by block, multiplied and summed in
+float32, and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule._native import _kernels
+from chainrule.boundary.arrays import Borrowed, describe, empty, from_float, in_format, to_float
+from chainrule.boundary.checks import (
+    check_bias,
+    check_integer,
+    check_logits,
+    check_loss_options,
+    check_out,
+    check_threads,
+)
+from chainrule.errors import InputError
+from chainrule.output.layer import divisor_of, reduced
+
+__all__ = ["LinearCrossEntropy", "linear_cross_entropy"]
+
+Array = npt.NDArray[Any]
+CHUNK_BYTES = 64 << 20
+
+
+class LinearCrossEntropy(NamedTuple):
+    """Loss, and its gradients w.r.t. the hidden units, (N, D), the weights, (K, D), and the biases, (K,) or None."""
+
+    loss: Any
+    grad_hidden: Any
+    grad_weight: Any
+    grad_bias: Any
+
+
+def linear_cross_entropy(
+    hidden: Any,
+    weight: Any,
+    labels: Any,
+    bias: Any = None,
+    *,
+    reduction: str = "mean",
+    class_weights: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    out: tuple[Any, Any, Any] | None = None,
+    threads: int | None = None,
+    chunk_bytes: int | None = None,
+) -> LinearCrossEntropy:
+    """Cross entropy of softmax(hidden · weightᵀ + bias) with its gradients, without storing the logits.
+
+    Parameters
+    ----------
+    hidden : array (N, D), float16, bfloat16, float32 or float64
+    weight : array (K, D) of the same dtype: row i holds the weights of class i
+    labels : array (N,), int in [0, K), or target probabilities (N, K), of the logits' dtype (float32 for 16 bits)
+    bias : array (K,) of the same dtype, optional
+    reduction : "mean", "sum" or "none"
+        For "none" the loss is (N,), row n of grad_hidden is that of loss n, and the gradients w.r.t. the weights and
+        biases, which every example shares, are those of the sum.
+    class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
+        As in `softmax_cross_entropy`.
+    out : tuple of three arrays, of the shapes and dtypes of hidden, weight and bias, each of them optional
+        Receive the gradients; the first may be `hidden` itself, which is overwritten then.
+    chunk_bytes : int, optional
+        At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are, for weights
+        of 16 bits or an `out` whose columns lie apart, the sums of their gradient, 4 K D or 8 K D.
+
+    Returns
+    -------
+    LinearCrossEntropy
+        loss, grad_hidden (N, D), grad_weight (K, D), grad_bias (K,), or None without a bias; of the kind and dtype
+        of what they are the gradients of. How rows are chunked decides the order of the sums over examples.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, label or option, a chunk_bytes that does not hold one row, or an `out` that overlaps what
+        is read; nothing has been written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hidden, weight = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, grad_hidden, grad_weight, grad_bias = linear_cross_entropy(hidden, weight, [1])
+    >>> round(float(loss), 4), grad_hidden.round(4).tolist()
+    (0.3133, [[0.2689, -0.2689]])
+
+    Source: the lecture, sections 1 and 2.
+    """
+    h, w, b = check_layer(hidden, weight, bias)
+    options = check_layer_options(
+        h, w, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
+    )
+    given = _check_outs(out, h, w, b, options)
+    team, n = check_threads(threads), h.view.shape[0]
+    divisor = divisor_of(reduction, n, options)
+    options["scale"] = 1.0 / divisor
+    buffers = Gradients(*(
+        empty(like.view.shape, like.view.dtype) if like is not None and view is None else view
+        for like, view in zip((h, w, b), given, strict=True)
+    ))  # fmt: skip
+    losses = empty((n,), _format_of_sums(h)) if reduction == "none" else None
+    total = run_layer(h, w, b, options, buffers, team, chunk_bytes, losses=losses)
+    loss = reduced(h, total, divisor) if losses is None else h.give(from_float(losses, h.format))
+    grads = (
+        None if like is None or view is None else (like.give(view) if came is None else came)
+        for like, view, came in zip((h, w, b), buffers, out or (None, None, None), strict=True)
+    )
+    return LinearCrossEntropy(loss, *grads)
+
+
+class Gradients(NamedTuple):
+    """The buffers that receive the gradients, as views of the formats' storage; None where one is not wanted."""
+
+    hidden: Array | None
+    weight: Array | None
+    bias: Array | None
+
+
+def check_layer(hidden: Any, weight: Any, bias: Any) -> tuple[Borrowed, Borrowed, Borrowed | None]:
+    """Borrow hidden units, (N, D), weights, (K, D), and biases, (K,), of one format."""
+    h, w = check_logits("hidden", hidden, "(N, D)"), check_logits("weight", weight, "(K, D)")
+    d, k = h.view.shape[1], w.view.shape[0]
+    if w.format != h.format or w.view.shape[1] != d or k == 0:
+        raise InputError(
+            f"weight: got shape {w.view.shape} and dtype {w.format}, expected (K, {d}) and {h.format}, K >= 1"
+        )
+    return h, w, None if bias is None else check_bias(bias, k, h.format)
+
+
+def check_layer_options(h: Borrowed, w: Borrowed, *given: Any) -> dict[str, Any]:
+    """What `check_loss_options` returns for the logits that these hidden units and weights would give."""
+    format = _format_of_sums(h)
+    # stands for the logits where shapes and dtypes are checked; it has no memory
+    view = np.broadcast_to(np.zeros((), format), (h.view.shape[0], w.view.shape[0]))
+    return check_loss_options(h._replace(view=view, format=format), *given)
+
+
+def run_layer(
+    h: Borrowed,
+    w: Borrowed,
+    b: Borrowed | None,
+    options: dict[str, Any],
+    into: Gradients,
+    team: int,
+    chunk_bytes: int | None = None,
+    *,
+    losses: Array | None = None,
+    factors: Array | None = None,
+    adds: bool = False,
+) -> float:
+    """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
+
+    A gradient without a buffer is not computed, nor is its product. `losses`, float64 for float64 and float32
+    for all else, receives each example's; `factors`, (N,), multiply each example's gradient. With `adds`, the
+    weights' and biases' gradients are added to what their buffers hold.
+    """
+    (n, d), k = h.view.shape, w.view.shape[0]
+    format = _format_of_sums(h)
+    dtype = np.dtype(format)
+    multiply = _kernels.multiply_float64 if format == "float64" else _kernels.multiply_float32
+    # what the products cannot read as it lies is widened, or made contiguous, a block at a time
+    copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
+    ignore_index = options.get("ignore_index")
+    widened = int("second" in options and options["second"].format != format)
+    beside = (1 + copies + (ignore_index is not None)) * d + widened * k
+    rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies, beside)
+    blocks = _slices(k, columns)
+
+    sums = None if into.weight is None else _sums_of(into.weight, w, dtype, adds)
+    grad_bias = None if b is None or into.bias is None else np.zeros(k)
+    biases = None if b is None else to_float(b.view, b.format)
+    logits, totals = np.empty((rows, k), dtype), []
+    for chunk in _slices(n, rows):
+        a = logits[: chunk.stop - chunk.start]
+        x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
+        here = of_rows(options, chunk, format)
+        ignored = here["labels"] == ignore_index if ignore_index is not None else np.zeros(0, bool)
+        if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
+            x = np.where(ignored[:, None], dtype.type(0), x)
+        for block in blocks:
+            multiply(x, _numbers(w, block).T, a[:, block], False, team)
+        if biases is not None:
+            a += biases
+        if losses is not None:
+            here["losses"] = losses[chunk]
+        totals.append(_kernels.run(format, "gradient", a, a, here, team))
+        if factors is not None:
+            a *= factors[chunk, None]
+        if grad_bias is not None:
+            grad_bias += np.ones(len(a), dtype) @ a
+        if sums is not None:
+            multiply(a.T, x, sums, adds or chunk.start > 0, team)
+        if into.hidden is not None:
+            back = np.empty((len(a), d), dtype)
+            for block in blocks:
+                multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
+            _store(back, into.hidden[chunk], h.format)
+    if sums is not None and into.weight is not None:
+        if n == 0 and not adds:
+            sums[:] = 0
+        if sums is not into.weight:
+            _store(sums, into.weight, w.format)
+    if grad_bias is not None and b is not None and into.bias is not None:
+        into.bias[:] = from_float(grad_bias + to_float(into.bias, b.format) if adds else grad_bias, b.format)
+    return math.fsum(totals)
+
+
+def _check_outs(out: Any, h: Borrowed, w: Borrowed, b: Borrowed | None, options: dict[str, Any]) -> list[Array | None]:
+    """The views of the buffers that were given."""
+    if out is None:
+        return [None, None, None]
+    if not isinstance(out, tuple | list) or len(out) != 3:
+        raise InputError(f"out: got {describe(out)}, expected a tuple (grad_hidden, grad_weight, grad_bias)")
+    if b is None and out[2] is not None:
+        raise InputError("out: got an array for the biases' gradient, expected None, as there are no biases")
+    second = options["second"].view if "second" in options else None
+    read = [second, options.get("labels"), options.get("class_weights"), None if b is None else b.view]
+    views: list[Array | None] = []
+    for name, came, like in zip(("grad_hidden", "grad_weight", "grad_bias"), out, (h, w, b), strict=True):
+        if came is None or like is None:
+            views.append(None)
+            continue
+        others = [*read, w.view if like is h else h.view, *views]
+        views.append(check_out(came, like, *others, name=f"out, {name}", itself=like is h))
+    return views
+
+
+def _format_of_sums(h: Borrowed) -> str:
+    return "float64" if h.format == "float64" else "float32"
+
+
+def _sums_of(buffer: Array, w: Borrowed, dtype: np.dtype[Any], adds: bool) -> Array:
+    """The buffer itself if products can be added up in it, else an array of float32 or float64."""
+    if buffer.dtype == dtype and (buffer.strides[1] == dtype.itemsize or buffer.shape[1] == 1):
+        return buffer
+    return to_float(buffer, w.format).copy() if adds else np.empty(buffer.shape, dtype)
+
+
+def of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
+    """The options of some rows, with target probabilities in the logits' format."""
+    here = dict(options)
+    if "labels" in here:
+        here["labels"] = here["labels"][rows]
+    if "second" in here:
+        here["second"] = in_format(here["second"]._replace(view=here["second"].view[rows]), format)
+    return here
+
+
+def _readable(view: Array, dtype: np.dtype[Any]) -> bool:
+    return view.dtype == dtype and dtype.itemsize in view.strides and min(view.strides) > 0
+
+
+def _chunks(
+    chunk_bytes: int | None, n: int, d: int, k: int, itemsize: int, threads: int, copies: int, beside: int
+) -> tuple[int, int]:
+    """Rows of logits, and classes of a product, that fit together with the kernels' scratch."""
+    budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
+    columns = _whole(min(k, max(1, budget // 32 // (d * itemsize)))) if copies else k  # of weights widened together
+    packed = 192 * min(n, 320) * itemsize if d > 32 else 0  # what a thread copies of the logits together: product.hpp
+    fixed = copies * columns * d * itemsize + threads * (8 * k + 256 + packed) + 16 * k
+    a_row = (k + beside) * itemsize
+    if fixed + a_row > budget:
+        raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
+    return _whole(max(1, min(n, (budget - fixed) // a_row))), max(columns, 1)
+
+
+def _whole(count: int) -> int:
+    """At most `count`, in whole tiles of the BLAS's kernels, which are a fifth slower with a rest."""
+    return count if count < 16 else count // 16 * 16
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(begin, min(begin + step, length)) for begin in range(0, length, step)]
+
+
+def _numbers(array: Borrowed, rows: slice) -> Array:
+    return to_float(array.view[rows], array.format)
+
+
+def _store(numbers: Array, into: Array, format: str) -> None:
+    """Numbers into the storage of a format, rounded a slice at a time."""
+    for part in _slices(len(numbers), 256):
+        into[part] = from_float(numbers[part], format)

@@ -1,0 +1,1 @@
+"""Pages about a trained network: the report of its training and the gallery of its examples."""

@@ -1,0 +1,188 @@
+"""All examples of a table, sorted by loss, served on this machine alone: each is explained when it is asked for."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import numpy as np
+
+from chainrule.boundary import html
+from chainrule.boundary.checks import check_integer
+from chainrule.errors import InputError, OutputFileError
+from chainrule.explain import explain
+from chainrule.explain.views.page import page
+from chainrule.scores import example_scores
+
+__all__ = ["Gallery", "server"]
+
+A_PAGE = 24  # examples
+WHICH = ("all", "wrong", "right")
+
+
+class Gallery:
+    """The pages of a model's examples.
+
+    Parameters
+    ----------
+    net : the network
+    x, labels : array (N, D), array (N,)
+    feature_names, classes : D and K names
+    image : (rows, columns) where the inputs are an image's pixels; by default where they are 64 or 784
+
+    Examples
+    --------
+    >>> from chainrule import Network
+    >>> gallery = Gallery(Network.create([2, 3, 2], seed=0), np.eye(2), np.array([0, 1]), ["a", "b"], ["no", "yes"])
+    >>> "row 1" in gallery.listing({"which": "all"})
+    True
+    """
+
+    def __init__(
+        self, net: Any, x: Any, labels: Any, feature_names: list[str], classes: list[Any],
+        image: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self._net, self._x, self._labels = net, x, labels
+        self._features, self._classes, self._image = feature_names, [str(c) for c in classes], image
+        self._losses, self._predicted, self._probabilities = example_scores(net, x, labels)
+        self._order = np.argsort(-self._losses, kind="stable")
+        if len(labels):
+            self.explanation(int(self._order[0]))  # what cannot be explained is refused before anything is served
+
+    def listing(self, query: dict[str, str]) -> str:
+        """The page of examples; query may hold class, which (all, wrong or right), and page, counted from 1.
+
+        Raises
+        ------
+        InputError
+            A query that there is not.
+        """
+        label, which = query.get("class", ""), query.get("which", "all")
+        if label and not (label.isdecimal() and int(label) < len(self._classes)):
+            raise InputError(f"class: got {label!r:.40}, expected a number from 0 to {len(self._classes) - 1}")
+        if which not in WHICH:
+            raise InputError(f"which: got {which!r:.40}, expected {', '.join(WHICH)}")
+        right = self._predicted == self._labels
+        kept = np.ones(len(right), dtype=bool) if which == "all" else right if which == "right" else ~right
+        if label:
+            kept = kept & (self._labels == int(label))
+        order = self._order[kept[self._order]]
+        pages = max(1, -(-len(order) // A_PAGE))
+        number = query.get("page", "1")
+        if not (number.isdecimal() and 1 <= int(number) <= pages):
+            raise InputError(f"page: got {number!r:.40}, expected a number from 1 to {pages}")
+        at = int(number)
+        other = {"class": label, "which": which}
+        return html.render(
+            "gallery.html.j2",
+            examples=[self._card(int(n)) for n in order[(at - 1) * A_PAGE : at * A_PAGE]],
+            classes=self._classes, label=int(label) if label else None, which=which, page=at, pages=pages,
+            found=len(order), total=len(right), earlier="/?" + urlencode(other | {"page": at - 1}) if at > 1 else None,
+            later="/?" + urlencode(other | {"page": at + 1}) if at < pages else None,
+        )  # fmt: skip
+
+    def explanation(self, row: int) -> str:
+        """The page of one example's chain to the weight with the largest gradient.
+
+        Raises
+        ------
+        InputError
+            A row that there is not.
+        """
+        if not 0 <= check_integer("row", row, minimum=0) < len(self._labels):
+            raise InputError(f"row: got {row}, expected 0 to {len(self._labels) - 1}")
+        e = explain(
+            self._net, self._x[row], int(self._labels[row]), feature_names=self._features, classes=self._classes,
+            image=self._image,
+        )  # fmt: skip
+        return page(e, e.weight(*e.strongest_weight()))
+
+    def _card(self, row: int) -> dict[str, Any]:
+        return {
+            "row": row, "true": self._classes[self._labels[row]], "predicted": self._classes[self._predicted[row]],
+            "right": bool(self._labels[row] == self._predicted[row]), "loss": float(self._losses[row]),
+            "probability": float(np.exp(-self._losses[row])), "predicted_probability": float(self._probabilities[row]),
+            "image": html.image(np.asarray(self._x[row], dtype=float).tolist(), self._image),
+        }  # fmt: skip
+
+
+def server(gallery: Gallery, port: int = 8000) -> ThreadingHTTPServer:
+    """A server of the gallery at 127.0.0.1, for programs of this machine alone; port 0 takes one that is free.
+
+    Raises
+    ------
+    OutputFileError
+        The port is taken, or not allowed.
+    """
+    try:
+        made = _Server(("127.0.0.1", port), _handler(gallery))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputFileError(f"--port: {port} cannot be served at: {reason}") from error
+    return made
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that leaves before the page is made is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _handler(gallery: Gallery) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        server_version, sys_version = "Chainrule", ""
+
+        def do_GET(self) -> None:
+            port = self.server.server_port  # type: ignore[attr-defined]
+            own = {
+                name + end for name in ("127.0.0.1", "localhost") for end in (f":{port}", *([""] if port == 80 else []))
+            }
+            if self.headers.get("Host") not in own:  # another site's name that leads here must not read the table
+                return self._answer(403, "This gallery answers to its own address alone.")
+            address = urlsplit(self.path)
+            row = re.fullmatch(r"/row/(\d{1,18})", address.path)
+            try:
+                if address.path == "/":
+                    found = parse_qs(address.query, max_num_fields=10)
+                    self._page(lambda: gallery.listing({name: values[-1] for name, values in found.items()}))
+                elif row:
+                    self._page(lambda: gallery.explanation(int(row[1])))
+                elif address.path == "/favicon.ico":  # browsers ask by themselves
+                    self.send_response(204)
+                    self.end_headers()
+                else:
+                    self._answer(404, "There is no such page: the gallery is at /, a row's explanation at /row/N.")
+            except ValueError as error:  # a query that cannot be read; InputError is one
+                self._answer(404 if row else 400, str(error))
+            return None
+
+        do_HEAD = do_GET
+
+        def _page(self, made: Callable[[], str]) -> None:
+            self._send(200, "text/html; charset=utf-8", made())
+
+        def _answer(self, code: int, text: str) -> None:
+            self._send(code, "text/plain; charset=utf-8", text + "\n")
+
+        def _send(self, code: int, kind: str, text: str) -> None:
+            body = text.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass  # the terminal has the address, and nothing else
+
+    return Handler

@@ -1,0 +1,125 @@
+"""Tables larger than memory: a Parquet file is read a column, or some rows, at a time, and its features are laid down
+in a file that `fit` maps and streams."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.boundary.extras import require
+from chainrule.errors import TableError
+
+__all__ = ["ParquetTable", "features_on_disk", "numeric_examples"]
+
+Array = npt.NDArray[Any]
+
+
+class ParquetTable:
+    """A Parquet file that is not read whole: what `learn_schema` asks of a data frame, a column at a time.
+
+    Raises
+    ------
+    TableError
+        The file is missing, no Parquet, or has no rows.
+
+    Examples
+    --------
+    >>> ParquetTable("table.csv")
+    Traceback (most recent call last):
+    chainrule.errors.TableError: table.csv: only a .parquet file can be streamed
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path, self._pl = Path(path), require("polars", "cli")
+        if self.path.suffix.lower() != ".parquet":
+            raise TableError(f"{path}: only a .parquet file can be streamed")
+        self._lazy = self._pl.scan_parquet(self.path)
+        self.columns = list(self._collect(path, lambda: self._lazy.collect_schema().names()))
+        self.height = int(self._collect(path, lambda: self._lazy.select(self._pl.len()).collect().item()))
+        if self.height == 0 or not self.columns:
+            raise TableError(f"{path}: has no rows")
+
+    def _collect(self, path: Any, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except OSError as error:
+            raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except self._pl.exceptions.PolarsError as error:
+            raise TableError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+
+    def __getitem__(self, name: str) -> Any:
+        """One column, whole."""
+        return self._lazy.select(name).collect().to_series()
+
+    def slices(self, rows: int) -> Iterator[Any]:
+        """Data frames of at most so many consecutive rows."""
+        for begin in range(0, self.height, rows):
+            yield self._lazy.slice(begin, rows).collect()
+
+
+def features_on_disk(
+    table: ParquetTable, features: Callable[[Any], Array], width: int, dtype: str, memory: int
+) -> Callable[[Array], np.memmap[Any, Any]]:
+    """Turn a table into features, some rows at a time, within half of `memory` bytes.
+
+    Returns a function from a mask of rows, (N,) bool, to those rows' features: a memory map of a nameless file, which
+    takes no place on the disk any more once nothing refers to it.
+    """
+    rows = max(1, memory // 2 // (width * 24))  # float64 columns, their features, and what lies between
+
+    def chosen(mask: Array) -> np.memmap[Any, Any]:
+        count = int(np.count_nonzero(mask))
+        with tempfile.TemporaryFile() as file:
+            mapped: np.memmap[Any, Any] = np.memmap(file, dtype=dtype, mode="w+", shape=(max(count, 1), width))
+        to = begin = 0
+        for frame in table.slices(rows):
+            keep = mask[begin : begin + frame.height]
+            begin += frame.height
+            found = features(frame)[keep]
+            mapped[to : to + len(found)] = found
+            to += len(found)
+        mapped.flush()
+        return mapped[:count]  # type: ignore[return-value]  # a slice of a map is one
+
+    return chosen
+
+
+def numeric_examples(
+    path: str | os.PathLike[str], target: str, dtype: str, memory: int
+) -> tuple[np.memmap[Any, Any], Array]:
+    """The examples of a Parquet file whose columns, but for the target, are numbers: taken as they are.
+
+    Raises
+    ------
+    TableError
+        A column is missing, no number, or holds missing values; they are named.
+    """
+    table = ParquetTable(path)
+    if target not in table.columns:
+        raise TableError(f"{path}: has no column {target!r}, its columns are {', '.join(table.columns)[:200]}")
+    names = [name for name in table.columns if name != target]
+    if not names:
+        raise TableError(f"{path}: has no columns besides the target {target!r}")
+
+    def features(frame: Any) -> Array:
+        for name in names:
+            series = frame[name]
+            if not (series.dtype.is_numeric() or str(series.dtype) == "Boolean"):
+                raise TableError(f"{path}, column {name!r}: holds {series.dtype}, expected numbers")
+            if series.null_count():
+                raise TableError(f"{path}, column {name!r}: has missing values; fill them, or use `chainrule train`")
+        return np.column_stack([frame[name].to_numpy().astype(dtype) for name in names])
+
+    column = table[target]
+    if not column.dtype.is_integer() or column.null_count():
+        came = f"{column.null_count()} missing values" if column.null_count() else str(column.dtype)
+        raise TableError(f"{path}, column {target!r}: holds {came}, expected the class's number, an integer from 0")
+    labels = column.to_numpy()
+    everything = np.ones(table.height, dtype=bool)
+    return features_on_disk(table, features, len(names), dtype, memory)(everything), labels

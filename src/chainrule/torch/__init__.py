@@ -1,0 +1,413 @@
+"""PyTorch's `cross_entropy` and `linear_cross_entropy` by their names and signatures, computed by Chainrule.
+
+    from chainrule.torch import cross_entropy  # was: from torch.nn.functional import cross_entropy
+
+The loss and its gradient are computed in one pass, exactly at every margin, and the gradient is kept for backward.
+docs/torch.md lists what differs from PyTorch on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from chainrule.boundary.extras import require
+
+require("torch", "torch")
+
+import torch  # noqa: E402
+from torch.overrides import handle_torch_function, has_torch_function  # noqa: E402
+
+from chainrule.torch import formulas as _formulas  # noqa: E402, F401
+from chainrule.torch import likelihoods as _policy  # noqa: E402
+from chainrule.torch import linear as _linear  # noqa: E402
+from chainrule.torch import losses as _losses  # noqa: E402
+from chainrule.torch.accelerate import accelerate  # noqa: E402
+
+if TYPE_CHECKING:
+    from chainrule.explain.modules import explain
+
+__all__ = [
+    "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
+    "accelerate",
+    "cross_entropy",
+    "entropy",
+    "explain",
+    "linear_cross_entropy",
+    "logprobs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "explain":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from chainrule.explain.modules import explain  # a third of the import's time, for who asks for it
+
+    return explain
+
+
+def cross_entropy(
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    inplace: bool = False,
+) -> torch.Tensor:
+    """Cross entropy of softmax(input), with `torch.nn.functional.cross_entropy`'s signature and meaning.
+
+    loss = Σ_j q_j (−log ŷ_j) with ŷ = softmax(input), and ∇ loss = Q ŷ − q, Q = Σ q; for a label q = e(ℓ): ŷ − e(ℓ).
+
+    Parameters
+    ----------
+    input : tensor (C,), (N, C) or (N, C, d_1, …), float32, float64, bfloat16 or float16
+        The logits.
+    target : tensor of integers in [0, C), or `ignore_index`, of the input's shape without C; or class probabilities of
+        the input's shape, finite and >= 0
+    weight : tensor (C,), optional
+        A weight of each class.
+    size_average, reduce : bool, optional
+        Deprecated, as in PyTorch.
+    ignore_index : int
+        Examples with this label count for nothing: loss 0, gradient 0.
+    reduction : "mean", "sum" or "none"
+    label_smoothing : float in [0, 1]
+    inplace : bool
+        Write the gradient over the logits, which must not be needed any more: no other N × C buffer is used. Then
+        backward runs once, and there is no second derivative. A hint only where no gradient is wanted, under
+        torch.compile and torch.func, and where logits of a K-dimensional loss lie unevenly.
+
+    Returns
+    -------
+    tensor
+        The loss: a scalar, or for "none" of the input's shape without C.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, device, target or option.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[0.0, 20.0]], requires_grad=True)
+    >>> loss = cross_entropy(logits, torch.tensor([1]))
+    >>> loss.backward()
+    >>> loss.item(), logits.grad.tolist()  # PyTorch's are 0.0 and [2.06e-09, 0.0]
+    (2.06115369216775e-09, [[2.06115369216775e-09, -2.06115369216775e-09]])
+
+    Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
+    """
+    if has_torch_function((input, target, weight)):  # subclasses, modes, and what torch.fx traces
+        tensors = input, target, weight
+        options = size_average, ignore_index, reduce, reduction, label_smoothing
+        return handle_torch_function(cross_entropy, tensors, *tensors, *options, inplace=inplace)
+    return _losses.cross_entropy(
+        input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace
+    )
+
+
+def linear_cross_entropy(
+    input: torch.Tensor,
+    linear_weight: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    linear_bias: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+    accumulate: bool = False,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Cross entropy of softmax(input · linear_weightᵀ + linear_bias), with the logits never stored.
+
+    a = W h + b,  loss = −log softmax(a)_ℓ,  ∇_W = (ŷ − e(ℓ)) hᵀ,  ∇_h = Wᵀ (ŷ − e(ℓ)).
+
+    Parameters
+    ----------
+    input : tensor (D,), (N, D) or (…, D), float32, float64, bfloat16 or float16
+        The hidden units.
+    linear_weight : tensor (C, D), or (C, d_1, …, D) with input (N, D), of the same dtype
+    target : tensor of integers in [0, C), or `ignore_index`, of the logits' shape without C; or class probabilities of
+        the logits' shape
+    linear_bias : tensor (C,) or (C, d_1, …), optional
+    weight : tensor (C,), optional
+        A weight of each class.
+    reduction : "mean", "sum" or "none"
+    ignore_index : int, optional
+        −100 for None.
+    label_smoothing : float in [0, 1]
+    options : torch.nn.LinearCrossEntropyOptions, optional
+        Accepted and not needed: rows always go in chunks, sums are kept in float32 or float64, and every derivative is
+        there.
+    accumulate : bool
+        backward adds the weights' gradient to `linear_weight.grad` as it comes, instead of making a (C, D) of its own;
+        it multiplies for the logits again then. `linear_weight` is a leaf, and no hooks see its gradient.
+    chunk_bytes : int, optional
+        At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are, for 16 bits,
+        the float32 sums of the weights' gradient. Second derivatives and forward mode store the logits.
+
+    Returns
+    -------
+    tensor
+        The loss: a scalar, or for "none" of the logits' shape without C.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, device, target or option.
+
+    Examples
+    --------
+    >>> hidden, weight = torch.tensor([[1.0, 2.0]]), torch.eye(2, requires_grad=True)
+    >>> linear_cross_entropy(hidden, weight, torch.tensor([1])).backward()
+    >>> [[round(x, 4) for x in row] for row in weight.grad.tolist()]
+    [[0.2689, 0.5379], [-0.2689, -0.5379]]
+
+    Source: the lecture, sections 1 to 3.
+    """
+    tensors = input, linear_weight, target, linear_bias, weight
+    if has_torch_function(tensors):
+        return handle_torch_function(
+            linear_cross_entropy,
+            tensors,
+            *tensors[:3],
+            linear_bias=linear_bias,
+            weight=weight,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            options=options,
+            accumulate=accumulate,
+            chunk_bytes=chunk_bytes,
+        )
+    _linear.check_options(options)
+    return _linear.linear_cross_entropy(
+        input,
+        linear_weight,
+        target,
+        linear_bias,
+        weight,
+        reduction,
+        ignore_index,
+        label_smoothing,
+        accumulate,
+        chunk_bytes,
+    )
+
+
+class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
+    """`torch.nn.CrossEntropyLoss`, computed by `chainrule.torch.cross_entropy`.
+
+    loss = Σ_j q_j (−log ŷ_j) with ŷ = softmax(input).
+
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace
+        As in `cross_entropy`.
+
+    Raises
+    ------
+    InputError
+        When called: a wrong shape, dtype, device, target or option.
+
+    Examples
+    --------
+    >>> round(CrossEntropyLoss()(torch.zeros(3, 4), torch.tensor([0, 1, 2])).item(), 4)
+    1.3863
+
+    Source: the lecture, section 1.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor | None = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        *,
+        inplace: bool = False,
+    ) -> None:
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        self.inplace = inplace
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+            inplace=self.inplace,
+        )
+
+
+class LinearCrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
+    """`torch.nn.LinearCrossEntropyLoss`: a linear layer with its loss, computed by `linear_cross_entropy`.
+
+    a = W h + b,  loss = −log softmax(a)_ℓ.
+
+    Parameters
+    ----------
+    in_features, num_classes : int
+    out_features : tuple of int
+        d_1, … of a K-dimensional loss.
+    bias : bool
+    device, dtype
+        Of the weights, which `self.linear` holds.
+    reduction, weight, ignore_index, label_smoothing, options, accumulate, chunk_bytes
+        As in `linear_cross_entropy`.
+
+    Raises
+    ------
+    InputError
+        When called: a wrong shape, dtype, device, target or option.
+
+    Examples
+    --------
+    >>> layer = LinearCrossEntropyLoss(8, 5)
+    >>> layer(torch.zeros(3, 8), torch.tensor([0, 1, 2])).shape
+    torch.Size([])
+
+    Source: the lecture, sections 1 to 3.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: torch.Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: Any = None,
+        accumulate: bool = False,
+        chunk_bytes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.reduction, self.ignore_index, self.label_smoothing = reduction, ignore_index, label_smoothing
+        self.options, self.accumulate, self.chunk_bytes = options, accumulate, chunk_bytes
+        rows = num_classes * math.prod(self.out_features)
+        self.linear = torch.nn.Linear(in_features, rows, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.linear.weight, self.linear.bias
+        if self.out_features:
+            shape = (self.num_classes, *self.out_features)
+            weight, bias = weight.reshape(*shape, -1), None if bias is None else bias.reshape(shape)
+        return linear_cross_entropy(
+            input,
+            weight,
+            target,
+            linear_bias=bias,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
+            accumulate=self.accumulate,
+            chunk_bytes=self.chunk_bytes,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_classes={self.num_classes}, out_features={self.out_features}, reduction={self.reduction!r}, "
+            f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+        )
+
+
+def logprobs(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    ignore_index: int | None = None,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Log-likelihood of each label under the last layer, log ŷ_ℓ, with the logits never stored.
+
+    log ŷ_ℓ = log softmax(W h + b)_ℓ,  ∇_W = (e(ℓ) − ŷ) hᵀ.
+
+    Parameters
+    ----------
+    hidden : tensor (…, D), float32, float64, bfloat16 or float16
+    weight : tensor (K, D) of the same dtype
+    labels : tensor (…), int in [0, K), or `ignore_index`, whose log-likelihood is 0
+    bias : tensor (K,), optional
+    ignore_index : int, optional
+        −100 for None.
+    chunk_bytes : int, optional
+        As in `linear_cross_entropy`.
+
+    Returns
+    -------
+    tensor (…)
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, device or label.
+
+    Examples
+    --------
+    >>> logprobs(torch.zeros(2, 3), torch.zeros(4, 3), torch.tensor([0, 1])).tolist()
+    [-1.3862943649291992, -1.3862943649291992]
+
+    Source: the lecture, section 1: 𝓛 = −log ŷ_ℓ.
+    """
+    return _policy.logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
+
+
+def entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Entropy of the last layer's probabilities, in nats, with the logits never stored.
+
+    H = −Σ_j ŷ_j log ŷ_j with ŷ = softmax(W h + b),  ∂H/∂a_j = −ŷ_j (log ŷ_j + H).
+
+    Parameters
+    ----------
+    hidden : tensor (…, D), float32, float64, bfloat16 or float16
+    weight : tensor (K, D) of the same dtype
+    bias : tensor (K,), optional
+    chunk_bytes : int, optional
+        As in `linear_cross_entropy`; weights of 16 bits are copied to float32 besides.
+
+    Returns
+    -------
+    tensor (…)
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype or device.
+
+    Examples
+    --------
+    >>> entropy(torch.zeros(2, 3), torch.zeros(4, 3)).tolist()
+    [1.3862943649291992, 1.3862943649291992]
+
+    Source: C. E. Shannon, "A Mathematical Theory of Communication", 1948, section 6; the lecture, section 1, for ŷ.
+    """
+    return _policy.entropy(hidden, weight, bias, chunk_bytes)

@@ -1,0 +1,147 @@
+"""The checks of what comes into the PyTorch face: shapes, dtypes and devices. Values are looked at by the operators,
+which have them: a traced or a fake tensor has none."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from chainrule.errors import InputError
+
+__all__ = [
+    "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program",
+    "is_wide",
+    "names", "options_of", "reduction_of",
+]  # fmt: skip
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+NOT_DTYPES = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the loss beside the tensors. No tuple, which torch.func would take apart."""
+
+    reduction: str
+    ignore_index: int
+    label_smoothing: float
+
+    @property
+    def all(self) -> tuple[str, int, float]:
+        """As the operators take them."""
+        return self.reduction, self.ignore_index, self.label_smoothing
+
+
+def describe(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return f"{type(value).__name__}"
+    return f"a tensor of shape {tuple(value.shape)}, {value.dtype}, on {value.device}"
+
+
+def check_tensor(name: str, value: Any, expected: str, least: int, most: int | None = None) -> None:
+    """A dense tensor of one of the four formats, with a number of dimensions between bounds."""
+    if not isinstance(value, torch.Tensor):
+        raise InputError(f"{name}: got {describe(value)}, expected a tensor {expected}")
+    if value.dtype not in DTYPES:
+        raise InputError(f"{name}: got dtype {value.dtype}, expected float32, float64, bfloat16 or float16")
+    if value.is_nested:
+        raise InputError(f"{name}: got a nested tensor, expected a dense tensor {expected}")
+    if value.dim() < least or (most is not None and value.dim() > most) or value.layout != torch.strided:
+        layout = "" if value.layout == torch.strided else f", {value.layout}"
+        raise InputError(f"{name}: got shape {tuple(value.shape)}{layout}, expected a dense tensor {expected}")
+
+
+def check_same(name: str, value: Any, shape: tuple[int, ...], like: torch.Tensor, *, dtype: bool) -> None:
+    """A dense tensor of this shape on the device of `like`, and of its dtype where that is asked for."""
+    kind = f", {like.dtype}" if dtype else ""
+    expected = f"shape {shape}{kind}, on {like.device}"
+    if not isinstance(value, torch.Tensor):
+        raise InputError(f"{name}: got {describe(value)}, expected a tensor of {expected}")
+    fits = tuple(value.shape) == shape and value.device == like.device and value.layout == torch.strided
+    if not fits or value.dtype not in ((like.dtype,) if dtype else DTYPES):
+        raise InputError(f"{name}: got {describe(value)}, expected {expected}")
+
+
+def check_target(target: Any, logits_shape: tuple[int, ...], class_dim: int, like: torch.Tensor) -> bool:
+    """Does `target` hold class probabilities, of the logits' shape? Else it holds indices, of that without classes."""
+    without = logits_shape[:class_dim] + logits_shape[class_dim + 1 :]
+    classes = logits_shape[class_dim]
+    expected = f"class indices of shape {without} in [0, {classes}), or class probabilities of shape {logits_shape}"
+    if not isinstance(target, torch.Tensor):
+        raise InputError(f"target: got {describe(target)}, expected a tensor of {expected}")
+    if target.device != like.device:
+        raise InputError(f"target: got a tensor on {target.device}, expected one on {like.device}, as the input is")
+    if target.layout != torch.strided:
+        raise InputError(f"target: got {target.layout}, expected a dense tensor of {expected}")
+    shape = tuple(target.shape)
+    if shape == logits_shape:
+        if target.dtype not in DTYPES:
+            raise InputError(f"target: got dtype {target.dtype} in the logits' shape {shape}, expected {expected}")
+        return True
+    if shape != without:
+        raise InputError(f"target: got shape {shape} for logits of shape {logits_shape}, expected {expected}")
+    if target.is_floating_point() or target.dtype in NOT_DTYPES:
+        raise InputError(f"target: got dtype {target.dtype} and shape {shape}, expected {expected}")
+    return False
+
+
+def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> Options:
+    """The options, checked; NumPy's integers and floats are numbers too, and no `ignore_index` is −100."""
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
+    index = -100 if ignore_index is None else ignore_index
+    if not isinstance(index, int) and hasattr(index, "dtype") and hasattr(index, "__index__"):
+        with suppress(TypeError):  # arrays and tensors that are no single integer
+            index = operator.index(index)
+    if not isinstance(index, int) or isinstance(index, bool) or not -(2**63) <= index < 2**63:
+        raise InputError(f"ignore_index: got {ignore_index!r}, expected an integer of 64 bits")
+    smoothing = label_smoothing
+    if not isinstance(smoothing, int | float) and getattr(smoothing, "shape", None) == ():
+        smoothing = float(smoothing)
+    if not isinstance(smoothing, int | float) or not 0.0 <= smoothing <= 1.0:
+        raise InputError(f"label_smoothing: got {label_smoothing!r}, expected a number in [0, 1]")
+    return Options(reduction, index, smoothing)
+
+
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """`reduction`, unless one of the two deprecated arguments says otherwise, with PyTorch's own warning."""
+    if size_average is None and reduce is None:
+        return reduction
+    from torch.nn import _reduction
+
+    return str(_reduction.legacy_get_string(size_average, reduce))
+
+
+def in_program() -> bool:
+    """Is this traced into a program of operators, by torch.compile, torch.export or torch.jit?"""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def is_wide(like: torch.Tensor) -> bool:
+    """Does autocast ask for a float32 loss of these 16-bit numbers?"""
+    return bool(like.dtype.itemsize == 2 and autocasts(like))
+
+
+def autocasts(like: torch.Tensor) -> bool:
+    """Is autocast on for this tensor's device? Not every device has one."""
+    device = like.device.type
+    return bool(torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device))
+
+
+def as_float(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    return tensor if tensor is None or tensor.dtype == dtype else tensor.to(dtype)
+
+
+@contextmanager
+def names(**given: str) -> Iterator[None]:
+    """Errors of `chainrule.boundary.checks` name an argument as the caller knows it."""
+    try:
+        yield
+    except InputError as error:
+        name, colon, rest = str(error).partition(":")
+        raise InputError(given.get(name, name) + colon + rest) from None

@@ -1,0 +1,99 @@
+"""The operators' gradients, for compiled and exported programs, which call the operators by themselves.
+
+An operator's gradients are outputs of it beside the loss, so its formula has cotangents for them too, which second
+derivatives send. So an exported program has derivatives of every order; PyTorch compiles first ones only, and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.torch import ops
+from chainrule.torch.arguments import Options
+from chainrule.torch.linear import Head
+from chainrule.torch.losses import Softmax, curved, factor_of, hessian_product, masses, third
+
+__all__: list[str] = []
+
+Tensor = Any  # torch.Tensor, which the type checker does not know
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return second if first is None else first if second is None else first + second
+
+
+def _of_those(v: tuple[Tensor | None, ...], there: Any) -> tuple[Tensor | None, ...]:
+    """The cotangents of the gradients that were computed; the others are empty tensors."""
+    return tuple(x if wanted else None for x, wanted in zip(v, there, strict=True))
+
+
+def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.options, wants_grad = Options(*inputs[3:6]), inputs[6]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:3], output[1] if wants_grad else None)
+
+
+def _of_logits(ctx: Any, grad_loss: Tensor | None, v: Tensor | None) -> tuple[Any, ...]:
+    logits, target, weight, grad = ctx.saved_tensors
+    if grad is None:
+        raise RuntimeError("chainrule::cross_entropy: its gradient is asked for, and was not computed (wants_grad)")
+    first = None if grad_loss is None else grad * factor_of(grad_loss, logits, ctx.options)
+    second = None if v is None else curved(logits, v, masses(target, weight, ctx.options, logits))
+    return _sum(first, second), *[None] * 7
+
+
+def _keep_row(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.output = inputs[0]
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _of_row(ctx: Any, v: Tensor) -> tuple[Any, ...]:
+    logits, vector = ctx.saved_tensors
+    if ctx.output == "log_softmax":
+        return None, v - Softmax.apply(logits) * v.sum(1, keepdim=True), None
+    if vector is None:
+        return None, hessian_product(logits, v), None
+    return None, third(logits, v, vector), hessian_product(logits, v)
+
+
+def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.options, ctx.there, ctx.chunk_bytes = Options(*inputs[5:8]), inputs[8], inputs[9]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:5], *output[1:])
+
+
+def _of_layer(ctx: Any, grad_loss: Tensor | None, *v: Tensor | None) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors
+    tensors, grads, wants = saved[:5], saved[5:], list(ctx.needs_input_grad[:3])
+    first: Any = (None,) * 3
+    if grad_loss is not None and ctx.options.reduction == "none":
+        first = ops.linear_backward(grad_loss.to(tensors[0].dtype), *tensors, *ctx.options.all, wants, ctx.chunk_bytes)
+    elif grad_loss is not None:
+        first = tuple(grad * grad_loss.to(grad.dtype) for grad in grads)
+    second: Any = (None,) * 3
+    v = _of_those(v, ctx.there)
+    if any(x is not None for x in v):
+        one = tensors[0].new_ones(())
+        second = Head(one, tensors, ctx.options).second(*v)[1:]
+    sums = (_sum(a, b) if wanted else None for a, b, wanted in zip(first, second, wants, strict=True))
+    return (*sums, *[None] * 8)
+
+
+def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.options, ctx.there = Options(*inputs[6:9]), inputs[9]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:6])
+
+
+def _of_backward(ctx: Any, *v: Tensor | None) -> tuple[Any, ...]:
+    v = _of_those(v, ctx.there)
+    if all(x is None for x in v):
+        return (None,) * 11
+    factors, *tensors = ctx.saved_tensors
+    return *Head(factors, tensors, ctx.options).second(*v), *[None] * 7
+
+
+ops.cross_entropy.register_autograd(_of_logits, setup_context=_keep_logits)
+ops.by_row.register_autograd(_of_row, setup_context=_keep_row)
+ops.linear_cross_entropy.register_autograd(_of_layer, setup_context=_keep_layer)
+ops.linear_backward.register_autograd(_of_backward, setup_context=_keep_backward)

@@ -1,0 +1,155 @@
+"""The last layer's loss and gradients, (N, D) with (K, D), by the native products or by chunked PyTorch operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from chainrule.boundary.arrays import Borrowed, borrow, empty
+from chainrule.boundary.checks import check_integer, check_threads
+from chainrule.errors import InputError
+from chainrule.output.layer import divisor_of
+from chainrule.output.linear import Gradients, check_layer, run_layer
+from chainrule.torch import devices, rows
+from chainrule.torch.arguments import Options, names
+
+__all__ = ["loss_and_gradients"]
+
+Buffers = Sequence[torch.Tensor | None]
+
+
+def loss_and_gradients(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    options: Options,
+    grads: Buffers,
+    chunk_bytes: int | None,
+    *,
+    wide: bool = False,
+    factors: torch.Tensor | None = None,
+    adds: bool = False,
+) -> torch.Tensor:
+    """The loss; the buffers that are there receive the gradients, in the order hidden, weight, bias. `factors`, (N,)
+    or a scalar, multiply each example's gradient; with `adds` the weights' and biases' are added to what is there."""
+    compute = _by_kernel if rows.is_native(hidden) else _by_chunks
+    return compute(hidden, weight, bias, target, class_weight, options, grads, chunk_bytes, wide, factors, adds)
+
+
+def _by_kernel(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    options: Options,
+    grads: Buffers,
+    chunk_bytes: int | None,
+    wide: bool,
+    factors: torch.Tensor | None,
+    adds: bool,
+) -> torch.Tensor:
+    with names(hidden="input", weight="linear_weight", bias="linear_bias"):
+        h, w, b = check_layer(hidden, weight, bias)
+    n, k = h.view.shape[0], w.view.shape[0]
+    format = "float64" if h.format == "float64" else "float32"
+    like = Borrowed(np.broadcast_to(np.zeros((), format), (n, k)), format, lambda view: view, float)
+    kernel = rows.numpy_options(like, target, class_weight, options)
+    divisor = divisor_of(options.reduction, n, kernel)
+    kernel["scale"] = 1.0 / divisor
+    each = None
+    if factors is not None and factors.dim() == 0:
+        kernel["scale"] *= float(factors)
+    elif factors is not None:
+        each = borrow("factors", factors.detach().to(getattr(torch, format)), "a tensor").view
+    losses = empty((n,), format) if options.reduction == "none" else None
+    into = Gradients(*(None if grad is None else borrow("gradient", grad, "a tensor").view for grad in grads))
+    team = check_threads(None)
+    with names(hidden="input", weight="linear_weight"):
+        total = run_layer(h, w, b, kernel, into, team, chunk_bytes, losses=losses, factors=each, adds=adds)
+    dtype = torch.float32 if wide else hidden.dtype
+    if losses is not None:
+        return torch.from_numpy(losses).to(dtype)
+    return torch.tensor(total / divisor if divisor < math.inf else 0.0, dtype=dtype)
+
+
+def _by_chunks(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    options: Options,
+    grads: Buffers,
+    chunk_bytes: int | None,
+    wide: bool,
+    factors: torch.Tensor | None,
+    adds: bool,
+) -> torch.Tensor:
+    (n, d), k = hidden.shape, weight.shape[0]
+    probabilities, dtype = target.dim() == 2, devices.wide_dtype(hidden)
+    devices.check_values(target, class_weight, options, k, probabilities=probabilities)
+    divisor = devices.divisor_of(target, class_weight, options, n, probabilities=probabilities)
+    grad_hidden, grad_weight, grad_bias = grads
+    step, blocks = _chunks(n, d, k, hidden, chunk_bytes)
+    sums = None if grad_weight is None else _sums_of(grad_weight, adds)
+    sum_bias = None if grad_bias is None else torch.zeros(k, dtype=dtype, device=hidden.device)
+    wants, losses = any(grad is not None for grad in grads), []
+    for begin in range(0, n, step):
+        chunk = slice(begin, min(begin + step, n))
+        x, t = hidden[chunk], target[chunk]
+        if not probabilities:  # a gradient of 0 times a hidden unit that is NaN is NaN
+            x = x.masked_fill((t == options.ignore_index)[:, None], 0.0)
+        a = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+        some, back = devices.of_matrix(a, t, class_weight, options, 1.0 / divisor, wants_grad=wants)
+        losses.append(some)
+        if back is None:
+            continue
+        if factors is not None:
+            back *= factors if factors.dim() == 0 else factors[chunk, None]
+        if sum_bias is not None:
+            sum_bias += back.sum(0)
+        delta = a.copy_(back)  # of the dtype that the products take
+        del back
+        if sums is not None:
+            for block in blocks:
+                product = delta[:, block].T @ x
+                sums[block] = sums[block] + product if adds or begin else product
+        if grad_hidden is not None:
+            torch.mm(delta, weight, out=grad_hidden[chunk])
+    if sums is not None and grad_weight is not None:
+        if n == 0 and not adds:
+            sums.zero_()
+        if sums is not grad_weight:
+            grad_weight.copy_(sums)
+    if grad_bias is not None and sum_bias is not None:
+        grad_bias.copy_(sum_bias + grad_bias if adds else sum_bias)
+    loss_dtype = torch.float32 if wide else hidden.dtype
+    each = torch.cat(losses) if losses else torch.zeros(0, dtype=dtype, device=hidden.device)
+    if options.reduction == "none":
+        return each.to(loss_dtype)
+    return (each.sum() / divisor if divisor < math.inf else each.new_zeros(())).to(loss_dtype)
+
+
+def _sums_of(buffer: torch.Tensor, adds: bool) -> torch.Tensor:
+    """The buffer itself, or for 16 bits float32 sums, which are rounded once."""
+    if buffer.dtype.itemsize > 2:
+        return buffer
+    return buffer.to(torch.float32) if adds else torch.empty(buffer.shape, dtype=torch.float32, device=buffer.device)
+
+
+def _chunks(n: int, d: int, k: int, hidden: torch.Tensor, chunk_bytes: int | None) -> tuple[int, list[slice]]:
+    """How many rows of logits go together, and which classes' weights' gradients."""
+    budget = devices.CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
+    classes = max(1, min(k, budget // 4 // (2 * d * 4)))
+    fixed = 2 * classes * d * max(4, hidden.dtype.itemsize) + 16 * k
+    a_row = k * (hidden.dtype.itemsize + devices.TEMPORARIES * devices.wide_dtype(hidden).itemsize) + 16 * d
+    if fixed + a_row > budget:
+        raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
+    step = max(1, min(n, (budget - fixed) // a_row))
+    return step, [slice(begin, min(begin + classes, k)) for begin in range(0, k, classes)]

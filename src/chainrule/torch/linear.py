@@ -1,0 +1,390 @@
+"""The last layer and its loss: gradients in the forward's own pass, and derivatives of every order.
+
+A reduced loss keeps the gradients that its chunks leave, and backward hands them on. A loss of each example cannot know
+what each will be multiplied with, nor can a sum into `.grad`; both compute theirs in backward, from hidden units and
+weights. Second derivatives and forward mode store the logits.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.autograd import Function
+
+from chainrule.boundary.checks import check_integer
+from chainrule.errors import InputError
+from chainrule.torch import layer, ops
+from chainrule.torch.arguments import (
+    Options,
+    as_float,
+    autocasts,
+    check_same,
+    check_target,
+    check_tensor,
+    describe,
+    in_program,
+    options_of,
+)
+from chainrule.torch.forward_mode import no_tangent, saved_primals
+from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
+
+__all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
+
+Tensor = Any  # torch.Tensor, which the type checker does not know
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    linear_bias: Tensor | None,
+    weight: Tensor | None,
+    reduction: str,
+    ignore_index: int | None,
+    label_smoothing: float,
+    accumulate: bool,
+    chunk_bytes: int | None,
+    in_float32: bool = False,
+) -> Tensor:
+    options = options_of(reduction, ignore_index, label_smoothing)
+    if chunk_bytes is not None:
+        check_integer("chunk_bytes", chunk_bytes)
+    leaf = linear_weight
+    input, linear_weight, linear_bias, wide = in_autocast(input, linear_weight, linear_bias)
+    check_head(input, linear_weight, linear_bias)
+    wide = wide or (in_float32 and input.dtype.itemsize == 2)
+    if in_float32:
+        input, linear_weight, linear_bias = _scalable(input, linear_weight, linear_bias)
+    lead, (k, *positions) = tuple(input.shape[:-1]), linear_weight.shape[:-1]
+    if positions and len(lead) != 1:
+        shapes = f"{tuple(input.shape)} with linear_weight of shape {tuple(linear_weight.shape)}"
+        raise InputError(f"input: got shape {shapes}, expected (N, D) with a K-dimensional loss")
+    probabilities = check_target(target, (*lead, k, *positions), len(lead), input)
+    if probabilities and ignore_index is not None:
+        raise InputError(f"ignore_index: got {ignore_index} with class probabilities as target, expected class indices")
+    if weight is not None:
+        check_same("weight", weight, (k,), input, dtype=False)
+    if accumulate:
+        _check_leaf(leaf, linear_weight, bool(positions))
+    target = as_float(target, torch.float32 if input.dtype.itemsize == 2 else input.dtype) if probabilities else target
+    if positions:
+        return _of_positions(
+            input, linear_weight, target, linear_bias, weight, options, chunk_bytes, wide, probabilities
+        )
+    hidden = input.reshape(-1, input.shape[-1])
+    given = target.reshape(-1, k) if probabilities else target.reshape(-1)
+    loss = flat_loss(
+        hidden, linear_weight, linear_bias, given, weight, options, chunk_bytes, wide, leaf if accumulate else None
+    )
+    return loss.reshape(lead) if options.reduction == "none" else loss
+
+
+def check_options(options: Any) -> None:
+    kind = getattr(torch.nn, "LinearCrossEntropyOptions", None)  # PyTorch has them since 2.13
+    if options is not None and not (kind is not None and isinstance(options, kind)):
+        came = describe(options)
+        raise InputError(f"options: got {came}, expected a torch.nn.LinearCrossEntropyOptions or None")
+
+
+def check_head(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None) -> None:
+    """Hidden units (…, D), weights (K, …, D) and biases (K, …) of one dtype on one device."""
+    check_tensor("input", input, "(D,) or (…, D)", 1)
+    check_tensor("linear_weight", linear_weight, "(K, D) or (K, d_1, …, D)", 2)
+    d, shape = input.shape[-1], tuple(linear_weight.shape)
+    if shape[-1] != d or shape[0] == 0 or d == 0:
+        raise InputError(
+            f"linear_weight: got shape {shape}, expected (K, …, {d}) for input of shape {tuple(input.shape)}"
+        )
+    check_same("linear_weight", linear_weight, shape, input, dtype=True)
+    if linear_bias is not None:
+        check_same("linear_bias", linear_bias, shape[:-1], input, dtype=True)
+
+
+def in_autocast(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+    """What autocast multiplies, and whether the loss is then float32."""
+    tensors = (input, weight, bias)
+    if not isinstance(input, torch.Tensor) or not autocasts(input):
+        return input, weight, bias, False
+    dtype = torch.get_autocast_dtype(input.device.type)
+    narrow = (torch.float32, torch.float16, torch.bfloat16)
+    input, weight, bias = (
+        tensor.to(dtype) if isinstance(tensor, torch.Tensor) and tensor.dtype in narrow else tensor
+        for tensor in tensors
+    )
+    wide = input.dtype in narrow[1:]
+    return *_scalable(input, weight, bias), wide
+
+
+def _scalable(*tensors: Any) -> tuple[Any, ...]:
+    """float16 as float32: it would lose gradients before what scales the loss has scaled them."""
+    if not isinstance(tensors[0], torch.Tensor) or tensors[0].dtype != torch.float16:
+        return tensors
+    return tuple(tensor.float() if isinstance(tensor, torch.Tensor) else tensor for tensor in tensors)
+
+
+def _check_leaf(leaf: Tensor, weight: Tensor, many: bool) -> None:
+    if torch.compiler.is_compiling() or many or weight is not leaf or not (leaf.is_leaf and leaf.requires_grad):
+        raise InputError(
+            f"accumulate: got linear_weight as {describe(leaf)}, expected a leaf (K, D) that requires its gradient, "
+            "outside torch.compile and autocast"
+        )
+
+
+def _of_positions(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    linear_bias: Tensor | None,
+    weight: Tensor | None,
+    options: Options,
+    chunk_bytes: int | None,
+    wide: bool,
+    probabilities: bool,
+) -> Tensor:
+    """A K-dimensional loss: each position has weights of its own."""
+    k, shape = linear_weight.shape[0], target.shape
+    weights = linear_weight.reshape(k, -1, linear_weight.shape[-1])
+    biases = None if linear_bias is None else linear_bias.reshape(k, -1)
+    targets = target.flatten(2) if probabilities else target.flatten(1)
+    each = options if options.reduction == "none" else replace(options, reduction="sum")
+    losses = [
+        flat_loss(
+            input,
+            weights[:, i],
+            None if biases is None else biases[:, i],
+            targets[..., i],
+            weight,
+            each,
+            chunk_bytes,
+            wide,
+        )
+        for i in range(weights.shape[1])
+    ]
+    loss = torch.stack(losses, -1) if losses else input.new_zeros((input.shape[0], 0))
+    if options.reduction == "none":
+        return loss.reshape(shape[:1] + shape[2 if probabilities else 1 :])
+    scale = ops.scales(target, weight, options, k, probabilities, each=False)
+    return (loss.sum() * scale).to(loss.dtype)
+
+
+def flat_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    class_weight: Tensor | None,
+    options: Options,
+    chunk_bytes: int | None,
+    wide: bool,
+    leaf: Tensor | None = None,
+) -> Tensor:
+    """The loss of hidden units (N, D) and weights (K, D) that have been checked."""
+    tensors = hidden, weight, bias, target, class_weight
+    if differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
+        logits = torch.nn.functional.linear(hidden, weight, bias)
+        target = as_float(target, hidden.dtype) if target.dim() == 2 else target
+        return of_logits(logits, target, class_weight, options, wide and options.reduction != "none")
+    if leaf is not None and torch.is_grad_enabled():
+        return _Accumulating.apply(*tensors, options, chunk_bytes, wide)
+    wants = [differentiates(tensor) for tensor in tensors[:3]]
+    if in_program() or not any(wants):
+        now = [wanted and options.reduction != "none" for wanted in wants]
+        return ops.linear_cross_entropy(*tensors, *options.all, now, chunk_bytes, wide)[0]
+    return _Loss.apply(*tensors, _Plan(options, tuple(wants), chunk_bytes, wide))[0]
+
+
+def _in_forward_transform() -> bool:
+    """Is torch.func in forward mode? PyTorch fails there when it batches `_Gradients`, which has several outputs."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
+    return any(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is no tensor, in one argument that torch.func does not take apart."""
+
+    options: Options
+    wants: tuple[bool, ...]
+    chunk_bytes: int | None
+    wide: bool
+
+
+class _Loss(Function):  # type: ignore[misc]
+    """(hidden, weight, bias, …) → the loss and, beside it, the gradients that are wanted."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Tensor | None, plan: _Plan
+    ) -> Any:  # fmt: skip
+        now = [wanted and plan.options.reduction != "none" for wanted in plan.wants]
+        tensors = hidden, weight, bias, target, class_weight
+        return ops.linear_cross_entropy(*tensors, *plan.options.all, now, plan.chunk_bytes, plan.wide)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, ctx.plan = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors, *output[1:])
+        ctx.save_for_forward(*tensors, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> Any:
+        if grad_loss is None:
+            return (None,) * 6
+        saved = ctx.saved_tensors  # once: what unpacks it may do so once
+        tensors, grads = saved[:5], saved[5:]
+        factor = grad_loss.to(tensors[0].dtype)
+        plan = ctx.plan
+        if torch.is_grad_enabled():
+            grads = _Gradients.apply(factor, *tensors, *grads, plan)
+        elif plan.options.reduction == "none":
+            grads = ops.linear_backward(factor, *tensors, *plan.options.all, list(plan.wants), plan.chunk_bytes)
+        else:
+            grads = tuple(handed_on(grad, factor) for grad in grads)
+        return (*(grad if wanted else None for grad, wanted in zip(grads, plan.wants, strict=True)), *[None] * 3)
+
+    @staticmethod
+    def jvp(ctx: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
+        tangents = d_hidden, d_weight, d_bias
+        with saved_primals(ctx) as saved:
+            tensors, grads = saved[:5], saved[5:]
+            others = [no_tangent(ctx, grad) for grad in grads]
+            one = torch.ones((), dtype=tensors[0].dtype, device=tensors[0].device)
+            if ctx.plan.options.reduction == "none":
+                head = Head(one, tensors, ctx.plan.options)
+                return (head.gradient * head.along(*tangents)).sum(1), *others
+            grads = _Gradients.apply(one, *tensors, *grads, ctx.plan)
+            moved = [(grad, tangent) for grad, tangent in zip(grads, tangents, strict=True) if tangent is not None]
+            parts = [(grad * tangent).sum() for grad, tangent in moved]
+            return sum(parts[1:], parts[0]) if parts else None, *others
+
+
+_Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
+
+
+class Head:
+    """The logits, stored, and what derivatives of the gradients need of them, in differentiable operations."""
+
+    def __init__(self, factor: Tensor, tensors: Any, options: Options):
+        hidden, weight, bias, target, class_weight = tensors
+        self.hidden, self.weight, self.bias = hidden, weight, bias
+        self.logits = hidden @ weight.T if bias is None else hidden @ weight.T + bias
+        target = as_float(target, hidden.dtype) if target.dim() == 2 else target
+        self.factor = factor.unsqueeze(1) if factor.dim() else factor
+        grad = Loss.apply(self.logits, target, class_weight, options, False)[1]
+        one = torch.ones_like(self.factor)
+        self.plain = Gradient.apply(one, self.logits, grad, target, class_weight, options)
+        self.gradient = self.plain * self.factor  # w.r.t. the logits
+        self.mass = masses(target, class_weight, options, self.logits) * self.factor
+
+    def along(self, hidden: Any, weight: Any, bias: Any) -> Tensor:
+        """The logits' change along changes of what they are made of."""
+        change = torch.zeros_like(self.logits)
+        if hidden is not None:
+            change = change + hidden @ self.weight.T
+        if weight is not None:
+            change = change + self.hidden @ weight.T
+        return change if bias is None else change + bias
+
+    def curved(self, change: Tensor) -> Tensor:
+        """The change of the gradient w.r.t. the logits."""
+        return torch.where(self.mass == 0, 0.0, hessian_product(self.logits, change) * self.mass)
+
+    def second(self, v_hidden: Any, v_weight: Any, v_bias: Any) -> tuple[Any, Any, Any, Any]:
+        """What cotangents of the three gradients give for the factor, hidden units, weights and biases."""
+        change = self.along(v_hidden, v_weight, v_bias)
+        curved = self.curved(change)
+        grad_factor = (self.plain * change).sum(1) if self.factor.dim() else (self.plain * change).sum()
+        grad_hidden, grad_weight = curved @ self.weight, curved.T @ self.hidden
+        if v_weight is not None:
+            grad_hidden = grad_hidden + self.gradient @ v_weight
+        if v_hidden is not None:
+            grad_weight = grad_weight + self.gradient.T @ v_hidden
+        return grad_factor, grad_hidden, grad_weight, None if self.bias is None else curved.sum(0)
+
+
+class _Gradients(Function):  # type: ignore[misc]
+    """(factor, hidden, weight, bias, …) → factor · gradients, differentiable; those of the forward pass if they are
+    there."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        factor: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Any,
+        grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, plan: _Plan,
+    ) -> Any:  # fmt: skip
+        if plan.options.reduction == "none":
+            tensors = factor, hidden, weight, bias, target, class_weight
+            return ops.linear_backward(*tensors, *plan.options.all, list(plan.wants), plan.chunk_bytes)
+        return grad_hidden * factor, grad_weight * factor, grad_bias * factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        tensors, ctx.plan = inputs[:6], inputs[9]
+        ctx.mark_non_differentiable(*(grad for grad, wanted in zip(output, ctx.plan.wants, strict=True) if not wanted))
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *v: Any) -> Any:
+        v_hidden, v_weight, v_bias = (x if wanted else None for x, wanted in zip(v, ctx.plan.wants, strict=True))
+        factor, *tensors = ctx.saved_tensors
+        return *Head(factor, tensors, ctx.plan.options).second(v_hidden, v_weight, v_bias), *[None] * 6
+
+    @staticmethod
+    def jvp(ctx: Any, d_factor: Any, d_hidden: Any, d_weight: Any, d_bias: Any, *_: Any) -> Any:
+        with saved_primals(ctx) as (factor, *tensors):
+            head = Head(factor, tensors, ctx.plan.options)
+            change = head.curved(head.along(d_hidden, d_weight, d_bias))
+            if d_factor is not None:
+                change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)
+            to_hidden, to_weight = change @ head.weight, change.T @ head.hidden
+            if d_weight is not None:
+                to_hidden = to_hidden + head.gradient @ d_weight
+            if d_hidden is not None:
+                to_weight = to_weight + head.gradient.T @ d_hidden
+            tangents = to_hidden, to_weight, change.sum(0)
+        return tuple(tangent if wanted else None for tangent, wanted in zip(tangents, ctx.plan.wants, strict=True))
+
+
+class _Accumulating(Function):  # type: ignore[misc]
+    """The loss alone; backward adds the weights' gradient to what their `.grad` holds, and hands the others on."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Tensor | None,
+        options: Options, chunk_bytes: int | None, wide: bool,
+    ) -> Tensor:  # fmt: skip
+        ctx.leaf, ctx.more = weight, (options, chunk_bytes)  # what save_for_backward gives back has no .grad
+        tensors = hidden, weight, bias, target, class_weight
+        ctx.save_for_backward(*tensors)
+        return ops.linear_cross_entropy(*tensors, *options.all, [False] * 3, chunk_bytes, wide)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("linear_cross_entropy with accumulate=True has no second derivative")
+        hidden, weight, bias, target, class_weight = ctx.saved_tensors
+        options, chunk_bytes = ctx.more
+        wanted = torch._C._will_engine_execute_node(ctx.next_functions[1][0])  # not where hidden's alone is asked for
+        first = ctx.leaf.grad is None and wanted
+        sums = (torch.zeros_like(weight) if first else ctx.leaf.grad) if wanted else None
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        layer.loss_and_gradients(
+            hidden, weight.detach(), bias, target, class_weight, options, (grad_hidden, sums, grad_bias), chunk_bytes,
+            factors=grad_loss, adds=True,
+        )  # fmt: skip
+        if first:
+            ctx.leaf.grad = sums
+        return grad_hidden, None, grad_bias, *[None] * 5

@@ -1,0 +1,428 @@
+"""Cross entropy with derivatives of every order, reverse and forward, in closed form.
+
+With ŷ = softmax(a), targets q (weighted and smoothed) of mass Q = Σ q, and a loss L = Σ_j q_j (−log ŷ_j) of each row:
+
+    ∂L/∂a = Q ŷ − q,    ∂²L/∂a² = Q H,    H v = ŷ⊙v − ŷ (ŷᵀv)
+    ∂(uᵀ H v)/∂a = H (u⊙v) − (ŷᵀv) H u − (ŷᵀu) H v,    ∂ŷ/∂a = H
+
+so products with H, which a kernel computes, are all that any derivative needs. L is linear in q: its derivatives
+w.r.t. class probabilities and weights are those of q_j (−log ŷ_j).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch.autograd import Function, forward_ad
+
+from chainrule.errors import InputError
+from chainrule.torch import ops, rows
+from chainrule.torch.arguments import (
+    Options,
+    as_float,
+    check_same,
+    check_target,
+    check_tensor,
+    in_program,
+    is_wide,
+    options_of,
+    reduction_of,
+)
+from chainrule.torch.forward_mode import no_tangent, saved_primals
+
+__all__ = [
+    "Gradient",
+    "Loss",
+    "Softmax",
+    "cross_entropy",
+    "curved",
+    "differentiates",
+    "factor_of",
+    "handed_on",
+    "hessian_product",
+    "log_softmax",
+    "masses",
+    "of_logits",
+    "third",
+]
+
+Tensor = Any  # torch.Tensor, which the type checker does not know
+# Does this backward keep the graph for another one? PyTorch's compiler asks the same, before it reuses a buffer.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    size_average: bool | None,
+    ignore_index: int,
+    reduce: bool | None,
+    reduction: str,
+    label_smoothing: float,
+    inplace: bool,
+) -> Tensor:
+    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
+    check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
+    class_dim = 0 if input.dim() == 1 else 1
+    shape = tuple(input.shape)
+    if shape[class_dim] == 0:
+        raise InputError(f"input: got shape {shape}, expected at least one class")
+    probabilities = check_target(target, shape, class_dim, input)
+    if probabilities and options.ignore_index >= 0:
+        raise InputError(f"ignore_index: got {ignore_index} with class probabilities as target, expected class indices")
+    if weight is not None:
+        check_same("weight", weight, (shape[class_dim],), input, dtype=False)
+    logits = input if class_dim else input.unsqueeze(0)
+    given = target if class_dim else target.unsqueeze(0)
+    wide = is_wide(input)
+    narrow = probabilities and target.dtype not in (input.dtype, torch.float16)  # the logits, beside their targets
+    # float16 would lose gradients before what scales the loss has scaled them
+    if wide and (options.reduction == "none" or narrow or input.dtype == torch.float16):
+        logits, wide, inplace = logits.float(), False, False
+    if probabilities:
+        given = as_float(given, logits.dtype)
+    loss = of_logits(logits, given, weight, options, wide, inplace)
+    return loss.squeeze(0) if class_dim == 0 and options.reduction == "none" else loss
+
+
+def of_logits(
+    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool = False, inplace: bool = False
+) -> Tensor:
+    """The loss of logits (N, K, …) that have been checked."""
+    if differentiates(target, weight):
+        fixed = target.detach(), None if weight is None else weight.detach()
+        return _of_fixed(logits, *fixed, options, wide, False) + _by_targets(logits, target, weight, options)
+    return _of_fixed(logits, target, weight, options, wide, inplace)
+
+
+def _of_fixed(
+    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool, inplace: bool
+) -> Tensor:
+    """The same where no derivative w.r.t. targets or weights is wanted."""
+    wants_grad = differentiates(logits)
+    if in_program():
+        return ops.cross_entropy(logits, target, weight, *options.all, wants_grad, wide)[0]
+    if not wants_grad:
+        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, False, wide)[0]
+    if inplace and _can_overwrite(logits):
+        return _InPlace.apply(logits, target, weight, options, wide)
+    return Loss.apply(logits, target, weight, options, wide)[0]
+
+
+def _can_overwrite(logits: Tensor) -> bool:
+    """May the gradient be written over these logits, and can it?"""
+    if logits.is_leaf:
+        raise InputError("inplace: got a leaf that requires its gradient as input, expected logits that are computed")
+    if _overlaps(logits):
+        raise InputError("inplace: got logits with elements in one place, expected one place for each")
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    its_own = type(logits) is torch.Tensor and not logits.is_neg() and not logits._is_zerotensor()
+    return its_own and not transformed and rows.is_even(logits)
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Do two elements share a place? PyTorch itself often does not know."""
+    known = torch._debug_has_internal_overlap(tensor)
+    if known < 2:
+        return bool(known)
+    steps = sorted((step, size) for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
+    reach = 0
+    for step, size in steps:
+        if step <= reach:  # interleaved: count the places
+            places = sum((torch.arange(n) * s).reshape(-1, *[1] * i) for i, (s, n) in enumerate(steps))
+            return bool(torch.unique(places).numel() < tensor.numel())
+        reach += step * (size - 1)
+    return False
+
+
+def differentiates(*tensors: Tensor | None) -> bool:
+    """Will a derivative w.r.t. one of these be asked for?"""
+    floats = [tensor for tensor in tensors if tensor is not None and tensor.is_floating_point()]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in floats):
+        return True
+    if torch.compiler.is_compiling():
+        return False
+    in_forward_mode = forward_ad._current_level >= 0
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    return bool(floats) and (in_forward_mode or transformed) and any(map(_has_derivative, floats))
+
+
+def _has_derivative(tensor: Tensor) -> bool:
+    """Looks through vmap's and other wrappers for one that a transform differentiates."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_gradtrackingtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def masses(target: Tensor, weight: Tensor | None, options: Options, logits: Tensor, *, reduced: bool = True) -> Tensor:
+    """Q of each row, as (N, 1, …), times what the reduction multiplies a row with."""
+    k, epsilon = logits.shape[1], options.label_smoothing
+    each = torch.ones(k, dtype=logits.dtype, device=logits.device) if weight is None else weight.to(logits.dtype)
+    probabilities = target.dim() == logits.dim()
+    if probabilities:
+        shape = (k, *[1] * (logits.dim() - 2))
+        q = ((target * (1.0 - epsilon) + epsilon / k) * each.reshape(shape)).sum(1, keepdim=True)
+    else:
+        counted = target != options.ignore_index
+        chosen = each[torch.where(counted, target, 0).long()]
+        q = torch.where(counted, chosen * (1.0 - epsilon) + each.sum() * (epsilon / k), 0.0).unsqueeze(1)
+    if reduced:
+        q = q * ops.scales(target, weight, options, k, probabilities, each=False).to(q.dtype)
+    return q
+
+
+def hessian_product(logits: Tensor, vector: Tensor) -> Tensor:
+    """H v of each row, differentiable."""
+    return _HessianProduct.apply(logits, vector)
+
+
+class Loss(Function):  # type: ignore[misc]
+    """(logits, …) → the loss and, beside it, the gradient w.r.t. the logits, which backward hands on."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool) -> Any:
+        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, True, wide)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        logits, target, weight, ctx.options, _ = inputs
+        grad = output[1]
+        ctx.mark_non_differentiable(grad)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, grad, target, weight)
+        ctx.save_for_forward(logits, grad, target, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> Any:
+        if grad_loss is None:
+            return None, None, None, None, None
+        logits, grad, target, weight = ctx.saved_tensors
+        factor = factor_of(grad_loss, logits, ctx.options)
+        if torch.is_grad_enabled():
+            return Gradient.apply(factor, logits, grad, target, weight, ctx.options), None, None, None, None
+        return handed_on(grad, factor), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor | None, *_: Any) -> Any:
+        if tangent is None:
+            return None, None
+        with saved_primals(ctx) as (logits, grad, target, weight):
+            one = torch.ones((), dtype=logits.dtype, device=logits.device)
+            product = Gradient.apply(one, logits, grad, target, weight, ctx.options) * tangent
+            loss = product.sum(1) if ctx.options.reduction == "none" else product.sum()
+            return loss, no_tangent(ctx, grad)
+
+
+Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
+
+
+def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
+    """The loss's gradient, as a scalar or (N, 1, …)."""
+    factor = grad_loss.to(logits.dtype)
+    return factor.unsqueeze(1) if options.reduction == "none" else factor
+
+
+def handed_on(grad: Tensor, factor: Tensor) -> Tensor:
+    """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
+    if _keeps_graph() or not (ops.is_plain(grad) and ops.is_plain(factor)):
+        return grad * factor
+    if factor.dim() == 0 and factor.device.type == "cpu" and float(factor) == 1.0:  # no device is waited for
+        return grad
+    return grad.mul_(factor)
+
+
+class Gradient(Function):  # type: ignore[misc]
+    """(factor, logits, the gradient as it was computed, …) → factor · gradient, differentiable in both."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(factor: Tensor, logits: Tensor, grad: Tensor, target: Tensor, weight: Any, options: Options) -> Tensor:
+        return grad * factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, ctx.options = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        factor, logits, grad, target, weight = ctx.saved_tensors
+        grad_factor = grad_logits = None
+        if ctx.needs_input_grad[0]:
+            product = v * Gradient.apply(torch.ones_like(factor), logits, grad, target, weight, ctx.options)
+            grad_factor = product.sum(1, keepdim=True) if factor.dim() else product.sum()
+        if ctx.needs_input_grad[1]:
+            grad_logits = curved(logits, v, masses(target, weight, ctx.options, logits) * factor)
+        return grad_factor, grad_logits, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, d_factor: Tensor | None, d_logits: Tensor | None, *_: Any) -> Any:
+        with saved_primals(ctx) as (factor, logits, grad, target, weight):
+            tangent = torch.zeros_like(logits)
+            if d_factor is not None:
+                one = torch.ones_like(factor)
+                tangent = tangent + d_factor * Gradient.apply(one, logits, grad, target, weight, ctx.options)
+            if d_logits is not None:
+                q = masses(target, weight, ctx.options, logits) * factor
+                tangent = tangent + curved(logits, d_logits, q)
+            return tangent
+
+
+def curved(logits: Tensor, vector: Tensor, q: Tensor) -> Tensor:
+    """q H v; a row that counts for nothing has none, even if its logits are NaN."""
+    return torch.where(q == 0, 0.0, hessian_product(logits, vector) * q)
+
+
+class _HessianProduct(Function):  # type: ignore[misc]
+    """(logits, vector) → H v."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, vector: Tensor) -> Tensor:
+        return ops.by_row("hessian_vector_product", logits, vector)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        logits, v = ctx.saved_tensors
+        wants_logits, wants_vector = ctx.needs_input_grad
+        return third(logits, u, v) if wants_logits else None, hessian_product(logits, u) if wants_vector else None
+
+    @staticmethod
+    def jvp(ctx: Any, d_logits: Tensor | None, d_vector: Tensor | None) -> Any:
+        with saved_primals(ctx) as (logits, v):
+            tangent = torch.zeros_like(logits)
+            if d_logits is not None:
+                tangent = tangent + third(logits, d_logits, v)
+            if d_vector is not None:
+                tangent = tangent + hessian_product(logits, d_vector)
+            return tangent
+
+
+def third(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """∂(uᵀ H v)/∂a, which is symmetric in u, v and the direction."""
+    p = Softmax.apply(logits)
+    hu, hv = hessian_product(logits, u), hessian_product(logits, v)
+    return hessian_product(logits, u * v) - (p * v).sum(1, keepdim=True) * hu - (p * u).sum(1, keepdim=True) * hv
+
+
+class Softmax(Function):  # type: ignore[misc]
+    """logits → ŷ."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor) -> Tensor:
+        return ops.by_row("softmax", logits, None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Tensor:
+        return hessian_product(ctx.saved_tensors[0], v)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Any:
+        with saved_primals(ctx) as (logits,):
+            return hessian_product(logits, tangent)
+
+
+class _LogSoftmax(Function):  # type: ignore[misc]
+    """logits → log ŷ, and 0 for a masked class if its −∞ is not wanted."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, finite: bool) -> Tensor:
+        return _log_probabilities(logits, finite)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Any:
+        with saved_primals(ctx) as (logits,):
+            return tangent - (Softmax.apply(logits) * tangent).sum(1, keepdim=True)
+
+
+def log_softmax(logits: Tensor, *, finite: bool = False) -> Tensor:
+    """log ŷ of logits (N, K, …), differentiable; if `finite`, 0 for a masked class, whose derivatives stay its own."""
+    return _log_probabilities(logits, finite) if in_program() else _LogSoftmax.apply(logits, finite)
+
+
+def _log_probabilities(logits: Tensor, finite: bool) -> Tensor:
+    values = ops.by_row("log_softmax", logits, None)
+    return torch.where(torch.isinf(values), 0.0, values) if finite else values
+
+
+def _by_targets(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
+    """0, whose derivatives w.r.t. class probabilities and weights are the loss's."""
+    if target.dim() != logits.dim():
+        raise InputError(
+            "weight: got a tensor whose gradient is wanted, which there is only with class probabilities as target; "
+            "expected weight.detach()"
+        )
+    k = logits.shape[1]
+    q = target * (1.0 - options.label_smoothing) + options.label_smoothing / k
+    if weight is not None:
+        q = q * weight.to(logits.dtype).reshape(k, *[1] * (logits.dim() - 2))
+    # where a class is masked its −log ŷ is ∞, and 0 · ∞ would be NaN
+    loss = -log_softmax(logits, finite=True) * (q - q.detach())
+    each = loss.sum(1)
+    return (
+        each
+        if options.reduction == "none"
+        else each.sum() * ops.scales(target, weight, options, k, True, each=False).to(each.dtype)
+    )
+
+
+class _InPlace(Function):  # type: ignore[misc]
+    """The same loss; the gradient overwrites the logits, and backward may run once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool
+    ) -> Tensor:
+        buffer = logits.detach()
+        loss = rows.loss_and_gradient(buffer, target, weight, options, buffer, wide)
+        torch.autograd.graph.increment_version(buffer)
+        ctx.options, ctx.used = options, False
+        ctx.save_for_backward(buffer)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> Any:
+        if ctx.used:
+            raise RuntimeError("cross_entropy with inplace=True: its gradient was handed on by the first backward")
+        if torch.is_grad_enabled():
+            raise RuntimeError("cross_entropy with inplace=True has no second derivative: the logits are overwritten")
+        (grad,) = ctx.saved_tensors
+        ctx.used = True
+        factor = factor_of(grad_loss, grad, ctx.options)
+        if factor.dim() or float(factor) != 1.0:
+            grad.mul_(factor)
+        return grad, None, None, None, None

@@ -1,0 +1,275 @@
+"""The operators that PyTorch knows: what they compute, what shapes they give (fake kernels), how they batch (vmap).
+
+Eager code reaches them by the functions of `losses` and `linear`, which know derivatives of every order and forward
+mode; compiled and exported programs call them by themselves, with the gradients of `formulas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from chainrule.torch import devices, layer, rows
+from chainrule.torch.arguments import Options
+
+__all__ = ["by_hand", "by_row", "cross_entropy", "is_plain", "linear_backward", "linear_cross_entropy"]
+
+LOSS = "str reduction, int ignore_index, float label_smoothing"
+Tensors = tuple[torch.Tensor, ...]
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def loss_of_logits(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants_grad: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of logits (N, K, …), and its gradient, or an empty tensor."""
+    grad = rows.new_like(logits) if wants_grad else None
+    options = Options(reduction, ignore_index, label_smoothing)
+    loss = rows.loss_and_gradient(logits, target, weight, options, grad, wide)
+    return loss, logits.new_empty(0) if grad is None else grad
+
+
+cross_entropy: Any = torch.library.custom_op(
+    "chainrule::cross_entropy",
+    loss_of_logits,
+    mutates_args=(),
+    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide) -> (Tensor, Tensor)",
+)
+
+
+def by_hand(*tensors: torch.Tensor | None) -> Any:
+    """What `cross_entropy` computes, without PyTorch's way through its dispatcher, which takes longer than a small
+    loss, where nobody looks there: no subclass, transform, mode or tracer."""
+    if torch._C._len_torch_dispatch_stack():
+        return cross_entropy
+    return loss_of_logits if all(x is None or is_plain(x) for x in tensors) else cross_entropy
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Is it no subclass, and of no transform?"""
+    functorch = torch._C._functorch
+    wrapped = functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return type(tensor) in PLAIN and tensor.device.type != "meta" and not wrapped
+
+
+@cross_entropy.register_fake  # type: ignore[untyped-decorator]
+def _(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants_grad: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = logits.shape[:1] + logits.shape[2:] if reduction == "none" else ()
+    loss = logits.new_empty(shape, dtype=torch.float32 if wide and reduction != "none" else logits.dtype)
+    return loss, rows.new_empty_like(logits) if wants_grad else logits.new_empty(0)
+
+
+@cross_entropy.register_vmap  # type: ignore[untyped-decorator]
+def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
+    logits, target, weight, reduction, ignore_index, smoothing, wants_grad, wide = args
+    if dims[2] is not None:  # the classes' weights differ
+        return _one_by_one(cross_entropy, info, dims, args)
+    logits, target = (_front(x, dim, info.batch_size) for x, dim in zip((logits, target), dims[:2], strict=True))
+    options, dtype = Options(reduction, ignore_index, smoothing), logits.dtype
+    probabilities = logits.dim() == target.dim()
+    single = logits[0].numel() == logits.shape[2] and (weight is None or probabilities)  # its mean divides by 1
+    if reduction != "none" and not single and dtype != torch.float64 and logits.device.type != "mps":
+        # what is divided and summed is rounded once, after that
+        logits, target = logits.double(), target.double() if probabilities else target
+    losses, grads = cross_entropy(
+        logits.flatten(0, 1), target.flatten(0, 1), weight, "none", ignore_index, smoothing, wants_grad, False
+    )
+    losses = losses.unflatten(0, logits.shape[:2])
+    grads = grads.unflatten(0, logits.shape[:2]) if wants_grad else grads.new_empty((info.batch_size, 0))
+    if reduction != "none":
+        losses = losses.flatten(1).sum(1, dtype=torch.float32 if losses.dtype.itemsize == 2 else losses.dtype)
+        scale = scales(target, weight, options, logits.shape[2], probabilities, each=True)
+        losses = (losses * scale).to(torch.float32 if wide else dtype)
+        if wants_grad:
+            grads = (grads * scale.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 1))).to(dtype)
+    return (losses, grads), (0, 0)
+
+
+def scales(
+    target: torch.Tensor, weight: torch.Tensor | None, options: Options, k: int, probabilities: bool, *, each: bool
+) -> torch.Tensor:
+    """1, or what a mean multiplies the sum by; 0 where nothing counts. With `each`, for each of the first dimension."""
+    target = target if each else target[None]
+    dtype = torch.float32 if weight is None else weight.dtype
+    if options.reduction != "mean":
+        scale = torch.ones(target.shape[0], dtype=dtype, device=target.device)
+    elif probabilities:
+        count = target[0].numel() // k
+        scale = torch.full((target.shape[0],), 1.0 / count if count else 0.0, dtype=torch.float64).to(target.device)
+    else:
+        counted = target != options.ignore_index
+        if weight is None:
+            mass = counted.flatten(1).sum(1).to(torch.float64 if target.device.type != "mps" else torch.float32)
+        else:
+            weight = weight.to(devices.wide_dtype(weight))
+            mass = torch.where(counted, weight[torch.where(counted, target, 0).long()], 0).flatten(1).sum(1)
+        scale = torch.where(mass == 0, 0.0, 1.0 / torch.where(mass == 0, 1.0, mass))
+    return scale if each else scale[0]
+
+
+def _front(tensor: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _one_by_one(op: Any, info: Any, dims: Sequence[Any], args: Sequence[Any]) -> tuple[Tensors, tuple[int, ...]]:
+    """Each of a batch by itself."""
+    calls = [
+        op(*(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True)))
+        for i in range(info.batch_size)
+    ]
+    outputs = tuple(torch.stack(parts) for parts in zip(*calls, strict=True))
+    return outputs, (0,) * len(outputs)
+
+
+@torch.library.custom_op(
+    "chainrule::by_row", mutates_args=(), schema="(str output, Tensor logits, Tensor? vector) -> Tensor"
+)  # type: ignore[untyped-decorator]
+def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
+    """ "softmax", "log_softmax" or, with a vector, "hessian_vector_product" of each row of (N, K, …)."""
+    return rows.by_row(output, logits, vector)
+
+
+@by_row.register_fake  # type: ignore[untyped-decorator]
+def _(output: str, logits: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
+    return rows.new_empty_like(logits)
+
+
+@by_row.register_vmap  # type: ignore[untyped-decorator]
+def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vector: Any) -> tuple[torch.Tensor, int]:
+    logits = _front(logits, dims[1], info.batch_size)
+    if vector is not None:
+        vector = _front(vector, dims[2], info.batch_size).flatten(0, 1)
+    return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
+
+
+LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? class_weight, {LOSS}, bool[] wants"
+
+
+@torch.library.custom_op(
+    "chainrule::linear_cross_entropy",
+    mutates_args=(),
+    schema=f"({LAYER}, int? chunk_bytes, bool wide) -> (Tensor, Tensor, Tensor, Tensor)",
+)  # type: ignore[untyped-decorator]
+def linear_cross_entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants: Sequence[bool],
+    chunk_bytes: int | None,
+    wide: bool,
+) -> Tensors:
+    """Loss of the logits hidden · weightᵀ + bias, and the gradients that are wanted, empty where they are not."""
+    options = Options(reduction, ignore_index, label_smoothing)
+    inputs = (hidden, weight, bias)
+    grads = _buffers(inputs, wants)
+    loss = layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, wide=wide)
+    return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
+
+
+@linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
+def _(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants: Sequence[bool],
+    chunk_bytes: int | None,
+    wide: bool,
+) -> Tensors:
+    shape = hidden.shape[:1] if reduction == "none" else ()
+    loss = hidden.new_empty(shape, dtype=torch.float32 if wide else hidden.dtype)
+    grads = _buffers((hidden, weight, bias), wants)
+    return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
+
+
+def _buffers(inputs: Sequence[torch.Tensor | None], wants: Sequence[bool]) -> list[torch.Tensor | None]:
+    return [
+        torch.empty(x.shape, dtype=x.dtype, device=x.device) if x is not None and wanted else None
+        for x, wanted in zip(inputs, wants, strict=True)
+    ]
+
+
+@linear_cross_entropy.register_vmap  # type: ignore[untyped-decorator]
+def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
+    return _one_by_one(linear_cross_entropy, info, _plain(dims), args)
+
+
+def _plain(dims: Sequence[Any]) -> list[Any]:
+    """PyTorch gives a list of None for a list of flags."""
+    return [None if isinstance(dim, list | tuple) else dim for dim in dims]
+
+
+@torch.library.custom_op(
+    "chainrule::linear_backward",
+    mutates_args=(),
+    schema=f"(Tensor factors, {LAYER}, int? chunk_bytes) -> (Tensor, Tensor, Tensor)",
+)  # type: ignore[untyped-decorator]
+def linear_backward(
+    factors: torch.Tensor,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants: Sequence[bool],
+    chunk_bytes: int | None,
+) -> Tensors:
+    """The gradients of the sum of losses, each example's times its factor: what a loss of each example leaves to do."""
+    options = Options(reduction, ignore_index, label_smoothing)
+    inputs = (hidden, weight, bias)
+    grads = _buffers(inputs, wants)
+    layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, factors=factors)
+    return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
+
+
+@linear_backward.register_fake  # type: ignore[untyped-decorator]
+def _(
+    factors: torch.Tensor,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    wants: Sequence[bool],
+    chunk_bytes: int | None,
+) -> Tensors:
+    grads = _buffers((hidden, weight, bias), wants)
+    return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
+
+
+@linear_backward.register_vmap  # type: ignore[untyped-decorator]
+def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
+    return _one_by_one(linear_backward, info, _plain(dims), args)

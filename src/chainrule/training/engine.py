@@ -1,0 +1,147 @@
+"""The engine: many steps of training in one native call, over one flat buffer of parameters.
+
+It computes what `Network.forward`, `Network.backward` and `Optimizer.step` say, a batch at a time, without returning
+to Python between steps; the tests hold it to them. The matrix products are its own: at the sizes of a training step
+they reach the processor's peak, and start no threads that would wait for each other.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule._native import _kernels
+from chainrule.boundary.arrays import empty
+from chainrule.training.optimizers import Optimizer
+
+__all__ = ["Engine", "Pass", "Sparse", "as_rows"]
+
+Array = npt.NDArray[Any]
+
+
+class Sparse(NamedTuple):
+    """The rows of a compressed sparse matrix: row r has values[row_starts[r]:row_starts[r + 1]] at their columns."""
+
+    values: Array
+    columns: Array
+    row_starts: Array
+
+    def __len__(self) -> int:
+        return len(self.row_starts) - 1
+
+
+class Pass(NamedTuple):
+    """What a run of steps found: sums over its examples, and over its steps for the norms.
+
+    loss : Σ of the weighted losses; weight : Σ of the weights, N where there are none
+    correct : how many examples were classified rightly, before their own step
+    steps : how many steps were taken; finite : False where the step after them met a loss that is NaN or infinite
+    norms : for each layer, Σ over the steps of ‖∇_{W_k} 𝓛‖
+    """
+
+    loss: float
+    weight: float
+    correct: int
+    steps: int
+    finite: bool
+    norms: list[float]
+
+
+class Engine:
+    """The buffers of one network's training, and the native code that works in them.
+
+    Parameters
+    ----------
+    weights, biases : the layers' arrays, copied: (units, inputs) and (units,), float32 or float64
+    activation : of the hidden layers
+    optimizer : SGD, Adam or AdamW
+    batch_size : examples a step
+    options : what the native trainer takes by name: logistic, l2_weights, l2_biases, l2_by_batch, dropout, clip_norm,
+        label_smoothing, class_weights, seed, threads
+
+    Attributes
+    ----------
+    parameters, gradient : (P,), all weights and then all biases
+    state : the optimizer's buffers, by name
+    weights, biases : views of `parameters`, in the shapes that came
+    steps : how many steps were taken
+    stopped : set its one element to end a run between two steps
+    """
+
+    def __init__(
+        self,
+        weights: list[Array],
+        biases: list[Array],
+        activation: str,
+        optimizer: Optimizer,
+        batch_size: int,
+        **options: Any,
+    ) -> None:
+        dtype = weights[0].dtype
+        widths = [weights[0].shape[1], *(len(w) for w in weights)]
+        count = sum((d + 1) * u for d, u in pairwise(widths))
+        names = list(optimizer.state(0, dtype))
+        pitch = -(-count // 16) * 16  # in one block, which NumPy puts into large pages if it can
+        block = empty((2 + len(names), pitch), dtype)
+        block[...] = 0
+        self.parameters, self.gradient, *buffers = (row[:count] for row in block)
+        self.state = dict(zip(names, buffers, strict=True))
+        self.weights, self.biases = [], []
+        at = 0
+        for d, u in pairwise(widths):
+            self.weights.append(self.parameters[at : at + d * u].reshape(d, u).T)
+            at += d * u
+        for u in widths[1:]:
+            self.biases.append(self.parameters[at : at + u])
+            at += u
+        self.load(weights, biases)
+        self.batch_size, self.steps = batch_size, 0
+        self.stopped = np.zeros(1, np.uint8)
+        kind = _kernels.TrainerFloat32 if dtype == np.float32 else _kernels.TrainerFloat64
+        first, second = [*self.state.values(), None, None][:2]
+        named = {"activation": activation, "batch_size": batch_size} | optimizer.native_options() | options
+        self._trainer = kind(widths, self.parameters, self.gradient, first, second, named)
+
+    def load(self, weights: list[Array], biases: list[Array]) -> None:
+        """Copy weights and biases into the parameters."""
+        for view, array in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
+            view[...] = array
+
+    def run(
+        self, x: Array | Sparse, labels: Array, order: Array, lr: float | Array, weights: Array | None = None
+    ) -> Pass:
+        """Take a step for each batch of the examples in `order`; sums of what was met on the way.
+
+        x : (N, D) of the parameters' dtype, rows contiguous; labels : (N,) int64, or targets (N, K) of that dtype for
+        logistic outputs; order : (n,) int64, rows of x; lr : the learning rate, or (steps,) of them; weights : (N,)
+        float64
+        """
+        steps = -(-len(order) // self.batch_size)
+        rates = np.full(steps, lr) if np.ndim(lr) == 0 else np.ascontiguousarray(lr, dtype=np.float64)
+        hard = labels.ndim == 1
+        found = self._trainer.run(
+            tuple(x) if isinstance(x, Sparse) else x,
+            labels if hard else None,
+            None if hard else labels,
+            weights,
+            order,
+            rates,
+            self.steps,
+            self.stopped,
+        )
+        self.steps += found["steps"]
+        raised = found.pop("raised")  # by a signal's handler: KeyboardInterrupt
+        if raised is not None:
+            raise raised
+        return Pass(**found)
+
+
+def as_rows(x: Any, dtype: Any) -> Array | Sparse:
+    """A matrix, dense or of scipy.sparse, as the engine reads it."""
+    if hasattr(x, "tocsr"):
+        csr = x.tocsr()
+        return Sparse(csr.data.astype(dtype), csr.indices.astype(np.int64), csr.indptr.astype(np.int64))
+    return np.ascontiguousarray(x, dtype=dtype)

@@ -1,0 +1,124 @@
+"""What runs on devices without kernels, forced on the CPU: the closed form in chunked PyTorch operations."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the PyTorch face needs torch")
+
+import chainrule.torch as ours  # noqa: E402
+from chainrule.errors import InputError  # noqa: E402
+from chainrule.torch import devices, rows  # noqa: E402
+
+F = torch.nn.functional
+# PyTorch's forward mode scripts its decompositions when it is first used
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+
+OPTIONS = [{}, {"weight": True}, {"label_smoothing": 0.2}, {"weight": True, "label_smoothing": 0.3}]
+
+
+@pytest.fixture(autouse=True)
+def no_kernels(monkeypatch):
+    monkeypatch.setattr(rows, "NATIVE", ())
+
+
+def case(target, shape=(7, 5), d=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    n, k = shape[:2]
+    logits, hidden, weight = (torch.randn(s, generator=generator).to(dtype) for s in (shape, (n, d), (k, d)))
+    if target == "probabilities":
+        given = torch.rand(shape, generator=generator).to(dtype) + 0.1
+    else:
+        given = torch.randint(k, (n, *shape[2:]), generator=generator)
+        given.flatten()[1] = -100
+    return logits.requires_grad_(), hidden.requires_grad_(), weight.requires_grad_(), given
+
+
+@pytest.mark.parametrize("chunk", [64 << 20, 700], ids=["one chunk", "chunks"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("options", "target"), list(itertools.product(OPTIONS, ["indices", "probabilities"])), ids=str)
+def test_values_and_gradients(options, target, reduction, chunk, monkeypatch):
+    monkeypatch.setattr(devices, "CHUNK_BYTES", chunk)
+    more = options | {"reduction": reduction}
+    if more.get("weight"):
+        more["weight"] = torch.linspace(0.5, 2.0, 5, dtype=torch.float64)
+    for shape in ((7, 5), (2, 5, 3)):
+        logits, hidden, weight, given = case(target, shape)
+        pairs = [((ours.cross_entropy(logits, given, **more), F.cross_entropy(logits, given, **more)), (logits,))]
+        if len(shape) == 2:
+            layer = ours.linear_cross_entropy(hidden, weight, given, **more)
+            pairs.append(((layer, F.cross_entropy(hidden @ weight.T, given, **more)), (hidden, weight)))
+        for (got, wanted), leaves in pairs:
+            torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+            cotangent = torch.linspace(0.5, 1.5, got.numel(), dtype=got.dtype).reshape(got.shape)
+            both = (torch.autograd.grad(value, leaves, cotangent) for value in (got, wanted))
+            for a, b in zip(*both, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("target", ["indices", "probabilities"])
+def test_gradcheck(target):
+    logits, hidden, weight, given = case(target, (3, 4))
+    options = {"label_smoothing": 0.1, "reduction": "none"}
+    functions = (
+        (lambda a: ours.cross_entropy(a, given, **options), (logits,)),
+        (lambda h, w: ours.linear_cross_entropy(h, w, given, **options), (hidden, weight)),
+    )
+    for function, at in functions:
+        assert torch.autograd.gradcheck(function, at, check_forward_ad=True)
+        assert torch.autograd.gradgradcheck(function, at)
+
+
+@pytest.mark.parametrize("margin", [0.0, 20.0, 60.0])
+def test_half_an_ulp(margin):
+    random = np.random.default_rng(0)
+    logits = torch.tensor(-random.random((6, 9)))
+    target = torch.tensor(random.integers(0, 9, 6))
+    logits[torch.arange(6), target] += margin
+    logits = logits.float().requires_grad_()
+    losses = ours.cross_entropy(logits, target, reduction="none")
+    losses.sum().backward()
+    with mpmath.workdps(60):
+        for row, label, loss, grad in zip(
+            logits.tolist(), target.tolist(), losses.tolist(), logits.grad.tolist(), strict=True
+        ):
+            e = [mpmath.exp(mpmath.mpf(a) - mpmath.mpf(row[label])) for a in row]
+            others = mpmath.fsum(x for j, x in enumerate(e) if j != label)
+            truth = [mpmath.log1p(others)]
+            truth += [(-others if j == label else x) / (1 + others) for j, x in enumerate(e)]
+            for came, exact in zip([loss, *grad], truth, strict=True):
+                ulp = mpmath.mpf(2) ** max(int(mpmath.floor(mpmath.log(abs(exact), 2))) - 23, -149)
+                assert abs(came - exact) <= 0.51 * ulp
+
+
+def test_chunks_keep_to_their_bytes():
+    """The largest tensor that is made beside inputs and outputs is smaller than what is allowed."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result._base is None and result.shape != (30, 2000):
+                self.bytes = max(self.bytes, result.numel() * result.itemsize)
+            return result
+
+    hidden, weight = torch.randn(400, 30), torch.randn(2000, 30)
+    with torch.no_grad(), Largest() as largest:
+        ours.linear_cross_entropy(hidden, weight, torch.zeros(400, dtype=torch.int64), chunk_bytes=1 << 20)
+    assert 0 < largest.bytes <= 1 << 20 < 400 * 2000 * 4
+
+
+def test_nothing_counted_and_bad_targets():
+    logits = torch.zeros(2, 3, requires_grad=True)
+    loss = ours.cross_entropy(logits, torch.tensor([-100, -100]))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
+    with pytest.raises(InputError, match="target: got 3 at index 1"):
+        ours.cross_entropy(logits, torch.tensor([0, 3]))
+    with pytest.raises(InputError, match="target: got class probabilities from -1"):
+        ours.cross_entropy(logits, torch.full((2, 3), -1.0))
