@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,14 @@ def jax_as_it_was():
     yield
     if jax := sys.modules.get("jax"):
         jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def ctrl_c():
+    """As in a terminal: a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

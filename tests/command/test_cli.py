@@ -349,7 +349,7 @@ def interrupting(monkeypatch, epoch):
 
 
 @pytest.mark.parametrize("validation", [[], ["--validation", 0.1]])
-def test_ctrl_c_keeps_the_model_that_stands_there(tmp_path, capsys, monkeypatch, validation):
+def test_ctrl_c_keeps_the_model_that_stands_there(tmp_path, capsys, monkeypatch, ctrl_c, validation):
     model = tmp_path / "m.safetensors"
     model.write_text("older")
     interrupting(monkeypatch, 4)

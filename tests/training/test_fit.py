@@ -221,14 +221,6 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(new_net(), x, labels, epochs=2, checkpoint=path)
 
 
-@pytest.fixture
-def ctrl_c():
-    """As in a terminal: a shell's background job ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_ctrl_c_keeps_the_best_weights(ctrl_c):
     x, labels = blobs()
 
