@@ -9,6 +9,8 @@
 // a row that does not cancel does not pay for it. In float64 every difference loses digits: there all rows go that way.
 #include "options.hpp"
 
+#include <bit>
+
 #include "double_double.hpp"
 
 namespace chainrule {
@@ -35,9 +37,16 @@ INLINE double sum_over(std::size_t k, F f) {
 // The first j whose f is that; the last, where none is.
 template <class F>
 INLINE std::size_t first_of(std::size_t k, double that, F f) {
-  std::size_t j = 0;
-  while (j + 1 < k && !(f(j) == that)) ++j;
-  return j;
+  for (std::size_t v = 0; v < k; v += lanes) {
+    unsigned found = 0;
+#pragma omp simd reduction(| : found)
+    for (std::size_t l = 0; l < lanes; ++l) found |= static_cast<unsigned>(f(v + l) == that) << l;
+    if (found != 0) {
+      const std::size_t j = v + static_cast<std::size_t>(std::countr_zero(found));
+      if (j < k) return j;
+    }
+  }
+  return k - 1;
 }
 
 // Smoothed and weighted: (given_j (1 - smoothing) + smoothing/K) w_j.
@@ -207,12 +216,8 @@ void loss_and_gradient_of(OptionsRow& row) {
   Largest<double> most(0.0);
   most.add(whole_vectors(k), [=](std::size_t j) { return q[j]; });
   const std::size_t heavy = first_of(k, most.total(), [=](std::size_t j) { return q[j]; });
-  const double weight = row.weights[heavy], heaviest = q[heavy];
-  row.weights[heavy] = 0.0;
-  const double away = sum_over(k, [=](std::size_t j) { return q[j]; });
-  row.weights[heavy] = weight;
-
-  const double total = away + heaviest, z = row.z_loss, shift = row.top / row.temperature;
+  const double away = sum_over(k, [=](std::size_t j) { return j == heavy ? 0.0 : q[j]; });
+  const double total = away + q[heavy], z = row.z_loss, shift = row.top / row.temperature;
   row.loss = cross_of(row, q) + total * row.log_sum + (z == 0.0 ? 0.0 : z * row.logsumexp * row.logsumexp);
   Terms terms{total, 0.0, 0.0, row.scale / row.temperature / row.sum};
   if (z != 0.0) terms.pull = 2.0 * z * row.logsumexp, terms.widest_pull = 2.0 * z * (std::fabs(shift) + row.log_sum);
