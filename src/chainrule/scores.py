@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_integer, check_labels
+from chainrule.errors import InputError
 from chainrule.output.layer import softmax_cross_entropy
 
 __all__ = ["confusion_matrix", "example_scores", "hardest", "output_gradient_norms"]
@@ -67,13 +68,19 @@ def confusion_matrix(predicted: Any, labels: Any, k: int) -> npt.NDArray[np.int6
     return np.bincount(cells, minlength=k * k).reshape(k, k)
 
 
-def example_scores(net: Any, x: Any, labels: Any) -> tuple[Any, Any, Any]:
+def example_scores(net: Any, x: Any, labels: Any, rows: Any = None) -> tuple[Any, Any, Any]:
     """The loss, the predicted class and its probability of each example, three arrays (N,), a few thousand at a time.
 
     Parameters
     ----------
     net : a Network of NumPy arrays
     x, labels : array (N, D), array (N,), int in [0, K)
+    rows : the numbers that messages call the examples by; 0, 1, … by default
+
+    Raises
+    ------
+    InputError
+        An example is so far away that its logits are not finite: it is of no class, and its row is named.
 
     Examples
     --------
@@ -87,7 +94,15 @@ def example_scores(net: Any, x: Any, labels: Any) -> tuple[Any, Any, Any]:
     losses, predicted, probabilities = np.empty(n), np.empty(n, dtype=np.int64), np.empty(n)
     for start in range(0, n, 4096):
         at = slice(start, start + 4096)
-        logits = net.forward(x[at]).logits
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves its range is named
+            logits = net.forward(x[at]).logits
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if bad.size:
+            row = start + int(bad[0])
+            raise InputError(
+                f"x: row {row if rows is None else rows[row]} is so far from the other numbers that its prediction is "
+                "not finite"
+            )
         losses[at] = softmax_cross_entropy(logits, labels[at], reduction="none").loss
         predicted[at] = logits.argmax(axis=1)
         probabilities[at] = np.exp(-softmax_cross_entropy(logits, predicted[at], reduction="none").loss)

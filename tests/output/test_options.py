@@ -1,6 +1,7 @@
 """Every option of the output layer, its extras and its Hessian, in every format and kind of array."""
 
 import itertools
+import math
 
 import array_api_strict
 import jax.numpy as jnp
@@ -153,6 +154,20 @@ def test_extras(form):
     assert_near(result.grad_logits, plain.grad_logits.astype(np.float64), form)
     with pytest.raises(AttributeError, match="extras=\\('entropy',\\)"):
         _ = plain.entropy
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_no_row_whose_loss_is_nan_is_correct(form, reduction):
+    """Whatever argmax makes of it: a NaN, ∞ or nothing but −∞ is of no class."""
+    nan, inf = math.nan, math.inf
+    rows = [[nan, 1, 2], [1, nan, 3], [1, 2, nan], [inf, 0, 1], [0, inf, inf], [-inf] * 3, [0, 1, 2], [2, -inf, 0]]
+    logits = np.array(rows, dtype=FORMATS[form])
+    for label in range(3):
+        one_hot = np.eye(3, dtype=FORMATS[form])[[label] * len(rows)]
+        for labels in ([label] * len(rows), one_hot):
+            found = softmax_cross_entropy(logits, labels, reduction=reduction, extras=("correct",))
+            assert found.correct.tolist() == [False] * 6 + [label == 2, label == 0]
 
 
 def test_extras_of_an_ignored_row_and_of_targets():

@@ -8,9 +8,11 @@ import pytest
 
 from chainrule import Adam, Network, fit
 from chainrule.boundary import html
+from chainrule.errors import InputError
 from chainrule.explain import symbols
 from chainrule.pages.report import write_report
-from chainrule.scores import confusion_matrix, hardest, output_gradient_norms
+from chainrule.scores import confusion_matrix, example_scores, hardest, output_gradient_norms
+from chainrule.training.history import History
 
 NASTY = "<script>alert(1)</script>"
 
@@ -22,6 +24,17 @@ def test_scores_by_their_definition():
     norms = np.linalg.norm(p - np.eye(4)[labels], axis=1)
     np.testing.assert_allclose(output_gradient_norms(logits, labels), norms, rtol=1e-12)
     assert hardest(logits, labels, 5).tolist() == np.argsort(-norms)[:5].tolist()
+
+
+def test_what_has_no_finite_prediction_is_of_no_class(tmp_path):
+    """An input of 3e38 times a weight of 2 leaves float32: argmax would still name a class."""
+    net = Network([np.array([[2, 0], [0, 2]], dtype="float32")], [np.zeros(2, dtype="float32")])
+    x, labels = np.array([[1, 0], [3e38, 0]], dtype="float32"), np.array([0, 0])
+    with pytest.raises(InputError, match="x: row 17 is so far from the other numbers"):
+        example_scores(net, x, labels, [12, 17])
+    with pytest.raises(InputError, match="x: row 17 is so far"):
+        write_report(tmp_path / "r.html", net, History(), (x, labels, [12, 17]), classes=["a", "b"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_confusion_matrix_equals_scikit_learns():

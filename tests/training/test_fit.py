@@ -355,6 +355,7 @@ def test_a_validation_loss_that_is_never_finite_is_said():
     with pytest.warns(DivergenceWarning, match="no epoch had a finite validation loss"):
         history = fit(net, x, labels, validation=(np.full((3, 4), 3e38), [0, 1, 2]), epochs=2)
     assert history.best_epoch == 0
+    assert history.validation_accuracy == [0.0, 0.0]  # what is of no class is right by no chance
     assert net.weights[0].tobytes() == before.weights[0].tobytes()
 
 

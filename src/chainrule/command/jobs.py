@@ -192,9 +192,7 @@ def train(
         say(history.diverged)
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is of no use
-    accuracy = (
-        None if judged is None else float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
-    )
+    accuracy = None if judged is None else float(np.mean(example_scores(net, *judged)[1] == judged.labels))
     shown_settings = {
         "target": target, "rows": len(rows), "validation rows": 0 if held_out is None else len(held_out.rows),
         "test rows": 0 if judged is None else len(judged.rows),
@@ -275,7 +273,7 @@ def _beside(report: Path | None) -> FilePath | None:
 
 def _most_surprising(net: Network, schema: Schema, part: Part, path: FilePath | None) -> dict[str, Any]:
     """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
-    losses, _, _ = example_scores(net, part.x, part.labels)
+    losses, _, _ = example_scores(net, *part)
     worst = int(losses.argmax())
     label, names = int(part.labels[worst]), schema.feature_names
     e = explain(net, part.x[worst], label, feature_names=names, classes=schema.classes)

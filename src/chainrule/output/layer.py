@@ -173,7 +173,7 @@ def softmax_cross_entropy(
     extras : sequence of names
         What to compute besides: "probabilities" (N, K), "logsumexp", "log_likelihood" (log ŷ_ℓ, neither weighted
         nor smoothed; Σ q log ŷ for targets), "entropy" (of ŷ, in nats), "prediction" (int64) and "correct" (bool),
-        each (N,). For an ignored example log_likelihood is 0 and correct is False.
+        each (N,). For an ignored example log_likelihood is 0 and correct is False, as it is where the loss is NaN.
 
     Returns
     -------
@@ -211,9 +211,11 @@ def softmax_cross_entropy(
     read = [options.get(name) for name in ("second", "labels", "class_weights")]
     grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
     beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
-    losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" else {}
+    losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" or "correct" in beside else {}
     total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
-    loss = a.give(losses["losses"]) if losses else reduced(a, total, divisor)
+    if "correct" in beside:  # a NaN is the largest for argmax, and no class's logit
+        beside["correct"] &= ~np.isnan(to_float(losses["losses"], a.format))
+    loss = a.give(losses["losses"]) if reduction == "none" else reduced(a, total, divisor)
     result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
     result.extras = {name: a.give(value) for name, value in beside.items()}
     return result

@@ -14,7 +14,7 @@ from chainrule.boundary.files import write_atomically
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
 from chainrule.pages.confusion import MATRIX, confused, listed
-from chainrule.scores import confusion_matrix, hardest, output_gradient_norms
+from chainrule.scores import confusion_matrix, example_scores, hardest, output_gradient_norms
 from chainrule.training.history import History
 
 __all__ = ["write_report"]
@@ -48,12 +48,14 @@ def write_report(
 
     Raises
     ------
+    InputError
+        A prediction is not finite; the row is named.
     OutputFileError
         The file cannot be written.
     """
     names = [str(c) for c in classes]
     judged = train if judged is None else judged
-    matrix = confusion_matrix(net.predict(judged[0]), judged[1], len(names))
+    matrix = confusion_matrix(example_scores(net, *judged)[1], judged[1], len(names))
     pairs = confused(matrix)
     losses = {"training": history.loss, "validation": history.validation_loss}
     accuracies = {"training": history.accuracy, "validation": history.validation_accuracy}

@@ -468,8 +468,9 @@ def _loss_and_accuracy(net: Network, examples: Examples) -> tuple[float, float]:
     """The mean loss of some examples, and the share of them that is classified rightly."""
     loss, correct, n = 0.0, 0, len(examples.labels)
     for logits, labels in examples.logits(net):
-        correct += int((logits.argmax(axis=1) == labels).sum())
-        loss += float(softmax_cross_entropy(logits, labels, out=logits, reduction="sum").loss)
+        found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
+        correct += int(found.correct.sum())
+        loss += float(found.loss)
     return loss / n, correct / n
 
 
