@@ -359,6 +359,7 @@ def test_ctrl_c_keeps_the_model_that_stands_there(tmp_path, capsys, monkeypatch,
     said = capsys.readouterr().out
     assert f"unfinished model: {unfinished}; {model} is as it was" in said
     assert "stopped by Ctrl-C" in said
+    assert "folds" not in said  # the first of them was not over
     assert model.read_text() == "older"
     assert not report.exists()
     assert main(["evaluate", str(unfinished), str(tmp_path / "small.csv")]) == 0
@@ -380,6 +381,34 @@ def test_training_goes_on_until_validation_stops_improving(tmp_path, capsys):
         assert "the limit (--epochs), while validation improved" in told
     assert train(tmp_path, table, "y", "--validation", 0) == 0
     assert "trained 30 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rows", [2, 3, 90])
+def test_as_many_folds_are_told_as_there_were(tmp_path, capsys, monkeypatch, rows):
+    """Each row is held out once; of the folds whose training diverged the number is said."""
+    from chainrule import jobs
+
+    fit, seen = jobs.fit, []
+
+    def counted(net, x, labels, *, validation, **options):
+        history = fit(net, x, labels, validation=validation, **options)
+        if validation:
+            seen.append((len(validation[1]), history.diverged is not None))
+        return history
+
+    monkeypatch.setattr(jobs, "fit", counted)
+    text = small(tmp_path).read_text().splitlines(keepends=True)
+    (tmp_path / "few.csv").write_text("".join(text[: rows + 1]))
+    for more, diverge in (((), False), (("--lr", 1e6, "--activation", "tanh"), True)):
+        seen.clear()
+        assert train(tmp_path, tmp_path / "few.csv", "class", "--epochs", 3, *more) == 0
+        told = capsys.readouterr()
+        assert sum(held_out for held_out, _ in seen) == rows
+        assert f"(of {len(seen)} folds;" in told.out
+        diverged = sum(diverged for _, diverged in seen)
+        line = f"training diverged in {diverged} of the {len(seen)} folds that chose the number of epochs"
+        assert (line in told.err) == (diverged > 0)
+        assert diverge == (diverged > 0) or rows == 2
 
 
 def test_a_full_standard_output_fails(tmp_path):

@@ -61,7 +61,7 @@ class TrainingResult:
     report: Path | None
     explanation: Path | None = None
     limited: bool = False  # whether it was the limit of epochs that ended training
-    folds: float | None = None  # the accuracy of the folds that the number of epochs was chosen by
+    folds: _Found | None = None  # how those did that the number of epochs was chosen by
     kept: Path | None = None  # the model that was to be replaced, where training was interrupted
 
     @property
@@ -84,7 +84,8 @@ class TrainingResult:
         if history.best_epoch:
             lines.append(f"training accuracy:   {history.accuracy[history.best_epoch - 1]:.4f}")
         if self.folds is not None:
-            lines.append(f"validation accuracy: {self.folds:.4f} (of {FOLDS} folds; the model itself saw all rows)")
+            told = f"of {self.folds.number} folds; the model itself saw all rows"
+            lines.append(f"validation accuracy: {self.folds.accuracy:.4f} ({told})")
         elif history.validation_accuracy and history.best_epoch:
             lines.append(f"validation accuracy: {history.validation_accuracy[history.best_epoch - 1]:.4f}")
         if self.test_accuracy is not None:
@@ -170,12 +171,15 @@ def train(
         return Network.create([x.shape[1], *hidden, len(schema.classes)], activation=activation, seed=seed)
 
     started = time.perf_counter()
-    net, folds, limited = network(), None, False
+    net, limited = network(), False
+    found: _Found | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the model that is written
         if folded:
             found = _by_folds(network, training, patience, settings)
-            folds, limited, best = found.accuracy, found.epochs == limit, found.epochs
+            limited, best = found.epochs == limit, found.epochs
+            if found.diverged:
+                say(f"training diverged in {found.diverged} of the {found.number} folds that chose the number of epochs")
             if found.stopped is None:
                 stop = [lambda record: record.epoch >= best]
                 history = fit(net, x, labels, validation=0.0, checkpoint=checkpoint, callbacks=stop, **settings)
@@ -198,12 +202,22 @@ def train(
         "test rows": 0 if judged is None else len(judged.rows),
         "features": x.shape[1], "widths": net.widths, "activation": activation, "optimizer": repr(chosen),
         "epochs": len(history.loss), "batch size": batch_size, "seed": seed,
-        "validation": f"{FOLDS} folds" if folded else validation,
+        "validation": validation if found is None else f"{found.number} folds",
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     if history.stopped == "interrupted":
         kept = output if os.path.exists(output) and unfinished != output else None
         save_model(unfinished, net, classes=schema.classes, schema=schema.to_dict(), training=shown_settings)
-        return TrainingResult(history, accuracy, seconds, unfinished, None, None, limited, folds, kept)
+        return TrainingResult(
+            history,
+            accuracy,
+            seconds,
+            unfinished,
+            None,
+            None,
+            limited,
+            None if found and found.stopped else found,
+            kept,
+        )
     save_model(output, net, classes=schema.classes, schema=schema.to_dict(), training=shown_settings)
     if report is not None:
         parts = {"validation": held_out, "test": judged, "training": training}
@@ -217,14 +231,17 @@ def train(
             judged=None if judged is None else judged.first(shown), judged_name="test" if judged else "training",
             settings=shown_settings | {"seconds": f"{seconds:.2f}"}, example=example,
         )  # fmt: skip
-    return TrainingResult(history, accuracy, seconds, output, report, beside, limited, folds)
+    return TrainingResult(history, accuracy, seconds, output, report, beside, limited, found)
 
 
 class _Found(NamedTuple):
-    """When to stop, and how well the folds did then; or the fold that Ctrl-C stopped."""
+    """When to stop, and how well the folds did then; how many there were, how many diverged; or the one that Ctrl-C
+    stopped."""
 
     epochs: int
     accuracy: float
+    number: int
+    diverged: int
     stopped: tuple[Network, History] | None = None
 
 
@@ -236,7 +253,7 @@ def _by_folds(network: Callable[[], Network], training: Part, patience: int | No
     order = np.random.default_rng([settings["seed"], 3]).permutation(len(training.labels))
     order = order[np.argsort(training.labels[order], kind="stable")]
     folds = min(FOLDS, len(order))
-    losses, right = [], []
+    losses, right, diverged = [], [], 0
     for k in range(folds):
         held_out, rest = (
             training.take(np.sort(order[k::folds])),
@@ -245,15 +262,17 @@ def _by_folds(network: Callable[[], Network], training: Part, patience: int | No
         net = network()
         apart = (held_out.x, held_out.labels)
         history = fit(net, rest.x, rest.labels, validation=apart, patience=patience, **settings)
+        diverged += history.diverged is not None
         if history.stopped == "interrupted":
-            return _Found(0, 0.0, (net, history))
-        losses.append(np.array(history.validation_loss) * len(held_out.labels))
+            return _Found(0, 0.0, folds, diverged, (net, history))
+        losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * len(held_out.labels))
         right.append(np.array(history.validation_accuracy) * len(held_out.labels))
     # a fold that was out of patience would not have become better
     longest = max(map(len, losses))
     total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)
     best = int(np.argmin(total))
-    return _Found(best + 1, float(sum(r[min(best, len(r) - 1)] for r in right)) / len(order))
+    accuracy = float(sum(r[min(best, len(r) - 1)] for r in right)) / len(order)
+    return _Found(best + 1, accuracy, folds, diverged)
 
 
 def _unfinished(output: Path) -> Path:
