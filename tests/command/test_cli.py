@@ -537,6 +537,24 @@ def test_a_rare_class_is_split_by_no_chance(tmp_path, capsys, seed):
     assert "column 'y', row 49: 'new' is none of the classes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("memory", [(), ("--memory", "1M")])
+def test_something_is_left_to_train_on(tmp_path, capsys, memory):
+    """A row of each class, or the option that took it is named with what it may be; that much is then right."""
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    polars.DataFrame({"x": [i * 37 % 60 / 7 for i in range(60)], "y": list("abc") * 20}).write_parquet(
+        table := tmp_path / "t.parquet"
+    )
+    for option in ("--test", "--validation"):
+        for fraction, left in ((0.99, 1), (0.999, 0), (0.9999999, 0), (0.96, 2)):
+            assert train(tmp_path, table, "y", option, fraction, *memory) == 1
+            error = f"{option}: got {fraction}, which leaves {left} of 60 rows to train on, expected at most 0.95"
+            assert error in capsys.readouterr().err
+            assert not (tmp_path / "m.safetensors").exists()
+    assert train(tmp_path, table, "y", "--test", 0.5, "--validation", 0.94, *memory) == 1
+    assert "--validation: got 0.94, which leaves 2 of 30 rows" in capsys.readouterr().err
+    assert train(tmp_path, table, "y", "--validation", 0.95, "--epochs", 1, *memory) == 0
+
+
 def test_the_files_row_is_named_in_training(tmp_path, capsys):
     """Among those that are left when a fifth is held out, it has another number."""
     rows = [["x", "y"]] + [[i * 37 % 60 / 7, "ab"[i % 2]] for i in range(60)]

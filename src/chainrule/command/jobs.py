@@ -150,11 +150,10 @@ def train(
         if path is not None:
             require_writable(path)
     choices = choices or Choices()
-    fraction = 0.1 if validation is None else validation
     schema, training, held_out, judged = (
         _read_whole(table, target, test, validation, seed, choices, say)
         if memory is None
-        else _read_streamed(table, target, test, fraction, seed, choices, say, memory)
+        else _read_streamed(table, target, test, validation, seed, choices, say, memory)
     )
     folded = memory is None and validation is None and held_out is None
     x, labels, rows = training
@@ -179,7 +178,9 @@ def train(
             found = _by_folds(network, training, patience, settings)
             limited, best = found.epochs == limit, found.epochs
             if found.diverged:
-                say(f"training diverged in {found.diverged} of the {found.number} folds that chose the number of epochs")
+                say(
+                    f"training diverged in {found.diverged} of the {found.number} folds that chose the number of epochs"
+                )
             if found.stopped is None:
                 stop = [lambda record: record.epoch >= best]
                 history = fit(net, x, labels, validation=0.0, checkpoint=checkpoint, callbacks=stop, **settings)
@@ -331,7 +332,7 @@ def _read_whole(
     frame = read_table(table)
     found = learn_target(frame, target, choices)
     rows, labels = _labelled(found.labels(frame), target, say)
-    test_at, rest = _held_out(labels, test, seed, 4)
+    test_at, rest = _held_out(labels, test, seed, 4, "--test")
     training_frame = frame[rows[rest].tolist()]
     schema = learn_schema(training_frame, found, choices, rows=rows[rest], say=say)
     training = Part(schema.features(training_frame, rows=rows[rest]), labels[rest], rows[rest])
@@ -339,22 +340,21 @@ def _read_whole(
     if len(test_at):
         at = rows[test_at]
         judged = Part(schema.features(frame[at.tolist()], rows=at), labels[test_at], at)
-    if validation is None:
-        validation = 0.1 if len(training.labels) >= FOLDED else 0.0
-    at, rest = _held_out(training.labels, validation, seed, 0)
+    default = 0.1 if len(training.labels) >= FOLDED else 0.0
+    at, rest = _held_out(training.labels, validation, seed, 0, "--validation", default)
     return schema, training.take(rest), training.take(at) if len(at) else None, judged
 
 
 def _read_streamed(
-    table: Path, target: str, test: float, validation: float, seed: int, choices: Choices, say: Say, memory: int
+    table: Path, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say, memory: int
 ) -> Read:
     """The same, with the features in memory maps; the schema is that of the whole table."""
     frame = ParquetTable(table)
     schema = learn_schema(frame, target, choices, say=say)
     rows, labels = _labelled(schema.labels(frame), target, say)
     features = features_on_disk(frame, schema.features, len(schema.feature_names), "float32", memory)
-    test_at, rest = _held_out(labels, test, seed, 4)
-    at, rest_of_rest = _held_out(labels[rest], validation, seed, 0)
+    test_at, rest = _held_out(labels, test, seed, 4, "--test")
+    at, rest_of_rest = _held_out(labels[rest], validation, seed, 0, "--validation", 0.1)
 
     def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
@@ -378,8 +378,19 @@ def _labelled(labels: Any, target: str, say: Say) -> tuple[Any, Any]:
     return rows, labels[rows]
 
 
-def _held_out(labels: Any, fraction: float, seed: int, purpose: int) -> tuple[Any, Any]:
-    """Places of a fraction of each class, and of the others."""
+def _held_out(
+    labels: Any, fraction: float | None, seed: int, purpose: int, option: str, default: float = 0.0
+) -> tuple[Any, Any]:
+    """Places of a fraction of each class, and of the others; among these is one of each class at least, where the
+    fraction is no default."""
+    n, k = len(labels), len(np.unique(labels))
+    if fraction is None:
+        fraction = default
+    elif fraction and (left := n - max(1, round(n * fraction))) < k:
+        raise InputError(
+            f"{option}: got {fraction}, which leaves {left} of {n} rows to train on, expected at most "
+            f"{1000 * (n - k) // n / 1000:g}: a row of each of the {k} classes trains"
+        )
     chosen = validation_rows(labels, fraction, seed, purpose)
     rest = np.ones(len(labels), dtype=bool)
     rest[chosen] = False
