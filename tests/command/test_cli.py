@@ -386,7 +386,7 @@ def test_training_goes_on_until_validation_stops_improving(tmp_path, capsys):
 @pytest.mark.parametrize("rows", [2, 3, 90])
 def test_as_many_folds_are_told_as_there_were(tmp_path, capsys, monkeypatch, rows):
     """Each row is held out once; of the folds whose training diverged the number is said."""
-    from chainrule import jobs
+    from chainrule.command import jobs
 
     fit, seen = jobs.fit, []
 

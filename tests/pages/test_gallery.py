@@ -20,6 +20,7 @@ from chainrule import Network
 from chainrule.command.cli import main
 from chainrule.errors import InputError, OutputFileError
 from chainrule.explain import explain
+from chainrule.network.model_file import load_model
 from chainrule.pages.gallery import A_PAGE, Gallery, server
 
 NASTY = "<img src=x onerror=alert(1)>"
@@ -173,6 +174,46 @@ def test_ctrl_c_ends_it(tmp_path):
         serving.send_signal(signal.SIGINT)
         _, said = serving.communicate(timeout=30)
     assert (serving.returncode, said) == (0, "")
+
+
+def test_rows_without_a_class_are_skipped_and_said(tmp_path, capsys):
+    """The others keep the numbers that they have in the table; so they do in training, which a Parquet file streams."""
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    from chainrule.command.jobs import explanation, gallery
+
+    none = [3, 4, 11, 29]
+    columns = {"a": [i * 7 % 11 + 20.0 * (i in none) for i in range(30)], "b": [i * 5 % 13 for i in range(30)]}
+    labels = [None if i in none else "xy"[i % 2] for i in range(30)]
+    columns["a"][4] = float("inf")  # of no row that is read
+    table, few, model = tmp_path / "t.parquet", tmp_path / "few.parquet", tmp_path / "m.safetensors"
+    polars.DataFrame(columns | {"class": labels}).write_parquet(table)
+    polars.read_parquet(table).filter(polars.col("class").is_not_null()).write_parquet(few)
+    command = ["--target", "class", "--epochs", "1", "--validation", "0", "--memory", "512"]
+    assert main(["train", str(few), *command, "-o", str(tmp_path / "few.safetensors")]) == 0
+    capsys.readouterr()
+    assert main(["train", str(table), *command, "-o", str(model)]) == 0
+    assert "4 rows without a class are left out, first row 3" in capsys.readouterr().err
+    found, expected = (load_model(path) for path in (model, tmp_path / "few.safetensors"))
+    assert found.schema == expected.schema
+    assert found.network.weights[0].tobytes() == expected.network.weights[0].tobytes()
+    said = []
+    shown = gallery(model, table, say=said.append)
+    assert said == ["column 'class': 4 rows without a class are left out, first row 3"]
+    listed = rows(shown.listing({"page": "1"})) + rows(shown.listing({"page": "2"}))
+    assert sorted(listed) == [i for i in range(30) if i not in none]
+    losses = {row: explanation(model, table, row).loss for row in listed}
+    assert listed == sorted(listed, key=lambda row: -losses[row])
+    for row in (0, 5, 28):
+        e = explanation(model, table, row)
+        assert f'data-value="{e.weight(*e.strongest_weight()).from_backward}"' in shown.explanation(row)
+    for row in (*none, 30):
+        with pytest.raises(InputError, match=f"row: got {row}, expected 0 to 28, one that has a class"):
+            shown.explanation(row)
+    columns["a"][5] = float("inf")
+    polars.DataFrame(columns | {"class": labels}).write_parquet(table)
+    assert main(["train", str(table), *command, "-o", str(model)]) == 1
+    assert "column 'a', row 5: is infinite" in capsys.readouterr().err
 
 
 def test_the_command_line_refuses_what_does_not_go_together(capsys):

@@ -348,17 +348,23 @@ def _read_whole(
 def _read_streamed(
     table: Path, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say, memory: int
 ) -> Read:
-    """The same, with the features in memory maps; the schema is that of the whole table."""
+    """The same, with the features in memory maps; the schema is that of all rows that have a class."""
     frame = ParquetTable(table)
-    schema = learn_schema(frame, target, choices, say=say)
-    rows, labels = _labelled(schema.labels(frame), target, say)
-    features = features_on_disk(frame, schema.features, len(schema.feature_names), "float32", memory)
+    found = learn_target(frame, target, choices)
+    rows, labels = _labelled(found.labels(frame), target, say)
+    frame = frame.only(rows)
+    schema = learn_schema(frame, found, choices, rows=rows, say=say)
+
+    def read(frame: Any, rows: Any) -> Any:
+        return schema.features(frame, rows=rows)
+
+    features = features_on_disk(frame, read, len(schema.feature_names), "float32", memory)
     test_at, rest = _held_out(labels, test, seed, 4, "--test")
     at, rest_of_rest = _held_out(labels[rest], validation, seed, 0, "--validation", 0.1)
 
     def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
-        mask[rows[chosen]] = True
+        mask[chosen] = True
         return Part(features(mask), labels[chosen], rows[chosen])
 
     return (
@@ -503,12 +509,13 @@ def explanation(
 
 
 def gallery(model: Path, table: Path, image: tuple[int, int] | None = None, say: Say = _silent) -> Gallery:
-    """All rows of a table, sorted by loss, each to be explained."""
+    """All rows of a table that have a class, sorted by loss, each to be explained."""
     judge = _judge(model, table, say, False, labelled=True)
-    if not len(judge.labels) or judge.rows[-1] != len(judge.rows) - 1:  # the pages number the examples by themselves
-        raise InputError(f"{table}: has no rows to show, or some without a class, which --serve cannot show")
+    if not len(judge.labels):
+        raise TableError(f"{table}: no row has a class, expected some to show")
     judge.logits()
-    return Gallery(judge.net, judge.x, judge.labels, judge.schema.feature_names, judge.schema.classes, image)
+    names, classes = judge.schema.feature_names, judge.schema.classes
+    return Gallery(judge.net, judge.x, judge.labels, names, classes, image, judge.rows)
 
 
 def check(model: Path, table: Path, rows: int, say: Say = _silent) -> GradientReport:

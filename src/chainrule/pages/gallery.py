@@ -33,6 +33,7 @@ class Gallery:
     x, labels : array (N, D), array (N,)
     feature_names, classes : D and K names
     image : (rows, columns) where the inputs are an image's pixels; by default where they are 64 or 784
+    rows : the numbers that the pages call the examples by; 0, 1, … by default
 
     Examples
     --------
@@ -44,14 +45,18 @@ class Gallery:
 
     def __init__(
         self, net: Any, x: Any, labels: Any, feature_names: list[str], classes: list[Any],
-        image: tuple[int, int] | None = None,
+        image: tuple[int, int] | None = None, rows: Any = None,
     ) -> None:  # fmt: skip
+        self._rows = list(range(len(labels))) if rows is None else [int(row) for row in rows]
+        self._places = {row: n for n, row in enumerate(self._rows)}
         self._net, self._x, self._labels = net, x, labels
         self._features, self._classes, self._image = feature_names, [str(c) for c in classes], image
-        self._losses, self._predicted, self._probabilities = example_scores(net, x, labels)
+        self._losses, self._predicted, self._probabilities = example_scores(net, x, labels, rows)
         self._order = np.argsort(-self._losses, kind="stable")
         if len(labels):
-            self.explanation(int(self._order[0]))  # what cannot be explained is refused before anything is served
+            self.explanation(
+                self._rows[self._order[0]]
+            )  # what cannot be explained is refused before anything is served
 
     def listing(self, query: dict[str, str]) -> str:
         """The page of examples; query may hold class, which (all, wrong or right), and page, counted from 1.
@@ -93,20 +98,22 @@ class Gallery:
         InputError
             A row that there is not.
         """
-        if not 0 <= check_integer("row", row, minimum=0) < len(self._labels):
-            raise InputError(f"row: got {row}, expected 0 to {len(self._labels) - 1}")
+        at = self._places.get(check_integer("row", row, minimum=0))
+        if at is None:
+            raise InputError(f"row: got {row}, expected 0 to {max(self._rows, default=-1)}, one that has a class")
         e = explain(
-            self._net, self._x[row], int(self._labels[row]), feature_names=self._features, classes=self._classes,
+            self._net, self._x[at], int(self._labels[at]), feature_names=self._features, classes=self._classes,
             image=self._image,
         )  # fmt: skip
         return page(e, e.weight(*e.strongest_weight()))
 
-    def _card(self, row: int) -> dict[str, Any]:
+    def _card(self, n: int) -> dict[str, Any]:
         return {
-            "row": row, "true": self._classes[self._labels[row]], "predicted": self._classes[self._predicted[row]],
-            "right": bool(self._labels[row] == self._predicted[row]), "loss": float(self._losses[row]),
-            "probability": float(np.exp(-self._losses[row])), "predicted_probability": float(self._probabilities[row]),
-            "image": html.image(np.asarray(self._x[row], dtype=float).tolist(), self._image),
+            "row": self._rows[n], "true": self._classes[self._labels[n]],
+            "predicted": self._classes[self._predicted[n]],
+            "right": bool(self._labels[n] == self._predicted[n]), "loss": float(self._losses[n]),
+            "probability": float(np.exp(-self._losses[n])), "predicted_probability": float(self._probabilities[n]),
+            "image": html.image(np.asarray(self._x[n], dtype=float).tolist(), self._image),
         }  # fmt: skip
 
 

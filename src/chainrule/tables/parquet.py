@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ Array = npt.NDArray[Any]
 
 class ParquetTable:
     """A Parquet file that is not read whole: what `learn_schema` asks of a data frame, a column at a time.
+
+    rows : the file's numbers of the rows that it consists of; all of them, until `only` takes some
 
     Raises
     ------
@@ -44,6 +47,8 @@ class ParquetTable:
         self.height = int(self._collect(path, lambda: self._lazy.select(self._pl.len()).collect().item()))
         if self.height == 0 or not self.columns:
             raise TableError(f"{path}: has no rows")
+        self.rows: Array = np.arange(self.height)
+        self._total = self.height
 
     def _collect(self, path: Any, read: Callable[[], Any]) -> Any:
         try:
@@ -53,20 +58,29 @@ class ParquetTable:
         except self._pl.exceptions.PolarsError as error:
             raise TableError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
+    def only(self, rows: Array) -> ParquetTable:
+        """The table of some of the rows, given by their rising numbers in the file."""
+        other = copy(self)
+        other.rows, other.height = rows, len(rows)
+        return other
+
     def __getitem__(self, name: str) -> Any:
         """One column, whole."""
-        return self._lazy.select(name).collect().to_series()
+        column = self._lazy.select(name).collect().to_series()
+        return column if self.height == self._total else column[self.rows]
 
     def slices(self, rows: int) -> Iterator[Any]:
-        """Data frames of at most so many consecutive rows."""
-        for begin in range(0, self.height, rows):
-            yield self._lazy.slice(begin, rows).collect()
+        """Data frames of its rows, of at most so many consecutive ones of the file."""
+        for begin in range(0, self._total, rows):
+            at = self.rows[slice(*np.searchsorted(self.rows, (begin, begin + rows)))] - begin
+            yield self._lazy.slice(begin, rows).collect()[at]
 
 
 def features_on_disk(
-    table: ParquetTable, features: Callable[[Any], Array], width: int, dtype: str, memory: int
+    table: ParquetTable, features: Callable[[Any, Array], Array], width: int, dtype: str, memory: int
 ) -> Callable[[Array], np.memmap[Any, Any]]:
-    """Turn a table into features, some rows at a time, within half of `memory` bytes.
+    """Turn a table into features, some rows at a time, within half of `memory` bytes; `features` is given a data frame
+    and the file's numbers of its rows.
 
     Returns a function from a mask of rows, (N,) bool, to those rows' features: a memory map of a nameless file, which
     takes no place on the disk any more once nothing refers to it.
@@ -79,9 +93,9 @@ def features_on_disk(
             mapped: np.memmap[Any, Any] = np.memmap(file, dtype=dtype, mode="w+", shape=(max(count, 1), width))
         to = begin = 0
         for frame in table.slices(rows):
-            keep = mask[begin : begin + frame.height]
+            at = slice(begin, begin + frame.height)
             begin += frame.height
-            found = features(frame)[keep]
+            found = features(frame, table.rows[at])[mask[at]]
             mapped[to : to + len(found)] = found
             to += len(found)
         mapped.flush()
@@ -107,7 +121,7 @@ def numeric_examples(
     if not names:
         raise TableError(f"{path}: has no columns besides the target {target!r}")
 
-    def features(frame: Any) -> Array:
+    def features(frame: Any, rows: Array) -> Array:
         for name in names:
             series = frame[name]
             if not (series.dtype.is_numeric() or str(series.dtype) == "Boolean"):
