@@ -213,6 +213,19 @@ def test_numbers_far_away_are_constants_or_not():
         assert known or schema.features(pl.DataFrame({"x": ["5"]}))[0, 0] == 0
 
 
+@pytest.mark.parametrize("unit", [1e-310, 2.0**-1022, 1e-300, 1e300])
+def test_numbers_of_every_size_are_standardised(unit):
+    """As the same numbers are without the unit; where they are subnormal, to the digits that are left."""
+    numbers = np.array([1.0, -1.0, 3.0, -2.0, 0.5] * 8)
+    for values in (numbers, np.where(np.arange(40) == 7, np.nan, numbers)):
+        frame = pl.DataFrame({"x": values * unit, "y": ["a", "b"] * 20}).with_columns(pl.col("x").fill_nan(None))
+        expected = np.nan_to_num((values - np.nanmean(values)) / np.nanstd(values))
+        np.testing.assert_allclose(learn_schema(frame, "y").features(frame)[:, 0], expected, rtol=1e-6)
+    frame = pl.DataFrame({"x": [0.0, 5e-324] * 20, "y": ["a", "b"] * 20})  # the two have no number between them
+    x = learn_schema(frame, "y").features(frame)[:, 0]
+    assert len(set(x.tolist())) == 2
+
+
 def test_a_number_that_leaves_the_range_is_named():
     schema = Schema("y", ["a", "b"], [Column("x", "number", high=1.0)])
     with pytest.raises(ValueError, match=r"column 'x', row 41: '1e200' is too far from training's numbers \(0 to 1\)"):

@@ -217,9 +217,10 @@ def _learn_column(learner: _Learner, series: Any) -> tuple[Column | None, str]:
     width = high - low
     if not math.isfinite(width):
         raise TableError(f"column {series.name!r}: its numbers, {low:.6g} to {high:.6g}, are too far apart for float64")
-    away = (found - low) / (width or 1.0)
-    away = away.drop_nulls().to_numpy()  # whose sums do not depend on how a file's rows are cut in pieces
-    mean, scale = low + float(away.mean()) * width, float(away.std()) * width
+    # by NumPy, whose sums do not depend on how a file's rows are cut in pieces, and whose quotient is no product with
+    # 1/width, which is ∞ where that is subnormal
+    away = (found - low).drop_nulls().to_numpy() / (width or 1.0)
+    mean, scale = low + float(away.mean()) * width, float(away.std()) * width or width
     column = Column(series.name, kind, mean, scale, missing, low=low, high=high, form=form)
     if width == 0.0:
         exact = series.dtype.is_float() or cells.text(series).n_unique() - missing == 1

@@ -118,8 +118,8 @@ class Column:
         if self.scale == 0.0:
             into[:] = 0.0
             return
-        with np.errstate(over="ignore"):
-            into[:] = ((found - self.mean) / self.scale).fill_null(0.0).to_numpy()
+        with np.errstate(over="ignore"):  # not polars, which multiplies by 1/scale: ∞ where that is subnormal
+            into[:] = np.nan_to_num((found - self.mean).to_numpy() / self.scale, nan=0.0, posinf=np.inf, neginf=-np.inf)
         bad = np.flatnonzero(~np.isfinite(into))
         if bad.size:
             raise TableError(
