@@ -158,7 +158,15 @@ def test_quantities_stay():
 def test_what_is_alone_is_used_and_said():
     schema, said, _ = learn([str(i) for i in range(N)])
     assert schema.feature_names == ["x"]
-    assert said[-1] == "'x': used all the same, since no other column is left"
+    assert said == ["column 'x': numbers the rows: used, since no other column is left"]
+    schema, said, _ = learn([str(i) for i in range(N)], z=[f"id_{i}" for i in range(N)], same=["k"] * N)
+    assert schema.feature_names == ["x"]
+    assert said == [
+        "column 'x': numbers the rows: used, since no other column is left",
+        "column 'z': holds texts that are all different: left out (--keep 'z' uses it)",
+        "column 'same': is constant: left out (--keep 'same' uses it)",
+    ]
+    assert learn([str(i) for i in range(N)], Choices(keep=["x"]))[1] == []
     with pytest.raises(TableError, match="no columns besides the target 'y' that are of use: column 'x' holds texts"):
         learn([f"id_{i}" for i in range(N)])
     with pytest.raises(TableError, match="no column 'z' to keep or ignore; it has x"):
@@ -196,6 +204,12 @@ def test_a_column_that_tells_the_class_is_said():
             "--ignore 'x'"
         ]
         assert "x" in [c.name for c in schema.columns]
+        for more in ({}, {"same": [1.5] * N}):  # where it is alone, there is nothing to leave it out for
+            schema, said, _ = learn(values, **more)
+            assert said[len(more) :] == [
+                "column 'x': tells the class alone in 100 % of the rows, and no other column is used: make sure that it is "
+                "known before the class is"
+            ]
     assert learn(RANDOM.permutation(told), size=SIZES)[1] == []  # and one that does not is not
     assert learn(RANDOM.permutation(above), size=SIZES)[1] == []
     rare = pl.DataFrame({"x": RANDOM.normal(size=200), "k": ["p", "q"] * 100, "y": ["a"] * 199 + ["b"]})

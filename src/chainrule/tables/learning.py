@@ -55,6 +55,9 @@ class _Learner:
     labels: Rows
     comma: str = ""  # a column of numbers whose decimal sign was found to be a comma
     points: list[tuple[str, str]] = field(default_factory=list)  # columns like 1.234, where that may be 1234
+    alone: list[tuple[str, float]] = field(
+        default_factory=list
+    )  # columns that tell the class, and in what share of rows
 
 
 def learn_target(frame: Any, target: str, choices: Choices | None = None) -> Target:
@@ -163,8 +166,8 @@ def learn_schema(
     rows = np.arange(frame.height) if rows is None else rows
     learner = _Learner(choices, say, rows, target.labels(frame, rows))
     columns: list[Column] = []
-    spare: list[Column] = []
-    left_out: list[str] = []
+    usable: list[Column] = []  # of those that are left out
+    left_out: dict[str, str] = {}
     constants: list[str] = []
     for name in names:
         if name in choices.ignore:
@@ -174,10 +177,9 @@ def learn_schema(
             constants.append(name + (" (for floats)" if reason else ""))
             columns.append(column)
         elif column is None or (reason and name not in choices.keep):
-            left_out.append(f"column {name!r} {reason}")
-            say(f"column {name!r}: {reason}: left out" + ("" if column is None else f" (--keep {name!r} uses it)"))
-            if column is not None and column.kind != "category" and not _unnamed(name):
-                spare.append(column)
+            left_out[name] = reason
+            if column is not None:
+                usable.append(column)
         else:
             columns.append(column)
     if constants:
@@ -187,13 +189,23 @@ def learn_schema(
             f"column {name!r}: {example!r} could be a thousand or a decimal fraction, since column {learner.comma!r} "
             "has decimal commas; say --decimal . or --decimal ,"
         )
+    spare: list[Column] = []
     if all(column.constant for column in columns):
-        if not spare and not columns:
-            why = f" that are of use: {'; '.join(left_out)}" if left_out else ""
-            raise TableError(f"the table has no columns besides the target {target.name!r}{why}")
-        if spare:
-            say(f"{', '.join(repr(c.name) for c in spare)}: used all the same, since no other column is left")
+        spare = [column for column in usable if column.kind != "category" and not _unnamed(column.name)]
         columns = spare + columns
+    if not columns:
+        why = "; ".join(f"column {name!r} {reason}" for name, reason in left_out.items())
+        why = why and f" that are of use: {why}"
+        raise TableError(f"the table has no columns besides the target {target.name!r}{why}")
+    for name, reason in left_out.items():
+        keep = f" (--keep {name!r} uses it)" if any(c.name == name for c in usable) else ""
+        used = any(c.name == name for c in spare)
+        say(f"column {name!r}: {reason}: {'used, since no other column is left' if used else f'left out{keep}'}")
+    advice = "; if it is known only afterwards, leave it out: --ignore {!r}"
+    if sum(not column.constant for column in columns) == 1:
+        advice = ", and no other column is used: make sure that it is known before the class is"
+    for name, share in learner.alone:
+        say(f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows" + advice.format(name))
     return Schema(target.name, target.classes, columns, target.kind)
 
 
@@ -229,7 +241,7 @@ def _learn_column(learner: _Learner, series: Any) -> tuple[Column | None, str]:
         numbered = _counts(found) or _unnamed(series.name)
         return column, "numbers the rows" if numbered else "holds whole numbers that are all different"
     if (alone := _alone(found, learner.labels)) is not None:
-        _say_alone(learner, series.name, alone)
+        learner.alone.append((series.name, alone))
     return column, ""
 
 
@@ -257,7 +269,7 @@ def _learn_categories(learner: _Learner, series: Any, found: Any, n: int) -> tup
         at = gone.arg_true()
         learner.say(f"column {name!r}: {len(at)} values are taken as missing, as {words[at[0]]!r} in row {rows[at[0]]}")
     if (alone := _alone(found, learner.labels)) is not None:
-        _say_alone(learner, name, alone)
+        learner.alone.append((name, alone))
     return column, ""
 
 
@@ -451,10 +463,3 @@ def _by_thresholds(codes: Rows, labels: Rows) -> int:
         bounds.append(int(np.argmax(below - above)))
     told = np.searchsorted(np.maximum.accumulate(bounds), codes, side="right") if bounds else np.zeros_like(codes)
     return int((told == ranks).sum())
-
-
-def _say_alone(learner: _Learner, name: str, share: float) -> None:
-    learner.say(
-        f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows; if it is known only afterwards, "
-        f"leave it out: --ignore {name!r}"
-    )
