@@ -49,7 +49,7 @@ def standardised(values):
             [f"(${-v:,.2f})" if v < 0 else f"${v:,.2f}" for v in SIZES],
             SIZES,
             Form(thousands=",", unit="$"),
-            "unit $, ',' between thousands",
+            "unit $, ',' between thousands, parentheses for a minus",
         ),
         ([f"{d.day}.{d.month}.{d.year}" for d in DATES], DATES, Form(date="%d.%m.%Y"), "dates as day.month.year"),
         ([f"{d:%m/%d/%Y}" for d in DATES], DATES, Form(date="%m/%d/%Y"), "dates as month/day/year"),
@@ -75,6 +75,28 @@ def test_usual_forms_are_read_and_said(written, numbers, form, said):
     expected = standardised([None if i in (7, 20) else v for i, v in enumerate(numbers)])
     np.testing.assert_allclose(schema.features(frame)[:, 0], expected, rtol=1e-5, atol=1e-5)
     assert schema.features(frame)[:, 1].tolist() == [float(i in (7, 20)) for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("negative", "said"),
+    [
+        ("({})", "numbers with parentheses for a minus"),
+        ("−{}", "numbers with − for a minus"),
+    ],
+)
+def test_signs_of_another_form_are_said(negative, said):
+    written = [str(v) if v > 0 else negative.format(-v) for v in SIZES]
+    first = next(i for i, v in enumerate(SIZES) if v < 0)
+    schema, lines, frame = learn(["oops", *written[1:]])
+    assert lines[0] == f"column 'x': {said}: {written[first]!r} is {SIZES[first]:.10g}"
+    assert [line for line in lines if "'oops'" in line] == lines[1:]
+    expected = standardised([None, *SIZES[1:]])
+    np.testing.assert_allclose(schema.features(frame)[:, 0], expected, rtol=1e-5, atol=1e-5)
+    commas = [f"{v:.2f}".replace(".", ",") if v > 0 else negative.format(f"{-v:.2f}".replace(".", ",")) for v in SIZES]
+    lines = learn(commas)[1]
+    assert [line.split(": ")[1] for line in lines] == [said.replace("with ", "with decimal ,, ")]
+    assert learn([str(v) for v in SIZES])[1] == []
+    assert learn([d.isoformat() for d in DATES])[1] == []
 
 
 def test_a_comma_that_could_be_either_is_asked_about():

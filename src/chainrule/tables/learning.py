@@ -381,15 +381,22 @@ def _date_form(learner: _Learner, name: str, known: Any, allowed: int) -> tuple[
 def _say_form(learner: _Learner, name: str, found: Any, what: str, form: Form) -> None:
     """What was taken for what, and what did not fit."""
     values = values_of(found, what, form)
-    if form != Form():
+    signs = {"parentheses for a minus": r"^\(", "− for a minus": "−"} if what == "number" else {}
+    signs = {
+        words: sign for words, sign in signs.items() if found.filter(values.is_not_null()).str.contains(sign).any()
+    }
+    if form != Form() or signs:
         if what == "date":
             words = {"%d": "day", "%m": "month", "%b": "month", "%B": "month", "%Y": "year", "%y": "year"}
             how = "dates as " + re.sub("%.", lambda sign: words[sign[0]], form.date)
         else:
             parts = [f"decimal {form.decimal}" if form.decimal == "," else "", form.unit and f"unit {form.unit}"]
             parts.append(form.thousands and f"{form.thousands!r} between thousands")
-            how = "numbers with " + ", ".join(filter(None, parts))
-        at = values.is_not_null().arg_true()[0]
+            how = "numbers with " + ", ".join(filter(None, [*parts, *signs]))
+        shown = values.is_not_null()
+        if form == Form():  # a cell that is not plain
+            shown &= found.str.contains("|".join(signs.values())).fill_null(False)
+        at = shown.arg_true()[0]
         value = f"{values[at]:.10g}" if what == "number" else np.datetime64(round(values[at] * 86_400), "s")
         learner.say(f"column {name!r}: {how}: {found[at]!r} is {value}")
     bad = values.is_null() & found.is_not_null()
