@@ -43,7 +43,7 @@ class NonFiniteError(ChainruleError):
 
 
 class DivergenceWarning(UserWarning):
-    """Training ended far worse than it began, with weights that are all finite."""
+    """Training ended far worse than it began, or with a dead network, and with weights that are all finite."""
 
 
 class OutputFileError(ChainruleError):

@@ -31,7 +31,7 @@ from chainrule.boundary.extras import require
 from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
 from chainrule.training.engine import Engine, as_rows
 from chainrule.training.examples import ROWS_AT_ONCE, balanced
-from chainrule.training.history import EpochRecord, check_callbacks, divergence
+from chainrule.training.history import EpochRecord, alike, check_callbacks, dead, divergence
 from chainrule.training.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.training.schedules import Schedule, check_schedule, checked_factors
 
@@ -53,6 +53,7 @@ __all__ = ["MLPClassifier"]
 
 Array = npt.NDArray[Any]
 STOCHASTIC = ("sgd", "adam", "adamw")
+FEW = 64  # examples, by which a network is seen to be dead
 
 
 def _dense(y: Any) -> Any:
@@ -467,21 +468,27 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._optimizer_state = ({name: buffer.copy() for name, buffer in engine.state.items()}, engine.steps)
         if self.early_stopping:
             engine.parameters[:] = best
-        self._warn_of_divergence(engine, began, X, targets, weights)
         self._keep(engine)
+        self._warn_of_divergence(engine, began, X, targets, weights)
 
     def _warn_of_divergence(self, engine: Engine, began: Array, X: Any, targets: Array, weights: Array | None) -> None:
         """Say so where the fitted weights are finite and do far worse than those that training `began` with."""
         guess = np.log(self.n_outputs_) if self.out_activation_ == "softmax" else self.n_outputs_ * np.log(2.0)
-        if not self.loss_curve_ or self.loss_curve_[-1] <= 2 * guess:
-            return  # nearly always, and at no cost
-        some, losses, ended = slice(ROWS_AT_ONCE), [], engine.parameters.copy()
+        if not self.loss_curve_:
+            return
+        worse = self.loss_curve_[-1] > 2 * guess
+        some, ended = slice(ROWS_AT_ONCE if worse else FEW), engine.parameters.copy()
+        after = self._logits(X[some])
+        if not (worse or alike(after)):
+            return  # nearly always, and nearly at no cost
+        engine.parameters[:] = began
+        self._keep(engine)
+        before = self._logits(X[some])
+        engine.parameters[:] = ended
+        self._keep(engine)
         weights = None if weights is None or not weights[some].any() else weights[some]
-        for parameters in (began, ended):
-            engine.parameters[:] = parameters
-            self._keep(engine)
-            losses.append(self._loss(self._logits(X[some]), targets[some], weights))
-        if said := divergence(float(guess), *losses):
+        losses = [self._loss(logits, targets[some], weights) for logits in (before, after)]
+        if said := (divergence(float(guess), *losses) if worse else None) or dead(before, after):
             warnings.warn(said, ConvergenceWarning, stacklevel=6)
 
     def _dropout_seed(self) -> int:

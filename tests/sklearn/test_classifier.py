@@ -418,6 +418,23 @@ def test_a_rate_that_diverges_is_said(classes):
     assert heavy.loss_ > 2 * np.log(classes)
 
 
+def test_a_network_that_is_dead_is_said():
+    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, and the same for all rows."""
+    x = np.random.default_rng(0).uniform(0.5, 1.5, (200, 6)).astype("float32")
+    y = np.arange(200) % 10 < 3
+    model = MLPClassifier((8,), solver="sgd", momentum=0.0, max_iter=1, batch_size=200, warm_start=True)
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        model.fit(x, y)
+    model.coefs_ = [np.full((6, 8), 0.1, dtype="float32"), np.ones((8, 1), dtype="float32")]
+    model.intercepts_ = [np.zeros(8, dtype="float32"), np.zeros(1, dtype="float32")]
+    model.set_params(learning_rate_init=1.0)
+    with pytest.warns(ConvergenceWarning) as said:
+        model.fit(x, y)
+    assert (model.activations(x)[1] == 0).all()
+    assert [str(one.message)[:41] for one in said][1:] == ["training diverged: the network is dead: i"]
+    assert said[1].filename == __file__
+
+
 def test_the_edges():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(40, 3)), random.integers(0, 3, 40)

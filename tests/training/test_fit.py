@@ -331,6 +331,21 @@ def test_a_rate_that_diverges_is_said(validation):
         assert f"one of {log_loss(began, x, labels):.6g}, and" in history.diverged
 
 
+@pytest.mark.parametrize("validation", [0, 0.1])
+def test_a_network_that_is_dead_is_said(validation):
+    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, and the same for all rows."""
+    random = np.random.default_rng(0)
+    x = random.uniform(0.5, 1.5, (200, 6))
+    labels = (np.arange(200) % 10 >= 3).astype(int)
+    net = Network([np.full((8, 6), 0.1), np.outer([1.0, -1.0], np.ones(8))], [np.zeros(8), np.zeros(2)])
+    with pytest.warns(DivergenceWarning, match="training diverged: the network is dead"):
+        history = fit(net, x, labels, optimizer=SGD(1.0), epochs=1, batch_size=200, validation=validation)
+    assert (net.forward(x).activations[1] == 0).all()
+    assert (net.predict_proba(x) == net.predict_proba(x[:1])).all()
+    assert log_loss(net, x, labels) < np.log(2)
+    assert "dead" in history.diverged
+
+
 def log_loss(net, x, labels):
     logits = net.forward(x).preactivations[-1]
     return float(np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(x)), labels]))
@@ -347,6 +362,9 @@ def test_noise_and_unfinished_training_do_not_diverge():
         for validation in (0.2, 0):
             net = Network.create([8, 32, 3], dtype="float64", seed=0)
             assert fit(net, inputs, labels, validation=validation, **options).diverged is None
+    for inputs in (x * 0, x[:1]):  # examples that are all alike have one answer
+        net = Network.create([8, 32, 3], dtype="float64", seed=0)
+        assert fit(net, inputs, labels[: len(inputs)], validation=0).diverged is None
 
 
 def test_a_validation_loss_that_is_never_finite_is_said():

@@ -35,7 +35,7 @@ from chainrule.training.examples import (
     check_memory,
     split,
 )
-from chainrule.training.history import EpochRecord, History, check_callbacks, divergence
+from chainrule.training.history import EpochRecord, History, check_callbacks, dead, divergence
 from chainrule.training.optimizers import Adam, Optimizer, check_optimizer
 from chainrule.training.schedules import Constant, Schedule, check_schedule, checked_factors
 from chainrule.version import __version__
@@ -43,6 +43,7 @@ from chainrule.version import __version__
 __all__ = ["fit"]
 
 Array = npt.NDArray[Any]
+FEW = 64  # examples, by which a network is seen to be dead
 
 
 def fit(
@@ -124,7 +125,8 @@ def fit(
     -----
     DivergenceWarning
         The weights that are kept are finite, but their loss is more than twice both log K and what it was before the
-        first step: a learning rate that is far too large. `history.diverged` says the same.
+        first step, or the network is dead, the same for all inputs: a learning rate that is far too large.
+        `history.diverged` says the same.
 
     Ctrl-C ends training at the next step: the best weights so far are kept, and `history.stopped` is
     "interrupted". A second Ctrl-C raises KeyboardInterrupt; then, and when a callback raises, the network has the best
@@ -311,11 +313,16 @@ class _Run:
         guess, epoch = math.log(net.widths[-1]), self.history.best_epoch
         if self.epoch and not epoch:
             return "training diverged: no epoch had a finite validation loss, and the network keeps its weights"
-        if not epoch or self.history.loss[epoch - 1] <= 2 * guess:
-            return None  # nearly always, and at no cost
-        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        if not epoch:
+            return None
         self.engine.parameters[:] = self.best
-        return divergence(guess, _loss_and_accuracy(net, tried)[0], _loss_and_accuracy(self.net, tried)[0])
+        some = self.examples.take(np.arange(min(FEW, len(self.examples.labels)))).dense(net.widths[0])
+        gone = dead(net.forward(some).logits, self.net.forward(some).logits)
+        if self.history.loss[epoch - 1] <= 2 * guess:
+            return gone  # nearly always, and nearly at no cost
+        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        losses = [_loss_and_accuracy(each, tried)[0] for each in (net, self.net)]
+        return divergence(guess, *losses) or gone
 
     def give_to(self, net: Network) -> None:
         """Copy the best weights into a network."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.errors import InputError
 
-__all__ = ["EpochRecord", "History", "check_callbacks", "divergence"]
+__all__ = ["EpochRecord", "History", "alike", "check_callbacks", "dead", "divergence"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class History:
     learning_rate : that of the epoch's last step
     best_epoch : the epoch whose weights were kept, from 1; 0 before any
     stopped : "epochs", "patience", "callback" or "interrupted"
-    diverged : what `fit` warned of, where it ended far worse than it began; else None
+    diverged : what `fit` warned of, where it ended far worse than it began, or dead; else None
     """
 
     loss: list[float] = field(default_factory=list)
@@ -71,6 +71,22 @@ class History:
         layers = zip(*self.gradient_norms, strict=True)
         named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
         return {name: list(values) for name, values in named.items() if values}
+
+
+def alike(logits: Any) -> bool:
+    """Whether all examples have the same logits, (N, K)."""
+    return bool((logits == logits[:1]).all())
+
+
+def dead(before: Any, after: Any) -> str | None:
+    """What is wrong where training ends with the same logits `after` for all examples, which differed `before`: the
+    logits (N, K) of some examples, by the weights that it began with and by those that are kept."""
+    if not alike(after) or alike(before):
+        return None
+    return (
+        "training diverged: the network is dead: it gives every example the same probabilities, whatever its inputs; a "
+        "smaller learning rate or standardised inputs may help"
+    )
 
 
 def divergence(guess: float, began: float, ended: float) -> str | None:
