@@ -28,9 +28,11 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.boundary.extras import require
+from chainrule.errors import NonFiniteError
+from chainrule.network.network import Network
 from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
-from chainrule.training.engine import Engine, as_rows
-from chainrule.training.examples import ROWS_AT_ONCE, balanced
+from chainrule.training.engine import Began, Engine, as_rows, left_the_range
+from chainrule.training.examples import ROWS_AT_ONCE, Examples, balanced
 from chainrule.training.history import EpochRecord, alike, check_callbacks, dead, divergence
 from chainrule.training.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.training.schedules import Schedule, check_schedule, checked_factors
@@ -435,12 +437,12 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                         order = order[places]
                     rates = self._rates(-(-n // batch), len(self.loss_curve_) if incremental else self.n_iter_)
                     started = time.perf_counter()
+                    start = Began([buffer.copy() for buffer in engine.buffers], engine.steps, len(self.loss_curve_))
                     found = engine.run(rows, labels, order, rates, weights)
-                    if not found.finite:
-                        raise ValueError(
-                            f"The loss became NaN or infinite in epoch {self.n_iter_ + 1}: a smaller learning rate or "
-                            "scaled inputs may help."
-                        )
+                    if not (found.finite and np.isfinite(engine.parameters).all()):
+                        net = Network(engine.weights, engine.biases, self.activation)
+                        blocks = [(Examples(rows, labels, weights), order)]
+                        raise NonFiniteError(left_the_range(engine, net, start, blocks, rates))
                     seconds = time.perf_counter() - started
                     self.n_iter_ += 1
                     self.t_ += n

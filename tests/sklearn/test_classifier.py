@@ -24,6 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from chainrule import Cosine
+from chainrule.errors import NonFiniteError
+from chainrule.network.network import Network
 from chainrule.sklearn import MLPClassifier
 
 # too few epochs on purpose; scikit-learn's own checks and SciPy's solver warn of that too
@@ -418,8 +420,39 @@ def test_a_rate_that_diverges_is_said(classes):
     assert heavy.loss_ > 2 * np.log(classes)
 
 
+@pytest.mark.parametrize("rate", [1e30, 1e6, 100.0])
+@pytest.mark.parametrize("incremental", [False, True])
+def test_a_loss_out_of_range_names_the_update_and_the_layer(rate, incremental):
+    """The update whose next batch has an infinite loss, by steps of the network alone; as `fit` names it."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(600, 8)).astype("float32"), random.integers(0, 3, 600)
+    options = {"solver": "sgd", "momentum": 0.0, "alpha": 0.0, "shuffle": False, "batch_size": 32, "max_iter": 9}
+    model = MLPClassifier((16,), learning_rate_init=1e-30, random_state=0, **options)
+    model.partial_fit(x[:0:-1], y[:0:-1], classes=[0, 1, 2])  # an epoch of 19 steps that change nothing
+    net = Network([c.T.copy() for c in model.coefs_], [b.copy() for b in model.intercepts_])
+    losses = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        while not losses or np.isfinite(losses[-1]):
+            at = slice(len(losses) % 19 * 32, len(losses) % 19 * 32 + 32)
+            backward = net.backward(net.forward(x[at]), y[at])
+            losses.append(float(backward.loss))
+            for array, gradient in zip(
+                [*net.weights, *net.biases], [*backward.grad_weights, *backward.grad_biases], strict=True
+            ):
+                array -= np.float32(rate) * gradient
+    step = len(losses) - 1
+    model.set_params(learning_rate_init=rate)
+    if not incremental:
+        model = MLPClassifier((16,), learning_rate_init=rate, random_state=0, **options)
+    step, epoch = step + 19 * incremental, (step - 1) // 19 + 1 + incremental
+    train = model.partial_fit if incremental else model.fit
+    where = rf"by the update of step {step} \(epoch {epoch}\): first out of range: .*layer 2"
+    with pytest.raises(NonFiniteError, match=f"training: the loss became NaN or infinite {where}"):
+        [train(x, y) for _ in range(9)]
+
+
 def test_a_network_that_is_dead_is_said():
-    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, and the same for all rows."""
+    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, all rows have one answer."""
     x = np.random.default_rng(0).uniform(0.5, 1.5, (200, 6)).astype("float32")
     y = np.arange(200) % 10 < 3
     model = MLPClassifier((8,), solver="sgd", momentum=0.0, max_iter=1, batch_size=200, warm_start=True)

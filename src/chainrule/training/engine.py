@@ -7,6 +7,7 @@ they reach the processor's peak, and start no threads that would wait for each o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from chainrule._native import _kernels
 from chainrule.boundary.arrays import empty
 from chainrule.training.optimizers import Optimizer
 
-__all__ = ["Engine", "Pass", "Sparse", "as_rows"]
+__all__ = ["Began", "Engine", "Pass", "Sparse", "as_rows", "left_the_range"]
 
 Array = npt.NDArray[Any]
 
@@ -48,6 +49,14 @@ class Pass(NamedTuple):
     steps: int
     finite: bool
     norms: list[float]
+
+
+class Began(NamedTuple):
+    """What an epoch began with: copies of the engine's buffers, the steps that it had taken, and the epochs."""
+
+    buffers: list[Array]
+    steps: int
+    epoch: int
 
 
 class Engine:
@@ -110,6 +119,11 @@ class Engine:
         for view, array in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
             view[...] = array
 
+    @property
+    def buffers(self) -> list[Array]:
+        """All that a step changes: the parameters, and the optimizer's state."""
+        return [self.parameters, *self.state.values()]
+
     def run(
         self, x: Array | Sparse, labels: Array, order: Array, lr: float | Array, weights: Array | None = None
     ) -> Pass:
@@ -137,6 +151,48 @@ class Engine:
         if raised is not None:
             raise raised
         return Pass(**found)
+
+
+def left_the_range(engine: Engine, net: Any, began: Began, blocks: Iterable[tuple[Any, Array]], rates: Array) -> str:
+    """What to say of an epoch that met what is no number: it is walked again to see where.
+
+    An infinite weight need not make the loss infinite at once: behind a ReLU it can hide for an epoch.
+
+    net : the network of the engine's weights; blocks : the epoch's examples, and their orders; rates : its steps'
+    learning rates
+    """
+    for buffer, kept in zip(engine.buffers, began.buffers, strict=True):
+        buffer[...] = kept
+    engine.steps = began.steps
+    batch = _bad_batch(engine, blocks, rates)
+    layers = [(f"the weights of layer {k}", w) for k, w in enumerate(net.weights, start=1)]
+    layers += [(f"the biases of layer {k}", b) for k, b in enumerate(net.biases, start=1)]
+    if batch is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            preactivations = net.forward(batch.dense(net.widths[0])).preactivations
+        layers += [(f"the pre-activations of layer {k}", a) for k, a in enumerate(preactivations, start=1)]
+    where = next((name for name, values in layers if not np.isfinite(values).all()), "the loss itself")
+    what, step = "the loss" if batch is not None else "a weight", engine.steps
+    when = f"by the update of step {step} (epoch {began.epoch + (step > began.steps)})"
+    return (
+        f"training: {what} became NaN or infinite {when if step else 'before the first step'}: first out of range: "
+        f"{where}; a smaller learning rate or standardised inputs may help"
+    )
+
+
+def _bad_batch(engine: Engine, blocks: Iterable[tuple[Any, Array]], rates: Array) -> Any:
+    """Walk until a weight is not finite, or a batch's loss, which is then returned."""
+    before = engine.steps
+    for block, order in blocks:
+        for begin in range(0, len(order), engine.batch_size):
+            rows = order[begin : begin + engine.batch_size]
+            taken = engine.steps - before
+            engine.stopped[0] = 0  # a first Ctrl-C waits for the error
+            if engine.run(block.x, block.labels, rows, rates[taken : taken + 1], block.weights).steps == 0:
+                return block.take(rows)
+            if not np.isfinite(engine.parameters).all():
+                return None
+    return None
 
 
 def as_rows(x: Any, dtype: Any) -> Array | Sparse:

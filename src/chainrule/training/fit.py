@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_fraction, check_integer, check_positive, check_threads
-from chainrule.boundary.files import open_tensors, require_writable, save_tensors
 from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
-from chainrule.training.engine import Engine, Sparse
+from chainrule.training.engine import Began, Engine, Sparse, left_the_range
 from chainrule.training.examples import (
     ROWS_AT_ONCE,
     Examples,
@@ -228,7 +227,7 @@ class _Run:
         )  # fmt: skip
         self.net = Network(self.engine.weights, self.engine.biases, net.activation)
         self.best = self.engine.parameters.copy()
-        self.began = [self.engine.parameters.copy(), *(buffer.copy() for buffer in self.engine.state.values())]
+        self.began = [buffer.copy() for buffer in self.engine.buffers]
         self.epoch = 0
         self.block: int | None = None
         self.observers: list[Callable[[EpochRecord], object]] = []
@@ -272,7 +271,7 @@ class _Run:
         n, engine, history = len(self.examples.labels), self.engine, self.history
         steps, began = self._steps(), engine.steps
         rates = self._rates(self.epoch, epochs)
-        for kept, buffer in zip(self.began, [engine.parameters, *engine.state.values()], strict=True):
+        for kept, buffer in zip(self.began, engine.buffers, strict=True):
             kept[...] = buffer
         loss = weight = 0.0
         correct, norms = 0, np.zeros(self.net.depth)
@@ -331,48 +330,8 @@ class _Run:
             array[...] = view
 
     def _left_the_range(self, before: int, rates: Array) -> NonFiniteError:
-        """The error for an epoch that met what is no number, which is walked again to see where.
-
-        An infinite weight need not make the loss infinite at once: behind a ReLU it can hide for an epoch.
-        """
-        engine, batch = self.engine, None
-        for buffer, kept in zip([engine.parameters, *engine.state.values()], self.began, strict=True):
-            buffer[...] = kept
-        engine.steps = before
-        for block, order in self._blocks():
-            for begin in range(0, len(order), self.batch_size):
-                rows = order[begin : begin + self.batch_size]
-                taken = engine.steps - before
-                engine.stopped[0] = 0  # a first Ctrl-C waits for the error
-                found = engine.run(block.x, block.labels, rows, rates[taken : taken + 1], block.weights)
-                if found.steps == 0:
-                    batch = block.take(rows)
-                if found.steps == 0 or not np.isfinite(engine.parameters).all():
-                    return self._out_of_range(batch)
-        return self._out_of_range(None)
-
-    def _out_of_range(self, batch: Examples | None) -> NonFiniteError:
-        step = self.engine.steps
-        layers: list[tuple[str, Any]] = [
-            (f"the weights of layer {k}", w) for k, w in enumerate(self.net.weights, start=1)
-        ] + [(f"the biases of layer {k}", b) for k, b in enumerate(self.net.biases, start=1)]
-        if batch is not None:
-            layers += self._preactivations(batch)
-        where = next((name for name, values in layers if not np.isfinite(values).all()), "the loss itself")
-        what = "the loss" if batch is not None else "a weight"
-        when = (
-            f"by the update of step {step} (epoch {(step - 1) // self._steps() + 1})"
-            if step
-            else "before the first step"
-        )
-        return NonFiniteError(
-            f"training: {what} became NaN or infinite {when}: first out of range: {where}; "
-            "a smaller learning rate or standardised inputs may help"
-        )
-
-    def _preactivations(self, batch: Examples) -> list[tuple[str, Any]]:
-        forward = self.net.forward(batch.dense(self.net.widths[0]))
-        return [(f"the pre-activations of layer {k}", a) for k, a in enumerate(forward.preactivations, start=1)]
+        began = Began(self.began, before, self.epoch)
+        return NonFiniteError(left_the_range(self.engine, self.net, began, self._blocks(), rates))
 
     def _validate(self) -> None:
         """Record the validation loss, and keep the weights if they are the best so far."""
