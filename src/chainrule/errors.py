@@ -15,7 +15,10 @@ __all__ = [
     "NonFiniteError",
     "OutputFileError",
     "TableError",
+    "shown",
 ]
+
+MOST = 80  # characters
 
 
 class ChainruleError(ValueError):
@@ -52,3 +55,18 @@ class OutputFileError(ChainruleError):
 
 class MissingExtraError(ChainruleError, ImportError):
     """An optional dependency is not installed; the message names the command that installs it."""
+
+
+def shown(value: object) -> str:
+    """What came, as a message shows it: cut where it is long, as an integer of hundreds of digits is.
+
+    Examples
+    --------
+    >>> shown("mean"), shown(10**400)
+    ("'mean'", '10000000000000000000… (401 characters)')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        return f"{type(value).__name__} too long to write"
+    return text if len(text) <= MOST else f"{text[: MOST // 4]}… ({len(text)} characters)"

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule._native import _kernels
 from chainrule.boundary.extras import require
-from chainrule.errors import NonFiniteError
+from chainrule.errors import NonFiniteError, shown
 from chainrule.network.network import Network
 from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
 from chainrule.training.engine import Began, Engine, as_rows, left_the_range
@@ -241,7 +241,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         given = self.hidden_layer_sizes
         sizes = [given] if isinstance(given, Integral) else list(given)
         if not all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {given!r}, expected integers")
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {shown(given)}, expected integers")
         return [int(size) for size in sizes]
 
     def _class_weights(self, y: Any, targets: Array, weights: Array | None, incremental: bool) -> Array:
@@ -255,10 +255,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name, part in enumerate(given) if isinstance(given, list) else [("", given)]:
             where = f"class_weight[{name}]" if isinstance(given, list) else "class_weight"
             if not isinstance(part, dict):
-                raise ValueError(f"{where}: got {part!r}, expected a dict from 0 and 1 to weight")
+                raise ValueError(f"{where}: got {shown(part)}, expected a dict from 0 and 1 to weight")
             for label, weight in part.items():
                 if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
-                    raise ValueError(f"{where}: got {weight!r} for {label!r}, expected a finite number >= 0")
+                    raise ValueError(f"{where}: got {shown(weight)} for {label!r}, expected a finite number >= 0")
         if several:
             return self._label_weights(given, targets)
         if isinstance(given, list):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "in_format", "to_float"]
 
@@ -145,7 +145,7 @@ def describe(value: object) -> str:
     """What came, for a message: type, shape and dtype, or the value itself."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
-        return f"{type(value).__name__} {value!r:.60}"
+        return f"{type(value).__name__} {shown(value)}"
     return f"{type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))} and dtype {dtype}"
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from chainrule._native import _kernels
 from chainrule.boundary.arrays import FORMATS, Borrowed, borrow, describe, from_float, to_float
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = [
     "REDUCTIONS",
@@ -256,7 +256,7 @@ def _overlaps_itself(view: npt.NDArray[Any]) -> bool:
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise InputError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
+        raise InputError(f"{name}: got {shown(value)}, expected one of {', '.join(map(repr, choices))}")
     return value
 
 
@@ -267,9 +267,9 @@ def check_integer(name: str, value: Any, minimum: int = 1, maximum: int | None =
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < minimum:
-        raise InputError(f"{name}: got {value!r}, expected an integer >= {minimum}")
+        raise InputError(f"{name}: got {shown(value)}, expected an integer >= {minimum}")
     if maximum is not None and number > maximum:
-        raise InputError(f"{name}: got {value!r}, expected an integer <= {maximum}")
+        raise InputError(f"{name}: got {shown(value)}, expected an integer <= {maximum}")
     return number
 
 
@@ -277,9 +277,9 @@ def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 
     """Return `value` as a finite float > 0 (or >= 0 where `zero` is allowed), and not below `least`."""
     number = _as_float(name, value)
     if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise InputError(f"{name}: got {value!r}, expected a finite number {'>=' if zero else '>'} 0")
+        raise InputError(f"{name}: got {shown(value)}, expected a finite number {'>=' if zero else '>'} 0")
     if number < least:
-        raise InputError(f"{name}: got {value!r}, expected at least {least}")
+        raise InputError(f"{name}: got {shown(value)}, expected at least {least}")
     return number
 
 
@@ -287,7 +287,7 @@ def check_fraction(name: str, value: Any, *, one: bool = False) -> float:
     """Return `value` as a float in [0, 1), or in [0, 1] where `one` is allowed."""
     number = _as_float(name, value)
     if not (0 <= number < 1 or (one and number == 1)):
-        raise InputError(f"{name}: got {value!r}, expected a fraction in [0, 1{']' if one else ')'}")
+        raise InputError(f"{name}: got {shown(value)}, expected a fraction in [0, 1{']' if one else ')'}")
     return number
 
 
@@ -297,4 +297,5 @@ def _as_float(name: str, value: Any) -> float:
             raise TypeError
         return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise InputError(f"{name}: got {value!r}, expected a number") from error
+        size = " that float64 can hold" if isinstance(error, OverflowError) else ""
+        raise InputError(f"{name}: got {shown(value)}, expected a number{size}") from error

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.boundary.files import write_atomically
-from chainrule.boundary.html import part
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 from chainrule.explain.records import JSON_VERSION, Chain, jsonable
 from chainrule.explain.symbols import number, unit_symbol
 from chainrule.notation import subscript
@@ -88,7 +86,7 @@ def compare(left: Explanation, right: Explanation, place: tuple[int, ...] | None
         raise InputError(f"other: got batch_size={right.batch_size}, expected {left.batch_size}, as here")
     where = left.strongest_weight() if place is None else place
     if not isinstance(where, tuple) or len(where) not in (2, 3):
-        raise InputError(f"place: got {place!r}, expected (layer, unit, input) or (layer, unit)")
+        raise InputError(f"place: got {shown(place)}, expected (layer, unit, input) or (layer, unit)")
     chains = [e.weight(*where) if len(where) == 3 else e.unit(*where) for e in (left, right)]
     sides = list(zip(_rows(left, chains[0]), _rows(right, chains[1]), strict=True))
     rows = [ComparedRow(section, quantity, a, b) for (section, quantity, a), (_, _, b) in sides]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.boundary.checks import check_integer
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 from chainrule.explain.building import build_chain
 from chainrule.explain.checking import check_report
 from chainrule.explain.comparing import Comparison, compare
@@ -287,12 +287,14 @@ class Explanation:
         if known is not None:
             places = np.flatnonzero(np.asarray(known) == label)
             if len(places) != 1:
-                raise InputError(f"label: got {label!r}, expected one of the classifier's classes_: {known!s:.200}")
+                raise InputError(
+                    f"label: got {shown(label)}, expected one of the classifier's classes_: {known!s:.200}"
+                )
             return int(places[0])
         if isinstance(label, str):
             if self.classes.count(label) != 1:
-                shown = ", ".join(map(repr, self.classes[:10]))
-                raise InputError(f"label: got {label!r}, expected the name of one class: {shown}")
+                some = ", ".join(map(repr, self.classes[:10]))
+                raise InputError(f"label: got {shown(label)}, expected the name of one class: {some}")
             return self.classes.index(label)
         number, k = check_integer("label", label, minimum=0), len(self.classes)
         if number >= k:
@@ -324,7 +326,7 @@ def _image(image: Any, inputs: int) -> tuple[int, int] | None:
     if image is None:
         return None
     if not isinstance(image, tuple | list) or len(image) != 2:
-        raise InputError(f"image: got {image!r}, expected (rows, columns)")
+        raise InputError(f"image: got {shown(image)}, expected (rows, columns)")
     rows, columns = (check_integer("image", side) for side in image)
     if rows * columns != inputs:
         raise InputError(f"image: got {rows}x{columns}, {rows * columns} pixels, expected as many as inputs, {inputs}")

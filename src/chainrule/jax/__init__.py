@@ -15,7 +15,7 @@ from typing import Any
 
 from chainrule.boundary.checks import check_choice, check_integer
 from chainrule.boundary.extras import require
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 require("jax", "jax")
 
@@ -224,10 +224,12 @@ def _check_axis(axis: Any, logits: Any) -> tuple[int, ...]:
     rank = jnp.ndim(logits)
     given = tuple(range(rank)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if not all(isinstance(i, int) and not isinstance(i, bool) and -rank <= i < rank for i in given):
-        raise InputError(f"axis: got {axis!r}, expected an axis of logits of shape {jnp.shape(logits)}, or several")
+        raise InputError(
+            f"axis: got {shown(axis)}, expected an axis of logits of shape {jnp.shape(logits)}, or several"
+        )
     axes = tuple(i % rank for i in given)
     if len(set(axes)) < len(axes):
-        raise InputError(f"axis: got {axis!r}, the same axis twice")
+        raise InputError(f"axis: got {shown(axis)}, the same axis twice")
     if any(jnp.shape(logits)[i] == 0 for i in axes):
         raise InputError(f"logits: got shape {jnp.shape(logits)}, expected at least one class along axis {axis!r}")
     return axes

@@ -28,7 +28,7 @@ from chainrule.boundary.checks import (
     check_out,
     check_threads,
 )
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = [
     "EXTRAS",
@@ -399,7 +399,7 @@ def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None)
 
 def _check_extras(extras: Sequence[str]) -> list[str]:
     if isinstance(extras, str) or not isinstance(extras, Iterable):
-        raise InputError(f"extras: got {extras!r}, expected a sequence of names, such as ('entropy',)")
+        raise InputError(f"extras: got {shown(extras)}, expected a sequence of names, such as ('entropy',)")
     return list(dict.fromkeys(check_choice("extras", name, EXTRAS) for name in extras))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = [
     "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program",
@@ -93,18 +93,18 @@ def check_target(target: Any, logits_shape: tuple[int, ...], class_dim: int, lik
 def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> Options:
     """The options, checked; NumPy's integers and floats are numbers too, and no `ignore_index` is −100."""
     if reduction not in ("mean", "sum", "none"):
-        raise InputError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
+        raise InputError(f"reduction: got {shown(reduction)}, expected 'mean', 'sum' or 'none'")
     index = -100 if ignore_index is None else ignore_index
     if not isinstance(index, int) and hasattr(index, "dtype") and hasattr(index, "__index__"):
         with suppress(TypeError):  # arrays and tensors that are no single integer
             index = operator.index(index)
     if not isinstance(index, int) or isinstance(index, bool) or not -(2**63) <= index < 2**63:
-        raise InputError(f"ignore_index: got {ignore_index!r}, expected an integer of 64 bits")
+        raise InputError(f"ignore_index: got {shown(ignore_index)}, expected an integer of 64 bits")
     smoothing = label_smoothing
     if not isinstance(smoothing, int | float) and getattr(smoothing, "shape", None) == ():
         smoothing = float(smoothing)
     if not isinstance(smoothing, int | float) or not 0.0 <= smoothing <= 1.0:
-        raise InputError(f"label_smoothing: got {label_smoothing!r}, expected a number in [0, 1]")
+        raise InputError(f"label_smoothing: got {shown(label_smoothing)}, expected a number in [0, 1]")
     return Options(reduction, index, smoothing)
 
 

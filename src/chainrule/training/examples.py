@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_class_weights, check_fraction, check_integer, check_labels, check_positive
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 from chainrule.network.network import Network
 from chainrule.training.engine import Sparse, as_rows
 
@@ -159,7 +159,7 @@ def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array 
         return None
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise InputError(f"class_weight: got {class_weight!r}, expected 'balanced', a dict or ({k},) numbers")
+            raise InputError(f"class_weight: got {shown(class_weight)}, expected 'balanced', a dict or ({k},) numbers")
         class_weight = balanced(labels, k, weights)
     if isinstance(class_weight, Mapping):
         by_class = np.ones(k)

@@ -21,9 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_fraction, check_integer, check_positive, check_threads
-from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError
-from chainrule.network.network import Network
-from chainrule.output.layer import softmax_cross_entropy
+from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError, shown
 from chainrule.training.engine import Began, Engine, Sparse, left_the_range
 from chainrule.training.examples import (
     ROWS_AT_ONCE,
@@ -166,7 +164,7 @@ def fit(
         x, labels = numeric_examples(x, labels, net.weights[0].dtype.name, memory)
     examples = check_examples(net, "x", x, labels, sample_weight, memory)
     if block is not None and not isinstance(validation, tuple) and validation:
-        raise InputError(f"validation: got {validation!r} with memory={memory}, expected (x, labels) or 0")
+        raise InputError(f"validation: got {shown(validation)} with memory={memory}, expected (x, labels) or 0")
     train, held_out = split(net, examples, validation, seed, memory)
     if patience is not None and held_out is None:
         raise InputError(f"patience: got {patience} with validation={validation!r}, expected validation examples")

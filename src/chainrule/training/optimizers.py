@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_fraction, check_positive
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "check_optimizer"]
 
@@ -53,7 +53,7 @@ def check_optimizer(optimizer: Any) -> Optimizer:
     kind = next((c for c in type(optimizer).__mro__ if rule & vars(c).keys()), None)
     if kind not in (SGD, Adam, AdamW):
         raise InputError(
-            f"optimizer: got {optimizer!r}, expected SGD, Adam or AdamW: their steps are taken in native code, and "
+            f"optimizer: got {shown(optimizer)}, expected SGD, Adam or AdamW: their steps are taken in native code, and "
             "`step` of another class would not be called"
         )
     return cast(Optimizer, optimizer)
@@ -150,7 +150,7 @@ class Adam:
         check_positive("lr", self.lr)
         check_positive("eps", self.eps, zero=True)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
-            raise InputError(f"betas: got {self.betas!r}, expected two numbers in [0, 1)")
+            raise InputError(f"betas: got {shown(self.betas)}, expected two numbers in [0, 1)")
         for beta in self.betas:
             check_fraction("betas", beta)
 

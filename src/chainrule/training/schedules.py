@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_fraction, check_integer, check_positive
-from chainrule.errors import InputError
+from chainrule.errors import InputError, shown
 
 __all__ = ["Constant", "Cosine", "OnPlateau", "Schedule", "StepDecay", "WarmUp", "check_schedule", "checked_factors"]
 
@@ -139,7 +139,7 @@ class OnPlateau:
 def check_schedule(name: str, schedule: Any) -> None:
     """Refuse what has no `factors`, and a class in place of an object."""
     if isinstance(schedule, type) or not callable(getattr(schedule, "factors", None)):
-        raise InputError(f"{name}: got {schedule!r}, expected one of chainrule.training.schedules, as Cosine()")
+        raise InputError(f"{name}: got {shown(schedule)}, expected one of chainrule.training.schedules, as Cosine()")
 
 
 def checked_factors(schedule: Schedule, t: Array, epochs: int, losses: list[float]) -> Array:
