@@ -416,24 +416,49 @@ def test_a_full_standard_output_fails(tmp_path):
         pytest.skip("there is no /dev/full")
     table = small(tmp_path)
     assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0) == 0
-    every = (["predict"], ["evaluate"], ["explain", "--row", "0", "--format", "json"])
-    for unbuffered, commands in (("", every[:1]), ("1", every)):
-        for command in commands:
+    model = [str(tmp_path / "m.safetensors"), str(table)]
+    every = [["explain", *model, "--row", "0"], ["--help"], ["derive", "--list"], ["predict", *model]]
+    more = [["evaluate", *model], ["explain", *model, "--row", "0", "--format", "json"], ["train", "--help"]]
+    more += [["explain", *model, "--row", "0", "-o", str(tmp_path / "page.html")], ["--version"]]
+    more += [["predict", *model, "-o", str(tmp_path / "p.csv")], ["explain", *model, "--serve", "--port", "0"]]
+    more += [["derive", "softmax_jacobian", "--step"], ["derive", "softmax_jacobian", "-o", str(tmp_path / "d.txt")]]
+    for unbuffered, commands in (("", every), ("1", [*every, *more])):
+        for arguments in commands:
             with open("/dev/full", "w") as full:
-                arguments = [command[0], str(tmp_path / "m.safetensors"), str(table), *command[1:]]
                 done = subprocess.run(
                     [sys.executable, "-m", "chainrule", *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
                     env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
                 )  # fmt: skip
-            assert done.returncode == 1
+            assert done.returncode == 1, arguments
             assert done.stderr.splitlines() == [
                 "chainrule: error: standard output: cannot be written: No space left on device"
             ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
+@pytest.mark.parametrize("module", ["polars", "rich"])
+@pytest.mark.parametrize("how", ["script", "-m"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path, module, how):
+    """Those that training needs: a module of that name sends the signal."""
+    press = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / f"{module}.py").write_text(press)
+    script = tmp_path / "chainrule"
+    script.write_text("from chainrule.command.cli import run\nrun()\n")
+    code = [str(script)] if how == "script" else ["-m", "chainrule"]
+    listens = (
+        "import signal, sys, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's & ignores
+    )
+    (tmp_path / "sitecustomize.py").write_text(listens)
+    command = [sys.executable, *code, "train", str(small(tmp_path)), "--target", "class", "-o", str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 130
+    assert done.stderr.strip() in ("", "chainrule: interrupted; nothing was written")
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_disk_that_fills_up_in_the_middle(tmp_path, capsys, monkeypatch):
     """Without a buffer a write may take a part, and only the next one fails."""
-    from chainrule.command.cli import _write
+    from chainrule.boundary.files import write_out
 
     class Raw(io.RawIOBase):
         taken = b""
@@ -450,7 +475,7 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path, capsys, monkeypatch):
     raw = Raw()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
     with pytest.raises(OutputFileError, match=r"standard output: .* No space left"):
-        _write("0123456789abcdef")
+        write_out("0123456789abcdef")
     assert raw.taken == b"0123456789ab"
     monkeypatch.undo()
 

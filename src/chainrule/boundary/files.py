@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from chainrule.boundary.extras import require
 from chainrule.errors import OutputFileError
 
-__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "write_atomically"]
+__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "write_atomically", "write_out"]
 
 UNSIGNED = "0" * 64
 
@@ -118,6 +119,30 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
             raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
         raise
     return target
+
+
+def write_out(text: str) -> None:
+    """Print text, all of it or an error: where Python does not buffer, print() takes part of it for the whole.
+
+    Raises
+    ------
+    OutputFileError
+        The disk behind standard output is full. A closed pipe stays a BrokenPipeError.
+    """
+    try:
+        sys.stdout.flush()
+        stream = getattr(sys.stdout, "buffer", None)
+        if stream is None:
+            sys.stdout.write(text)
+            return
+        left = memoryview(text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
+        while left:
+            left = left[stream.write(left) or 0 :]
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFileError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 def save_tensors(path: str | os.PathLike[str], tensors: dict[str, Any], description: dict[str, Any]) -> Path:

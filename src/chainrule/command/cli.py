@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.errors import ChainruleError, InputError, OutputFileError
+from chainrule.boundary.files import write_out
+from chainrule.errors import ChainruleError, InputError
 from chainrule.version import __version__
 
 __all__ = ["main"]
@@ -28,27 +29,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["predict", "no-model.safetensors", "no-table.csv"])
     1
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
+    options = None
     try:
+        options = _parser().parse_args(argv)
         code = int(options.run(options))
-        _write("")  # a full disk is told here, and not while Python ends
+        write_out("")  # a full disk is told here, and not while Python ends
         return code
     except BrokenPipeError:
         raise
     except (ChainruleError, NotImplementedError, OSError, MemoryError) as error:
-        if options.debug:
+        if options is not None and options.debug:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"chainrule: error: {message}", file=sys.stderr)
-        return int(options.refused) if isinstance(error, InputError) else 1
+        return int(options.refused) if options is not None and isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("chainrule: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help is written, or it is an error; argparse is silent where it is not."""
+        if message and file is sys.stdout:
+            write_out(message)
+        else:
+            super()._print_message(message, file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="chainrule",
         description="Train softmax classifiers, and see every gradient of the chain: exact, fast, explained.",
         epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 interrupted by Ctrl-C.",
@@ -284,24 +294,6 @@ def _note(line: str) -> None:
     print(f"chainrule: note: {line}", file=sys.stderr)
 
 
-def _write(text: str) -> None:
-    """Print text, all of it or an error: where Python does not buffer, print() takes part of it for the whole."""
-    try:
-        sys.stdout.flush()
-        stream = getattr(sys.stdout, "buffer", None)
-        if stream is None:
-            sys.stdout.write(text)
-            return
-        left = memoryview(text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
-        while left:
-            left = left[stream.write(left) or 0 :]
-        stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputFileError(f"standard output: cannot be written: {error.strerror}") from error
-
-
 def _train(options: Any) -> int:
     from chainrule.command import jobs
     from chainrule.tables import Choices
@@ -343,7 +335,7 @@ def _train(options: Any) -> int:
             class_weight="balanced" if options.balanced else None,
             threads=options.threads,
         )
-    _write("\n".join(result.lines()) + "\n")
+    write_out("\n".join(result.lines()) + "\n")
     return INTERRUPTED if result.interrupted else 0
 
 
@@ -354,16 +346,16 @@ def _predict(options: Any) -> int:
     require_apart(model=options.model, table=options.table, output=options.output)
     text = jobs.predict(options.model, options.table, _note, options.strict)
     if options.output is None:
-        _write(text)
+        write_out(text)
     else:
-        print(f"predictions: {write_atomically(options.output, text)}")
+        write_out(f"predictions: {write_atomically(options.output, text)}\n")
     return 0
 
 
 def _evaluate(options: Any) -> int:
     from chainrule.command import jobs
 
-    _write(jobs.evaluate(options.model, options.table, _note, options.strict) + "\n")
+    write_out(jobs.evaluate(options.model, options.table, _note, options.strict) + "\n")
     return 0
 
 
@@ -387,14 +379,14 @@ def _explain(options: Any) -> int:
     else:
         chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
     if options.form == "json":
-        _write(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_out(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     elif options.form == "latex":
-        _write(chain.to_latex())
+        write_out(chain.to_latex())
     else:
         print_chain(chain)
     if options.output is not None:
-        page = chain.to_html(options.output)
-        print(f"page: {page}", file=sys.stderr if options.form in ("json", "latex") else sys.stdout)
+        page = f"page: {chain.to_html(options.output)}\n"
+        sys.stderr.write(page) if options.form in ("json", "latex") else write_out(page)
     return 0
 
 
@@ -412,11 +404,11 @@ def _serve(options: Any) -> int:
             raise InputError(f"--{name} and --serve: got both, expected one")
     port = 8000 if options.port is None else options.port
     with server(jobs.gallery(options.model, options.table, options.image, _note), port) as serving:
-        print(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)", flush=True)
+        write_out(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)\n")
         try:
             serving.serve_forever()
         except KeyboardInterrupt:
-            print()
+            write_out("\n")
     return 0
 
 
@@ -424,7 +416,7 @@ def _check(options: Any) -> int:
     from chainrule.command import jobs
 
     report = jobs.check(options.model, options.table, options.rows, _note)
-    _write(report.text() + "\n")
+    write_out(report.text() + "\n")
     return 0 if report.ok else 1
 
 
@@ -441,6 +433,8 @@ def run() -> None:
         code = main()
     except BrokenPipeError:
         code = 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     try:
         sys.stdout.flush()
     except OSError:  # told already; Python would try again while it ends

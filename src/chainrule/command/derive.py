@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from chainrule.boundary.files import require_apart, require_writable, write_atomically
+from chainrule.boundary.files import require_apart, require_writable, write_atomically, write_out
 from chainrule.derive.derivation import Derivation, derivations, derive
 from chainrule.derive.homework import Verdict, check_homework
 from chainrule.derive.numbers import values, with_numbers
@@ -127,10 +127,10 @@ def _read(path: str) -> bytes:
 def _write(pieces: Iterable[str], output: str | None) -> None:
     """Print each piece as it comes, or write them all to a file."""
     if output is not None:
-        print(f"written: {write_atomically(output, ''.join(piece + chr(10) for piece in pieces))}")
+        write_out(f"written: {write_atomically(output, ''.join(piece + chr(10) for piece in pieces))}\n")
         return
     for piece in pieces:
-        print(piece, flush=True)
+        write_out(piece + "\n")
 
 
 def _json(data: Any) -> str:
@@ -176,9 +176,9 @@ def _step(shown: Iterable[Derivation]) -> None:
     """A line at a time. Without somebody at a terminal there is nobody to wait for."""
     wait = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     if wait:
-        print("Enter: the next line. q and Enter: the end.\n")
+        write_out("Enter: the next line. q and Enter: the end.\n\n")
     for n, derivation in enumerate(shown):
-        print(("\n\n" if n else "") + _heading(derivation))
+        write_out(("\n\n" if n else "") + _heading(derivation) + "\n")
         for m, piece in enumerate(screen(derivation, _width())):
             if wait and (n or m):
                 try:
@@ -186,7 +186,7 @@ def _step(shown: Iterable[Derivation]) -> None:
                         return
                 except EOFError:
                     return
-            print(piece, flush=True)
+            write_out(piece + "\n")
 
 
 # --- Checked ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from chainrule.boundary.files import write_out
 from chainrule.explain.records import Chain, Verdict
 from chainrule.explain.symbols import number
 from chainrule.explain.views.text import shape_text, value_text
@@ -31,7 +32,7 @@ def print_chain(chain: Chain) -> None:
         else:
             Console().print(rich_chain(chain))
             return
-    print(chain.to_text())
+    write_out(chain.to_text() + "\n")
 
 
 def rich_chain(chain: Chain) -> Any:
