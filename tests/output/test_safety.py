@@ -296,7 +296,7 @@ def test_arrays_that_cannot_be_read_are_named(logits, message):
         ({"extras": [[1]]}, r"extras: got \[1\]"),
         ({"labels": np.zeros((1, 3, 4))}, r"labels: got shape \(1, 3, 4\)"),
     ],
-    ids=lambda part: list(part)[0] if isinstance(part, dict) else "",
+    ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",
 )
 def test_options_out_of_range_are_named(change, message):
     with pytest.raises(InputError, match=message) as caught:

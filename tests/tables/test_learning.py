@@ -229,8 +229,8 @@ def test_a_column_that_tells_the_class_is_said():
         for more in ({}, {"same": [1.5] * N}):  # where it is alone, there is nothing to leave it out for
             schema, said, _ = learn(values, **more)
             assert said[len(more) :] == [
-                "column 'x': tells the class alone in 100 % of the rows, and no other column is used: make sure that it is "
-                "known before the class is"
+                "column 'x': tells the class alone in 100 % of the rows, and no other column is used: make sure that "
+                "it is known before the class is"
             ]
     assert learn(RANDOM.permutation(told), size=SIZES)[1] == []  # and one that does not is not
     assert learn(RANDOM.permutation(above), size=SIZES)[1] == []

@@ -333,7 +333,7 @@ def test_a_rate_that_diverges_is_said(validation):
 
 @pytest.mark.parametrize("validation", [0, 0.1])
 def test_a_network_that_is_dead_is_said(validation):
-    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, and the same for all rows."""
+    """A step that is too long puts every ReLU below 0: the loss is no more than a guess's, the same for all rows."""
     random = np.random.default_rng(0)
     x = random.uniform(0.5, 1.5, (200, 6))
     labels = (np.arange(200) % 10 >= 3).astype(int)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.boundary.files import write_atomically
+from chainrule.boundary.html import part
 from chainrule.errors import InputError, shown
 from chainrule.explain.records import JSON_VERSION, Chain, jsonable
 from chainrule.explain.symbols import number, unit_symbol

@@ -21,7 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_fraction, check_integer, check_positive, check_threads
+from chainrule.boundary.files import open_tensors, require_writable, save_tensors
 from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError, shown
+from chainrule.network.network import Network
+from chainrule.output.layer import softmax_cross_entropy
 from chainrule.training.engine import Began, Engine, Sparse, left_the_range
 from chainrule.training.examples import (
     ROWS_AT_ONCE,

@@ -53,8 +53,8 @@ def check_optimizer(optimizer: Any) -> Optimizer:
     kind = next((c for c in type(optimizer).__mro__ if rule & vars(c).keys()), None)
     if kind not in (SGD, Adam, AdamW):
         raise InputError(
-            f"optimizer: got {shown(optimizer)}, expected SGD, Adam or AdamW: their steps are taken in native code, and "
-            "`step` of another class would not be called"
+            f"optimizer: got {shown(optimizer)}, expected SGD, Adam or AdamW: their steps are taken in native code, "
+            "and `step` of another class would not be called"
         )
     return cast(Optimizer, optimizer)
 
