@@ -6,66 +6,19 @@ import difflib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from chainrule.derive import lines as written_lines
-from chainrule.derive.checking.step import StepResult, check_step, classes_checked
+from chainrule.derive.checking.step import check_step, classes_checked
 from chainrule.derive.reading.latex import read_line
+from chainrule.derive.records import Line, LineCheck
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import Setting
 from chainrule.derive.syntax import Node
+from chainrule.derive.writing.pages import notebook_html, notebook_latex
 from chainrule.derive.written import Given, Written
 from chainrule.errors import InputError
 
-__all__ = ["RULES", "Derivation", "Line", "LineCheck", "derivations", "derive"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """left = right. Without a left side, the line goes on from the one before it.
-
-    `rule` is one of `RULES`; `note` is a sentence for a student, or empty; `proof` says why the line follows and what
-    was checked; `value` is the line's number where there is an example.
-    """
-
-    left: Node | None
-    right: Node
-    rule: str
-    note: str = ""
-    proof: str = ""
-    value: str | None = None
-
-
-@dataclass(frozen=True)
-class LineCheck:
-    """What came of checking a line. `checked` says for which K; `message` says why a line does not follow."""
-
-    line: Line
-    result: StepResult
-
-    @property
-    def follows(self) -> bool:
-        """Both ways of checking find the line equal to what it is compared with."""
-        return self.result.follows
-
-    @property
-    def checked(self) -> str:
-        """For which K each way was tried."""
-        return self.result.checked
-
-    @property
-    def counterexample(self) -> dict[str, Any] | None:
-        """Where the two sides differ, as in `StepResult`; None where they do not, or do not fit each other."""
-        return self.result.counterexample
-
-    @property
-    def message(self) -> str:
-        """Why the line does not follow; empty where it does."""
-        found = self.counterexample
-        if found is None:
-            return self.result.message
-        where = ", ".join(f"{name} = {value}" for name, value in found.items() if name not in ("left", "right"))
-        return f"at {where} the side before is {found['left']}, and this {found['right']}"
+__all__ = ["Derivation", "derivations", "derive"]
 
 
 @dataclass(frozen=True)
@@ -107,13 +60,9 @@ class Derivation:
         return checks
 
     def _repr_html_(self) -> str:
-        from chainrule.derive.writing.pages import notebook_html
-
         return notebook_html(self)
 
     def _repr_latex_(self) -> str:
-        from chainrule.derive.writing.pages import notebook_latex
-
         return notebook_latex(self)
 
 
@@ -154,7 +103,7 @@ def derive(name: str) -> Derivation:
     Traceback (most recent call last):
     chainrule.errors.InputError: name: got 'los', expected a derivation: did you mean loss?
 
-    Source: the lecture.
+    Source: the lecture, "The chain, for one weight" and sections 1 to 3.
     """
     known = _written()
     if name not in known:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.derive import syntax as s
-from chainrule.derive.writing.terminal import LONG_VALUE
+from chainrule.derive.records import LONG_VALUE, Line
 from chainrule.derive.writing.tex import Tex, escape, latex
 from chainrule.derive.writing.unicode import Text
 
 if TYPE_CHECKING:
-    from chainrule.derive.derivation import Derivation, Line
+    from chainrule.derive.derivation import Derivation
 
 __all__ = ["aligned", "article", "beamer"]
 
@@ -67,7 +67,7 @@ def _broken(node: s.Node) -> list[str]:
     return ["{}" * (n > 0) + tex.chain(row) for n, row in enumerate(rows)]  # a sign between, not one before
 
 
-_Row = tuple[int, s.Node | None, "Line"]  # its number, what stands at its left, and the line
+_Row = tuple[int, s.Node | None, Line]  # its number, what stands at its left, and the line
 
 
 def _rows(lines: Sequence[Line]) -> list[_Row]:

@@ -9,15 +9,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from chainrule.boundary.html import part
+from chainrule.derive.records import LONG_VALUE, Line
 from chainrule.derive.writing import mathml
 from chainrule.derive.writing.documents import aligned
-from chainrule.derive.writing.terminal import LONG_VALUE
 from chainrule.derive.writing.tex import SYMBOL
 from chainrule.derive.writing.unicode import equation
 from chainrule.version import __version__
 
 if TYPE_CHECKING:
-    from chainrule.derive.derivation import Derivation, Line
+    from chainrule.derive.derivation import Derivation
 
 __all__ = ["STYLE", "html", "notebook_html", "notebook_latex"]
 

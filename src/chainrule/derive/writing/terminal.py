@@ -7,14 +7,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from chainrule.derive.records import LONG_VALUE
 from chainrule.derive.writing.unicode import text
 
 if TYPE_CHECKING:
     from chainrule.derive.derivation import Derivation
 
-__all__ = ["LONG_VALUE", "screen"]
-
-LONG_VALUE = 14  # characters; a longer value stands below its line, not beside it
+__all__ = ["screen"]
 
 
 def _wrapped(formula: str, room: int) -> list[str]:

@@ -1,6 +1,6 @@
 """An expression as plain Unicode on one line, and what every notation shares: where brackets must stand.
 
-`Notation` walks the tree once for all of them. Each part comes back as a `Piece`: what was written, how tightly it
+`Notation` walks the tree once for all of them. Each part comes back as a `Drawn`: what was written, how tightly it
 holds together (`Level`), and what it would take in if that stood to its right (`Reach`). Brackets follow from these
 two alone, so they are decided here and nowhere else; a notation says only how a fraction or a sum is drawn.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from chainrule.derive import syntax as s
 
-__all__ = ["Level", "Notation", "Piece", "Reach", "Text", "equation", "text"]
+__all__ = ["Drawn", "Level", "Notation", "Reach", "Text", "equation", "text"]
 
 
 class Level(IntEnum):
@@ -53,7 +53,7 @@ _SIGN_LEVELS = {"": Level.SIDE, "·": Level.DOT, "⊙": Level.ODOT}
 _BARE = ("log",)
 
 
-class Piece(NamedTuple):
+class Drawn(NamedTuple):
     """A part as written. `digit` tells that it begins with a number, which must not stand right after a factor."""
 
     text: str
@@ -67,21 +67,21 @@ class Notation(ABC):
 
     bars = True  # fractions have a bar: what is above and below it needs no brackets
 
-    def draw(self, node: s.Node) -> Piece:
+    def draw(self, node: s.Node) -> Drawn:
         """A node, whichever it is."""
         match node:
             case s.Number():
                 return self._number(node)
             case s.Name(symbol):
                 base, parts = _split(symbol)
-                return Piece(self.name(base, parts, bold=base in tuple("ahbW") and bool(parts)), Level.ATOM)
+                return Drawn(self.name(base, parts, bold=base in tuple("ahbW") and bool(parts)), Level.ATOM)
             case s.Indexed(symbol, indices) | s.Element(s.Name(symbol), indices):
                 base, parts = _split(symbol)
-                return Piece(self.name(base, parts + tuple(map(str, indices))), Level.ATOM)
+                return Drawn(self.name(base, parts + tuple(map(str, indices))), Level.ATOM)
             case s.Element(vector, indices):
                 whole = self.draw(vector)
                 written = self.element(self._keep(whole, Level.CALL).text, tuple(map(str, indices)))
-                return Piece(written, Level.ELEMENT if whole.level >= Level.CALL else Level.POSTFIX)
+                return Drawn(written, Level.ELEMENT if whole.level >= Level.CALL else Level.POSTFIX)
             case s.Call():
                 return self._call(node)
             case s.Negative() | s.Sum():
@@ -89,7 +89,7 @@ class Notation(ABC):
                 if isinstance(node, s.Sum) and len(terms) == 1:
                     return self.draw(node.terms[0])
                 level = Level.NEGATIVE if isinstance(node, s.Negative) else Level.SUM
-                return Piece(self.chain([(sign, p.text) for sign, p in terms]), level, terms[-1][1].reach)
+                return Drawn(self.chain([(sign, p.text) for sign, p in terms]), level, terms[-1][1].reach)
             case s.Product():
                 return self._product(node)
             case s.Quotient():
@@ -97,34 +97,34 @@ class Notation(ABC):
             case s.Power(base_node, exponent):
                 base_piece = self._keep(self.draw(base_node), Level.ATOM)
                 written = self.power(base_piece.text, self.draw(exponent).text)
-                return Piece(written, Level.POSTFIX, digit=base_piece.digit)
+                return Drawn(written, Level.POSTFIX, digit=base_piece.digit)
             case s.SumOver():
                 body = self._keep(self.draw(node.body), Level.SIDE)
                 reach = Reach.SUMMED if body.reach == Reach.NOTHING else max(Reach.SIGN, body.reach)
-                return Piece(self.summation(node, body.text), Level.PREFIX, reach)
+                return Drawn(self.summation(node, body.text), Level.PREFIX, reach)
             case s.Indicator(left, right):
-                return Piece(self.indicator(str(left), str(right)), Level.ATOM)
+                return Drawn(self.indicator(str(left), str(right)), Level.ATOM)
             case s.OneHot(index):
-                return Piece(self.one_hot(str(index)), Level.ATOM)
+                return Drawn(self.one_hot(str(index)), Level.ATOM)
             case s.Derivative():
                 return self._derivative(node)
             case s.Gradient(operand, variable):
                 written = self.gradient(self.draw(variable).text, self._at(Level.POSTFIX, operand))
-                return Piece(written, Level.PREFIX, Reach.SLASH)
+                return Drawn(written, Level.PREFIX, Reach.SLASH)
             case s.Vector(elements):
                 drawn = [None if e is None else self.draw(e).text for e in elements]
-                return Piece(self.vector(drawn), Level.ATOM if self.bars else Level.POSTFIX)
+                return Drawn(self.vector(drawn), Level.ATOM if self.bars else Level.POSTFIX)
             case s.Transpose(operand):
                 if isinstance(operand, s.Vector) and not self.bars:  # a column on one line is a row, transposed
-                    return Piece(self.draw(operand).text.removesuffix("ᵀ"), Level.ATOM)
-                return Piece(self.transpose(self._at(Level.CALL, operand)), Level.POSTFIX)
+                    return Drawn(self.draw(operand).text.removesuffix("ᵀ"), Level.ATOM)
+                return Drawn(self.transpose(self._at(Level.CALL, operand)), Level.POSTFIX)
             case s.Cases(values, conditions):
                 whens: list[str | None] = [*(self.draw(condition).text for condition in conditions), None]
                 branches = [(self.draw(value).text, when) for value, when in zip(values, whens, strict=False)]
-                return Piece(self.cases(branches), Level.SUM, Reach.TERM)
+                return Drawn(self.cases(branches), Level.SUM, Reach.TERM)
             case s.Comparison(left, sign, right):
                 sides = [self._compared(side) for side in (left, right)]
-                return Piece(self.chain([("", sides[0]), (sign, sides[1])]), Level.SUM, Reach.TERM)
+                return Drawn(self.chain([("", sides[0]), (sign, sides[1])]), Level.SUM, Reach.TERM)
         raise TypeError(f"not a node: {node!r}")
 
     def _compared(self, side: s.Node | str | int) -> str:
@@ -133,7 +133,7 @@ class Notation(ABC):
             return self.draw(side).text
         return self.digits(side) if isinstance(side, int) else self.name(side, ())
 
-    def terms(self, node: s.Node) -> list[tuple[str, Piece]]:
+    def terms(self, node: s.Node) -> list[tuple[str, Drawn]]:
         """The terms of a sum or a negative, each with its sign ("" for a first one that is added)."""
         flat = list(_terms(node))
         written = []
@@ -148,7 +148,7 @@ class Notation(ABC):
             written.append(("−" if negative else "+" if n else "", self._keep(piece, least, follows)))
         return written
 
-    def factors(self, node: s.Product) -> list[tuple[str, Piece]]:
+    def factors(self, node: s.Product) -> list[tuple[str, Drawn]]:
         """The factors of a product, each with the sign before it ("" for the first, and for side by side)."""
         pieces = [self.draw(factor) for factor in node.factors]
         signs = list(node.signs or ("",) * (len(pieces) - 1))
@@ -165,66 +165,66 @@ class Notation(ABC):
             written.append((signs[n - 1] if n else "", piece))
         return written
 
-    def _product(self, node: s.Product) -> Piece:
+    def _product(self, node: s.Product) -> Drawn:
         written = self.factors(node)
         if len(written) == 1:
             return written[0][1]
         levels = [_SIGN_LEVELS[sign] for sign, _ in written[1:]] + [piece.level for _, piece in written]
-        return Piece(
+        return Drawn(
             self.chain([(sign, piece.text) for sign, piece in written]),
             min(Level.SIDE, *levels),
             written[-1][1].reach,
             written[0][1].digit,
         )
 
-    def _number(self, node: s.Number) -> Piece:
+    def _number(self, node: s.Number) -> Drawn:
         if node.value < 0:
             return self.draw(s.Negative(s.Number(-node.value)))
         if node.value.denominator != 1:
             top, bottom = node.value.as_integer_ratio()
             return self.draw(s.Quotient(s.Number(Fraction(top)), s.Number(Fraction(bottom))))
-        return Piece(self.digits(node.value.numerator), Level.ATOM, digit=True)
+        return Drawn(self.digits(node.value.numerator), Level.ATOM, digit=True)
 
-    def _call(self, node: s.Call) -> Piece:
+    def _call(self, node: s.Call) -> Drawn:
         argument = self.draw(node.argument)
         # log (x/y)^z could be (log(x/y))^z: what may begin with a bracket gets one around it all
         if node.function in _BARE and argument.level >= Level.ELEMENT:
-            return Piece(self.apply(node.function, argument.text, bare=True), Level.PREFIX, Reach.SIGN)
-        return Piece(self.apply(node.function, argument.text, bare=False), Level.CALL)
+            return Drawn(self.apply(node.function, argument.text, bare=True), Level.PREFIX, Reach.SIGN)
+        return Drawn(self.apply(node.function, argument.text, bare=False), Level.CALL)
 
-    def _quotient(self, node: s.Quotient) -> Piece:
+    def _quotient(self, node: s.Quotient) -> Drawn:
         above, below = self.draw(node.numerator), self.draw(node.denominator)
         if self.bars:
             numbers = above.digit and below.digit  # 2 ½ would be read as two and a half
-            return Piece(self.fraction(above.text, below.text), Level.POSTFIX, digit=numbers)
+            return Drawn(self.fraction(above.text, below.text), Level.POSTFIX, digit=numbers)
         if above.level in (Level.SUM, Level.ODOT):
             above = self._bracketed(above)
         above = self._keep(above, Level.NEGATIVE, "/")
         if below.level != Level.PREFIX or below.reach != Reach.SUMMED:
             below = self._keep(below, Level.POSTFIX)
         level = min(Level.QUOTIENT, above.level)
-        return Piece(self.fraction(above.text, below.text), level, Reach.SLASH, above.digit)
+        return Drawn(self.fraction(above.text, below.text), level, Reach.SLASH, above.digit)
 
-    def _derivative(self, node: s.Derivative) -> Piece:
+    def _derivative(self, node: s.Derivative) -> Drawn:
         variable, operand = self.draw(node.variable).text, self.draw(node.operand)
         if node.follows:
             if operand.level < Level.PREFIX:
                 operand = self._bracketed(operand, square=True)
-            return Piece(self.operator(variable, operand.text), Level.PREFIX, Reach.TERM)
+            return Drawn(self.operator(variable, operand.text), Level.PREFIX, Reach.TERM)
         operand = self._keep(operand, Level.PREFIX if self.bars else Level.ELEMENT)
         written = self.derivative(operand.text, variable)
-        return Piece(written, Level.POSTFIX) if self.bars else Piece(written, Level.PREFIX, Reach.SIDE)
+        return Drawn(written, Level.POSTFIX) if self.bars else Drawn(written, Level.PREFIX, Reach.SIDE)
 
     def _at(self, least: Level, node: s.Node) -> str:
         return self._keep(self.draw(node), least).text
 
-    def _keep(self, piece: Piece, least: Level, follows: str | None = None) -> Piece:
+    def _keep(self, piece: Drawn, least: Level, follows: str | None = None) -> Drawn:
         """The piece, in brackets where it is looser than `least` or would take in what follows."""
         held = piece.level >= least and (follows is None or piece.reach < _BEFORE[follows])
         return piece if held else self._bracketed(piece)
 
-    def _bracketed(self, piece: Piece, *, square: bool = False) -> Piece:
-        return Piece(self.bracket(piece.text, square=square), Level.ATOM)
+    def _bracketed(self, piece: Drawn, *, square: bool = False) -> Drawn:
+        return Drawn(self.bracket(piece.text, square=square), Level.ATOM)
 
     @abstractmethod
     def digits(self, value: int) -> str: ...
