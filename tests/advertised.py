@@ -25,7 +25,7 @@ EXTRAS = ("cli", "derive", "sklearn", "onnx", "torch", "jax")
 NEEDS = {
     "chainrule.command.cli.main": "cli",
     "chainrule.pages.gallery.Gallery": "cli",
-    "chainrule.network.model_file.load_model": "cli",
+    "chainrule.network.model.load_model": "cli",
     "chainrule.tables.parquet": "cli",
     "chainrule.tables": "cli",
     "chainrule.derive": "derive",

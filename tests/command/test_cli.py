@@ -22,7 +22,7 @@ for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
 from chainrule.command.jobs import explanation, predict  # noqa: E402
-from chainrule.network.model_file import load_model, save_model  # noqa: E402
+from chainrule.network import load_model, save_model  # noqa: E402
 from chainrule.training.examples import validation_rows  # noqa: E402
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.csv"

@@ -10,7 +10,7 @@ import pytest
 from chainrule import Network
 from chainrule.boundary.files import sign
 from chainrule.errors import InputError, ModelFileError, OutputFileError
-from chainrule.network.model_file import load_model, save_model
+from chainrule.network import load_model, save_model
 
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 

@@ -18,8 +18,8 @@ from chainrule.boundary.extras import require
 from chainrule.boundary.files import require_apart, require_writable
 from chainrule.errors import DivergenceWarning, InputError, ModelFileError, TableError
 from chainrule.explain import Explanation, explain
+from chainrule.network import Model, load_model, save_model
 from chainrule.network.gradcheck import GradientReport, check_gradients
-from chainrule.network.model_file import Model, load_model, save_model
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax, softmax_cross_entropy
 from chainrule.pages.gallery import Gallery

@@ -33,8 +33,9 @@ from chainrule.explain.records import (
     output_units,
 )
 from chainrule.explain.stepping import take_step
-from chainrule.network.conversion import as_network, begins_with_flatten, to_numpy
+from chainrule.network.conversion import begins_with_flatten, to_numpy
 from chainrule.network.differences import ChainDifferences
+from chainrule.network.network import as_network
 from chainrule.notation import subscript
 
 __all__ = ["Chain", "Explanation", "explain"]

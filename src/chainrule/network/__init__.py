@@ -9,7 +9,9 @@ from chainrule.network.gradcheck import (
     check_gradients,
     judge,
 )
-from chainrule.network.model_file import FORMAT, Model, load_model, save_model
+from chainrule.network.layers import Layers
+from chainrule.network.model import Model, load_model
+from chainrule.network.model_file import FORMAT, save_model
 from chainrule.network.network import Backward, Forward, Network
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Forward",
     "GradientReport",
     "GradientRow",
+    "Layers",
     "Model",
     "Network",
     "Verdict",

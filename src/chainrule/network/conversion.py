@@ -14,10 +14,10 @@ from chainrule import equations
 from chainrule.boundary.extras import require
 from chainrule.boundary.files import write_atomically
 from chainrule.errors import InputError
-from chainrule.network.network import Network
+from chainrule.network.layers import Layers
 from chainrule.version import __version__
 
-__all__ = ["as_network", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_onnx", "to_torch"]
+__all__ = ["as_layers", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_onnx", "to_torch"]
 
 _TORCH = {
     "Identity": "identity", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh", "Sigmoid": "logistic",
@@ -35,19 +35,13 @@ _ONNX = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softplus": "Sof
 _OPSET, _IR = 17, 8  # old enough for every runtime of the last years
 
 
-def as_network(model: Any) -> Network:
-    """A network of NumPy arrays from whatever `explain` takes.
-
-    Raises
-    ------
-    InputError
-        It is none of them, or not one that a `Network` can be.
-    """
-    if isinstance(model, Network):
+def as_layers(model: Any) -> Layers:
+    """See `chainrule.network.network.as_network`."""
+    if isinstance(model, Layers):
         if isinstance(model.weights[0], np.ndarray):
             return model
         weights, biases = ([to_numpy(a) for a in side] for side in (model.weights, model.biases))
-        return Network(weights, biases, model.activation)
+        return Layers(weights, biases, model.activation)
     if _is_module(model):
         return from_torch(model)
     if hasattr(model, "coefs_") or hasattr(model, "hidden_layer_sizes"):
@@ -84,7 +78,7 @@ def begins_with_flatten(model: Any) -> bool:
     return _is_module(model) and type(next(_flat(model), None)).__name__ == "Flatten"
 
 
-def from_torch(module: Any) -> Network:
+def from_torch(module: Any) -> Layers:
     """See `Network.from_torch`."""
     torch = require("torch", "torch")
     if not isinstance(module, torch.nn.Module):
@@ -133,13 +127,13 @@ def from_torch(module: Any) -> Network:
         raise InputError(f"module: ends with the activation {last!r}, expected its logits: a Linear last")
     if len(set(between)) > 1:
         raise InputError(f"module: has the activations {', '.join(map(repr, between))}, expected the same throughout")
-    return Network(weights, biases, between[0] if between else "identity")
+    return Layers(weights, biases, between[0] if between else "identity")
 
 
-def to_torch(net: Network) -> Any:
+def to_torch(net: Layers) -> Any:
     """See `Network.to_torch`."""
     torch = require("torch", "torch")
-    net = as_network(net)
+    net = as_layers(net)
     name = next(kind for kind, activation in _TORCH.items() if activation == net.activation)
     layers: list[Any] = []
     for w, b in zip(net.weights, net.biases, strict=True):
@@ -152,10 +146,10 @@ def to_torch(net: Network) -> Any:
     return torch.nn.Sequential(*layers)
 
 
-def to_onnx(net: Network, path: str | os.PathLike[str]) -> Path:
+def to_onnx(net: Layers, path: str | os.PathLike[str]) -> Path:
     """See `Network.to_onnx`."""
     helper, numpy_helper = require("onnx.helper", "onnx"), require("onnx.numpy_helper", "onnx")
-    net = as_network(net)
+    net = as_layers(net)
     dtype = helper.np_dtype_to_tensor_dtype(net.weights[0].dtype)
     nodes: list[Any] = []
     constants: list[Any] = []
@@ -196,7 +190,7 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> Path:
     return write_atomically(path, model.SerializeToString())
 
 
-def from_sklearn(classifier: Any) -> Network:
+def from_sklearn(classifier: Any) -> Layers:
     """See `Network.from_sklearn`."""
     kind = type(classifier).__name__
     if not hasattr(classifier, "hidden_layer_sizes") or not hasattr(classifier, "predict_proba"):
@@ -212,4 +206,4 @@ def from_sklearn(classifier: Any) -> Network:
         # σ(a) = softmax(0, a) at the second of two
         weights[-1] = np.vstack([np.zeros_like(weights[-1]), weights[-1]])
         biases[-1] = np.concatenate([np.zeros_like(biases[-1]), biases[-1]])
-    return Network(weights, biases, classifier.activation)
+    return Layers(weights, biases, classifier.activation)

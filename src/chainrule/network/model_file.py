@@ -7,7 +7,6 @@ it states, before anything in it is used.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,18 @@ import numpy as np
 from chainrule.boundary.files import open_tensors, save_tensors
 from chainrule.equations import ACTIVATIONS
 from chainrule.errors import InputError, ModelFileError
-from chainrule.network.network import Network
+from chainrule.network.layers import Layers
 from chainrule.version import __version__
 
-__all__ = ["FORMAT", "Model", "load_model", "save_model"]
+__all__ = ["FORMAT", "read_model", "save_model"]
 
 FORMAT = 2
 _DTYPES = ("float32", "float64")
 
 
-@dataclass(frozen=True)
-class Model:
-    """A network, and what training knew of its table: classes, feature schema, settings (all JSON)."""
-
-    network: Network
-    classes: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    version: str = __version__
-
-
 def save_model(
     path: str | os.PathLike[str],
-    network: Network,
+    network: Layers,
     *,
     classes: list[Any] | None = None,
     schema: dict[str, Any] | None = None,
@@ -74,21 +62,8 @@ def save_model(
     return save_tensors(path, tensors, description)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read what `save_model` wrote.
-
-    Raises
-    ------
-    ModelFileError
-        The file is missing, truncated, altered, not a model, of another version, its tensors do not fit its widths or
-        are not finite, or its classes are no list of different names or numbers.
-
-    Examples
-    --------
-    >>> load_model("nothing.safetensors")
-    Traceback (most recent call last):
-    chainrule.errors.ModelFileError: nothing.safetensors: cannot be read: No such file or directory
-    """
+def read_model(path: str | os.PathLike[str]) -> tuple[Layers, dict[str, Any]]:
+    """The layers, and what else of the file makes a `Model`; raises as `load_model` does."""
     file, description = open_tensors(path, ModelFileError)
     if description.get("format") != FORMAT:
         raise ModelFileError(f"{path}: has format {description.get('format')!r}, this version reads format {FORMAT}")
@@ -119,13 +94,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
                 f"expected {shape} and {dtype}"
             )
         _require_finite(name, file.get_tensor(name), path, ModelFileError)
-    layers = range(1, len(widths))
-    network = Network(
-        [file.get_tensor(f"weights.{k}") for k in layers],
-        [file.get_tensor(f"biases.{k}") for k in layers],
-        activation,
+    weights, biases = (
+        [file.get_tensor(f"{kind}.{k}") for k in range(1, len(widths))] for kind in ("weights", "biases")
     )
-    return Model(network, classes, schema, training, str(description.get("version")))
+    known = {"classes": classes, "schema": schema, "training": training, "version": str(description.get("version"))}
+    return Layers(weights, biases, activation), known
 
 
 def _check_classes(path: str | os.PathLike[str], classes: Any, k: int) -> None:

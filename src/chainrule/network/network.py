@@ -18,9 +18,11 @@ import numpy as np
 from chainrule import equations
 from chainrule.boundary.checks import check_choice, check_integer, check_labels
 from chainrule.errors import InputError
+from chainrule.network import conversion, model_file
+from chainrule.network.layers import Layers
 from chainrule.output import layer as output
 
-__all__ = ["Backward", "Forward", "Network"]
+__all__ = ["Backward", "Forward", "Network", "as_network"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _squared_norm(rows: Any) -> Any:
     return equations.array_namespace(rows).sum(rows * rows, axis=-1)
 
 
-class Network:
+class Network(Layers):
     """A feed-forward network: a_k = W_k h_{k−1} + b_k, h_k = g(a_k), ŷ = softmax(a_L).
 
     Parameters
@@ -123,12 +125,6 @@ class Network:
 
     Source: the lecture, Setting.
     """
-
-    def __init__(self, weights: Sequence[Any], biases: Sequence[Any], activation: str = "relu") -> None:
-        check_choice("activation", activation, tuple(equations.ACTIVATIONS))
-        self.weights, self.biases = list(weights), list(biases)
-        self.activation = activation
-        _check_layers(self.weights, self.biases)
 
     @classmethod
     def create(
@@ -170,21 +166,6 @@ class Network:
             weights.append((random.standard_normal((units, inputs)) * variance**0.5).astype(dtype))
             biases.append(np.zeros(units, dtype=dtype))
         return cls(weights, biases, activation)
-
-    @property
-    def widths(self) -> list[int]:
-        """The number of inputs, then of units in each layer; the last is the number of classes."""
-        return [int(self.weights[0].shape[1]), *(int(w.shape[0]) for w in self.weights)]
-
-    @property
-    def depth(self) -> int:
-        """L, the number of layers that have weights."""
-        return len(self.weights)
-
-    @property
-    def n_parameters(self) -> int:
-        """How many weights and biases there are."""
-        return sum(u * (d + 1) for d, u in pairwise(self.widths))
 
     def astype(self, dtype: str) -> Network:
         """A copy of a NumPy network in another precision."""
@@ -258,9 +239,7 @@ class Network:
         OutputFileError
             The file cannot be written; what stood there is untouched.
         """
-        from chainrule.network.model_file import save_model  # it builds networks: imported when needed
-
-        save_model(path, self)
+        model_file.save_model(path, self)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Network:
@@ -271,9 +250,7 @@ class Network:
         ModelFileError
             The file is missing, damaged, foreign, or of another version.
         """
-        from chainrule.network.model_file import load_model
-
-        return load_model(path).network
+        return as_network(model_file.read_model(path)[0])
 
     @staticmethod
     def from_torch(module: Any) -> Network:
@@ -303,9 +280,7 @@ class Network:
         >>> Network.from_torch(Network.create([4, 8, 3], activation="tanh").to_torch()).widths
         [4, 8, 3]
         """
-        from chainrule.network.conversion import from_torch  # it builds networks: imported when needed
-
-        return from_torch(module)
+        return as_network(conversion.from_torch(module))
 
     def to_torch(self) -> Any:
         """The network as a PyTorch `Sequential` that gives the logits; its weights are copies.
@@ -322,9 +297,7 @@ class Network:
         >>> Network.create([4, 8, 3]).to_torch()[2].weight.shape
         torch.Size([3, 8])
         """
-        from chainrule.network.conversion import to_torch
-
-        return to_torch(self)
+        return conversion.to_torch(self)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> Path:
         """Write the network as an ONNX model: input `x` (N, D), outputs `logits` and `probabilities` (N, K).
@@ -346,9 +319,7 @@ class Network:
 
         Source: the ONNX operators Gemm, Softmax and the activations, opset 17.
         """
-        from chainrule.network.conversion import to_onnx
-
-        return to_onnx(self, path)
+        return conversion.to_onnx(self, path)
 
     @staticmethod
     def from_sklearn(classifier: Any) -> Network:
@@ -370,9 +341,7 @@ class Network:
         InputError
             Another estimator, one that is not fitted, or one for several labels at once.
         """
-        from chainrule.network.conversion import from_sklearn
-
-        return from_sklearn(classifier)
+        return as_network(conversion.from_sklearn(classifier))
 
     def forward_input(self, x: Any) -> Any:
         """x as `forward` takes it: checked, and in the dtype of the weights."""
@@ -417,22 +386,13 @@ class Network:
         return xp.mean(losses), grads[0] / n, grads[1] / n
 
 
-def _check_layers(weights: list[Any], biases: list[Any]) -> None:
-    if not weights or len(weights) != len(biases):
-        raise InputError(f"weights: got {len(weights)} layers and {len(biases)} biases, expected as many, at least one")
-    for k, (w, b) in enumerate(zip(weights, biases, strict=True), start=1):
-        if not hasattr(w, "dtype") or not hasattr(b, "dtype"):
-            raise InputError(f"weights: layer {k} is a {type(w).__name__}, expected arrays")
-        if w.dtype != weights[0].dtype or b.dtype != weights[0].dtype or "float" not in str(w.dtype):
-            raise InputError(
-                f"weights: layer {k} has dtypes {w.dtype} and {b.dtype}, expected one floating dtype throughout"
-            )
-        if len(w.shape) != 2 or 0 in w.shape:
-            raise InputError(f"weights: layer {k} has shape {tuple(w.shape)}, expected (units, inputs), none of them 0")
-        if tuple(b.shape) != (w.shape[0],):
-            raise InputError(f"biases: layer {k} has shape {tuple(b.shape)}, expected ({w.shape[0]},)")
-        if k > 1 and w.shape[1] != weights[k - 2].shape[0]:
-            raise InputError(
-                f"weights: layer {k} takes {w.shape[1]} inputs, expected {weights[k - 2].shape[0]}, "
-                f"the units of layer {k - 1}"
-            )
+def as_network(model: Any) -> Network:
+    """A network of NumPy arrays from whatever `explain` takes.
+
+    Raises
+    ------
+    InputError
+        It is none of them, or not one that a `Network` can be.
+    """
+    layers = conversion.as_layers(model)
+    return layers if isinstance(layers, Network) else Network(layers.weights, layers.biases, layers.activation)
