@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import chainrule
 
 SOURCE = Path(chainrule.__file__).parent
@@ -55,6 +57,16 @@ def test_rooms_know_only_those_before_them():
     for name in FILES:
         if room(name) in ("derive", "explain"):
             assert not [other for other in IMPORTS[name] if room(other) == "training"], name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_is_imported_by_what_it_imports(name):
+    reached, ahead = set(), list(IMPORTS[name])
+    while ahead:
+        if (other := ahead.pop()) not in reached:
+            reached.add(other)
+            ahead += IMPORTS[other]
+    assert name not in reached
 
 
 def test_import_takes_numpy_alone():

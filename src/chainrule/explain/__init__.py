@@ -1,8 +1,10 @@
 """The chain of factors for one example: why a weight gets its gradient."""
 
+from chainrule.explain.chain import Chain
+from chainrule.explain.checking import CheckReport
 from chainrule.explain.comparing import Comparison
 from chainrule.explain.explanation import Explanation, explain
-from chainrule.explain.records import Chain, CheckReport, CheckRow, Factor, Finding, Group, Move, OutputUnit, Path, Step
+from chainrule.explain.records import CheckRow, Factor, Finding, Group, Move, OutputUnit, PathToLoss, Step
 from chainrule.explain.views.page import write_page
 from chainrule.explain.views.text import chain_text
 
@@ -17,7 +19,7 @@ __all__ = [
     "Group",
     "Move",
     "OutputUnit",
-    "Path",
+    "PathToLoss",
     "Step",
     "chain_text",
     "explain",

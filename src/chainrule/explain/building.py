@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
+from chainrule.explain.chain import Chain
+from chainrule.explain.example import Example, check_counted
 from chainrule.explain.findings import example_findings, why
 from chainrule.explain.paths import strongest_paths
-from chainrule.explain.records import WHOLE, Chain, Factor, Group, Verdict
+from chainrule.explain.records import WHOLE, Factor, Group, Verdict
 from chainrule.explain.symbols import unit_symbol, weight_symbol
 from chainrule.network.differences import STEP, VERDICTS, factor_difference, judge_each, worst
 from chainrule.notation import subscript
-
-if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
 
 __all__ = ["build_chain"]
 
 Array = npt.NDArray[np.float64]
 
 
-def build_chain(explanation: Explanation, layer: int, unit: int, source: int | None) -> Chain:
-    """The chain to W_{unit,source} of a layer, or to a_{unit} where source is None; places are checked before."""
-    e, net = explanation, explanation.net
+def build_chain(e: Example, layer: int, unit: int, *inputs: int) -> Chain:
+    """The chain to W_{unit,input} of a layer, or to a_{unit} without an input; each counted from 1."""
+    net = e.net
+    check_counted("layer", layer, net.depth)
+    check_counted("unit", unit, net.widths[layer])
+    for place in inputs:
+        check_counted("input", place, net.widths[layer - 1])
+    source = inputs[0] if inputs else None
     logit_grad = e.backward.grad_preactivations[-1][0]
     h = e.forward.activations[layer - 1][0]
     input_value = 1.0 if source is None else float(h[source - 1])
@@ -68,7 +71,7 @@ def build_chain(explanation: Explanation, layer: int, unit: int, source: int | N
     )  # fmt: skip
 
 
-def _conventions(e: Explanation) -> list[str]:
+def _conventions(e: Example) -> list[str]:
     mean = "Of this example alone: the 1/N of a batch's mean is in no number."
     if e.batch_size is not None:
         mean = f"Of this example's part in J, the mean loss of a batch of {e.batch_size}: 1/N is a factor of its own."
@@ -80,7 +83,7 @@ def _conventions(e: Explanation) -> list[str]:
     ]
 
 
-def _mean_group(e: Explanation, batch_size: int) -> Group:
+def _mean_group(e: Example, batch_size: int) -> Group:
     """J = (1/N) Σ 𝓛ₙ: its derivative w.r.t. this example's loss."""
     loss = e.loss
     difference, error, verdict = factor_difference(e.scale, lambda move: (loss + move) / batch_size, max(1.0, loss))
@@ -94,7 +97,7 @@ def _mean_group(e: Explanation, batch_size: int) -> Group:
     )
 
 
-def _output_group(e: Explanation) -> Group:
+def _output_group(e: Example) -> Group:
     depth, k, label = e.net.depth, e.net.widths[-1], e.label
     a, logits = subscript(depth), e.forward.logits[0]
     ell = float(e.forward.probabilities[0, label])
@@ -137,7 +140,7 @@ def _jacobian_row(logits: Array, label: int) -> Array:
     return np.asarray(-equations.softmax(logits)[label] * equations.grad_logits(logits, label))
 
 
-def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
+def _hidden_group(e: Example, k: int, unit: int | None) -> Group:
     """∂a_{k+1}/∂h_k · ∂h_k/∂a_k; `unit` (from 1) is the one whose column is shown where the matrix is large."""
     width, above = e.net.widths[k], e.net.widths[k + 1]
     low, high = subscript(k), subscript(k + 1)
@@ -173,7 +176,7 @@ def _hidden_group(e: Explanation, k: int, unit: int | None) -> Group:
     return _group(e, f"hidden layer {k}", [matrix, slope], "hidden", k, _reached(e, k))
 
 
-def _weight_group(e: Explanation, layer: int, unit: int, source: int, checked: tuple[float, float, Verdict]) -> Group:
+def _weight_group(e: Example, layer: int, unit: int, source: int, checked: tuple[float, float, Verdict]) -> Group:
     name = e.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
     h = e.forward.activations[layer - 1][0]
     value = float(h[source - 1])
@@ -199,7 +202,7 @@ def _weight_group(e: Explanation, layer: int, unit: int, source: int, checked: t
     )  # fmt: skip
 
 
-def _reached(e: Explanation, layer: int) -> tuple[int, float, float, Verdict]:
+def _reached(e: Example, layer: int) -> tuple[int, float, float, Verdict]:
     """The largest element of ∂𝓛/∂a of a layer: its place, its difference, relative error and verdict."""
     grad = e.backward.grad_preactivations[layer - 1][0]
     place = int(np.abs(grad).argmax())
@@ -208,7 +211,7 @@ def _reached(e: Explanation, layer: int) -> tuple[int, float, float, Verdict]:
     return place, *_along(e, layer, direction, float(grad[place]))
 
 
-def _along(e: Explanation, layer: int, direction: Array, value: float) -> tuple[float, float, Verdict]:
+def _along(e: Example, layer: int, direction: Array, value: float) -> tuple[float, float, Verdict]:
     """Of the loss as a_layer moves: the difference, its relative error, and the verdict on `value`."""
     difference, floor, kink = e.differences.along(layer, direction[None])
     errors, ranks = judge_each(np.array([value]), difference[None], floor, kink)
@@ -216,7 +219,7 @@ def _along(e: Explanation, layer: int, direction: Array, value: float) -> tuple[
 
 
 def _group(
-    e: Explanation, heading: str, factors: list[Factor], kind: str, layer: int,
+    e: Example, heading: str, factors: list[Factor], kind: str, layer: int,
     reached: tuple[int, float, float, Verdict], fused: Factor | None = None,
 ) -> Group:  # fmt: skip
     """The group, with the gradient that it reaches and how the largest element of that was checked."""

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from chainrule import equations
-from chainrule.explain.records import CheckReport, CheckRow, Factor
+from chainrule.explain.building import build_chain
+from chainrule.explain.example import Example
+from chainrule.explain.records import JSON_VERSION, CheckRow, Factor, jsonable
+from chainrule.explain.views.text import check_text
 
-if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
-
-__all__ = ["check_report"]
+__all__ = ["CheckReport", "check_report"]
 
 
-def check_report(e: Explanation) -> CheckReport:
+@dataclass(frozen=True)
+class CheckReport:
+    """What `Explanation.check` found; true where no row is wrong."""
+
+    rows: list[CheckRow]
+
+    @property
+    def ok(self) -> bool:
+        """No row is wrong."""
+        return all(row.verdict != "wrong" for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON data, with the version of its form."""
+        return {"version": JSON_VERSION, "ok": self.ok, **jsonable(self)}
+
+    def to_text(self) -> str:
+        """A table for the terminal."""
+        return check_text(self)
+
+
+def check_report(e: Example) -> CheckReport:
     """The rows of the chain to each layer's strongest weight; a group that several chains share has one row."""
     rows: list[CheckRow] = []
     for k in range(e.net.depth, 0, -1):
-        chain = e.weight(*e.strongest_weight(k))
+        chain = build_chain(e, *e.strongest_weight(k))
         new = [g for g in chain.groups if k == e.net.depth or g.kind == "weight" or g.layer == k]
         for group in new:
             rows += [_factor_row(group.heading, f, f.symbol) for f in group.factors]
@@ -53,7 +76,7 @@ def _agreeing(row: CheckRow) -> CheckRow:
     return replace(row, verdict="wrong")
 
 
-def _through_factors(e: Explanation, layer: int) -> Any:
+def _through_factors(e: Example, layer: int) -> Any:
     """∂𝓛/∂a of a layer by the factors themselves, matrix by matrix, from ŷ − e(ℓ)."""
     grad = equations.grad_logits(e.forward.logits[0], e.label)
     for k in range(e.net.depth - 1, layer - 1, -1):

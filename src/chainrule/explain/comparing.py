@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import numpy as np
 
 from chainrule.boundary.files import write_atomically
 from chainrule.boundary.html import part
 from chainrule.errors import InputError, shown
-from chainrule.explain.records import JSON_VERSION, Chain, jsonable
+from chainrule.explain.building import build_chain
+from chainrule.explain.chain import Chain
+from chainrule.explain.example import Example
+from chainrule.explain.records import Record
 from chainrule.explain.symbols import number, unit_symbol
+from chainrule.explain.views.notebook import comparison_body, comparison_html
 from chainrule.notation import subscript
-
-if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
 
 __all__ = ["ComparedRow", "Comparison", "compare"]
 
@@ -34,17 +34,13 @@ class ComparedRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """The chain to the same place in two explanations, and what differs on the way, a row for each number."""
 
     names: tuple[str, str]
     left: Chain
     right: Chain
     rows: list[ComparedRow]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON data, with the version of its form."""
-        return {"version": JSON_VERSION, **jsonable(self)}
 
     def to_text(self) -> str:
         """A table for the terminal."""
@@ -58,10 +54,8 @@ class Comparison:
             lines.append(f"  {row.quantity[:33]:<34}{number(row.left):>16}{number(row.right):>16}")
         return "\n".join([*lines, f"{left}: {self.left.why}", f"{right}: {self.right.why}"])
 
-    def to_html(self, path: str | os.PathLike[str]) -> FilePath:
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write a small page with both, whole or not at all."""
-        from chainrule.explain.views.notebook import comparison_body
-
         title = f"∂{self.left.of}/∂{self.left.symbol}: {' and '.join(self.names)}"
         return write_atomically(
             path,
@@ -73,14 +67,12 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        from chainrule.explain.views.notebook import comparison_html
-
         return comparison_html(self)
 
 
-def compare(left: Explanation, right: Explanation, place: tuple[int, ...] | None, names: tuple[str, str]) -> Comparison:
+def compare(left: Example, right: Example, place: tuple[int, ...] | None, names: tuple[str, str]) -> Comparison:
     """See `Explanation.compare`."""
-    if not hasattr(right, "strongest_weight"):
+    if not isinstance(right, Example):
         raise InputError(f"other: got {type(right).__name__}, expected an Explanation")
     if right.net.widths != left.net.widths:
         raise InputError(f"other: got a network of widths {right.net.widths}, expected {left.net.widths}, as here")
@@ -89,13 +81,13 @@ def compare(left: Explanation, right: Explanation, place: tuple[int, ...] | None
     where = left.strongest_weight() if place is None else place
     if not isinstance(where, tuple) or len(where) not in (2, 3):
         raise InputError(f"place: got {shown(place)}, expected (layer, unit, input) or (layer, unit)")
-    chains = [e.weight(*where) if len(where) == 3 else e.unit(*where) for e in (left, right)]
+    chains = [build_chain(e, *where) for e in (left, right)]
     sides = list(zip(_rows(left, chains[0]), _rows(right, chains[1]), strict=True))
     rows = [ComparedRow(section, quantity, a, b) for (section, quantity, a), (_, _, b) in sides]
     return Comparison((str(names[0]), str(names[1])), chains[0], chains[1], rows)
 
 
-def _rows(e: Explanation, chain: Chain) -> list[tuple[str, str, float]]:
+def _rows(e: Example, chain: Chain) -> list[tuple[str, str, float]]:
     rows = [
         ("example", "loss 𝓛", e.loss),
         ("example", "label, counted from 1", float(e.label + 1)),

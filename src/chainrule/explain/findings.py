@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
-from chainrule.explain.records import Finding, Path
+from chainrule.explain.example import Example
+from chainrule.explain.records import Finding, PathToLoss
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 
-if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
-
 __all__ = [
-    "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL", "diagnose",
+    "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL",
     "example_findings", "output_findings", "why",
 ]  # fmt: skip
 
@@ -31,14 +29,7 @@ LARGE = 2.0  # times the root mean square of its layer
 STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and their largest g′
 
 
-def diagnose(e: Explanation) -> list[Finding]:
-    """The findings that apply, the most telling first; thresholds as in `Explanation.diagnosis`."""
-    chain = e.weight(*e.strongest_weight())
-    place = {"layer": chain.layer, "unit": chain.unit, "input": chain.input, "gradient": chain.from_backward}
-    return [*chain.findings, Finding("largest gradient", chain.why, place)]
-
-
-def example_findings(e: Explanation) -> list[Finding]:
+def example_findings(e: Example) -> list[Finding]:
     """All but the largest gradient's."""
     logits = e.forward.logits[0]
     label, routes = _label_findings(logits, e.label, e.classes), _route_findings(logits, e.label)
@@ -74,7 +65,7 @@ def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[F
     return []
 
 
-def _unit_findings(e: Explanation) -> list[Finding]:
+def _unit_findings(e: Example) -> list[Finding]:
     found = []
     for k, slopes in enumerate(e.derivatives, start=1):
         width = len(slopes)
@@ -98,7 +89,7 @@ def _unit_findings(e: Explanation) -> list[Finding]:
     return found
 
 
-def _drift_findings(e: Explanation) -> list[Finding]:
+def _drift_findings(e: Example) -> list[Finding]:
     norms = [float(np.linalg.norm(g[0])) for g in e.backward.grad_preactivations]
     first, last = norms[0], norms[-1]
     if len(norms) < 2 or last == 0 or 1 / DRIFT <= first / last <= DRIFT:
@@ -157,7 +148,7 @@ def _some(k: int, label: int, most: int = 10) -> list[int]:
     return list(range(k)) if k <= most else sorted({*range(most - 1), label})
 
 
-def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | None, *, cancels: bool = False) -> str:
+def why(e: Example, layer: int, unit: int, source: int | None, path: PathToLoss | None, *, cancels: bool) -> str:
     """One sentence: the gradient as a product of its unit's and its input, and which factors are large.
 
     Large is an error at the output of more than 0.5, and a number of more than twice the root mean square of its layer.
@@ -190,7 +181,7 @@ def why(e: Explanation, layer: int, unit: int, source: int | None, path: Path | 
     return f"{symbol} has the gradient {number(gradient, 3)}{split}: {'; '.join(parts)}."
 
 
-def _why_nothing(e: Explanation, layer: int, unit: int, value: float, name: str) -> str:
+def _why_nothing(e: Example, layer: int, unit: int, value: float, name: str) -> str:
     if layer < e.net.depth and e.derivatives[layer - 1][unit - 1] == 0:
         return f"its unit is off on this example (a = {number(e.forward.preactivations[layer - 1][0, unit - 1], 3)})"
     if not e.backward.grad_preactivations[-1].any():
@@ -200,7 +191,7 @@ def _why_nothing(e: Explanation, layer: int, unit: int, value: float, name: str)
     return f"its input, {name}, is 0" if value == 0 else "no path from it to the loss is open"
 
 
-def _output_part(e: Explanation, layer: int, unit: int, path: Path | None) -> str:
+def _output_part(e: Example, layer: int, unit: int, path: PathToLoss | None) -> str:
     """What the output layer says at the class that the strongest path ends in."""
     i = unit - 1 if layer == e.net.depth else (path.units[-1] - 1 if path is not None else e.label)
     p, target = float(e.forward.probabilities[0, i]), int(i == e.label)
@@ -214,7 +205,7 @@ def _output_part(e: Explanation, layer: int, unit: int, path: Path | None) -> st
     )
 
 
-def _path_part(e: Explanation, layer: int, path: Path) -> str:
+def _path_part(e: Example, layer: int, path: PathToLoss) -> str:
     """The largest weight on the strongest path, by its layer's root mean square, carries the error back."""
     walk, ratios = path.units, []
     for k in range(layer, e.net.depth):

@@ -16,7 +16,7 @@ from chainrule.boundary.checks import check_integer
 from chainrule.boundary.extras import require
 from chainrule.errors import InputError
 from chainrule.explain.findings import output_findings
-from chainrule.explain.records import JSON_VERSION, Finding, OutputUnit, jsonable, output_units
+from chainrule.explain.records import Finding, OutputUnit, Record, output_units
 from chainrule.explain.symbols import number
 from chainrule.output import layer as output
 
@@ -40,7 +40,7 @@ class ModuleRow:
 
 
 @dataclass(frozen=True)
-class ModuleExplanation:
+class ModuleExplanation(Record):
     """What `chainrule.torch.explain` found: the output units, and a row for each submodule in the order of calls."""
 
     label: int
@@ -48,10 +48,6 @@ class ModuleExplanation:
     output_units: list[OutputUnit]
     rows: list[ModuleRow]
     findings: list[Finding]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON data, with the version of its form."""
-        return {"version": JSON_VERSION, **jsonable(self)}
 
     def to_text(self) -> str:
         """Tables for the terminal."""

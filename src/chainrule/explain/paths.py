@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.explain.records import Path
+from chainrule.explain.records import PathToLoss
 
 __all__ = ["Paths", "rounding", "strongest_paths"]
 
@@ -21,7 +21,7 @@ class Paths(NamedTuple):
     """How many paths there are, the strongest, their share of the sum, and of the sum of sizes."""
 
     n_paths: int
-    strongest: list[Path]
+    strongest: list[PathToLoss]
     share: float
     share_of_sizes: float
 
@@ -89,7 +89,7 @@ def strongest_paths(
             walk.insert(0, int(units[walk[0], place]))
             place = int(places[walk[1], place])
         numbers = _factors(weights, derivatives, logit_grad, layer, walk, input_value, scale) if factors else []
-        found.append(Path([u + 1 for u in walk], product, product / sum_ if sum_ else 0.0, numbers))
+        found.append(PathToLoss([u + 1 for u in walk], product, product / sum_ if sum_ else 0.0, numbers))
     together = sum(path.product for path in found)
     share_of_sizes = sum(abs(path.product) for path in found) / size if size else 0.0
     return Paths(n_paths, found, together / sum_ if sum_ else 0.0, share_of_sizes)

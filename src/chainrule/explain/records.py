@@ -7,27 +7,29 @@ In JSON a number that is not finite is a string: "NaN", "Infinity" or "-Infinity
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.network.differences import Verdict
 
-if TYPE_CHECKING:
-    from pathlib import Path as FilePath
-
-    from chainrule.explain.explanation import Explanation
-
 __all__ = [
-    "JSON_VERSION", "WHOLE", "Chain", "CheckReport", "CheckRow", "Factor", "Finding", "Group", "Move", "OutputUnit",
-    "Path", "Step", "Verdict", "jsonable", "output_units",
+    "JSON_VERSION", "WHOLE", "CheckRow", "Factor", "Finding", "Group", "Move", "OutputUnit", "PathToLoss", "Record",
+    "Step", "Verdict", "jsonable", "output_units",
 ]  # fmt: skip
 
 JSON_VERSION = 2
 WHOLE = 1024  # a matrix of more elements is given by the row or column that matters
+
+
+class Record:
+    """What can be told as JSON data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON data, with the version of its form."""
+        return {"version": JSON_VERSION, **jsonable(self)}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Path:
+class PathToLoss:
     """One path from the weight to the loss: its unit in each layer (from 1), and its product of factors.
 
     factors : the numbers multiplied, from the loss backwards: ∂𝓛/∂a_{L,i}, then for each layer before it a weight
@@ -122,83 +124,6 @@ def output_units(names: Sequence[str], *columns: Any) -> list[OutputUnit]:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The chain for one weight, W_{unit,input} of a layer, or for one unit's pre-activation (input is None).
-
-    of : the name of what is derived: 𝓛, or J where the 1/N of a batch's mean is a factor
-    product, from_backward, finite_difference : the same gradient three ways, with the error of the last and its verdict
-    n_paths, paths : how many paths there are, and the strongest, largest |product| first
-    share : of the sum, by the paths that are listed; share_of_sizes : the same of the sum of |product|
-    cancels : whether paths are open and their sum is 0 or nothing but rounding; the shares of it are 0 then
-    why : one sentence on the size of the gradient; findings : what else is worth knowing of the example
-    conventions : what is in the numbers and what is held fixed, a sentence each
-    """
-
-    symbol: str
-    layer: int
-    unit: int
-    input: int | None
-    label: int
-    loss: float
-    groups: list[Group]
-    product: float
-    from_backward: float
-    finite_difference: float
-    relative_error: float
-    verdict: Verdict
-    n_paths: int
-    paths: list[Path]
-    of: str = "𝓛"
-    batch_size: int | None = None
-    share: float = 0.0
-    share_of_sizes: float = 0.0
-    cancels: bool = False
-    why: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    conventions: list[str] = field(default_factory=list)
-    held_fixed: str = ""
-    explanation: Explanation | None = field(default=None, repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON data, with the version of its form."""
-        return {"version": JSON_VERSION, **jsonable(self)}
-
-    def to_text(self) -> str:
-        """The chain as plain text, read from the loss backwards."""
-        from chainrule.explain.views.text import chain_text
-
-        return chain_text(self.whole(), self)
-
-    def to_latex(self) -> str:
-        """The chain as LaTeX (amsmath, amssymb): each symbol over its number, group by group."""
-        from chainrule.explain.views.latex import chain_latex
-
-        return chain_latex(self)
-
-    def to_html(self, path: str | os.PathLike[str]) -> FilePath:
-        """Write the page of the chain, whole or not at all (chainrule[cli])."""
-        from chainrule.explain.views.page import write_page
-
-        return write_page(path, self.whole(), self)
-
-    def _repr_html_(self) -> str:
-        from chainrule.explain.views.notebook import chain_html
-
-        return chain_html(self)
-
-    def __rich__(self) -> Any:
-        from chainrule.explain.views.terminal import rich_chain
-
-        return rich_chain(self)
-
-    def whole(self) -> Explanation:
-        """The explanation that the chain is of."""
-        if self.explanation is None:
-            raise ValueError("a chain that did not come from an Explanation has no page and no text of its own")
-        return self.explanation
-
-
-@dataclass(frozen=True)
 class CheckRow:
     """One quantity of the chain: what the chain says, what `Network.backward` says, and a central difference.
 
@@ -217,31 +142,6 @@ class CheckRow:
 
 
 @dataclass(frozen=True)
-class CheckReport:
-    """What `Explanation.check` found; true where no row is wrong."""
-
-    rows: list[CheckRow]
-
-    @property
-    def ok(self) -> bool:
-        """No row is wrong."""
-        return all(row.verdict != "wrong" for row in self.rows)
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON data, with the version of its form."""
-        return {"version": JSON_VERSION, "ok": self.ok, **jsonable(self)}
-
-    def to_text(self) -> str:
-        """A table for the terminal."""
-        from chainrule.explain.views.text import check_text
-
-        return check_text(self)
-
-
-@dataclass(frozen=True)
 class Move:
     """A weight before and after a step."""
 
@@ -253,7 +153,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Record):
     """One gradient step on one example: θ ← θ − lr ∇𝓛, over all weights and biases.
 
     loss, predicted_loss, true_loss : before; to first order, loss − lr ‖∇𝓛‖²; and as it truly is afterwards
@@ -266,10 +166,6 @@ class Step:
     true_loss: float
     squared_norm: float
     moves: list[Move]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON data, with the version of its form."""
-        return {"version": JSON_VERSION, **jsonable(self)}
 
 
 def jsonable(value: Any) -> Any:

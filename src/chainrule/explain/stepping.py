@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.boundary.checks import check_integer, check_positive
+from chainrule.explain.example import Example
 from chainrule.explain.records import Move, Step
 from chainrule.network.network import Network
-
-if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
 
 __all__ = ["take_step"]
 
 
-def take_step(e: Explanation, lr: float, count: int) -> Step:
+def take_step(e: Example, lr: float, count: int) -> Step:
     """θ ← θ − lr ∇𝓛: the loss to first order and in truth, and the weights that move most."""
     rate, count = check_positive("lr", lr), check_integer("count", count)
     deltas = [g[0] for g in e.backward.grad_preactivations]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chainrule.explain.records import Chain, Factor
+from chainrule.explain.records import Factor
 from chainrule.explain.symbols import fraction, letter
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
 
 __all__ = ["chain_latex"]
 

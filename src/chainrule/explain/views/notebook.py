@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.boundary import html
-from chainrule.explain.records import Chain, Factor, OutputUnit
+from chainrule.explain.example import Example
+from chainrule.explain.records import Factor, Finding, OutputUnit
 from chainrule.explain.symbols import fraction, letter, number
 
 if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
     from chainrule.explain.comparing import Comparison
-    from chainrule.explain.explanation import Explanation
 
 __all__ = ["chain_html", "chain_mathml", "comparison_body", "comparison_html", "explanation_html", "symbol_mathml"]
 
@@ -53,17 +54,16 @@ def chain_html(chain: Chain) -> str:
     return _fragment(f"{chain_mathml(chain)}<p>{escape(chain.why)}</p><table>{table}</table>{findings}")
 
 
-def explanation_html(explanation: Explanation) -> str:
+def explanation_html(example: Example, chain: Chain, findings: list[Finding]) -> str:
     """An explanation: the output units, the findings, and the chain to the weight with the largest gradient."""
-    units, label = explanation.output_units(), explanation.label
+    units, label = example.output_units(), example.label
     head = "".join(f"<th>{h}</th>" for h in ("class", "a", "ŷ", "∂𝓛/∂ŷ", "∂𝓛/∂a"))
     rows = "".join(_unit_row(u, u.unit - 1 == label) for u in units[:MOST])
     more = f"<p>… and {len(units) - MOST} more classes</p>" if len(units) > MOST else ""
-    findings = "".join(f"<li>{escape(f.text)}</li>" for f in explanation.diagnosis())
-    chain = explanation.weight(*explanation.strongest_weight())
+    listed = "".join(f"<li>{escape(f.text)}</li>" for f in findings)
     return _fragment(
-        f"<p>True class <b>{escape(explanation.classes[label])}</b>, loss 𝓛 = −log ŷ = "
-        f"{number(explanation.loss)}</p><table><tr>{head}</tr>{rows}</table>{more}<ul>{findings}</ul>"
+        f"<p>True class <b>{escape(example.classes[label])}</b>, loss 𝓛 = −log ŷ = "
+        f"{number(example.loss)}</p><table><tr>{head}</tr>{rows}</table>{more}<ul>{listed}</ul>"
         f"{chain_mathml(chain)}"
     )
 

@@ -10,11 +10,11 @@ import json
 import os
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.boundary import html
 from chainrule.boundary.files import write_atomically
-from chainrule.explain.explanation import Chain, Explanation
+from chainrule.explain.example import Example
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 from chainrule.explain.views.notebook import chain_mathml, symbol_mathml
 from chainrule.explain.views.page_drawing import drawing
@@ -22,12 +22,15 @@ from chainrule.explain.views.page_payload import image_shape, payload
 from chainrule.explain.views.text import value_text
 from chainrule.notation import subscript
 
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
+
 __all__ = ["page", "write_page"]
 
 MOST = 20  # classes listed
 
 
-def write_page(path: str | os.PathLike[str], explanation: Explanation, chain: Chain) -> Path:
+def write_page(path: str | os.PathLike[str], explanation: Example, chain: Chain) -> Path:
     """Write the page of one chain, whole or not at all.
 
     Raises
@@ -38,7 +41,7 @@ def write_page(path: str | os.PathLike[str], explanation: Explanation, chain: Ch
     return write_atomically(path, page(explanation, chain))
 
 
-def page(explanation: Explanation, chain: Chain) -> str:
+def page(explanation: Example, chain: Chain) -> str:
     """The page of one chain, as HTML."""
     e = explanation
     shape = image_shape(e)
@@ -67,7 +70,7 @@ def page(explanation: Explanation, chain: Chain) -> str:
     )
 
 
-def _path_formula(e: Explanation, chain: Chain) -> str:
+def _path_formula(e: Example, chain: Chain) -> str:
     """The factors along the strongest path, each symbol over its number, as MathML; "" where there is none."""
     if not chain.paths:
         return ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.explain.explanation import Chain, Explanation
+from chainrule.explain.example import Example
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
 
 __all__ = ["drawing"]
 
@@ -17,7 +20,7 @@ LONG = 15  # characters of a name that are drawn
 LEFT, TOP = 120.0, 44.0
 
 
-def drawing(explanation: Explanation, chain: Chain) -> dict[str, Any]:
+def drawing(explanation: Example, chain: Chain) -> dict[str, Any]:
     """Nodes and edges for the template; wide layers are folded to their strongest units."""
     e, depth, widths = explanation, explanation.net.depth, explanation.net.widths
     path = _on_chain(chain)
@@ -65,7 +68,7 @@ def _on_chain(chain: Chain) -> dict[int, int]:
     return units if chain.input is None else units | {chain.layer - 1: chain.input - 1}
 
 
-def _shown(e: Explanation, layer: int, needed: int | None) -> list[int]:
+def _shown(e: Example, layer: int, needed: int | None) -> list[int]:
     """The strongest units by |∂𝓛/∂a|, inputs by |x ∂𝓛/∂x|, and the one that is on the chain."""
     if layer:
         strength = np.abs(e.backward.grad_preactivations[layer - 1][0])
@@ -79,7 +82,7 @@ def _shown(e: Explanation, layer: int, needed: int | None) -> list[int]:
 
 
 def _edges(
-    e: Explanation, chain: Chain, layer: int, shown: tuple[list[int], list[int]], at: Any, path: dict[int, int]
+    e: Example, chain: Chain, layer: int, shown: tuple[list[int], list[int]], at: Any, path: dict[int, int]
 ) -> list[dict[str, Any]]:
     sources, units = shown
     delta: npt.NDArray[np.float64] = e.backward.grad_preactivations[layer - 1][0]

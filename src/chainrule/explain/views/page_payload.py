@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.explain.explanation import Chain, Explanation
+from chainrule.explain.example import Example
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
 
 __all__ = ["image_shape", "payload"]
 
 
-def payload(explanation: Explanation, chain: Chain) -> str:
+def payload(explanation: Example, chain: Chain) -> str:
     """JSON to stand within `<script>`: no name can end it."""
     e = explanation
     data = {
@@ -32,13 +35,13 @@ def payload(explanation: Explanation, chain: Chain) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
-def image_shape(explanation: Explanation) -> tuple[int, int] | None:
+def image_shape(explanation: Example) -> tuple[int, int] | None:
     """(rows, columns) of the input as an image: as told, or square where there are 64 or 784 inputs."""
     known: dict[int, tuple[int, int]] = {64: (8, 8), 784: (28, 28)}
     return explanation.image or known.get(explanation.net.widths[0])
 
 
-def _packed(e: Explanation) -> dict[str, Any]:
+def _packed(e: Example) -> dict[str, Any]:
     """W₁, b₁, W₂, b₂ … in the width that loses nothing, little-endian.
 
     The first bytes of all numbers stand together, then the second, and so on: signs and exponents are alike and

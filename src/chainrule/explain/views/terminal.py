@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.boundary.files import write_out
-from chainrule.explain.records import Chain, Verdict
+from chainrule.explain.records import Verdict
 from chainrule.explain.symbols import number
 from chainrule.explain.views.text import shape_text, value_text
+
+if TYPE_CHECKING:
+    from chainrule.explain.chain import Chain
 
 __all__ = ["print_chain", "rich_chain"]
 

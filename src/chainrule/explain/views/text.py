@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.explain.records import Chain, CheckReport, Factor
+from chainrule.explain.example import Example
+from chainrule.explain.records import Factor
 from chainrule.explain.symbols import number
 
 if TYPE_CHECKING:
-    from chainrule.explain.explanation import Explanation
+    from chainrule.explain.chain import Chain
+    from chainrule.explain.checking import CheckReport
 
 __all__ = ["chain_text", "check_text", "number", "shape_text", "value_text"]
 
@@ -35,7 +37,7 @@ def _nested(values: Any) -> str:
     return "[" + ", ".join(_nested(v) for v in values) + "]" if isinstance(values, list) else number(values)
 
 
-def chain_text(explanation: Explanation, chain: Chain) -> str:
+def chain_text(explanation: Example, chain: Chain) -> str:
     """The chain read from the loss backwards: groups, factors, the product, and its checks."""
     units = explanation.output_units()
     lines = [f"True class: {units[chain.label].name}. Loss 𝓛 = −log ŷ_ℓ = {number(chain.loss)}", ""]

@@ -1,0 +1,167 @@
+"""`Example`: one example's forward values and gradients, which the chain and everything else are told from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import equations
+from chainrule.boundary.checks import check_integer
+from chainrule.errors import InputError, shown
+from chainrule.explain.paths import rounding
+from chainrule.explain.records import OutputUnit, output_units
+from chainrule.network.conversion import begins_with_flatten, to_numpy
+from chainrule.network.differences import ChainDifferences
+from chainrule.network.network import as_network
+from chainrule.notation import subscript
+
+__all__ = ["Example", "check_counted"]
+
+Array = npt.NDArray[np.float64]
+
+
+class Example:
+    """A network, one example and its label in float64, checked; what a pass forward and one back give; and the names.
+
+    See `chainrule.explain.explain` for the arguments.
+    """
+
+    def __init__(
+        self, net: Any, x: Any, label: Any, feature_names: Sequence[str] | None = None,
+        classes: Sequence[Any] | None = None, batch_size: int | None = None, image: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.net = as_network(net).astype("float64")
+        row = _row(x)
+        if begins_with_flatten(net):
+            row = row.reshape(-1)
+        if row.ndim != 1:
+            raise InputError(f"x: got shape {row.shape}, expected ({self.net.widths[0]},), one example")
+        inputs, k = self.net.widths[0], self.net.widths[-1]
+        if len(row) != inputs:
+            raise InputError(f"x: got shape {row.shape}, expected ({inputs},), one example")
+        if feature_names is None:
+            feature_names = getattr(net, "feature_names_in_", None)
+        if classes is None:
+            classes = getattr(net, "classes_", None)
+        self.feature_names = _names("feature_names", feature_names, inputs, "x")
+        self.classes = _names("classes", classes, k, "class ")
+        self.label = self._label(label, getattr(net, "classes_", None))
+        self.batch_size = None if batch_size is None else check_integer("batch_size", batch_size)
+        self.image = _image(image, inputs)
+        self.forward = self.net.forward(row[None, :])
+        self.x: Array = self.forward.activations[0][0]
+        self._check_finite()
+        self.backward = self.net.backward(self.forward, [self.label], per_example=True)
+        self.loss = float(self.backward.loss[0])
+        derivative = equations.ACTIVATIONS[self.net.activation].derivative
+        self.derivatives: list[Array] = [derivative(a[0]) for a in self.forward.preactivations[:-1]]
+        self.rounding = rounding(self.net.weights, self.derivatives, [g[0] for g in self.backward.grad_preactivations])
+        self.differences = ChainDifferences(self.net, self.forward.preactivations, [self.label])
+
+    @property
+    def scale(self) -> float:
+        """1/N where a batch's mean is explained, else 1."""
+        return 1.0 if self.batch_size is None else 1.0 / self.batch_size
+
+    @property
+    def of(self) -> str:
+        """What is derived: 𝓛, or J, the mean of a batch's losses."""
+        return "𝓛" if self.batch_size is None else "J"
+
+    def output_units(self) -> list[OutputUnit]:
+        """For each class: a_i, ŷ_i, ∂𝓛/∂ŷ_i = −𝟙[i=ℓ]/ŷ_ℓ and ∂𝓛/∂a_i = −(𝟙[ℓ=i] − ŷ_i)."""
+        return output_units(
+            self.classes,
+            self.forward.logits[0],
+            self.forward.probabilities[0],
+            self.backward.grad_probabilities[0],
+            self.backward.grad_preactivations[-1][0],
+        )
+
+    def gradient(self, layer: int, unit: int, input: int) -> float:
+        """∂𝓛/∂W_{unit,input} of a layer, each counted from 1, of this example alone."""
+        delta = self.backward.grad_preactivations[layer - 1][0, unit - 1]
+        return float(delta * self.forward.activations[layer - 1][0, input - 1])
+
+    def strongest_weight(self, layer: int | None = None) -> tuple[int, int, int]:
+        """(layer, unit, input) of the weight with the largest |gradient|, of one layer or of all.
+
+        Raises
+        ------
+        InputError
+            There is no such layer.
+        """
+        if layer is None:
+            found = [self.strongest_weight(k) for k in range(1, self.net.depth + 1)]
+            return max(found, key=lambda place: abs(self.gradient(*place)))
+        check_counted("layer", layer, self.net.depth)
+        unit = int(np.abs(self.backward.grad_preactivations[layer - 1][0]).argmax())
+        source = int(np.abs(self.forward.activations[layer - 1][0]).argmax())
+        return layer, unit + 1, source + 1
+
+    def input_name(self, layer: int, source: int) -> str:
+        """The name of a layer's input: a feature's, or h with its layer and unit."""
+        return self.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
+
+    def _label(self, label: Any, known: Any) -> int:
+        if known is not None:
+            places = np.flatnonzero(np.asarray(known) == label)
+            if len(places) != 1:
+                raise InputError(
+                    f"label: got {shown(label)}, expected one of the classifier's classes_: {known!s:.200}"
+                )
+            return int(places[0])
+        if isinstance(label, str):
+            if self.classes.count(label) != 1:
+                some = ", ".join(map(repr, self.classes[:10]))
+                raise InputError(f"label: got {shown(label)}, expected the name of one class: {some}")
+            return self.classes.index(label)
+        number, k = check_integer("label", label, minimum=0), len(self.classes)
+        if number >= k:
+            raise InputError(f"label: got {number}, expected an integer in [0, {k})")
+        return number
+
+    def _check_finite(self) -> None:
+        for name, values in (("x", self.x), *((f"a{subscript(k)}", a[0]) for k, a in enumerate(
+            self.forward.preactivations, start=1
+        ))):  # fmt: skip
+            bad = np.flatnonzero(~np.isfinite(values))
+            if bad.size:
+                where = f"{name}: got {values[bad[0]]} at index {bad[0]}"
+                raise InputError(f"{where}, expected finite numbers; there is no gradient to explain")
+
+
+def check_counted(name: str, value: int, last: int) -> None:
+    """Refuse a layer, unit or input that is not there."""
+    if not 1 <= check_integer(name, value, minimum=0) <= last:
+        raise InputError(f"{name}: got {value}, expected 1 to {last} (counted from 1, as in W_111)")
+
+
+def _row(x: Any) -> Any:
+    try:
+        return to_numpy(x)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"x: got {type(x).__name__}, expected an array (D,) of numbers") from error
+
+
+def _image(image: Any, inputs: int) -> tuple[int, int] | None:
+    if image is None:
+        return None
+    if not isinstance(image, tuple | list) or len(image) != 2:
+        raise InputError(f"image: got {shown(image)}, expected (rows, columns)")
+    rows, columns = (check_integer("image", side) for side in image)
+    if rows * columns != inputs:
+        raise InputError(f"image: got {rows}x{columns}, {rows * columns} pixels, expected as many as inputs, {inputs}")
+    return rows, columns
+
+
+def _names(name: str, names: Sequence[Any] | None, count: int, otherwise: str) -> list[str]:
+    if names is None:
+        return [f"{otherwise}{i}" for i in range(1, count + 1)]
+    if len(names) != count:
+        raise InputError(f"{name}: got {len(names)} names, expected {count}")
+    # a name that cannot be read cannot be chosen either
+    return [str(n) if str(n).strip() else f"{otherwise}{i}" for i, n in enumerate(names, start=1)]
