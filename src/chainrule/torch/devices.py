@@ -13,7 +13,7 @@ import torch
 
 from chainrule.errors import InputError
 from chainrule.torch.arguments import Options
-from chainrule.torch.pieces import pieces_of, put
+from chainrule.torch.blocks import blocks_of, put
 
 __all__ = ["CHUNK_BYTES", "by_row", "check_values", "divisor_of", "loss_and_gradient", "of_matrix", "wide_dtype"]
 
@@ -34,14 +34,14 @@ def loss_and_gradient(
     check_values(target, weight, options, logits.shape[1], probabilities=target.shape == logits.shape)
     divisor = divisor_of(target, weight, options, n, probabilities=target.shape == logits.shape)
     losses, total = [], torch.zeros((), dtype=dtype, device=logits.device)
-    for piece in pieces_of(logits, _share(logits)):
-        chosen = piece(target) if target.shape == logits.shape else piece.of_rows(target)
-        some, back = of_matrix(piece(logits), chosen, weight, options, 1.0 / divisor, wants_grad=grad is not None)
+    for block in blocks_of(logits, _share(logits)):
+        chosen = block(target) if target.shape == logits.shape else block.of_rows(target)
+        some, back = of_matrix(block(logits), chosen, weight, options, 1.0 / divisor, wants_grad=grad is not None)
         total += some.sum()
         if options.reduction == "none":
             losses.append(some.to(logits.dtype))
         if grad is not None and back is not None:
-            put(grad, piece, back)
+            put(grad, block, back)
     if options.reduction == "none":
         shape = logits.shape[:1] + logits.shape[2:]
         return torch.cat(losses).reshape(shape) if losses else logits.new_zeros(shape)
@@ -120,8 +120,8 @@ def _exponentials(a: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
 
 def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None, result: torch.Tensor) -> None:
     """See `rows.by_row`."""
-    for piece in pieces_of(logits, _share(logits)):
-        a = piece(logits)
+    for block in blocks_of(logits, _share(logits)):
+        a = block(logits)
         top = a.amax(1, keepdim=True).to(wide_dtype(a))
         pivot, e = a.argmax(1, keepdim=True), _exponentials(a, top)
         if output == "log_softmax":
@@ -130,10 +130,10 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None, resul
         else:
             e /= e.sum(1, keepdim=True)
         if vector is not None:  # taking the pivot's element from all of them first changes nothing and keeps the tails
-            v = piece(vector).to(top.dtype)
+            v = block(vector).to(top.dtype)
             v = v - v.gather(1, pivot)
             e.mul_(v.sub_((e * v).sum(1, keepdim=True)))
-        put(result, piece, e)
+        put(result, block, e)
 
 
 def check_values(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from chainrule.torch import ops
 from chainrule.torch.arguments import Options
 from chainrule.torch.linear import Head
@@ -15,25 +17,23 @@ from chainrule.torch.losses import Softmax, curved, factor_of, hessian_product, 
 
 __all__: list[str] = []
 
-Tensor = Any  # torch.Tensor, which the type checker does not know
 
-
-def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+def _sum(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
     return second if first is None else first if second is None else first + second
 
 
-def _of_those(v: tuple[Tensor | None, ...], there: Any) -> tuple[Tensor | None, ...]:
+def _of_those(v: tuple[torch.Tensor | None, ...], there: Any) -> tuple[torch.Tensor | None, ...]:
     """The cotangents of the gradients that were computed; the others are empty tensors."""
     return tuple(x if wanted else None for x, wanted in zip(v, there, strict=True))
 
 
-def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
     ctx.options, wants_grad = Options(*inputs[3:6]), inputs[6]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:3], output[1] if wants_grad else None)
 
 
-def _of_logits(ctx: Any, grad_loss: Tensor | None, v: Tensor | None) -> tuple[Any, ...]:
+def _of_logits(ctx: Any, grad_loss: torch.Tensor | None, v: torch.Tensor | None) -> tuple[Any, ...]:
     logits, target, weight, grad = ctx.saved_tensors
     if grad is None:
         raise RuntimeError("chainrule::cross_entropy: its gradient is asked for, and was not computed (wants_grad)")
@@ -42,12 +42,12 @@ def _of_logits(ctx: Any, grad_loss: Tensor | None, v: Tensor | None) -> tuple[An
     return _sum(first, second), *[None] * 7
 
 
-def _keep_row(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep_row(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     ctx.output = inputs[0]
     ctx.save_for_backward(*inputs[1:])
 
 
-def _of_row(ctx: Any, v: Tensor) -> tuple[Any, ...]:
+def _of_row(ctx: Any, v: torch.Tensor) -> tuple[Any, ...]:
     logits, vector = ctx.saved_tensors
     if ctx.output == "log_softmax":
         return None, v - Softmax.apply(logits) * v.sum(1, keepdim=True), None
@@ -56,13 +56,13 @@ def _of_row(ctx: Any, v: Tensor) -> tuple[Any, ...]:
     return None, third(logits, v, vector), hessian_product(logits, v)
 
 
-def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     ctx.options, ctx.there, ctx.chunk_bytes = Options(*inputs[5:8]), inputs[8], inputs[9]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:5], *output[1:])
 
 
-def _of_layer(ctx: Any, grad_loss: Tensor | None, *v: Tensor | None) -> tuple[Any, ...]:
+def _of_layer(ctx: Any, grad_loss: torch.Tensor | None, *v: torch.Tensor | None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
     tensors, grads, wants = saved[:5], saved[5:], list(ctx.needs_input_grad[:3])
     first: Any = (None,) * 3
@@ -79,13 +79,13 @@ def _of_layer(ctx: Any, grad_loss: Tensor | None, *v: Tensor | None) -> tuple[An
     return (*sums, *[None] * 8)
 
 
-def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     ctx.options, ctx.there = Options(*inputs[6:9]), inputs[9]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:6])
 
 
-def _of_backward(ctx: Any, *v: Tensor | None) -> tuple[Any, ...]:
+def _of_backward(ctx: Any, *v: torch.Tensor | None) -> tuple[Any, ...]:
     v = _of_those(v, ctx.there)
     if all(x is None for x in v):
         return (None,) * 11

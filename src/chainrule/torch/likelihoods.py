@@ -16,24 +16,24 @@ from chainrule.torch.linear import check_head, flat_loss, in_autocast
 from chainrule.torch.losses import log_softmax
 
 __all__ = ["entropy", "logprobs"]
-
-Tensor = Any  # torch.Tensor, which the type checker does not know
 TEMPORARIES = 4
 
 
 def logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    labels: Tensor,
-    bias: Tensor | None,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None,
     ignore_index: int | None,
     chunk_bytes: int | None,
-) -> Tensor:
+) -> torch.Tensor:
     with _own_names():
         return _logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
 
 
-def entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
+def entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
+) -> torch.Tensor:
     with _own_names():
         return _entropies(hidden, weight, bias, chunk_bytes)
 
@@ -46,13 +46,13 @@ def _own_names() -> Any:
 
 
 def _logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    labels: Tensor,
-    bias: Tensor | None,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None,
     ignore_index: int | None,
     chunk_bytes: int | None,
-) -> Tensor:
+) -> torch.Tensor:
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
         raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
@@ -61,7 +61,9 @@ def _logprobs(
     return -flat_loss(*flat, None, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
 
-def _entropies(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
+def _entropies(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
+) -> torch.Tensor:
     hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
     flat = hidden.reshape(-1, hidden.shape[-1])
     transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
@@ -73,8 +75,8 @@ def _entropies(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes:
 
 
 def _checked(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None
-) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
     hidden, weight, bias, wide = in_autocast(hidden, weight, bias)
@@ -84,17 +86,17 @@ def _checked(
     return hidden, weight, bias, wide
 
 
-def _log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _log_probabilities(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     a = hidden @ weight.T
     return log_softmax(a if bias is None else a + bias)
 
 
-def _entropy(log_p: Tensor) -> Tensor:
+def _entropy(log_p: torch.Tensor) -> torch.Tensor:
     """−Σ ŷ log ŷ; a masked class adds nothing."""
     return 0.0 - torch.where(torch.isinf(log_p), 0.0, log_p.exp() * log_p).sum(1)  # never −0
 
 
-def _slope(log_p: Tensor, entropy: Tensor) -> Tensor:
+def _slope(log_p: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
     """∂H/∂a = −ŷ (log ŷ + H)."""
     return torch.where(torch.isinf(log_p), 0.0, -log_p.exp() * (log_p + entropy[:, None]))
 
@@ -103,7 +105,9 @@ class _Entropy(Function):  # type: ignore[misc]
     """(hidden, weight, bias) → H of each row, with nothing of N × K kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
+    ) -> torch.Tensor:
         ctx.chunk_bytes = chunk_bytes
         ctx.save_for_backward(hidden, weight, bias)
         result = torch.empty(hidden.shape[0], dtype=_sums(hidden), device=hidden.device)
@@ -112,7 +116,7 @@ class _Entropy(Function):  # type: ignore[misc]
         return result
 
     @staticmethod
-    def backward(ctx: Any, factor: Tensor) -> Any:
+    def backward(ctx: Any, factor: torch.Tensor) -> Any:
         hidden, weight, bias = ctx.saved_tensors
         wants = ctx.needs_input_grad
         if torch.is_grad_enabled():
@@ -145,11 +149,11 @@ class _Entropy(Function):  # type: ignore[misc]
         )
 
 
-def _sums(tensor: Tensor) -> Tensor:
+def _sums(tensor: torch.Tensor) -> torch.Tensor:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _chunks(hidden: Tensor, weight: Tensor, bias: Tensor | None, chunk_bytes: int | None) -> Any:
+def _chunks(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None) -> Any:
     """Some rows at a time, and their log ŷ."""
     dtype, budget = _sums(hidden), devices.CHUNK_BYTES if chunk_bytes is None else chunk_bytes
     step = max(1, budget // (weight.shape[0] * TEMPORARIES * dtype.itemsize))

@@ -33,22 +33,20 @@ from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, he
 
 __all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 
-Tensor = Any  # torch.Tensor, which the type checker does not know
-
 
 def linear_cross_entropy(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    linear_bias: Tensor | None,
-    weight: Tensor | None,
+    input: torch.Tensor,
+    linear_weight: torch.Tensor,
+    target: torch.Tensor,
+    linear_bias: torch.Tensor | None,
+    weight: torch.Tensor | None,
     reduction: str,
     ignore_index: int | None,
     label_smoothing: float,
     accumulate: bool,
     chunk_bytes: int | None,
     in_float32: bool = False,
-) -> Tensor:
+) -> torch.Tensor:
     options = options_of(reduction, ignore_index, label_smoothing)
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
@@ -89,7 +87,7 @@ def check_options(options: Any) -> None:
         raise InputError(f"options: got {came}, expected a torch.nn.LinearCrossEntropyOptions or None")
 
 
-def check_head(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None) -> None:
+def check_head(input: torch.Tensor, linear_weight: torch.Tensor, linear_bias: torch.Tensor | None) -> None:
     """Hidden units (…, D), weights (K, …, D) and biases (K, …) of one dtype on one device."""
     check_tensor("input", input, "(D,) or (…, D)", 1)
     check_tensor("linear_weight", linear_weight, "(K, D) or (K, d_1, …, D)", 2)
@@ -103,7 +101,9 @@ def check_head(input: Tensor, linear_weight: Tensor, linear_bias: Tensor | None)
         check_same("linear_bias", linear_bias, shape[:-1], input, dtype=True)
 
 
-def in_autocast(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+def in_autocast(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
     """What autocast multiplies, and whether the loss is then float32."""
     tensors = (input, weight, bias)
     if not isinstance(input, torch.Tensor) or not autocasts(input):
@@ -125,7 +125,7 @@ def _scalable(*tensors: Any) -> tuple[Any, ...]:
     return tuple(tensor.float() if isinstance(tensor, torch.Tensor) else tensor for tensor in tensors)
 
 
-def _check_leaf(leaf: Tensor, weight: Tensor, many: bool) -> None:
+def _check_leaf(leaf: torch.Tensor, weight: torch.Tensor, many: bool) -> None:
     if torch.compiler.is_compiling() or many or weight is not leaf or not (leaf.is_leaf and leaf.requires_grad):
         raise InputError(
             f"accumulate: got linear_weight as {describe(leaf)}, expected a leaf (K, D) that requires its gradient, "
@@ -134,16 +134,16 @@ def _check_leaf(leaf: Tensor, weight: Tensor, many: bool) -> None:
 
 
 def _of_positions(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    linear_bias: Tensor | None,
-    weight: Tensor | None,
+    input: torch.Tensor,
+    linear_weight: torch.Tensor,
+    target: torch.Tensor,
+    linear_bias: torch.Tensor | None,
+    weight: torch.Tensor | None,
     options: Options,
     chunk_bytes: int | None,
     wide: bool,
     probabilities: bool,
-) -> Tensor:
+) -> torch.Tensor:
     """A K-dimensional loss: each position has weights of its own."""
     k, shape = linear_weight.shape[0], target.shape
     weights = linear_weight.reshape(k, -1, linear_weight.shape[-1])
@@ -171,16 +171,16 @@ def _of_positions(
 
 
 def flat_loss(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    class_weight: Tensor | None,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    class_weight: torch.Tensor | None,
     options: Options,
     chunk_bytes: int | None,
     wide: bool,
-    leaf: Tensor | None = None,
-) -> Tensor:
+    leaf: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The loss of hidden units (N, D) and weights (K, D) that have been checked."""
     tensors = hidden, weight, bias, target, class_weight
     if differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
@@ -221,7 +221,8 @@ class _Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Tensor | None, plan: _Plan
+        hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, target: torch.Tensor,
+        class_weight: torch.Tensor | None, plan: _Plan,
     ) -> Any:  # fmt: skip
         now = [wanted and plan.options.reduction != "none" for wanted in plan.wants]
         tensors = hidden, weight, bias, target, class_weight
@@ -236,7 +237,7 @@ class _Loss(Function):  # type: ignore[misc]
         ctx.save_for_forward(*tensors, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor | None, *_: Any) -> Any:
+    def backward(ctx: Any, grad_loss: torch.Tensor | None, *_: Any) -> Any:
         if grad_loss is None:
             return (None,) * 6
         saved = ctx.saved_tensors  # once: what unpacks it may do so once
@@ -273,7 +274,7 @@ _Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # type: ignore[a
 class Head:
     """The logits, stored, and what derivatives of the gradients need of them, in differentiable operations."""
 
-    def __init__(self, factor: Tensor, tensors: Any, options: Options):
+    def __init__(self, factor: torch.Tensor, tensors: Any, options: Options):
         hidden, weight, bias, target, class_weight = tensors
         self.hidden, self.weight, self.bias = hidden, weight, bias
         self.logits = hidden @ weight.T if bias is None else hidden @ weight.T + bias
@@ -285,7 +286,7 @@ class Head:
         self.gradient = self.plain * self.factor  # w.r.t. the logits
         self.mass = masses(target, class_weight, options, self.logits) * self.factor
 
-    def along(self, hidden: Any, weight: Any, bias: Any) -> Tensor:
+    def along(self, hidden: Any, weight: Any, bias: Any) -> torch.Tensor:
         """The logits' change along changes of what they are made of."""
         change = torch.zeros_like(self.logits)
         if hidden is not None:
@@ -294,7 +295,7 @@ class Head:
             change = change + self.hidden @ weight.T
         return change if bias is None else change + bias
 
-    def curved(self, change: Tensor) -> Tensor:
+    def curved(self, change: torch.Tensor) -> torch.Tensor:
         """The change of the gradient w.r.t. the logits."""
         return torch.where(self.mass == 0, 0.0, hessian_product(self.logits, change) * self.mass)
 
@@ -319,8 +320,9 @@ class _Gradients(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        factor: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Any,
-        grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, plan: _Plan,
+        factor: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
+        target: torch.Tensor, class_weight: Any, grad_hidden: torch.Tensor, grad_weight: torch.Tensor,
+        grad_bias: torch.Tensor, plan: _Plan,
     ) -> Any:  # fmt: skip
         if plan.options.reduction == "none":
             tensors = factor, hidden, weight, bias, target, class_weight
@@ -362,16 +364,16 @@ class _Accumulating(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, class_weight: Tensor | None,
-        options: Options, chunk_bytes: int | None, wide: bool,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, target: torch.Tensor,
+        class_weight: torch.Tensor | None, options: Options, chunk_bytes: int | None, wide: bool,
+    ) -> torch.Tensor:  # fmt: skip
         ctx.leaf, ctx.more = weight, (options, chunk_bytes)  # what save_for_backward gives back has no .grad
         tensors = hidden, weight, bias, target, class_weight
         ctx.save_for_backward(*tensors)
         return ops.linear_cross_entropy(*tensors, *options.all, [False] * 3, chunk_bytes, wide)[0]
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor) -> Any:
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError("linear_cross_entropy with accumulate=True has no second derivative")
         hidden, weight, bias, target, class_weight = ctx.saved_tensors

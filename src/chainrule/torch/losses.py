@@ -47,23 +47,21 @@ __all__ = [
     "of_logits",
     "third",
 ]
-
-Tensor = Any  # torch.Tensor, which the type checker does not know
 # Does this backward keep the graph for another one? PyTorch's compiler asks the same, before it reuses a buffer.
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
+    input: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
     size_average: bool | None,
     ignore_index: int,
     reduce: bool | None,
     reduction: str,
     label_smoothing: float,
     inplace: bool,
-) -> Tensor:
+) -> torch.Tensor:
     options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
     check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
     class_dim = 0 if input.dim() == 1 else 1
@@ -89,8 +87,9 @@ def cross_entropy(
 
 
 def of_logits(
-    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool = False, inplace: bool = False
-) -> Tensor:
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool = False,
+    inplace: bool = False,
+) -> torch.Tensor:  # fmt: skip
     """The loss of logits (N, K, …) that have been checked."""
     if differentiates(target, weight):
         fixed = target.detach(), None if weight is None else weight.detach()
@@ -99,8 +98,8 @@ def of_logits(
 
 
 def _of_fixed(
-    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool, inplace: bool
-) -> Tensor:
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool, inplace: bool
+) -> torch.Tensor:
     """The same where no derivative w.r.t. targets or weights is wanted."""
     wants_grad = differentiates(logits)
     if in_program():
@@ -112,7 +111,7 @@ def _of_fixed(
     return Loss.apply(logits, target, weight, options, wide)[0]
 
 
-def _can_overwrite(logits: Tensor) -> bool:
+def _can_overwrite(logits: torch.Tensor) -> bool:
     """May the gradient be written over these logits, and can it?"""
     if logits.is_leaf:
         raise InputError("inplace: got a leaf that requires its gradient as input, expected logits that are computed")
@@ -123,7 +122,7 @@ def _can_overwrite(logits: Tensor) -> bool:
     return its_own and not transformed and rows.is_even(logits)
 
 
-def _overlaps(tensor: Tensor) -> bool:
+def _overlaps(tensor: torch.Tensor) -> bool:
     """Do two elements share a place? PyTorch itself often does not know."""
     known = torch._debug_has_internal_overlap(tensor)
     if known < 2:
@@ -138,7 +137,7 @@ def _overlaps(tensor: Tensor) -> bool:
     return False
 
 
-def differentiates(*tensors: Tensor | None) -> bool:
+def differentiates(*tensors: torch.Tensor | None) -> bool:
     """Will a derivative w.r.t. one of these be asked for?"""
     floats = [tensor for tensor in tensors if tensor is not None and tensor.is_floating_point()]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in floats):
@@ -150,7 +149,7 @@ def differentiates(*tensors: Tensor | None) -> bool:
     return bool(floats) and (in_forward_mode or transformed) and any(map(_has_derivative, floats))
 
 
-def _has_derivative(tensor: Tensor) -> bool:
+def _has_derivative(tensor: torch.Tensor) -> bool:
     """Looks through vmap's and other wrappers for one that a transform differentiates."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
@@ -160,7 +159,9 @@ def _has_derivative(tensor: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
-def masses(target: Tensor, weight: Tensor | None, options: Options, logits: Tensor, *, reduced: bool = True) -> Tensor:
+def masses(
+    target: torch.Tensor, weight: torch.Tensor | None, options: Options, logits: torch.Tensor, *, reduced: bool = True
+) -> torch.Tensor:
     """Q of each row, as (N, 1, …), times what the reduction multiplies a row with."""
     k, epsilon = logits.shape[1], options.label_smoothing
     each = torch.ones(k, dtype=logits.dtype, device=logits.device) if weight is None else weight.to(logits.dtype)
@@ -177,7 +178,7 @@ def masses(target: Tensor, weight: Tensor | None, options: Options, logits: Tens
     return q
 
 
-def hessian_product(logits: Tensor, vector: Tensor) -> Tensor:
+def hessian_product(logits: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     """H v of each row, differentiable."""
     return _HessianProduct.apply(logits, vector)
 
@@ -188,7 +189,9 @@ class Loss(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool) -> Any:
+    def forward(
+        logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool
+    ) -> Any:
         return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, True, wide)
 
     @staticmethod
@@ -201,7 +204,7 @@ class Loss(Function):  # type: ignore[misc]
         ctx.save_for_forward(logits, grad, target, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> Any:
+    def backward(ctx: Any, grad_loss: torch.Tensor | None, _: Any) -> Any:
         if grad_loss is None:
             return None, None, None, None, None
         logits, grad, target, weight = ctx.saved_tensors
@@ -211,7 +214,7 @@ class Loss(Function):  # type: ignore[misc]
         return handed_on(grad, factor), None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor | None, *_: Any) -> Any:
+    def jvp(ctx: Any, tangent: torch.Tensor | None, *_: Any) -> Any:
         if tangent is None:
             return None, None
         with saved_primals(ctx) as (logits, grad, target, weight):
@@ -224,13 +227,13 @@ class Loss(Function):  # type: ignore[misc]
 Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
 
 
-def factor_of(grad_loss: Tensor, logits: Tensor, options: Options) -> Tensor:
+def factor_of(grad_loss: torch.Tensor, logits: torch.Tensor, options: Options) -> torch.Tensor:
     """The loss's gradient, as a scalar or (N, 1, …)."""
     factor = grad_loss.to(logits.dtype)
     return factor.unsqueeze(1) if options.reduction == "none" else factor
 
 
-def handed_on(grad: Tensor, factor: Tensor) -> Tensor:
+def handed_on(grad: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
     if _keeps_graph() or not (ops.is_plain(grad) and ops.is_plain(factor)):
         return grad * factor
@@ -245,7 +248,10 @@ class Gradient(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(factor: Tensor, logits: Tensor, grad: Tensor, target: Tensor, weight: Any, options: Options) -> Tensor:
+    def forward(
+        factor: torch.Tensor, logits: torch.Tensor, grad: torch.Tensor, target: torch.Tensor, weight: Any,
+        options: Options,
+    ) -> torch.Tensor:  # fmt: skip
         return grad * factor
 
     @staticmethod
@@ -255,7 +261,7 @@ class Gradient(Function):  # type: ignore[misc]
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> Any:
+    def backward(ctx: Any, v: torch.Tensor) -> Any:
         factor, logits, grad, target, weight = ctx.saved_tensors
         grad_factor = grad_logits = None
         if ctx.needs_input_grad[0]:
@@ -266,7 +272,7 @@ class Gradient(Function):  # type: ignore[misc]
         return grad_factor, grad_logits, None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, d_factor: Tensor | None, d_logits: Tensor | None, *_: Any) -> Any:
+    def jvp(ctx: Any, d_factor: torch.Tensor | None, d_logits: torch.Tensor | None, *_: Any) -> Any:
         with saved_primals(ctx) as (factor, logits, grad, target, weight):
             tangent = torch.zeros_like(logits)
             if d_factor is not None:
@@ -278,7 +284,7 @@ class Gradient(Function):  # type: ignore[misc]
             return tangent
 
 
-def curved(logits: Tensor, vector: Tensor, q: Tensor) -> Tensor:
+def curved(logits: torch.Tensor, vector: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """q H v; a row that counts for nothing has none, even if its logits are NaN."""
     return torch.where(q == 0, 0.0, hessian_product(logits, vector) * q)
 
@@ -289,7 +295,7 @@ class _HessianProduct(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, vector: Tensor) -> Tensor:
+    def forward(logits: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         return ops.by_row("hessian_vector_product", logits, vector)
 
     @staticmethod
@@ -298,13 +304,13 @@ class _HessianProduct(Function):  # type: ignore[misc]
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor) -> Any:
+    def backward(ctx: Any, u: torch.Tensor) -> Any:
         logits, v = ctx.saved_tensors
         wants_logits, wants_vector = ctx.needs_input_grad
         return third(logits, u, v) if wants_logits else None, hessian_product(logits, u) if wants_vector else None
 
     @staticmethod
-    def jvp(ctx: Any, d_logits: Tensor | None, d_vector: Tensor | None) -> Any:
+    def jvp(ctx: Any, d_logits: torch.Tensor | None, d_vector: torch.Tensor | None) -> Any:
         with saved_primals(ctx) as (logits, v):
             tangent = torch.zeros_like(logits)
             if d_logits is not None:
@@ -314,7 +320,7 @@ class _HessianProduct(Function):  # type: ignore[misc]
             return tangent
 
 
-def third(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def third(logits: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """∂(uᵀ H v)/∂a, which is symmetric in u, v and the direction."""
     p = Softmax.apply(logits)
     hu, hv = hessian_product(logits, u), hessian_product(logits, v)
@@ -327,7 +333,7 @@ class Softmax(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor) -> Tensor:
+    def forward(logits: torch.Tensor) -> torch.Tensor:
         return ops.by_row("softmax", logits, None)
 
     @staticmethod
@@ -336,11 +342,11 @@ class Softmax(Function):  # type: ignore[misc]
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> Tensor:
+    def backward(ctx: Any, v: torch.Tensor) -> torch.Tensor:
         return hessian_product(ctx.saved_tensors[0], v)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Any:
+    def jvp(ctx: Any, tangent: torch.Tensor) -> Any:
         with saved_primals(ctx) as (logits,):
             return hessian_product(logits, tangent)
 
@@ -351,7 +357,7 @@ class _LogSoftmax(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, finite: bool) -> Tensor:
+    def forward(logits: torch.Tensor, finite: bool) -> torch.Tensor:
         return _log_probabilities(logits, finite)
 
     @staticmethod
@@ -360,26 +366,28 @@ class _LogSoftmax(Function):  # type: ignore[misc]
         ctx.save_for_forward(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> Any:
+    def backward(ctx: Any, v: torch.Tensor) -> Any:
         return v - Softmax.apply(ctx.saved_tensors[0]) * v.sum(1, keepdim=True), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Any:
+    def jvp(ctx: Any, tangent: torch.Tensor, _: Any) -> Any:
         with saved_primals(ctx) as (logits,):
             return tangent - (Softmax.apply(logits) * tangent).sum(1, keepdim=True)
 
 
-def log_softmax(logits: Tensor, *, finite: bool = False) -> Tensor:
+def log_softmax(logits: torch.Tensor, *, finite: bool = False) -> torch.Tensor:
     """log ŷ of logits (N, K, …), differentiable; if `finite`, 0 for a masked class, whose derivatives stay its own."""
     return _log_probabilities(logits, finite) if in_program() else _LogSoftmax.apply(logits, finite)
 
 
-def _log_probabilities(logits: Tensor, finite: bool) -> Tensor:
+def _log_probabilities(logits: torch.Tensor, finite: bool) -> torch.Tensor:
     values = ops.by_row("log_softmax", logits, None)
     return torch.where(torch.isinf(values), 0.0, values) if finite else values
 
 
-def _by_targets(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
+def _by_targets(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options
+) -> torch.Tensor:
     """0, whose derivatives w.r.t. class probabilities and weights are the loss's."""
     if target.dim() != logits.dim():
         raise InputError(
@@ -405,8 +413,8 @@ class _InPlace(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, wide: bool
-    ) -> Tensor:
+        ctx: Any, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool
+    ) -> torch.Tensor:
         buffer = logits.detach()
         loss = rows.loss_and_gradient(buffer, target, weight, options, buffer, wide)
         torch.autograd.graph.increment_version(buffer)
@@ -415,7 +423,7 @@ class _InPlace(Function):  # type: ignore[misc]
         return loss
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor) -> Any:
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> Any:
         if ctx.used:
             raise RuntimeError("cross_entropy with inplace=True: its gradient was handed on by the first backward")
         if torch.is_grad_enabled():

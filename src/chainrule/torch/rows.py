@@ -22,7 +22,7 @@ from chainrule.output.layer import divisor_of
 from chainrule.output.linear import of_rows
 from chainrule.torch import buffers, devices
 from chainrule.torch.arguments import Options, names
-from chainrule.torch.pieces import Piece, pieces_of, put
+from chainrule.torch.blocks import Block, blocks_of, put
 
 __all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "numpy_options"]
 
@@ -62,11 +62,11 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None
         a, r, *v = (_bits(view) for view in direct)
         _kernels.run(format, output, a, r, {"second": v[0]} if v else {}, team)
         return result
-    for piece in pieces_of(logits, BUFFER_BYTES):
-        a = _bits(piece(logits).clone(memory_format=torch.contiguous_format))  # which the result overwrites
-        v = [_bits(piece(tensor).contiguous()) for tensor in given[2:]]
+    for block in blocks_of(logits, BUFFER_BYTES):
+        a = _bits(block(logits).clone(memory_format=torch.contiguous_format))  # which the result overwrites
+        v = [_bits(block(tensor).contiguous()) for tensor in given[2:]]
         _kernels.run(format, output, a, a, {"second": v[0]} if v else {}, team)
-        put(result, piece, _tensor(a, result.dtype))
+        put(result, block, _tensor(a, result.dtype))
     return result
 
 
@@ -91,13 +91,13 @@ def _by_kernel(
     kernel["scale"] = 1.0 / divisor
     losses = empty((n,), storage) if options.reduction == "none" else None
     team, totals = check_threads(None), []
-    for rows, a, result, piece in _steps(logits, grad):
+    for rows, a, result, block in _steps(logits, grad):
         here = of_rows(kernel, rows, format)
         if losses is not None:
             here["losses"] = losses[rows]
         totals.append(_kernels.run(format, "gradient", a, result, here, team))
-        if piece is not None and grad is not None:
-            put(grad, piece, _tensor(result, grad.dtype))
+        if block is not None and grad is not None:
+            put(grad, block, _tensor(result, grad.dtype))
     if losses is not None:
         return _tensor(losses, logits.dtype).reshape(logits.shape[:1] + logits.shape[2:])
     return torch.tensor(math.fsum(totals) / divisor if divisor < math.inf else 0.0, dtype=loss_dtype)
@@ -122,8 +122,8 @@ def numpy_options(
     return kernel
 
 
-def _steps(logits: torch.Tensor, grad: torch.Tensor | None) -> Iterator[tuple[slice, Any, Any, Piece | None]]:
-    """Rows, their logits, where the gradient goes, and which piece that is of the whole."""
+def _steps(logits: torch.Tensor, grad: torch.Tensor | None) -> Iterator[tuple[slice, Any, Any, Block | None]]:
+    """Rows, their logits, where the gradient goes, and which block that is of the whole."""
     a, g = _matrix(logits), None if grad is None else _matrix(grad)
     if a is not None and g is not None:
         yield slice(0, len(a)), _bits(a), _bits(g), None
@@ -136,10 +136,10 @@ def _steps(logits: torch.Tensor, grad: torch.Tensor | None) -> Iterator[tuple[sl
             yield some, view[some], unread[: some.stop - begin], None
     else:
         begin = 0
-        for piece in pieces_of(logits, BUFFER_BYTES):
-            rows_of_piece = _bits(piece(logits).clone(memory_format=torch.contiguous_format))
-            yield slice(begin, begin + len(rows_of_piece)), rows_of_piece, rows_of_piece, piece
-            begin += len(rows_of_piece)
+        for block in blocks_of(logits, BUFFER_BYTES):
+            rows_of_block = _bits(block(logits).clone(memory_format=torch.contiguous_format))
+            yield slice(begin, begin + len(rows_of_block)), rows_of_block, rows_of_block, block
+            begin += len(rows_of_block)
 
 
 def _matrix(tensor: torch.Tensor) -> torch.Tensor | None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["Piece", "pieces_of", "put"]
+__all__ = ["Block", "blocks_of", "put"]
 
 
-class Piece:
+class Block:
     """Some positions of some examples."""
 
     def __init__(self, examples: slice, positions: slice, k: int):
@@ -30,19 +30,19 @@ class Piece:
         return flat[self.examples, self.positions].reshape(-1)
 
 
-def pieces_of(logits: torch.Tensor, buffer_bytes: int) -> Iterator[Piece]:
-    """In the order of the flattened targets; each piece's logits fit into the buffer, or are a single row."""
+def blocks_of(logits: torch.Tensor, buffer_bytes: int) -> Iterator[Block]:
+    """In the order of the flattened targets; each block's logits fit into the buffer, or are a single row."""
     n, k = logits.shape[:2]
     positions = math.prod(logits.shape[2:])
     rows = max(1, buffer_bytes // (k * logits.dtype.itemsize))
     if positions and rows >= positions:
-        yield from (Piece(slice(i, i + rows // positions), slice(None), k) for i in range(0, n, rows // positions))
+        yield from (Block(slice(i, i + rows // positions), slice(None), k) for i in range(0, n, rows // positions))
     else:
         for i in range(n):
-            yield from (Piece(slice(i, i + 1), slice(j, j + rows), k) for j in range(0, positions, rows))
+            yield from (Block(slice(i, i + 1), slice(j, j + rows), k) for j in range(0, positions, rows))
 
 
-def put(tensor: torch.Tensor, piece: Piece, matrix: torch.Tensor) -> None:
-    """A piece's matrix back to where it came from."""
-    part = piece.part(tensor)
-    part.copy_(matrix.reshape(part.shape[0], part.shape[2], piece.k).movedim(-1, 1))
+def put(tensor: torch.Tensor, block: Block, matrix: torch.Tensor) -> None:
+    """A block's matrix back to where it came from."""
+    part = block.part(tensor)
+    part.copy_(matrix.reshape(part.shape[0], part.shape[2], block.k).movedim(-1, 1))
