@@ -12,23 +12,7 @@ from chainrule.derive.rules import RULES
 from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting
 
 __all__ = [
-    "OUTPUT_LAYER",
-    "RULES",
-    "Defined",
-    "Derivation",
-    "Free",
-    "Line",
-    "LineCheck",
-    "Setting",
-    "StepResult",
-    "UnreadableError",
-    "Verdict",
-    "check_homework",
-    "check_step",
-    "derivations",
-    "derive",
-    "read_expression",
-    "read_line",
-    "read_lines",
-    "with_numbers",
-]
+    "OUTPUT_LAYER", "RULES", "Defined", "Derivation", "Free", "Line", "LineCheck", "Setting", "StepResult",
+    "UnreadableError", "Verdict", "check_homework", "check_step", "derivations", "derive", "read_expression",
+    "read_line", "read_lines", "with_numbers",
+]  # fmt: skip

@@ -9,19 +9,6 @@ from chainrule.explain.views.page import write_page
 from chainrule.explain.views.text import chain_text
 
 __all__ = [
-    "Chain",
-    "CheckReport",
-    "CheckRow",
-    "Comparison",
-    "Explanation",
-    "Factor",
-    "Finding",
-    "Group",
-    "Move",
-    "OutputUnit",
-    "PathToLoss",
-    "Step",
-    "chain_text",
-    "explain",
-    "write_page",
-]
+    "Chain", "CheckReport", "CheckRow", "Comparison", "Explanation", "Factor", "Finding", "Group", "Move", "OutputUnit",
+    "PathToLoss", "Step", "chain_text", "explain", "write_page",
+]  # fmt: skip

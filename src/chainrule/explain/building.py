@@ -177,7 +177,6 @@ def _hidden_group(e: Example, k: int, unit: int | None) -> Group:
 
 
 def _weight_group(e: Example, layer: int, unit: int, source: int, checked: tuple[float, float, Verdict]) -> Group:
-    name = e.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
     h = e.forward.activations[layer - 1][0]
     value = float(h[source - 1])
     w, b = e.net.weights[layer - 1][unit - 1], float(e.net.biases[layer - 1][unit - 1])
@@ -190,7 +189,7 @@ def _weight_group(e: Example, layer: int, unit: int, source: int, checked: tuple
 
     held = "the inputs, the bias and the unit's other weights"
     factor = Factor(
-        f"∂a{subscript(layer)}/∂{symbol}", f"its input, {name}", (), value,
+        f"∂a{subscript(layer)}/∂{symbol}", f"its input, {e.input_name(layer, source)}", (), value,
         *factor_difference(value, preactivation, STEP * max(1.0, abs(float(w[source - 1])))), (), value,
         held_fixed=held,
     )  # fmt: skip

@@ -37,10 +37,8 @@ class Example:
         row = _row(x)
         if begins_with_flatten(net):
             row = row.reshape(-1)
-        if row.ndim != 1:
-            raise InputError(f"x: got shape {row.shape}, expected ({self.net.widths[0]},), one example")
         inputs, k = self.net.widths[0], self.net.widths[-1]
-        if len(row) != inputs:
+        if row.shape != (inputs,):
             raise InputError(f"x: got shape {row.shape}, expected ({inputs},), one example")
         if feature_names is None:
             feature_names = getattr(net, "feature_names_in_", None)
@@ -73,13 +71,9 @@ class Example:
 
     def output_units(self) -> list[OutputUnit]:
         """For each class: a_i, ŷ_i, ∂𝓛/∂ŷ_i = −𝟙[i=ℓ]/ŷ_ℓ and ∂𝓛/∂a_i = −(𝟙[ℓ=i] − ŷ_i)."""
-        return output_units(
-            self.classes,
-            self.forward.logits[0],
-            self.forward.probabilities[0],
-            self.backward.grad_probabilities[0],
-            self.backward.grad_preactivations[-1][0],
-        )
+        f, b = self.forward, self.backward
+        columns = f.logits, f.probabilities, b.grad_probabilities, b.grad_preactivations[-1]
+        return output_units(self.classes, *(column[0] for column in columns))
 
     def gradient(self, layer: int, unit: int, input: int) -> float:
         """∂𝓛/∂W_{unit,input} of a layer, each counted from 1, of this example alone."""
@@ -125,12 +119,10 @@ class Example:
         return number
 
     def _check_finite(self) -> None:
-        for name, values in (("x", self.x), *((f"a{subscript(k)}", a[0]) for k, a in enumerate(
-            self.forward.preactivations, start=1
-        ))):  # fmt: skip
+        for k, values in enumerate([self.x, *(a[0] for a in self.forward.preactivations)]):
             bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
-                where = f"{name}: got {values[bad[0]]} at index {bad[0]}"
+                where = f"{f'a{subscript(k)}' if k else 'x'}: got {values[bad[0]]} at index {bad[0]}"
                 raise InputError(f"{where}, expected finite numbers; there is no gradient to explain")
 
 

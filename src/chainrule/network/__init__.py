@@ -15,19 +15,6 @@ from chainrule.network.model_file import FORMAT, save_model
 from chainrule.network.network import Backward, Forward, Network
 
 __all__ = [
-    "FORMAT",
-    "Backward",
-    "Difference",
-    "Forward",
-    "GradientReport",
-    "GradientRow",
-    "Layers",
-    "Model",
-    "Network",
-    "Verdict",
-    "central_difference",
-    "check_gradients",
-    "judge",
-    "load_model",
-    "save_model",
-]
+    "FORMAT", "Backward", "Difference", "Forward", "GradientReport", "GradientRow", "Layers", "Model", "Network",
+    "Verdict", "central_difference", "check_gradients", "judge", "load_model", "save_model",
+]  # fmt: skip

@@ -356,10 +356,7 @@ class Network(Layers):
         return x
 
     def _uses_kernels(self) -> bool:
-        return isinstance(self.weights[0], np.ndarray) and self.weights[0].dtype.name in (
-            "float32",
-            "float64",
-        )
+        return isinstance(self.weights[0], np.ndarray) and self.weights[0].dtype.name in ("float32", "float64")
 
     def _softmax(self, logits: Any) -> Any:
         return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)
@@ -372,11 +369,7 @@ class Network(Layers):
         if self._uses_kernels():
             reduction = "none" if per_example else "mean"
             loss, grad = output.softmax_cross_entropy(logits, checked, reduction=reduction)
-            return (
-                loss,
-                output.cross_entropy(probabilities, checked, reduction=reduction).grad_probabilities,
-                grad,
-            )
+            return loss, output.cross_entropy(probabilities, checked, reduction=reduction).grad_probabilities, grad
         xp = equations.array_namespace(logits)
         at = xp.asarray(checked, device=logits.device)
         losses = equations.loss_from_logits(logits, at)
