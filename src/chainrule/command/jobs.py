@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ from chainrule.training.optimizers import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["TrainingResult", "check", "evaluate", "explanation", "gallery", "predict", "train"]
 
-Path = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 Say = Callable[[str], object]
 
 
@@ -57,12 +57,12 @@ class TrainingResult:
     history: History
     test_accuracy: float | None
     seconds: float
-    model: Path
-    report: Path | None
-    explanation: Path | None = None
+    model: AnyPath
+    report: AnyPath | None
+    explanation: AnyPath | None = None
     limited: bool = False  # whether it was the limit of epochs that ended training
     folds: _Found | None = None  # how those did that the number of epochs was chosen by
-    kept: Path | None = None  # the model that was to be replaced, where training was interrupted
+    kept: AnyPath | None = None  # the model that was to be replaced, where training was interrupted
 
     @property
     def interrupted(self) -> bool:
@@ -102,7 +102,7 @@ class TrainingResult:
 
 
 def train(
-    table: Path,
+    table: AnyPath,
     target: str,
     *,
     hidden: list[int],
@@ -115,9 +115,9 @@ def train(
     test: float,
     patience: int | None,
     seed: int,
-    checkpoint: Path | None,
-    output: Path,
-    report: Path | None,
+    checkpoint: AnyPath | None,
+    output: AnyPath,
+    report: AnyPath | None,
     progress: Callable[[EpochRecord], object] | None = None,
     memory: int | None = None,
     choices: Choices | None = None,
@@ -276,22 +276,22 @@ def _by_folds(network: Callable[[], Network], training: Part, patience: int | No
     return _Found(best + 1, accuracy, folds, diverged)
 
 
-def _unfinished(output: Path) -> Path:
+def _unfinished(output: AnyPath) -> AnyPath:
     """Where the model of an interrupted training stands, beside the one that it was to replace."""
-    path = FilePath(output)
+    path = Path(output)
     if path.exists() and not path.is_file():
         return output  # a device keeps nothing
     return path.with_name(f"{path.stem}.unfinished{path.suffix}")
 
 
-def _beside(report: Path | None) -> FilePath | None:
+def _beside(report: AnyPath | None) -> Path | None:
     """Where the explanation stands that the report points at; None without a report, or where that is a device."""
     if report is None or (os.path.exists(report) and not os.path.isfile(report)):
         return None
-    return FilePath(report).with_name(f"{FilePath(report).stem}-explanation.html")
+    return Path(report).with_name(f"{Path(report).stem}-explanation.html")
 
 
-def _most_surprising(net: Network, schema: Schema, part: Part, path: FilePath | None) -> dict[str, Any]:
+def _most_surprising(net: Network, schema: Schema, part: Part, path: Path | None) -> dict[str, Any]:
     """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
     losses, _, _ = example_scores(net, *part)
     worst = int(losses.argmax())
@@ -322,7 +322,7 @@ Read = tuple[Schema, Part, Part | None, Part | None]
 
 
 def _read_whole(
-    table: Path, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say
+    table: AnyPath, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say
 ) -> Read:
     """The schema, the training examples, those for validation or None, the test's or None. By default a tenth is for
     validation, or none where there are so few that `_by_folds` is to say when to stop.
@@ -346,7 +346,14 @@ def _read_whole(
 
 
 def _read_streamed(
-    table: Path, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say, memory: int
+    table: AnyPath,
+    target: str,
+    test: float,
+    validation: float | None,
+    seed: int,
+    choices: Choices,
+    say: Say,
+    memory: int,
 ) -> Read:
     """The same, with the features in memory maps; the schema is that of all rows that have a class."""
     frame = ParquetTable(table)
@@ -436,7 +443,7 @@ class _Judge:
 
 
 def _judge(
-    model: Path, table: Path, say: Say, strict: bool, *, labelled: bool = False, rows: slice = slice(None)
+    model: AnyPath, table: AnyPath, say: Say, strict: bool, *, labelled: bool = False, rows: slice = slice(None)
 ) -> _Judge:
     net, schema = _model(model)
     frame = read_table(table)
@@ -456,7 +463,7 @@ def _judge(
     return _Judge(net, schema, x, labels, numbers)
 
 
-def predict(model: Path, table: Path, say: Say = _silent, strict: bool = False) -> str:
+def predict(model: AnyPath, table: AnyPath, say: Say = _silent, strict: bool = False) -> str:
     """CSV text: for each row the predicted class, then the probability of each class.
 
     `say` is called with a line for each column and kind of cell that training did not know; with `strict` there is an
@@ -473,7 +480,7 @@ def predict(model: Path, table: Path, say: Say = _silent, strict: bool = False) 
     return text.getvalue()
 
 
-def evaluate(model: Path, table: Path, say: Say = _silent, strict: bool = False) -> str:
+def evaluate(model: AnyPath, table: AnyPath, say: Say = _silent, strict: bool = False) -> str:
     """Loss, accuracy and confusion matrix, as text; rows without a class are left out, and counted."""
     judge = _judge(model, table, say, strict, labelled=True)
     if not len(judge.labels):
@@ -494,7 +501,7 @@ def evaluate(model: Path, table: Path, say: Say = _silent, strict: bool = False)
 
 
 def explanation(
-    model: Path, table: Path, row: int, image: tuple[int, int] | None = None, say: Say = _silent
+    model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = _silent
 ) -> Explanation:
     """The explanation of one row of a table, counted from 0; image: (rows, columns), where its features are pixels."""
     height = read_table(table).height
@@ -508,7 +515,7 @@ def explanation(
     return explain(judge.net, judge.x[0], int(judge.labels[0]), feature_names=names, classes=classes, image=image)
 
 
-def gallery(model: Path, table: Path, image: tuple[int, int] | None = None, say: Say = _silent) -> Gallery:
+def gallery(model: AnyPath, table: AnyPath, image: tuple[int, int] | None = None, say: Say = _silent) -> Gallery:
     """All rows of a table that have a class, sorted by loss, each to be explained."""
     judge = _judge(model, table, say, False, labelled=True)
     if not len(judge.labels):
@@ -518,13 +525,13 @@ def gallery(model: Path, table: Path, image: tuple[int, int] | None = None, say:
     return Gallery(judge.net, judge.x, judge.labels, names, classes, image, judge.rows)
 
 
-def check(model: Path, table: Path, rows: int, say: Say = _silent) -> GradientReport:
+def check(model: AnyPath, table: AnyPath, rows: int, say: Say = _silent) -> GradientReport:
     """Every gradient of the chain on a table's first rows, against finite differences."""
     judge = _judge(model, table, say, False, labelled=True, rows=slice(rows))
     return check_gradients(judge.net, judge.x, judge.labels)
 
 
-def _model(path: Path) -> tuple[Network, Schema]:
+def _model(path: AnyPath) -> tuple[Network, Schema]:
     model: Model = load_model(path)
     if model.schema is None:
         raise ModelFileError(f"{path}: holds a network without a table's schema; `chainrule train` writes both")
