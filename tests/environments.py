@@ -34,7 +34,7 @@ EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output/layer output/exact output/safety network/network training/engine training/fit "
     "network/gradcheck explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
-    "native/threads softmax_collapse notation imports boundary/extras",
+    "native/threads softmax_collapse notation imports activations boundary/extras",
     "cli": "command/cli tables/tables tables/cells tables/learning network/model_file boundary/files pages/report "
     "pages/gallery explain/explanation explain/alone explain/views training/fit",
     "derive": "derive/derivations derive/brackets derive/checking command/derive derive/documents derive/homework "

@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from chainrule._native import _kernels
+from chainrule.activations import ACTIVATIONS
 
 FORMATS = {"float32": np.float32, "float64": np.float64, "bfloat16": np.uint16, "float16": np.uint16}
 OUTPUTS = ["gradient", "softmax", "log_softmax", "hessian_diagonal", "hessian_vector_product"]
@@ -149,8 +150,7 @@ def call_trainer(rng: np.random.Generator) -> str:
         "logistic": logistic,
         "threads": int(rng.integers(-1, 4)),
     }
-    names = ("identity", "relu", "leaky_relu", "tanh", "logistic", "gelu", "silu", "softplus", "nonsense")
-    options["activation"] = str(rng.choice(names))
+    options["activation"] = str(rng.choice([*ACTIVATIONS, "nonsense"]))
     for name in ("l2_weights", "dropout", "clip_norm", "label_smoothing", "decay", "beta1", "eps", "momentum"):
         if odd(0.15):
             options[name] = float(rng.choice([0.0, 0.5, 1.0, -1.0, np.inf, np.nan]))

@@ -8,11 +8,12 @@ API standard. Input is not checked here; `chainrule.output` and `chainrule.netwo
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+import numpy as np  # noqa: F401  # the examples use it
+
+from chainrule.activations import ACTIVATIONS, Activation, array_namespace
 
 __all__ = [
     "ACTIVATIONS",
@@ -37,27 +38,6 @@ __all__ = [
     "softmax_jacobian",
     "sum_over_paths",
 ]
-
-
-def array_namespace(array: Any) -> Any:
-    """The library that an array belongs to, as an Array API namespace.
-
-    Examples
-    --------
-    >>> array_namespace(np.zeros(3)).__name__
-    'numpy'
-    """
-    if isinstance(array, (np.ndarray, np.generic)):
-        return np
-    if hasattr(array, "__array_namespace__"):
-        return array.__array_namespace__()
-    try:
-        import array_api_compat
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"arrays of type {type(array).__name__} need array-api-compat: pip install array-api-compat"
-        ) from error
-    return array_api_compat.array_namespace(array)
 
 
 # --- 1. Output units -----------------------------------------------------------------------------------------
@@ -387,111 +367,3 @@ def sum_over_paths(
     for k in range(len(weights) - 1, layer - 1, -1):
         grad = grad_preactivations(grad_hidden(weights[k], grad), derivatives[k - 1])
     return grad[unit] * x[source]
-
-
-# --- The activations and their derivatives -------------------------------------------------------------------
-
-
-class Activation(NamedTuple):
-    """g and g′, both functions of the pre-activations a_k, elementwise."""
-
-    name: str
-    function: Callable[[Any], Any]
-    derivative: Callable[[Any], Any]
-
-
-LEAKY_SLOPE = 0.01
-
-
-def _logistic(a: Any) -> Any:
-    xp = array_namespace(a)
-    e = xp.exp(-xp.abs(a))  # never of a positive number: no overflow
-    return xp.where(a >= 0, 1 / (1 + e), e / (1 + e))
-
-
-def _logistic_derivative(a: Any) -> Any:
-    xp = array_namespace(a)
-    e = xp.exp(-xp.abs(a))
-    return e / ((1 + e) * (1 + e))
-
-
-def _tanh_derivative(a: Any) -> Any:
-    return 4 * _logistic_derivative(2 * a)  # 1 − tanh² without its cancellation
-
-
-def _normal_cdf(a: Any) -> Any:
-    """Φ(a) = erfc(−a/√2) / 2, which keeps its digits where it is small, as 1 + erf does not.
-
-    The standard has no erfc: each library's own, and for NumPy the C library's, element by element.
-    """
-    xp, z = array_namespace(a), a * -math.sqrt(0.5)
-    if isinstance(a, np.ndarray):
-        try:
-            from scipy.special import erfc
-        except ModuleNotFoundError:
-            return 0.5 * np.asarray(np.vectorize(math.erfc, otypes=[a.dtype])(z)) if a.size else a
-        return 0.5 * erfc(z)
-    if hasattr(xp, "erfc"):
-        return 0.5 * xp.erfc(z)
-    if xp.__name__.startswith("jax"):
-        from jax.scipy.special import erfc as jax_erfc
-
-        return 0.5 * jax_erfc(z)
-    return 0.5 * xp.asarray(np.vectorize(math.erfc, otypes=[np.float64])(np.asarray(z)), dtype=a.dtype)
-
-
-def _gelu(a: Any) -> Any:
-    return a * _normal_cdf(a)
-
-
-def _gelu_derivative(a: Any) -> Any:
-    xp = array_namespace(a)
-    near = xp.clip(a, -40.0, 40.0)  # the density is 0 beyond, and a² must not overflow
-    density = xp.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
-    return _normal_cdf(a) + near * density
-
-
-def _silu_derivative(a: Any) -> Any:
-    return _logistic(a) + a * _logistic_derivative(a)
-
-
-def _softplus(a: Any) -> Any:
-    xp = array_namespace(a)
-    return xp.where(a > 0, a, xp.zeros_like(a)) + xp.log1p(xp.exp(-xp.abs(a)))
-
-
-def _relu(a: Any) -> Any:
-    xp = array_namespace(a)
-    return xp.where(a <= 0, xp.zeros_like(a), a)  # NaN stays NaN
-
-
-def _where_positive(a: Any, positive: Any, other: Any) -> Any:
-    xp = array_namespace(a)
-    return xp.where(a > 0, positive, other)
-
-
-def _ones(a: Any) -> Any:
-    return array_namespace(a).ones_like(a)
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    activation.name: activation
-    for activation in (
-        Activation("identity", lambda a: a, _ones),
-        Activation(
-            "relu",
-            _relu,
-            lambda a: _where_positive(a, _ones(a), 0 * _ones(a)),
-        ),
-        Activation(
-            "leaky_relu",
-            lambda a: _where_positive(a, a, LEAKY_SLOPE * a),
-            lambda a: _where_positive(a, _ones(a), LEAKY_SLOPE * _ones(a)),
-        ),
-        Activation("tanh", lambda a: array_namespace(a).tanh(a), _tanh_derivative),
-        Activation("logistic", _logistic, _logistic_derivative),
-        Activation("gelu", _gelu, _gelu_derivative),
-        Activation("silu", lambda a: a * _logistic(a), _silu_derivative),
-        Activation("softplus", _softplus, _logistic),
-    )
-}

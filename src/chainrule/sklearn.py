@@ -25,8 +25,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from chainrule import equations
 from chainrule._native import _kernels
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.extras import require
 from chainrule.errors import NonFiniteError, shown
 from chainrule.network.network import Network
@@ -115,7 +115,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(equations.ACTIVATIONS))],
+        "activation": [StrOptions(set(ACTIVATIONS))],
         "solver": [StrOptions({"lbfgs", *STOCHASTIC})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -579,7 +579,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # --- what a fitted model tells ---
 
     def _hidden(self, X: Any) -> list[Any]:
-        g, outputs = equations.ACTIVATIONS[self.activation].function, [X]
+        g, outputs = ACTIVATIONS[self.activation].function, [X]
         for coef, intercept in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
             a = outputs[-1] @ coef
             a += intercept
@@ -594,7 +594,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _probabilities(self, logits: Array) -> Array:
         if self.out_activation_ == "softmax":
             return np.asarray(softmax(logits))
-        return np.asarray(equations.ACTIVATIONS["logistic"].function(logits))
+        return np.asarray(ACTIVATIONS["logistic"].function(logits))
 
     def _decided(self, logits: Array) -> Array:
         if self.out_activation_ == "softmax":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule import Network, check_gradients, equations
+from chainrule.activations import LEAKY_SLOPE
 from chainrule.errors import InputError
 from chainrule.network.differences import ChainDifferences, factor_difference, slope_differences
 from chainrule.network.gradcheck import Difference, central_difference, judge
@@ -214,7 +215,7 @@ def whole(net, preactivations, labels, layer, moves):
 SCALAR = {
     "identity": lambda a: a,
     "relu": lambda a: max(a, mpmath.mpf(0)),
-    "leaky_relu": lambda a: a if a > 0 else a * mpmath.mpf(equations.LEAKY_SLOPE),
+    "leaky_relu": lambda a: a if a > 0 else a * mpmath.mpf(LEAKY_SLOPE),
     "tanh": mpmath.tanh,
     "logistic": lambda a: 1 / (1 + mpmath.exp(-a)),
     "gelu": lambda a: a * mpmath.erfc(-a / mpmath.sqrt(2)) / 2 if abs(a) < 60 else max(a, mpmath.mpf(0)),

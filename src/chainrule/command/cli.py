@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return sub
 
-    from chainrule.equations import ACTIVATIONS
+    from chainrule.activations import ACTIVATIONS
 
     train = command("train", _train, "Train a classifier on a table and write it as one file.", model=False)
     train.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")

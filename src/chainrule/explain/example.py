@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule import equations
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_integer
 from chainrule.errors import InputError, shown
 from chainrule.explain.paths import rounding
@@ -54,7 +54,7 @@ class Example:
         self._check_finite()
         self.backward = self.net.backward(self.forward, [self.label], per_example=True)
         self.loss = float(self.backward.loss[0])
-        derivative = equations.ACTIVATIONS[self.net.activation].derivative
+        derivative = ACTIVATIONS[self.net.activation].derivative
         self.derivatives: list[Array] = [derivative(a[0]) for a in self.forward.preactivations[:-1]]
         self.rounding = rounding(self.net.weights, self.derivatives, [g[0] for g in self.backward.grad_preactivations])
         self.differences = ChainDifferences(self.net, self.forward.preactivations, [self.label])

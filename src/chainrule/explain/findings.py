@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
+from chainrule.activations import ACTIVATIONS
 from chainrule.explain.example import Example
 from chainrule.explain.records import Finding, PathToLoss
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
@@ -26,7 +27,6 @@ SATURATED = 0.01  # g′ below this share of the activation's steepest
 SATURATED_SHARE = 0.25  # of a layer's units that are saturated
 DRIFT = 1e3  # ratio of ‖∂𝓛/∂a‖ between the first and the last layer
 LARGE = 2.0  # times the root mean square of its layer
-STEEPEST = {"tanh": 1.0, "logistic": 0.25}  # the activations that saturate, and their largest g′
 
 
 def example_findings(e: Example) -> list[Finding]:
@@ -67,21 +67,23 @@ def _label_findings(logits: Array, label: int, classes: Sequence[str]) -> list[F
 
 def _unit_findings(e: Example) -> list[Finding]:
     found = []
+    row = ACTIVATIONS[e.net.activation]
     for k, slopes in enumerate(e.derivatives, start=1):
         width = len(slopes)
-        if e.net.activation == "relu":
+        if row.kink is not None and row.kink[0] == 0:
             dead = np.flatnonzero(slopes == 0)
             if len(dead) >= DEAD_SHARE * width:
                 closed = " No gradient passes to the layers before it." if len(dead) == width else ""
                 text = f"{len(dead)} of the {width} ReLUs of hidden layer {k} are dead on this example (a ≤ 0).{closed}"
                 evidence = {"layer": k, "dead": len(dead), "width": width, "units": (dead[:20] + 1).tolist()}
                 found.append(Finding("dead units", text, evidence))
-        elif e.net.activation in STEEPEST:
-            flat = np.flatnonzero(slopes < SATURATED * STEEPEST[e.net.activation])
+        elif row.steepest is not None:
+            least = SATURATED * row.steepest
+            flat = np.flatnonzero(slopes < least)
             if len(flat) >= SATURATED_SHARE * width:
                 text = (
                     f"{len(flat)} of the {width} units of hidden layer {k} are saturated: g′ is below "
-                    f"{number(SATURATED * STEEPEST[e.net.activation])} and lets almost no gradient through."
+                    f"{number(least)} and lets almost no gradient through."
                 )
                 evidence = {"layer": k, "saturated": len(flat), "width": width, "units": (flat[:20] + 1).tolist()}
                 evidence["largest_slope"] = float(slopes[flat].max())

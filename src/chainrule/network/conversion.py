@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import equations
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.extras import require
 from chainrule.boundary.files import write_atomically
 from chainrule.errors import InputError
@@ -19,19 +19,9 @@ from chainrule.version import __version__
 
 __all__ = ["as_layers", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_onnx", "to_torch"]
 
-_TORCH = {
-    "Identity": "identity", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh", "Sigmoid": "logistic",
-    "GELU": "gelu", "SiLU": "silu", "Softplus": "softplus",
-}  # fmt: skip
-# What an activation's options must be for it to be one of `equations.ACTIVATIONS`.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "LeakyReLU": {"negative_slope": equations.LEAKY_SLOPE},
-    "GELU": {"approximate": "none"},
-    "Softplus": {"beta": 1},
-}
+_TORCH = {row.torch: row for row in ACTIVATIONS.values()}
 _DROPOUT = ("Dropout", "AlphaDropout", "FeatureAlphaDropout")
 _EXPECTED = "expected a Sequential of Linear layers and activations"
-_ONNX = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softplus": "Softplus"}
 _OPSET, _IR = 17, 8  # old enough for every runtime of the last years
 
 
@@ -113,10 +103,10 @@ def from_torch(module: Any) -> Layers:
                 raise InputError(f"{where}, expected it over dim=1, right after the last Linear")
             ended = kind
         elif kind in _TORCH and weights and last is None:
-            for option, value in _OPTIONS.get(kind, {}).items():
+            for option, value in _TORCH[kind].torch_options.items():
                 if getattr(layer, option) != value:
                     raise InputError(f"{where}, expected {option}={value!r}")
-            last = _TORCH[kind]
+            last = _TORCH[kind].name
         elif kind in _TORCH:
             raise InputError(f"{where}, expected one activation after a Linear")
         else:
@@ -134,11 +124,11 @@ def to_torch(net: Layers) -> Any:
     """See `Network.to_torch`."""
     torch = require("torch", "torch")
     net = as_layers(net)
-    name = next(kind for kind, activation in _TORCH.items() if activation == net.activation)
+    row = ACTIVATIONS[net.activation]
     layers: list[Any] = []
     for w, b in zip(net.weights, net.biases, strict=True):
         if layers and net.activation != "identity":
-            layers.append(getattr(torch.nn, name)(**_OPTIONS.get(name, {})))
+            layers.append(getattr(torch.nn, row.torch)(**row.torch_options))
         values = torch.from_numpy(np.array(w)), torch.from_numpy(np.array(b))
         linear = torch.nn.Linear(w.shape[1], w.shape[0], device="meta")  # without weights of its own to fill
         linear.weight, linear.bias = (torch.nn.Parameter(v) for v in values)
@@ -162,23 +152,21 @@ def to_onnx(net: Layers, path: str | os.PathLike[str]) -> Path:
         constants.append(numpy_helper.from_array(np.asarray(value, net.weights[0].dtype), name))
         return name
 
-    def activated(a: str, h: str) -> str:
-        if net.activation == "silu":
-            return node("Mul", [a, node("Sigmoid", [a], f"{h}.sigmoid")], h)
-        if net.activation == "gelu":  # a Φ(a), as its own operator is younger than many runtimes
-            scaled = node("Mul", [a, constant(f"{h}.scale", 0.5**0.5)], f"{h}.scaled")
-            above = node("Add", [node("Erf", [scaled], f"{h}.erf"), constant(f"{h}.one", 1.0)], f"{h}.above")
-            return node("Mul", [node("Mul", [a, above], f"{h}.twice"), constant(f"{h}.half", 0.5)], h)
-        if net.activation == "leaky_relu":  # the larger of both; its own operator has the slope in float32 only
-            return node("Max", [a, node("Mul", [a, constant(f"{h}.slope", equations.LEAKY_SLOPE)], f"{h}.leak")], h)
-        return node(_ONNX[net.activation], [a], h)
+    def activated(formula: Any, a: str, output: str) -> str:
+        """`Activation.onnx` as nodes; the name of what it gives."""
+        if formula == "a":
+            return a
+        if isinstance(formula, float):
+            return constant(output, formula)
+        kind, *parts = formula
+        return node(kind, [activated(part, a, f"{output}.{i}") for i, part in enumerate(parts)], output)
 
     last = "x"
     for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True), start=1):
         name = "logits" if k == net.depth else f"a{k}"
         last = node("Gemm", [last, constant(f"W{k}", w), constant(f"b{k}", b)], name, transB=1)
-        if k < net.depth and net.activation != "identity":
-            last = activated(name, f"h{k}")
+        if k < net.depth:
+            last = activated(ACTIVATIONS[net.activation].onnx, name, f"h{k}")
     node("Softmax", [last], "probabilities", axis=1)
     ends = {"x": net.widths[0], "logits": net.widths[-1], "probabilities": net.widths[-1]}
     x, *outputs = (helper.make_tensor_value_info(name, dtype, ["N", width]) for name, width in ends.items())

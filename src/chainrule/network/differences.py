@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import equations
+from chainrule.activations import ACTIVATIONS, Activation
 from chainrule.network.network import Network
 
 __all__ = [
@@ -29,17 +30,10 @@ Verdict = Literal["good", "kink", "usual", "underflow", "wrong"]
 VERDICTS: tuple[Verdict, ...] = ("good", "kink", "usual", "underflow", "wrong")  # from the least to the most telling
 GOOD, USUAL = 1e-7, 1e-4
 STEP = 1e-3
-KINKED = ("relu", "leaky_relu")  # the activations with a kink at 0
 # A difference of numbers of size s, each right to its last bit, is off by about s · 2⁻⁵² / STEP. An error is judged
 # relative to no less than this share of s, by which that much counts as good.
 VISIBLE = 1e-5
 TINY = 1e-298  # the same for what float64 loses below 2e-308, and a library may make 0
-STRAIGHT = {
-    "identity": TINY,
-    "relu": TINY,
-    "leaky_relu": TINY,
-    "gelu": 50.0,
-}  # how far from 0 a g is straight; else 1000
 
 
 @dataclass(frozen=True)
@@ -113,29 +107,29 @@ def factor_difference(
 
 def slope_differences(a: Array, activation: str, step: float = STEP) -> tuple[Array, Array, Array]:
     """Of g′ at each pre-activation: the difference, the floor to judge by, and how far off a kink there can make it."""
-    g = _beside_its_limit(a, activation)
+    row = ACTIVATIONS[activation]
+    g = _beside_its_limit(a, row)
     size = np.abs(a)
     # Straight parts take a long step, which stays on a's own side of a kink. Tails fall like exp(−|a|), however far
-    # out; that of gelu ever faster, like exp(−a²/2).
-    straight = size > STRAIGHT.get(activation, 1000.0)
-    bent = step / 1.0 if activation == "gelu" else step * np.maximum(1.0, size / 100)
-    h = np.where(straight, size / 16, bent)
+    # out; that of gelu faster, like exp(−a²/2), until it is straight.
+    straight = size > max(row.straight, TINY)
+    h = np.where(straight, size / 16, step * np.maximum(1.0, size / 100))
     here = g(np.zeros_like(a))
     jump = np.abs(g(h) + g(-h) - 2 * here) / (2 * h)
-    kinks = np.where(straight | (activation not in KINKED), 0.0, jump)
+    kinks = np.where(straight | (row.kink is None), 0.0, jump)
     return central_difference(g, h), VISIBLE * np.abs(here) * (STEP / h) + TINY, kinks
 
 
-def _beside_its_limit(a: Array, activation: str) -> Callable[[Array], Array]:
-    """A move ↦ g(a + move), less a constant: where g is all but ±1, less that, so that what is left keeps its digits.
+def _beside_its_limit(a: Array, row: Activation) -> Callable[[Array], Array]:
+    """A move ↦ g(a + move), less a constant: of a sigmoid that is all but at its limit, less that limit.
 
     tanh(a) − 1 = −2σ(−2a) and σ(a) − 1 = −σ(−a).
     """
-    g, times = equations.ACTIVATIONS[activation].function, {"tanh": 2.0, "logistic": 1.0}.get(activation)
-    if times is None:
+    g, s = row.function, row.sigmoid
+    if s is None:
         return lambda move: np.asarray(g(a + move))
-    logistic = equations.ACTIVATIONS["logistic"].function
-    sign, out = np.where(a > 0, times, -times), np.abs(a) > 2
+    logistic = ACTIVATIONS["logistic"].function
+    sign, out = np.where(a > 0, s, -s), np.abs(a) > 2
     return lambda move: np.where(out, -sign * logistic(-sign * (a + move)), g(a + move))
 
 

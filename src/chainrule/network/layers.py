@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from chainrule import equations
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_choice
 from chainrule.errors import InputError
 
@@ -17,7 +17,7 @@ class Layers:
     """W_1 … W_L, b_1 … b_L and the activation between them, checked to chain; a `Network` computes with them."""
 
     def __init__(self, weights: Sequence[Any], biases: Sequence[Any], activation: str = "relu") -> None:
-        check_choice("activation", activation, tuple(equations.ACTIVATIONS))
+        check_choice("activation", activation, tuple(ACTIVATIONS))
         self.weights, self.biases = list(weights), list(biases)
         self.activation = activation
         _check_layers(self.weights, self.biases)

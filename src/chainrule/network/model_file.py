@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.files import open_tensors, save_tensors
-from chainrule.equations import ACTIVATIONS
 from chainrule.errors import InputError, ModelFileError
 from chainrule.network.layers import Layers
 from chainrule.version import __version__

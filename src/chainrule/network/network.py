@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import equations
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_choice, check_integer, check_labels
 from chainrule.errors import InputError
 from chainrule.network import conversion, model_file
@@ -152,17 +153,16 @@ class Network(Layers):
 
         Source: K. He et al., "Delving Deep into Rectifiers", 2015; Y. LeCun et al., "Efficient BackProp", 1998.
         """
-        check_choice("activation", activation, tuple(equations.ACTIVATIONS))
+        check_choice("activation", activation, tuple(ACTIVATIONS))
         check_choice("dtype", str(np.dtype(dtype)), ("float32", "float64"))
         check_integer("seed", seed, minimum=0)
         sizes = [check_integer("widths", width) for width in widths]
         if len(sizes) < 2:
             raise InputError(f"widths: got {sizes}, expected at least the numbers of inputs and of classes")
         random = np.random.default_rng(seed)
-        one_sided = activation in ("relu", "leaky_relu", "gelu", "silu", "softplus")
         weights, biases = [], []
         for k, (inputs, units) in enumerate(pairwise(sizes)):
-            variance = (2.0 if one_sided and k < len(sizes) - 2 else 1.0) / inputs
+            variance = (ACTIVATIONS[activation].gain if k < len(sizes) - 2 else 1.0) / inputs
             weights.append((random.standard_normal((units, inputs)) * variance**0.5).astype(dtype))
             biases.append(np.zeros(units, dtype=dtype))
         return cls(weights, biases, activation)
@@ -185,7 +185,7 @@ class Network(Layers):
 
         Source: the lecture, Setting.
         """
-        g = equations.ACTIVATIONS[self.activation].function
+        g = ACTIVATIONS[self.activation].function
         activations, preactivations = [self.forward_input(x)], []
         for k, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
             preactivations.append(equations.preactivation(activations[-1], weights, biases))
@@ -209,7 +209,7 @@ class Network(Layers):
 
         Source: the lecture, sections 1 to 3.
         """
-        derivative = equations.ACTIVATIONS[self.activation].derivative
+        derivative = ACTIVATIONS[self.activation].derivative
         loss, grad_probabilities, grad = self._output_layer(forward, labels, per_example)
         grad_preactivations: list[Any] = [grad]
         grad_activations: list[Any] = []

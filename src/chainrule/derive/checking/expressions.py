@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from chainrule.activations import LEAKY_SLOPE
 from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
 from chainrule.derive.checking.indices import range_of
@@ -14,7 +15,6 @@ from chainrule.derive.checking.polynomials import Effort, GivenUpError
 from chainrule.derive.checking.shapes import fold_product
 from chainrule.derive.patterns import PATTERN_INDEX, vector_pattern
 from chainrule.derive.setting import MisfitError, Places, Setting, UndefinedError
-from chainrule.equations import LEAKY_SLOPE
 from chainrule.errors import InputError
 
 sympy = require("sympy", "derive")

@@ -11,13 +11,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from chainrule.activations import LEAKY_SLOPE
 from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
 from chainrule.derive.checking.indices import free_indices, range_of
 from chainrule.derive.checking.shapes import fold_product
 from chainrule.derive.patterns import PATTERN_INDEX, vector_pattern
 from chainrule.derive.setting import MisfitError, Places, Setting, UndefinedError
-from chainrule.equations import LEAKY_SLOPE
 from chainrule.errors import InputError
 
 __all__ = ["Matrix", "Point", "Value", "context", "entries_of", "value_at"]

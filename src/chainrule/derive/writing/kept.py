@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.files import write_atomically
 from chainrule.boundary.html import TEMPLATES
 from chainrule.derive.derivation import derive
 from chainrule.derive.writing.pages import STYLE, notebook_html
-from chainrule.equations import ACTIVATIONS
 
 __all__ = ["FILE", "kept"]
 
