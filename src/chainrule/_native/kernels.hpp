@@ -106,7 +106,10 @@ struct ProductKernels {
 
 // ---- a training step ----
 
+// with the names of activations.py beside them; of the first three h tells the slope
 enum class Activation { identity, relu, leaky_relu, tanh, logistic, gelu, silu, softplus };
+inline constexpr const char* activation_names[] = {"identity", "relu", "leaky_relu", "tanh",
+                                                   "logistic", "gelu", "silu",       "softplus"};
 enum class Rule { sgd, adam };
 
 // What a step does to the parameters; equations in optimizers.py.

@@ -34,9 +34,8 @@ V* vector(nb::handle value, std::size_t length) {
 }
 
 chainrule::Activation activation_named(const std::string& name) {
-  const char* names[] = {"identity", "relu", "leaky_relu", "tanh", "logistic", "gelu", "silu", "softplus"};
-  for (int i = 0; i < 8; ++i)
-    if (name == names[i]) return static_cast<chainrule::Activation>(i);
+  for (std::size_t i = 0; i < std::size(chainrule::activation_names); ++i)
+    if (name == chainrule::activation_names[i]) return static_cast<chainrule::Activation>(i);
   throw std::invalid_argument("no such activation");
 }
 
