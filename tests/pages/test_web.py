@@ -1,7 +1,9 @@
 """The pages' scripts: their types hold, their own tests pass, and the committed files are what web/ builds now."""
 
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = ROOT / "src" / "chainrule" / "templates"
+TEMPLATES = ROOT / "src" / "chainrule" / "pages" / "templates"
 
 
 def node_version():
@@ -18,7 +20,7 @@ def node_version():
     return int(re.match(r"v(\d+)|", said)[1] or 0)
 
 
-pytestmark = pytest.mark.skipif(node_version() < 20 or shutil.which("npm") is None, reason="Node 20 is not installed")
+by_node = pytest.mark.skipif(node_version() < 20 or shutil.which("npm") is None, reason="Node 20 is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +39,45 @@ def run(folder, *command):
     assert done.returncode == 0, done.stdout
 
 
+@by_node
 def test_the_types_hold(web):
     run(web, "npx", "tsc")
 
 
+@by_node
 def test_its_own_tests_pass(web):
     run(web, "npx", "vitest", "run")
 
 
+@by_node
 @pytest.mark.parametrize(("script", "mode"), [("explain.js", "production"), ("report.js", "report")])
 def test_the_committed_script_is_what_its_sources_build(web, tmp_path, script, mode):
     run(web, "npx", "vite", "build", "--mode", mode, "--outDir", str(tmp_path))
     assert (tmp_path / script).read_bytes() == (TEMPLATES / script).read_bytes(), "make web builds it again"
+
+
+@pytest.mark.parametrize(("file", "made_by"), [("fixture.json", "cases"), ("cancelling.json", "cancelling")])
+def test_what_the_page_is_tested_with_is_what_python_gives(file, made_by):
+    """To the digits that do not hang on how a machine sums: differences of losses are right to about 1e-11."""
+    tests = ROOT / "web" / "tests"
+    made = json.loads(json.dumps(runpy.run_path(str(tests / "fixture.py"))[made_by]()))
+    kept = json.loads((tests / file).read_text(encoding="utf-8"))
+    assert shape_of(made) == shape_of(kept), "web/tests/fixture.py writes it again"
+    assert list(numbers_in(made)) == pytest.approx(list(numbers_in(kept)), rel=1e-7, abs=1e-11)
+
+
+def shape_of(data):
+    """All but the numbers that are not whole."""
+    if isinstance(data, dict):
+        return {name: shape_of(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [shape_of(value) for value in data]
+    return float if isinstance(data, float) else data
+
+
+def numbers_in(data):
+    if isinstance(data, (dict, list)):
+        for value in data.values() if isinstance(data, dict) else data:
+            yield from numbers_in(value)
+    elif isinstance(data, float):
+        yield data

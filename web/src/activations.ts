@@ -1,13 +1,22 @@
-/* The activations of a hidden unit and their derivatives, by the formulas of chainrule/equations.py. */
+/* The activations of a hidden unit and their derivatives, by the formulas of chainrule/activations.py. */
 
-export interface Activation {
+/** What that table says of one, and the page cannot tell from g. */
+export interface Row {
+  name: string;
+  kink: [number, number] | null;
+  straight: number;
+  steepest: number | null;
+  sigmoid: number | null;
+}
+
+interface Formula {
   value(a: number): number;
   slope(a: number): number;
 }
 
-const LEAKY_SLOPE = 0.01;
+export type Activation = Row & Formula;
 
-function logistic(a: number): number {
+export function logistic(a: number): number {
   const e = Math.exp(-Math.abs(a)); // never of a positive number: no overflow
   return a >= 0 ? 1 / (1 + e) : e / (1 + e);
 }
@@ -44,10 +53,8 @@ function density(a: number): number {
   return Math.exp(-0.5 * a * a) / Math.sqrt(2 * Math.PI);
 }
 
-export const ACTIVATIONS: Record<string, Activation> = {
+const FORMULAS: Record<string, Formula> = {
   identity: { value: (a) => a, slope: () => 1 },
-  relu: { value: (a) => (a <= 0 ? 0 : a), slope: (a) => (a > 0 ? 1 : 0) },
-  leaky_relu: { value: (a) => (a > 0 ? a : LEAKY_SLOPE * a), slope: (a) => (a > 0 ? 1 : LEAKY_SLOPE) },
   tanh: { value: Math.tanh, slope: (a) => 4 * logisticSlope(2 * a) },
   logistic: { value: logistic, slope: logisticSlope },
   gelu: {
@@ -60,3 +67,11 @@ export const ACTIVATIONS: Record<string, Activation> = {
   silu: { value: (a) => a * logistic(a), slope: (a) => logistic(a) + a * logisticSlope(a) },
   softplus: { value: (a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a))), slope: logistic },
 };
+
+/** Two straight lines that meet at 0: relu, leaky_relu. */
+const kinked = ([below, above]: [number, number]): Formula => ({
+  value: (a) => (a > 0 ? above * a : a <= 0 && below === 0 ? 0 : below * a), // 0 · ∞ is not 0
+  slope: (a) => (a > 0 ? above : below),
+});
+
+export const activation = (row: Row): Activation => ({ ...row, ...(FORMULAS[row.name] ?? kinked(row.kink!)) });

@@ -52,8 +52,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const e = useMemo<Example>(() => {
     const f = forward(state.net, state.x);
     const b = backward(state.net, f, state.label);
-    const { features, classes, batch_size } = payload;
-    return { net: state.net, f, b, label: state.label, features, classes, batchSize: batch_size };
+    const { features, classes, batch_size, facts } = payload;
+    return { net: state.net, f, b, label: state.label, features, classes, batchSize: batch_size, facts };
   }, [state.net, state.x, state.label]);
   const chain = useMemo(() => chainOf(e, place, fused, path, notation), [e, place, fused, path, notation]);
   const listed = useMemo(() => {

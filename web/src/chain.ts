@@ -5,6 +5,7 @@ import type { Backward, Forward, Net, Place, Vector } from "./engine";
 import { gradientAt } from "./engine";
 import { number } from "./numbers";
 import type { Paths } from "./paths";
+import type { Facts } from "./payload";
 import { inputValue, shownPath, strongestPaths } from "./paths";
 import type { Notation, Sym } from "./symbols";
 import { sym, text, weightSym } from "./symbols";
@@ -18,6 +19,7 @@ export interface Example {
   features: string[];
   classes: string[];
   batchSize: number | null;
+  facts: Facts;
 }
 
 export interface Factor {
@@ -67,7 +69,7 @@ export function chainOf(e: Example, place: Place, fused: boolean, index: number,
   const { net, f, b, label } = e;
   const depth = net.weights.length;
   const scale = e.batchSize === null ? 1 : 1 / e.batchSize;
-  const paths = strongestPaths(net, f, b, place, scale);
+  const paths = strongestPaths(e, place, scale);
   const path = shownPath(net, paths, place, label, index);
   const say = (s: Sym): string => text(s, notation);
   const groups: Group[] = [];
@@ -82,9 +84,9 @@ export function chainOf(e: Example, place: Place, fused: boolean, index: number,
   );
   return {
     place, symbol: placeSym(place), of: sym(e.batchSize === null ? "𝓛" : "J"), groups, paths, path, pathProduct,
-    product: sumOverPaths(net, f, b, place, scale),
+    product: sumOverPaths(e, place, scale),
     fromBackward: gradientAt(f, b, place) * scale,
-    check: checkPlace(net, f, b, label, place, scale),
+    check: checkPlace(e, place, scale),
   };
 }
 
@@ -148,13 +150,13 @@ function hiddenGroup(e: Example, k: number, path: number[], first: number, scale
     meaning: `the weight ${say(weightSym(k + 1, unit, below))} between them`,
     held: `the other units of ${say(sym("h", k))}`, derivations: ["gradient_wrt_hidden"],
     whole: { above: sym("a", k + 1), below: sym("h", k), shape: [above, width], name: say(sym("W", k + 1)) },
-    values: w.length <= 1024 ? w : new Float64Array(above).map((_, row) => w[row * width + below - 1]!),
+    values: w.length <= e.facts.most.whole ? w : new Float64Array(above).map((_, row) => w[row * width + below - 1]!),
   };
   const slope: Factor = {
     place: `units-${k}`, above: sym("h", k, below), below: sym("a", k, below), value: b.slopes[k - 1]![below - 1]!,
-    meaning: `g′ of ${net.activation} at ${say(sym("a", k, below))} = ${number(a, 6)}`,
+    meaning: `g′ of ${net.activation.name} at ${say(sym("a", k, below))} = ${number(a, 6)}`,
     held: `the other units of ${say(sym("a", k))}`,
-    derivations: ["gradient_wrt_preactivations", `derivative_of_${net.activation}`],
+    derivations: ["gradient_wrt_preactivations", `derivative_of_${net.activation.name}`],
     whole: { above: sym("h", k), below: sym("a", k), shape: [width, width], name: `g′(${say(sym("a", k))}), diagonal` },
     values: b.slopes[k - 1]!,
   };
@@ -164,7 +166,7 @@ function hiddenGroup(e: Example, k: number, path: number[], first: number, scale
 }
 
 function weightGroup(e: Example, place: Place, scale: number, notation: Notation): Group {
-  const { net, f, b, label } = e;
+  const { f, b } = e;
   const value = inputValue(f, place);
   const name = inputName(e, place, notation);
   const below = placeSym(place);
@@ -174,7 +176,7 @@ function weightGroup(e: Example, place: Place, scale: number, notation: Notation
     held: "the inputs, the bias and the unit's other weights", derivations: ["gradient_wrt_weights", "one_weight"],
     whole: { above: sym("a", place.layer), below, shape: [], name: `its input, ${name}` }, values: Float64Array.of(value),
   };
-  const check = checkPlace(net, f, b, label, place, scale);
+  const check = checkPlace(e, place, scale);
   return {
     kind: "weight", heading: "the weight itself", layer: place.layer, factors: [factor], reached: below,
     gradient: Float64Array.of(gradientAt(f, b, place) * scale), check: { ...check, element: 1 },
@@ -183,5 +185,5 @@ function weightGroup(e: Example, place: Place, scale: number, notation: Notation
 
 function reached(e: Example, layer: number, scale: number): Pick<Group, "reached" | "gradient" | "check"> {
   const gradient = e.b.gradA[layer - 1]!.map((v) => v * scale);
-  return { reached: sym("a", layer), gradient, check: checkLayer(e.net, e.f, e.b, e.label, layer, scale) };
+  return { reached: sym("a", layer), gradient, check: checkLayer(e, layer, scale) };
 }

@@ -1,9 +1,11 @@
 /* Central differences in float64, link by link from the number that moves to the loss, and their verdicts:
    see chainrule/network/differences.py. */
-import { ACTIVATIONS } from "./activations";
-import type { Backward, Forward, Net, Place, Vector } from "./engine";
+import { type Activation, logistic } from "./activations";
+import type { Example } from "./chain";
+import type { Place, Vector } from "./engine";
 import { gradientAt, largestAt, largestOf, norm, preactivation, softmax } from "./engine";
 import { inputValue } from "./paths";
+import type { Facts } from "./payload";
 
 export type Verdict = "good" | "usual" | "kink" | "underflow" | "wrong";
 
@@ -14,12 +16,7 @@ export interface Check {
   verdict: Verdict;
 }
 
-const STEP = 1e-3;
-const VISIBLE = 1e-5;
-const TINY = 1e-298;
-const KINKED = ["relu", "leaky_relu"];
-/** how far from 0 a g is straight */
-const STRAIGHT: Record<string, number> = { identity: TINY, relu: TINY, leaky_relu: TINY, gelu: 50 };
+type Bands = Facts["differences"];
 
 /** A difference, the least size to judge its error by, and how far off a kink can make it. */
 interface Difference {
@@ -34,69 +31,68 @@ function central(function_: (move: number) => number, step: number): number {
   return (8 * near - far) / (12 * step);
 }
 
-function judge(gradient: number, found: Difference): Check {
+function judge(gradient: number, found: Difference, { tiny, good, usual }: Bands): Check {
   const { value: difference, kink } = found;
   const off = Math.abs(gradient - difference);
-  const size = Math.max(Math.abs(gradient), Math.abs(difference), found.floor, TINY);
+  const size = Math.max(Math.abs(gradient), Math.abs(difference), found.floor, tiny);
   const error = Number.isFinite(gradient) && Number.isFinite(difference) ? off / size : NaN;
   let verdict: Verdict = "wrong";
   if (!Number.isFinite(difference)) verdict = "underflow";
-  else if (error <= 1e-7) verdict = "good";
-  else if (kink > 0 && off <= kink + 1e-4 * size) verdict = "kink";
-  else if (error <= 1e-4) verdict = "usual";
+  else if (error <= good) verdict = "good";
+  else if (kink > 0 && off <= kink + usual * size) verdict = "kink";
+  else if (error <= usual) verdict = "usual";
   return { gradient, difference, error, verdict };
 }
 
-/** A move ↦ g(a + move), less a constant: where g is all but ±1, less that, so that what is left keeps its digits. */
-function besideItsLimit(a: number, activation: string): (move: number) => number {
-  const g = ACTIVATIONS[activation]!.value;
-  const times = activation === "tanh" ? 2 : activation === "logistic" ? 1 : 0;
-  if (!times || Math.abs(a) <= 2) return (move) => g(a + move);
-  const sign = a > 0 ? times : -times;
-  return (move) => -sign * ACTIVATIONS.logistic!.value(-sign * (a + move));
+/** A move ↦ g(a + move), less a constant: of a sigmoid that is all but at its limit, less that limit. */
+function besideItsLimit(a: number, { value, sigmoid }: Activation): (move: number) => number {
+  if (sigmoid === null || Math.abs(a) <= 2) return (move) => value(a + move);
+  const sign = a > 0 ? sigmoid : -sigmoid;
+  return (move) => -sign * logistic(-sign * (a + move));
 }
 
-function slopeDifference(a: number, activation: string): Difference {
+function slopeDifference(a: number, activation: Activation, { step, visible, tiny }: Bands): Difference {
   const g = besideItsLimit(a, activation);
   const size = Math.abs(a);
-  const straight = size > (STRAIGHT[activation] ?? 1000);
-  const bent = activation === "gelu" ? STEP : STEP * Math.max(1, size / 100);
-  const h = straight ? size / 16 : bent;
+  const straight = size > Math.max(activation.straight, tiny);
+  const h = straight ? size / 16 : step * Math.max(1, size / 100);
   const here = g(0);
-  const kink = straight || !KINKED.includes(activation) ? 0 : Math.abs(g(h) + g(-h) - 2 * here) / (2 * h);
-  return { value: central(g, h), floor: VISIBLE * Math.abs(here) * (STEP / h) + TINY, kink };
+  const kink = straight || activation.kink === null ? 0 : Math.abs(g(h) + g(-h) - 2 * here) / (2 * h);
+  return { value: central(g, h), floor: visible * Math.abs(here) * (step / h) + tiny, kink };
 }
 
 /** Of the loss, when a_layer moves along `direction`, all before it held fixed. */
-function lossDifference(net: Net, f: Forward, label: number, layer: number, direction: Vector): Difference {
+function lossDifference({ net, f, label, facts }: Example, layer: number, direction: Vector): Difference {
+  const bands = facts.differences;
+  const { visible, tiny } = bands;
   let moved = direction;
   let floor = new Float64Array(moved.length);
   let jump = new Float64Array(moved.length);
   let lost = moved.reduce((sum, v) => sum + Math.abs(v), 0);
   for (let k = layer; k < net.weights.length; k++) {
     const weights = net.weights[k]!;
-    const links = Array.from(f.a[k - 1]!, (a) => slopeDifference(a, net.activation));
+    const links = Array.from(f.a[k - 1]!, (a) => slopeDifference(a, net.activation, bands));
     const kinks = moved.map((v, i) => (Math.abs(links[i]!.value) + links[i]!.kink) * jump[i]! + links[i]!.kink * Math.abs(v));
     jump = spread(weights, net.widths[k + 1]!, kinks, (w, v) => Math.abs(w) * v);
     const through = moved.map((v, i) => links[i]!.value * v);
     const unsure = moved.map((v, i) =>
-      Math.hypot(links[i]!.value * floor[i]!, links[i]!.floor * v, VISIBLE * through[i]!));
+      Math.hypot(links[i]!.value * floor[i]!, links[i]!.floor * v, visible * through[i]!));
     const largest = largestOf(unsure) || 1;
     floor = spread(weights, net.widths[k + 1]!, unsure, (w, v) => (w * (v / largest)) ** 2)
-      .map((v) => largest * Math.sqrt(v) + TINY);
+      .map((v) => largest * Math.sqrt(v) + tiny);
     moved = preactivation(weights, new Float64Array(net.widths[k + 1]!), through);
     lost += moved.reduce((sum, v) => sum + Math.abs(v), 0);
   }
   const others = softmax(f.a.at(-1)!).map((p, i) => (i === label ? 0 : p));
   const own = moved[label]!;
   const apart = moved.map((v) => v - own);
-  const step = STEP / Math.max(largestOf(apart), 1e-300);
+  const step = bands.step / Math.max(largestOf(apart), 1e-300);
   // 𝓛(a + move) − 𝓛(a) = log(1 + Σ_{j≠ℓ} ŷ_j (exp(move_j − move_ℓ) − 1)), which keeps its digits however small
   const loss = (h: number): number => Math.log1p(others.reduce((sum, p, i) => sum + p * Math.expm1(h * apart[i]!), 0));
   const unsure = others.map((p, i) =>
-    p * Math.hypot(floor[i]!, floor[label]!, VISIBLE * Math.max(Math.abs(moved[i]!), Math.abs(own))));
+    p * Math.hypot(floor[i]!, floor[label]!, visible * Math.max(Math.abs(moved[i]!), Math.abs(own))));
   return {
-    value: central(loss, step), floor: norm(unsure) + TINY * lost,
+    value: central(loss, step), floor: norm(unsure) + tiny * lost,
     kink: others.reduce((sum, p, i) => sum + p * (jump[i]! + jump[label]!), 0),
   };
 }
@@ -107,21 +103,19 @@ function spread(weights: Vector, units: number, v: Vector, part: (w: number, v: 
 }
 
 /** The largest element of ∂𝓛/∂a of a layer, and its place, counted from 1. */
-export function checkLayer(
-  net: Net, f: Forward, b: Backward, label: number, layer: number, scale: number,
-): Check & { element: number } {
-  const grad = b.gradA[layer - 1]!;
+export function checkLayer(e: Example, layer: number, scale: number): Check & { element: number } {
+  const grad = e.b.gradA[layer - 1]!;
   const at = largestAt(grad);
   const direction = new Float64Array(grad.length);
   direction[at] = 1;
-  const found = judge(grad[at]!, lossDifference(net, f, label, layer, direction));
+  const found = judge(grad[at]!, lossDifference(e, layer, direction), e.facts.differences);
   return { ...scaled(found, scale), element: at + 1 };
 }
 
-export function checkPlace(net: Net, f: Forward, b: Backward, label: number, place: Place, scale: number): Check {
-  const direction = new Float64Array(b.gradA[place.layer - 1]!.length);
-  direction[place.unit - 1] = inputValue(f, place);
-  return scaled(judge(gradientAt(f, b, place), lossDifference(net, f, label, place.layer, direction)), scale);
+export function checkPlace(e: Example, place: Place, scale: number): Check {
+  const direction = new Float64Array(e.b.gradA[place.layer - 1]!.length);
+  direction[place.unit - 1] = inputValue(e.f, place);
+  return scaled(judge(gradientAt(e.f, e.b, place), lossDifference(e, place.layer, direction), e.facts.differences), scale);
 }
 
 function scaled(check: Check, scale: number): Check {
@@ -129,7 +123,7 @@ function scaled(check: Check, scale: number): Check {
 }
 
 /** The gradient by the factors themselves: everything from the weight onwards, summed over all paths. */
-export function sumOverPaths(net: Net, f: Forward, b: Backward, place: Place, scale: number): number {
+export function sumOverPaths({ net, f, b }: Example, place: Place, scale: number): number {
   const depth = net.weights.length;
   let total: Vector = new Float64Array(net.widths[place.layer]!);
   total[place.unit - 1] = inputValue(f, place);

@@ -1,12 +1,12 @@
 /* Forward, backward and one gradient step for one example, in float64, by the formulas of chainrule/equations.py. */
-import { ACTIVATIONS } from "./activations";
+import type { Activation } from "./activations";
 
 export type Vector = Float64Array;
 
 /** weights[k] is W_{k+1}, row by row: row = unit, column = its input. */
 export interface Net {
   widths: number[];
-  activation: string;
+  activation: Activation;
   weights: Vector[];
   biases: Vector[];
 }
@@ -82,7 +82,7 @@ export function gradLogits(logits: Vector, label: number): Vector {
 }
 
 export function forward(net: Net, x: Vector): Forward {
-  const g = ACTIVATIONS[net.activation]!.value;
+  const g = net.activation.value;
   const a: Vector[] = [];
   const h: Vector[] = [x];
   net.weights.forEach((w, k) => {
@@ -94,7 +94,7 @@ export function forward(net: Net, x: Vector): Forward {
 
 export function backward(net: Net, f: Forward, label: number): Backward {
   const depth = net.weights.length;
-  const slope = ACTIVATIONS[net.activation]!.slope;
+  const { slope } = net.activation;
   const slopes = f.a.slice(0, -1).map((a) => a.map((v) => slope(v)));
   const logits = f.a[depth - 1]!;
   const gradA: Vector[] = [];

@@ -34,11 +34,11 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
   const parts = [outputPart(e, place, path)];
   if (place.layer < net.weights.length) {
     if (path) parts.push(pathPart(e, place.layer, path, notation));
-    const large = times(own, delta);
+    const large = times(e, own, delta);
     if (large) parts.push(`∂𝓛/∂${a} is ${large} of its layer`);
   }
   if (place.input !== null) {
-    const large = times(value, f.h[place.layer - 1]!);
+    const large = times(e, value, f.h[place.layer - 1]!);
     if (large) parts.push(`its input is ${large} of ${place.layer === 1 ? "the inputs" : "its layer"}`);
   }
   const mean = batchSize === null ? "" : `1/${batchSize} × `;
@@ -63,8 +63,9 @@ function outputPart(e: Example, place: Place, path: number[] | null): string {
   const p = e.f.p[i]!;
   const target = i === e.label ? 1 : 0;
   const miss = Math.abs(p - target);
+  const { large_error, small_error } = e.facts.findings;
   const given = probability(p, -gradLogits(e.f.a[depth - 1]!, i)[i]!, 3);
-  const size = miss > 0.5 ? "a large error" : miss < 0.05 ? "a small error" : "an error";
+  const size = miss > large_error ? "a large error" : miss < small_error ? "a small error" : "an error";
   return (
     `the network gives ${target ? "the true class " : ""}“${e.classes[i]}” the probability ${given} where ` +
     `${target} is right, ${size} of ${number(e.b.gradA[depth - 1]![i]!, 3)}`
@@ -81,13 +82,13 @@ function pathPart(e: Example, layer: number, walk: number[], notation: Notation)
     const ratio = size ? Math.abs(value) / size : 0;
     if (ratio >= best.ratio) best = { ratio, value, name: text(weightSym(k + 1, above, below), notation) };
   }
-  const large = best.ratio > 2 ? `, ${number(best.ratio, 2)} times the root mean square of its layer` : "";
+  const large = best.ratio > e.facts.findings.large ? `, ${number(best.ratio, 2)} times the root mean square of its layer` : "";
   return `its strongest path back goes by ${best.name} = ${number(best.value, 3)}${large}`;
 }
 
-function times(value: number, layer: Vector): string {
+function times({ facts }: Example, value: number, layer: Vector): string {
   const size = rms(layer);
-  if (size === 0 || Math.abs(value) <= 2 * size) return "";
+  if (size === 0 || Math.abs(value) <= facts.findings.large * size) return "";
   const largest = layer.every((v) => Math.abs(v) <= Math.abs(value)) ? " and the largest" : "";
   return `${number(Math.abs(value) / size, 2)} times the root mean square${largest}`;
 }
@@ -104,20 +105,20 @@ export function findings(e: Example): string[] {
   return [...ofLabel(e), ...ofUnits(e), ...ofDrift(e), ...ofFloat32(e)];
 }
 
-function ofLabel({ f, label, classes, b }: Example): string[] {
+function ofLabel({ f, label, classes, b, facts }: Example): string[] {
   const p = softmax(f.a.at(-1)!);
   let other = label === 0 && p.length > 1 ? 1 : 0;
   p.forEach((v, i) => {
     if (i !== label && v > p[other]!) other = i;
   });
-  if (other !== label && p[other]! > 0.9) {
+  if (other !== label && p[other]! > facts.findings.wrong_label) {
     const likely = probability(p[other]!, -gradLogits(f.a.at(-1)!, other)[other]!, 4);
     return [
       `The label may be wrong: the network gives “${classes[other]}” the probability ${likely} and ` +
         `the label “${classes[label]}” ${number(p[label]!, 3)}.`,
     ];
   }
-  if (p[label]! > 0.999) {
+  if (p[label]! > facts.findings.learned) {
     return [
       `There is little left to learn here: the label “${classes[label]}” has the probability ` +
         `${probability(p[label]!, -b.gradA.at(-1)![label]!, 6)}, and ‖ŷ − e(ℓ)‖ is ${number(norm(b.gradA.at(-1)!), 3)}.`,
@@ -126,18 +127,19 @@ function ofLabel({ f, label, classes, b }: Example): string[] {
   return [];
 }
 
-function ofUnits({ net, b }: Example): string[] {
-  const steepest: Record<string, number> = { tanh: 1, logistic: 0.25 };
-  const least = 0.01 * (steepest[net.activation] ?? 0);
+function ofUnits({ net, b, facts }: Example): string[] {
+  const { kink, steepest } = net.activation;
+  const { saturated, saturated_share, dead_share } = facts.findings;
+  const least = saturated * (steepest ?? 0);
   return b.slopes.flatMap((slopes, index) => {
     const [k, width] = [index + 1, slopes.length];
     const dead = slopes.filter((s) => s === 0).length;
-    if (net.activation === "relu" && dead >= 0.75 * width) {
+    if (kink?.[0] === 0 && dead >= dead_share * width) {
       const closed = dead === width ? " No gradient passes to the layers before it." : "";
       return [`${dead} of the ${width} ReLUs of hidden layer ${k} are dead on this example (a ≤ 0).${closed}`];
     }
     const flat = slopes.filter((s) => s < least).length;
-    if (least && flat >= 0.25 * width) {
+    if (least && flat >= saturated_share * width) {
       return [
         `${flat} of the ${width} units of hidden layer ${k} are saturated: g′ is below ${number(least, 6)} and lets ` +
           "almost no gradient through.",
@@ -147,11 +149,12 @@ function ofUnits({ net, b }: Example): string[] {
   });
 }
 
-function ofDrift({ b }: Example): string[] {
+function ofDrift({ b, facts }: Example): string[] {
   const norms = b.gradA.map(norm);
   const [first, last] = [norms[0]!, norms.at(-1)!];
   const ratio = first / last;
-  if (norms.length < 2 || last === 0 || (ratio >= 1e-3 && ratio <= 1e3)) return [];
+  const { drift } = facts.findings;
+  if (norms.length < 2 || last === 0 || (ratio >= 1 / drift && ratio <= drift)) return [];
   return [
     `The gradient ${ratio < 1 ? "shrinks" : "grows"} on its way back: ‖∂𝓛/∂a‖ is ${number(last, 3)} at the output ` +
       `layer and ${number(first, 3)} at layer 1, ${number(ratio, 3)} times as much.`,

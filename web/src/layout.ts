@@ -38,9 +38,6 @@ export interface Drawing {
   edges: Edge[];
 }
 
-export const FEW = 12; // a layer of no more units is drawn whole
-export const SHOWN = 9; // units of a wider one
-
 /** How much a unit matters: |∂𝓛/∂a|, of an input |x ∂𝓛/∂x|. */
 export function strengths(e: Example, layer: number): Float64Array {
   if (layer > 0) return e.b.gradA[layer - 1]!.map(Math.abs);
@@ -63,14 +60,15 @@ function shownUnits(strength: Float64Array, most: number, needed: number | undef
 
 export function layOut(e: Example, chain: Chain, by: ColourBy, extra: number[], compact: boolean): Drawing {
   const { net, f, b } = e;
+  const { most } = e.facts;
   const depth = net.weights.length;
   const path = onChain(chain);
   const shown = net.widths.map((width, layer) => {
-    const most = width <= FEW ? width : Math.min(width, SHOWN + (extra[layer] ?? 0));
-    return shownUnits(strengths(e, layer), most, path.get(layer));
+    const drawn = width <= most.few ? width : Math.min(width, most.shown + (extra[layer] ?? 0));
+    return shownUnits(strengths(e, layer), drawn, path.get(layer));
   });
   const rows = shown.map((units, layer) => units.length + (units.length < net.widths[layer]! ? 1 : 0));
-  const long = compact ? 9 : 15;
+  const long = compact ? 9 : most.long;
   const longest = shown.at(-1)!.reduce((most, unit) => Math.max(most, Math.min(long, e.classes[unit - 1]!.length)), 0);
   const [left, top] = compact ? [88, 44] : [120, 44];
   // beside an output unit: its class's name, (ℓ) and, where there is room, its probability

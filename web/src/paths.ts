@@ -1,4 +1,5 @@
 /* The strongest paths from a weight to the loss, found without walking all of them: see chainrule/explain/paths.py. */
+import type { Example } from "./chain";
 import type { Backward, Forward, Net, Place, Vector } from "./engine";
 import { largestAt, transposed } from "./engine";
 
@@ -27,7 +28,8 @@ export function inputValue(f: Forward, place: Place): number {
 }
 
 /** All paths through a unit go on alike: the best of all are among the best to each unit of each layer. */
-export function strongestPaths(net: Net, f: Forward, b: Backward, place: Place, scale = 1, most = 5): Paths {
+export function strongestPaths({ net, f, b, facts }: Example, place: Place, scale: number): Paths {
+  const most = facts.most.paths;
   const depth = net.weights.length;
   let best = new Map<number, Kept[]>([[place.unit - 1, [{ product: inputValue(f, place), units: [place.unit] }]]]);
   let count = 1;

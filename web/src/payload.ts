@@ -1,9 +1,28 @@
 /* What the page carries of the network: JSON, with the weights deflated. See chainrule/explain/views/page_payload.py. */
+import { activation, type Row } from "./activations";
 import type { Net, Place } from "./engine";
+
+/** What Python knows and the page is told: of its activation, and where each finding, check and drawing draws a line. */
+export interface Facts {
+  activation: Row;
+  findings: {
+    wrong_label: number;
+    learned: number;
+    dead_share: number;
+    saturated: number;
+    saturated_share: number;
+    drift: number;
+    large: number;
+    large_error: number;
+    small_error: number;
+  };
+  differences: { step: number; visible: number; tiny: number; good: number; usual: number };
+  /** the most paths, numbers of a matrix, units of a layer drawn whole and of a wider one, letters of a name, classes */
+  most: { paths: number; whole: number; few: number; shown: number; long: number; classes: number };
+}
 
 export interface Payload {
   widths: number[];
-  activation: string;
   x: number[];
   label: number;
   features: string[];
@@ -11,6 +30,7 @@ export interface Payload {
   image: [number, number] | null;
   batch_size: number | null;
   place: Place;
+  facts: Facts;
   weights: { dtype: "float32" | "float64"; deflated: string };
 }
 
@@ -26,7 +46,7 @@ export async function network(payload: Payload): Promise<Net> {
     for (let i = 0, at = plane * count; i < count; i++, at++) bytes[i * size + plane] = planes[at]!;
   }
   const values = size === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
-  const net: Net = { widths: payload.widths, activation: payload.activation, weights: [], biases: [] };
+  const net: Net = { widths: payload.widths, activation: activation(payload.facts.activation), weights: [], biases: [] };
   let at = 0;
   const take = (length: number): Float64Array => Float64Array.from(values.subarray(at, (at += length)));
   for (let k = 1; k < payload.widths.length; k++) {

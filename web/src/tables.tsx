@@ -105,8 +105,6 @@ export function PathTable(props: {
   );
 }
 
-const CLASSES = 20;
-
 export function OutputUnits({ e, notation, choose }: { e: Example; notation: Notation; choose(unit: number): void }): JSX.Element {
   const depth = e.net.weights.length;
   const grad = e.b.gradA[depth - 1]!;
@@ -114,20 +112,21 @@ export function OutputUnits({ e, notation, choose }: { e: Example; notation: Not
   const y = letterOf(sym("y"), notation);
   const a = text(sym("a", depth), notation);
   const order = Array.from(e.f.p.keys());
-  if (order.length > CLASSES) order.sort((i, j) => Number(j === e.label) - Number(i === e.label) || e.f.p[j]! - e.f.p[i]!);
+  const most = e.facts.most.classes;
+  if (order.length > most) order.sort((i, j) => Number(j === e.label) - Number(i === e.label) || e.f.p[j]! - e.f.p[i]!);
   return (
     <section aria-labelledby="units-title">
       <h2 id="units-title">The output units</h2>
       <div class="card scroll" tabIndex={0} role="group" aria-labelledby="units-title"><table id="output-units">
         <thead><tr><th scope="col">class</th><th scope="col">logit {a}</th><th scope="col">{y}</th><th scope="col">∂𝓛/∂{y}</th><th scope="col">∂𝓛/∂{a} = −(𝟙[ℓ=i] − {y})</th></tr></thead>
-        <tbody>{order.slice(0, CLASSES).map((i) => (
+        <tbody>{order.slice(0, most).map((i) => (
           <tr key={i} class={i === e.label ? "label" : ""}>
             <th scope="row"><button type="button" class="link" onClick={() => choose(i + 1)}>{e.classes[i]}{i === e.label && " (ℓ)"}</button></th>
             <td><Num value={logits[i]!} /></td><td><Num value={e.f.p[i]!} /></td><td><Num value={e.b.gradP[i]!} /></td><td><Num value={grad[i]!} /></td>
           </tr>
         ))}</tbody>
       </table>
-      {order.length > CLASSES && <p class="soft">… and {order.length - CLASSES} more classes, less probable</p>}
+      {order.length > most && <p class="soft">… and {order.length - most} more classes, less probable</p>}
       </div>
       <p class="soft">Two routes lead to the last column: through the probabilities, −(1/{y}<sub>ℓ</sub>) e(ℓ) times softmax's Jacobian,
         and fused, {y} − e(ℓ). The numbers are computed by the second, with −(1 − {y}<sub>ℓ</sub>) as minus the sum of the other

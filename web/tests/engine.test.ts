@@ -1,10 +1,11 @@
 /* Everything that the page computes, against what Python gives for the same networks (fixture.py). */
 import { describe, expect, test } from "vitest";
-import { erfc } from "../src/activations";
+import { activation, erfc, type Row } from "../src/activations";
 import { chainOf } from "../src/chain";
 import { backward, forward, step, strongestWeight, type Net } from "../src/engine";
 import { findings, why } from "../src/findings";
 import { number } from "../src/numbers";
+import type { Facts } from "../src/payload";
 import { LECTURE } from "../src/symbols";
 import cancelling from "./cancelling.json";
 import fixture from "./fixture.json";
@@ -24,15 +25,15 @@ function near(got: ArrayLike<number>, want: ArrayLike<unknown>, relative = 1e-12
 
 function example(one: Given | Case) {
   const net: Net = {
-    widths: one.widths, activation: one.activation,
+    widths: one.widths, activation: activation(one.facts.activation as Row),
     weights: one.weights.map((w) => Float64Array.from(w)), biases: one.biases.map((b) => Float64Array.from(b)),
   };
   const f = forward(net, Float64Array.from(one.x));
   const b = backward(net, f, one.label);
-  return { net, f, b, label: one.label, features: one.features, classes: one.classes, batchSize: one.batchSize };
+  return { net, f, b, label: one.label, features: one.features, classes: one.classes, batchSize: one.batchSize, facts: one.facts as Facts };
 }
 
-describe.each(fixture.map((one, index) => ({ index, name: `${one.activation} ${one.widths.join("-")}`, one })))(
+describe.each(fixture.map((one, index) => ({ index, name: `${one.facts.activation.name} ${one.widths.join("-")}`, one })))(
   "$index: $name",
   ({ one }) => {
     const e = example(one);

@@ -15,6 +15,7 @@ from chainrule import Network
 from chainrule.equations import ACTIVATIONS
 from chainrule.explain import Explanation, explain
 from chainrule.explain.records import jsonable
+from chainrule.explain.views.page_payload import facts
 
 HERE = Path(__file__).parent
 
@@ -66,7 +67,7 @@ def given(e: Explanation) -> dict[str, Any]:
     """What the page is given of an explanation."""
     return {
         "widths": e.net.widths,
-        "activation": e.net.activation,
+        "facts": facts(e.net.activation),
         "weights": [w.ravel().tolist() for w in e.net.weights],
         "biases": [b.tolist() for b in e.net.biases],
         "x": e.x.tolist(),

@@ -15,8 +15,8 @@ from chainrule.explain.records import Finding, PathToLoss
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 
 __all__ = [
-    "DEAD_SHARE", "DRIFT", "LARGE", "LEARNED", "SATURATED", "SATURATED_SHARE", "WRONG_LABEL",
-    "example_findings", "output_findings", "why",
+    "DEAD_SHARE", "DRIFT", "LARGE", "LARGE_ERROR", "LEARNED", "SATURATED", "SATURATED_SHARE", "SMALL_ERROR",
+    "WRONG_LABEL", "example_findings", "output_findings", "why",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -27,6 +27,7 @@ SATURATED = 0.01  # g′ below this share of the activation's steepest
 SATURATED_SHARE = 0.25  # of a layer's units that are saturated
 DRIFT = 1e3  # ratio of ‖∂𝓛/∂a‖ between the first and the last layer
 LARGE = 2.0  # times the root mean square of its layer
+LARGE_ERROR, SMALL_ERROR = 0.5, 0.05  # of a probability
 
 
 def example_findings(e: Example) -> list[Finding]:
@@ -197,8 +198,8 @@ def _output_part(e: Example, layer: int, unit: int, path: PathToLoss | None) -> 
     """What the output layer says at the class that the strongest path ends in."""
     i = unit - 1 if layer == e.net.depth else (path.units[-1] - 1 if path is not None else e.label)
     p, target = float(e.forward.probabilities[0, i]), int(i == e.label)
-    true = "the true class " if target else ""
-    size = "a large error" if abs(p - target) > 0.5 else "a small error" if abs(p - target) < 0.05 else "an error"
+    true, miss = "the true class " if target else "", abs(p - target)
+    size = "a large error" if miss > LARGE_ERROR else "a small error" if miss < SMALL_ERROR else "an error"
     error = float(e.backward.grad_preactivations[-1][0, i])
     given = probability(p, -float(equations.grad_logits(e.forward.logits[0], i)[i]), 3)
     return (

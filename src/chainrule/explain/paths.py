@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from chainrule.explain.records import PathToLoss
 
-__all__ = ["Paths", "rounding", "strongest_paths"]
+__all__ = ["MOST", "Paths", "rounding", "strongest_paths"]
 
 Array = npt.NDArray[np.float64]
+MOST = 5  # paths that are told
 CHUNK = 2**20  # numbers looked at together
 
 
@@ -35,7 +36,7 @@ def strongest_paths(
     input_value: float,
     *,
     scale: float = 1.0,
-    count: int = 5,
+    count: int = MOST,
     factors: bool = True,
 ) -> Paths:
     """The `count` paths of largest |product| from a weight of `layer` into `unit` (from 0) to the loss.

@@ -18,7 +18,7 @@ from chainrule.explain.example import Example
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 from chainrule.explain.views.notebook import chain_mathml, symbol_mathml
 from chainrule.explain.views.page_drawing import drawing
-from chainrule.explain.views.page_payload import image_shape, payload
+from chainrule.explain.views.page_payload import CLASSES, image_shape, payload
 from chainrule.explain.views.text import value_text
 from chainrule.notation import subscript
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
 __all__ = ["page", "write_page"]
-
-MOST = 20  # classes listed
 
 
 def write_page(path: str | os.PathLike[str], explanation: Example, chain: Chain) -> Path:
@@ -46,7 +44,7 @@ def page(explanation: Example, chain: Chain) -> str:
     e = explanation
     shape = image_shape(e)
     units = e.output_units()
-    if len(units) > MOST:
+    if len(units) > CLASSES:
         units.sort(key=lambda u: (u.unit - 1 != e.label, -u.probability))
     return html.render(
         "explanation.html.j2",
@@ -55,8 +53,8 @@ def page(explanation: Example, chain: Chain) -> str:
         given=probability(
             float(e.forward.probabilities[0, e.label]), -float(e.backward.grad_preactivations[-1][0, e.label]), 5
         ),
-        units=units[:MOST],
-        more_units=max(0, len(units) - MOST),
+        units=units[:CLASSES],
+        more_units=max(0, len(units) - CLASSES),
         formula=chain_mathml(chain),
         path_formula=_path_formula(e, chain),
         picture=drawing(e, chain),

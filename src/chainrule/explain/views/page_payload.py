@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.activations import ACTIVATIONS
+from chainrule.explain import findings, paths
 from chainrule.explain.example import Example
+from chainrule.explain.records import WHOLE
+from chainrule.explain.views import page_drawing
+from chainrule.network import differences
 
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["image_shape", "payload"]
+__all__ = ["CLASSES", "facts", "image_shape", "payload"]
+
+CLASSES = 20  # listed
 
 
 def payload(explanation: Example, chain: Chain) -> str:
@@ -22,7 +29,6 @@ def payload(explanation: Example, chain: Chain) -> str:
     e = explanation
     data = {
         "widths": e.net.widths,
-        "activation": e.net.activation,
         "x": e.x.tolist(),
         "label": e.label,
         "features": e.feature_names,
@@ -30,9 +36,34 @@ def payload(explanation: Example, chain: Chain) -> str:
         "image": image_shape(e),
         "batch_size": e.batch_size,
         "place": {"layer": chain.layer, "unit": chain.unit, "input": chain.input},
+        "facts": facts(e.net.activation),
         "weights": _packed(e),
     }
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def facts(activation: str) -> dict[str, Any]:
+    """What Python knows and the page is told: of the activation, and where findings, checks and drawing draw a line."""
+    row = ACTIVATIONS[activation]
+    return {
+        "activation": {
+            "name": row.name, "kink": row.kink, "straight": row.straight, "steepest": row.steepest,
+            "sigmoid": row.sigmoid,
+        },
+        "findings": {
+            "wrong_label": findings.WRONG_LABEL, "learned": findings.LEARNED, "dead_share": findings.DEAD_SHARE,
+            "saturated": findings.SATURATED, "saturated_share": findings.SATURATED_SHARE, "drift": findings.DRIFT,
+            "large": findings.LARGE, "large_error": findings.LARGE_ERROR, "small_error": findings.SMALL_ERROR,
+        },
+        "differences": {
+            "step": differences.STEP, "visible": differences.VISIBLE, "tiny": differences.TINY,
+            "good": differences.GOOD, "usual": differences.USUAL,
+        },
+        "most": {
+            "paths": paths.MOST, "whole": WHOLE, "few": page_drawing.FEW, "shown": page_drawing.SHOWN,
+            "long": page_drawing.LONG, "classes": CLASSES,
+        },
+    }  # fmt: skip
 
 
 def image_shape(explanation: Example) -> tuple[int, int] | None:
