@@ -31,8 +31,7 @@ class Activation(NamedTuple):
     kink : the slopes below and above 0, of those that have a kink there
     straight : how far from 0 g is a straight line, as far as float64 can tell
     steepest : the largest g′, of those that saturate on both sides
-    sigmoid : s, of those that are s σ(s a) and a constant: less its limit such a g is ∓s σ(−s |a|), which keeps its
-        digits
+    tail : (a, side) ↦ g(a) less its limit below (side −1) or above (1), to its last digit, of those that near two
     """
 
     name: str
@@ -45,7 +44,7 @@ class Activation(NamedTuple):
     kink: tuple[float, float] | None = None
     straight: float = 1000.0
     steepest: float | None = None
-    sigmoid: float | None = None
+    tail: Callable[[Any, Any], Any] | None = None
 
 
 def array_namespace(array: Any) -> Any:
@@ -161,8 +160,10 @@ ACTIVATIONS: dict[str, Activation] = {row.name: row for row in (
     Activation("relu", _relu, lambda a: _above(a, 0), "ReLU", ("Relu", "a"), gain=2.0, kink=(0.0, 1.0), straight=0.0),
     Activation("leaky_relu", _leaky_relu, lambda a: _above(a, LEAKY_SLOPE), "LeakyReLU", _LEAKY_RELU, _LEAKY_OPTIONS,
                gain=2.0, kink=(LEAKY_SLOPE, 1.0), straight=0.0),
-    Activation("tanh", _tanh, _tanh_derivative, "Tanh", ("Tanh", "a"), steepest=1.0, sigmoid=2.0),
-    Activation("logistic", _logistic, _logistic_derivative, "Sigmoid", ("Sigmoid", "a"), steepest=0.25, sigmoid=1.0),
+    Activation("tanh", _tanh, _tanh_derivative, "Tanh", ("Tanh", "a"), steepest=1.0,
+               tail=lambda a, side: -2 * side * _logistic(-2 * side * a)),
+    Activation("logistic", _logistic, _logistic_derivative, "Sigmoid", ("Sigmoid", "a"), steepest=0.25,
+               tail=lambda a, side: -side * _logistic(-side * a)),
     Activation("gelu", _gelu, _gelu_derivative, "GELU", _GELU, {"approximate": "none"}, gain=2.0, straight=50.0),
     Activation("silu", _silu, _silu_derivative, "SiLU", ("Mul", "a", ("Sigmoid", "a")), gain=2.0),
     Activation("softplus", _softplus, _logistic, "Softplus", ("Softplus", "a"), {"beta": 1}, gain=2.0),

@@ -6,17 +6,18 @@ export interface Row {
   kink: [number, number] | null;
   straight: number;
   steepest: number | null;
-  sigmoid: number | null;
 }
 
 interface Formula {
   value(a: number): number;
   slope(a: number): number;
+  /** g less its limit below (side −1) or above (1), to its last digit, of those that near two */
+  tail?(a: number, side: number): number;
 }
 
 export type Activation = Row & Formula;
 
-export function logistic(a: number): number {
+function logistic(a: number): number {
   const e = Math.exp(-Math.abs(a)); // never of a positive number: no overflow
   return a >= 0 ? 1 / (1 + e) : e / (1 + e);
 }
@@ -55,8 +56,8 @@ function density(a: number): number {
 
 const FORMULAS: Record<string, Formula> = {
   identity: { value: (a) => a, slope: () => 1 },
-  tanh: { value: Math.tanh, slope: (a) => 4 * logisticSlope(2 * a) },
-  logistic: { value: logistic, slope: logisticSlope },
+  tanh: { value: Math.tanh, slope: (a) => 4 * logisticSlope(2 * a), tail: (a, side) => -2 * side * logistic(-2 * side * a) },
+  logistic: { value: logistic, slope: logisticSlope, tail: (a, side) => -side * logistic(-side * a) },
   gelu: {
     value: (a) => a * normal(a),
     slope: (a) => {

@@ -1,6 +1,6 @@
 /* Central differences in float64, link by link from the number that moves to the loss, and their verdicts:
    see chainrule/network/differences.py. */
-import { type Activation, logistic } from "./activations";
+import type { Activation } from "./activations";
 import type { Example } from "./chain";
 import type { Place, Vector } from "./engine";
 import { gradientAt, largestAt, largestOf, norm, preactivation, softmax } from "./engine";
@@ -44,11 +44,9 @@ function judge(gradient: number, found: Difference, { tiny, good, usual }: Bands
   return { gradient, difference, error, verdict };
 }
 
-/** A move ↦ g(a + move), less a constant: of a sigmoid that is all but at its limit, less that limit. */
-function besideItsLimit(a: number, { value, sigmoid }: Activation): (move: number) => number {
-  if (sigmoid === null || Math.abs(a) <= 2) return (move) => value(a + move);
-  const sign = a > 0 ? sigmoid : -sigmoid;
-  return (move) => -sign * logistic(-sign * (a + move));
+/** A move ↦ g(a + move), less its limit where g is all but there, so that what is left keeps its digits. */
+function besideItsLimit(a: number, { value, tail }: Activation): (move: number) => number {
+  return tail && Math.abs(a) > 2 ? (move) => tail(a + move, Math.sign(a)) : (move) => value(a + move);
 }
 
 function slopeDifference(a: number, activation: Activation, { step, visible, tiny }: Bands): Difference {

@@ -121,16 +121,12 @@ def slope_differences(a: Array, activation: str, step: float = STEP) -> tuple[Ar
 
 
 def _beside_its_limit(a: Array, row: Activation) -> Callable[[Array], Array]:
-    """A move ↦ g(a + move), less a constant: of a sigmoid that is all but at its limit, less that limit.
-
-    tanh(a) − 1 = −2σ(−2a) and σ(a) − 1 = −σ(−a).
-    """
-    g, s = row.function, row.sigmoid
-    if s is None:
+    """A move ↦ g(a + move), less its limit where g is all but there, so that what is left keeps its digits."""
+    g, tail = row.function, row.tail
+    if tail is None:
         return lambda move: np.asarray(g(a + move))
-    logistic = ACTIVATIONS["logistic"].function
-    sign, out = np.where(a > 0, s, -s), np.abs(a) > 2
-    return lambda move: np.where(out, -sign * logistic(-sign * (a + move)), g(a + move))
+    side, out = np.where(a > 0, 1.0, -1.0), np.abs(a) > 2
+    return lambda move: np.where(out, tail(a + move, side), g(a + move))
 
 
 class ChainDifferences:

@@ -48,7 +48,6 @@ def facts(activation: str) -> dict[str, Any]:
     return {
         "activation": {
             "name": row.name, "kink": row.kink, "straight": row.straight, "steepest": row.steepest,
-            "sigmoid": row.sigmoid,
         },
         "findings": {
             "wrong_label": findings.WRONG_LABEL, "learned": findings.LEARNED, "dead_share": findings.DEAD_SHARE,
