@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from truths import FORMULAS, MODULES
 
 from chainrule.activations import ACTIVATIONS
+
+
+def test_every_activation_is_tested():
+    assert set(FORMULAS) == set(MODULES) == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("row", ACTIVATIONS.values(), ids=ACTIVATIONS)

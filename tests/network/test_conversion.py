@@ -2,29 +2,24 @@
 
 import numpy as np
 import pytest
+from truths import MODULES
 
 from chainrule import Network
-from chainrule.equations import ACTIVATIONS
 from chainrule.errors import InputError
 from chainrule.explain import explain
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 nn = torch.nn
 
-MODULES = {
-    "identity": nn.Identity, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid,
-    "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus,
-}  # fmt: skip
-
 
 def softmax(logits):
     return torch.softmax(logits, dim=1).detach().numpy()
 
 
-@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("activation", MODULES)
 def test_torch_there_and_back(activation):
     torch.manual_seed(0)
-    g = MODULES[activation]
+    g = getattr(nn, MODULES[activation])
     module = nn.Sequential(nn.Linear(5, 7), g(), nn.Linear(7, 4), g(), nn.Linear(4, 3)).double()
     x = np.random.default_rng(0).normal(size=(6, 5))
     net = Network.from_torch(module)

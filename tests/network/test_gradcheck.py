@@ -7,9 +7,9 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from truths import FORMULAS
 
 from chainrule import Network, check_gradients, equations
-from chainrule.activations import LEAKY_SLOPE
 from chainrule.errors import InputError
 from chainrule.network.differences import ChainDifferences, factor_difference, slope_differences
 from chainrule.network.gradcheck import Difference, central_difference, judge
@@ -191,7 +191,7 @@ def test_the_differences_are_the_losss_derivatives(activation):
 def whole(net, preactivations, labels, layer, moves):
     """The derivative of the mean loss along `moves` of a layer, as a difference at 1000 digits."""
     m = mpmath.mpf
-    g = SCALAR[net.activation]
+    g = FORMULAS[net.activation]
 
     def loss(step):
         total = m(0)
@@ -212,18 +212,6 @@ def whole(net, preactivations, labels, layer, moves):
         return (loss(h) - loss(-h)) / (2 * h)
 
 
-SCALAR = {
-    "identity": lambda a: a,
-    "relu": lambda a: max(a, mpmath.mpf(0)),
-    "leaky_relu": lambda a: a if a > 0 else a * mpmath.mpf(LEAKY_SLOPE),
-    "tanh": mpmath.tanh,
-    "logistic": lambda a: 1 / (1 + mpmath.exp(-a)),
-    "gelu": lambda a: a * mpmath.erfc(-a / mpmath.sqrt(2)) / 2 if abs(a) < 60 else max(a, mpmath.mpf(0)),
-    "silu": lambda a: a / (1 + mpmath.exp(-a)),
-    "softplus": lambda a: mpmath.log1p(mpmath.exp(a)) if a < 2000 else a,
-}
-
-
 @pytest.mark.parametrize("activation", equations.ACTIVATIONS)
 def test_slopes_keep_their_digits_in_the_tails(activation):
     a = np.array(
@@ -232,7 +220,9 @@ def test_slopes_keep_their_digits_in_the_tails(activation):
     found, floor, kinks = slope_differences(a, activation)
     assert not kinks.any()
     with mpmath.workdps(1000):
-        truth = [float(mpmath.diff(SCALAR[activation], mpmath.mpf(v), h=mpmath.mpf(10) ** -300)) for v in map(float, a)]
+        truth = [
+            float(mpmath.diff(FORMULAS[activation], mpmath.mpf(v), h=mpmath.mpf(10) ** -300)) for v in map(float, a)
+        ]
     # a few are below what float64 holds; all others have eight digits
     np.testing.assert_allclose(found, truth, rtol=1e-8, atol=1e-300)
     assert np.all(floor <= np.maximum(2e-3 * np.abs(truth), 1e-290))

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.extras import require
 from chainrule.derive.reading.layout import MAX_LINE, equals_at, without_layout
 from chainrule.derive.reading.pieces import piece_of, terms_of
@@ -87,9 +88,8 @@ BREAK: /\\\\(?:\s*\[[^\]]*\])?/
 SPACE: /\s+|~|\\[,;:! ]|\\(?:quad|qquad|displaystyle|limits|left|right|[bB]igg?[lr]?)(?![A-Za-z])/
 %ignore SPACE
 """
-_FNAMES = (
-    "softmax|exp|log1p|log|ln|diag|identity|relu|ReLU|leaky_relu|leaky\\\\_relu|tanh|sigmoid|logistic|expit|gelu|silu|"
-    "softplus"
+_FNAMES = "softmax|exp|log1p|log|ln|diag|ReLU|sigmoid|expit|" + "|".join(
+    name.replace("_", r"(?:\\)?_") for name in ACTIVATIONS
 )
 _THETA = r"(?:\\(?:boldsymbol|bm|mathbf)\s*\{\s*)?\\theta\s*\}?"
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?|\\.?|.", re.DOTALL)
