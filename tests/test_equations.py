@@ -1,8 +1,10 @@
-"""The equations against plain loops at 60 digits, finite differences, and automatic differentiation."""
+"""The equations against plain loops at 60 and 100 digits, finite differences, and automatic differentiation."""
 
+import functools
 import itertools
 import math
 
+import exact_options
 import naive
 import numpy as np
 import pytest
@@ -61,10 +63,20 @@ def test_output_units_equal_the_loops(array, logits):
         np.testing.assert_allclose(longer, [float(g) for g in grad], rtol=1e-12)
 
 
+def test_log_softmax_equals_the_loops(array):
+    for logits in LOGITS:
+        truth = [float(naive.mp.log(p)) for p in naive.softmax(logits)]
+        np.testing.assert_allclose(np.asarray(eq.log_softmax(array(logits))), truth, rtol=1e-13)
+
+
 def test_a_batch_is_its_examples(array):
     logits, labels = np.random.default_rng(1).normal(size=(4, 5)), np.array([0, 3, 4, 1])
     a, ell = array(logits), array(labels)
-    for function in (eq.loss_from_logits, eq.grad_logits, eq.grad_logits_by_chain_rule):
+
+    def smoothed(a, ell):
+        return eq.grad_from_targets(a, eq.weighted_targets(ell, a, None, 0.1), 0.5, 0.01)
+
+    for function in (eq.loss_from_logits, eq.grad_logits, eq.grad_logits_by_chain_rule, smoothed):
         together = np.asarray(function(a, ell))
         for n in range(4):
             alone = np.asarray(function(array(logits[n]), int(labels[n])))
@@ -82,6 +94,161 @@ def test_grad_probabilities_by_finite_differences():
         move = h * np.eye(3)[i]
         slope = (eq.cross_entropy(p + move, label) - eq.cross_entropy(p - move, label)) / (2 * h)
         assert abs(eq.grad_probabilities(p, label)[i] - slope) < 1e-8
+
+
+# Beside the lecture: target probabilities, class weights, smoothing, temperature, z-loss
+WEIGHTS = [0.5, 2.0, 1.0, 0.25]
+TARGETS = [0.1, 0.2, 0.7, 0.0]
+ROWS = [[0.3, -1.0, 2.0, 0.5], [40.0, 0.0, 1.0, -3.0], [0.0, 0.0, 60.0, 0.0], [-300.0, 5.0, 200.0, 3e2]]
+MIXES = list(itertools.product([0, 2, TARGETS], [None, WEIGHTS], [0.0, 0.1, 1.0], [1.0, 0.7], [0.0, 0.01]))
+
+
+@functools.cache
+def truth_of_mixes():
+    """For each mix and row: loss, gradient, and by how much the larger of two products may leave it off."""
+    found = []
+    for given, weights, smoothing, temperature, z_loss in MIXES:
+        hot = given if isinstance(given, list) else np.eye(4)[given]
+        for row in ROWS:
+            case = exact_options.truth(row, hot, weights or [1] * 4, smoothing, temperature, z_loss)
+            loss, grad, terms = ([float(x) for x in np.atleast_1d(part)] for part in case)
+            cancels = z_loss or smoothing or isinstance(given, list)
+            found.append((loss[0], grad, np.multiply(terms, 1e-14 if cancels else 0)))
+    return found
+
+
+def test_every_option_equals_the_loops(array):
+    truth, a = iter(truth_of_mixes()), array(np.array(ROWS))
+    for given, weights, smoothing, temperature, z_loss in MIXES:
+        labels = array(np.array([given] * len(ROWS)))
+        w = None if weights is None else array(np.array(weights))
+        q = eq.weighted_targets(labels, a, w, smoothing)
+        losses, grads = (np.asarray(f(a, q, temperature, z_loss)) for f in (eq.loss_from_targets, eq.grad_from_targets))
+        for loss, grad in zip(losses, grads, strict=True):
+            true_loss, true_grad, off = next(truth)
+            assert loss == pytest.approx(true_loss, rel=1e-13)
+            assert (np.abs(grad - true_grad) <= 1e-12 * np.abs(true_grad) + off).all()
+
+
+def by_differences(function, row, i):
+    """∂/∂a_i at 100 digits, of a function of numbers that mpmath computes with."""
+    mp, h = exact_options.mp, exact_options.mp.mpf(10) ** -30
+    moved = [[mp.mpf(a) + sign * h * (i == j) for j, a in enumerate(row)] for sign in (1, -1)]
+    return (function(moved[0]) - function(moved[1])) / (2 * h)
+
+
+def test_gradient_and_hessian_by_finite_differences(array):
+    """Of the loss alone: nothing that was differentiated by hand takes part."""
+    mp, row, q, temperature, z_loss = exact_options.mp, ROWS[0], TARGETS, 0.7, 0.01
+
+    def loss(a):
+        lse = mp.log(mp.fsum(mp.exp(x / mp.mpf(temperature)) for x in a))
+        terms = (mp.mpf(t) * (lse - x / mp.mpf(temperature)) for t, x in zip(q, a, strict=True))
+        return mp.fsum(terms) + mp.mpf(z_loss) * lse**2
+
+    def of_label(a):
+        return mp.log(mp.fsum(map(mp.exp, a))) - a[1]
+
+    slopes = [float(by_differences(loss, row, i)) for i in range(4)]
+    grad = eq.grad_from_targets(array(np.array(row)), array(np.array(q)), temperature, z_loss)
+    np.testing.assert_allclose(np.asarray(grad), slopes, rtol=1e-13)
+    slope_of = [functools.partial(by_differences, of_label, i=i) for i in range(4)]
+    curvature = np.array([[float(by_differences(slope, row, j)) for j in range(4)] for slope in slope_of])
+    a, vector = array(np.array(row)), np.array([1.0, -2.0, 0.5, 3.0])
+    np.testing.assert_allclose(np.asarray(eq.hessian_diagonal(a)), np.diag(curvature), rtol=1e-13)
+    np.testing.assert_allclose(np.asarray(eq.hessian_product(a, array(vector))), curvature @ vector, rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(eq.softmax_jacobian(a)), curvature, rtol=1e-12)
+
+
+def test_the_hessian_keeps_its_tails(array):
+    """ŷ = (1, e⁻⁴⁰), within rounding: 1 − ŷ would be 0."""
+    p, a = naive.softmax([40.0, 0.0]), array(np.array([40.0, 0.0]))
+    size = float(p[0] * p[1])
+    np.testing.assert_allclose(np.asarray(eq.hessian_diagonal(a)), [size, size], rtol=1e-14)
+    product = eq.hessian_product(a, array(np.array([1.0, 3.0])))
+    np.testing.assert_allclose(np.asarray(product), [-2 * size, 2 * size], rtol=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("ignore_index", [None, 0, -100])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batch_is_reduced_as_the_loops_reduce_it(array, reduction, ignore_index, weighted):
+    labels, weights = [0, 2, 3, 1], WEIGHTS if weighted else [1.0] * 4
+    if ignore_index is not None:
+        labels[0] = ignore_index
+    counted = [label != ignore_index for label in labels]
+    losses, grads, divisor = [], [], sum(weights[i] for i, counts in zip(labels, counted, strict=True) if counts)
+    for row, label, counts in zip(ROWS, labels, counted, strict=True):
+        loss, grad = naive.loss_and_grad(row, label) if counts else (0, [0] * 4)
+        losses.append(float(loss) * weights[label] if counts else 0.0)
+        grads.append([float(g) * weights[label] if counts else 0.0 for g in grad])
+    scale = 1 / divisor if reduction == "mean" else 1.0
+    loss, grad = eq.softmax_cross_entropy(
+        array(np.array(ROWS)),
+        array(np.array(labels)),
+        reduction=reduction,
+        ignore_index=ignore_index,
+        class_weights=array(np.array(weights)) if weighted else None,
+    )
+    wanted = losses if reduction == "none" else sum(losses) * scale
+    np.testing.assert_allclose(np.asarray(loss), wanted, rtol=1e-13)
+    np.testing.assert_allclose(np.asarray(grad), np.array(grads) * scale, rtol=1e-12)
+
+
+def test_nothing_counted_is_zero_and_a_mean_over_targets_divides_by_n(array):
+    a = array(np.array([[np.nan, 1.0], [0.0, 1.0]]))
+    loss, grad = eq.softmax_cross_entropy(a, array(np.array([7, 7])), ignore_index=7, label_smoothing=0.1)
+    assert float(loss) == 0
+    assert not np.asarray(grad).any()
+    a, q = array(np.zeros((2, 2))), array(np.array([[1.0, 2.0], [0.0, 0.0]]))
+    assert float(eq.softmax_cross_entropy(a, q)[0]) == pytest.approx(3 * math.log(2) / 2, rel=1e-15)
+
+
+def test_special_values(array):
+    """−∞ masks a class exactly, in the targets' equations too; NaN or +∞ makes its row NaN and no other."""
+    inf, nan = np.inf, np.nan
+    a = array(np.array([[0.0, -inf, 0.0], [0.0, nan, 0.0]]))
+    q = array(np.array([[1.0, 0.0, 0.0]] * 2))
+    for loss, grad in (
+        (eq.loss_from_logits(a, 0), eq.grad_logits(a, 0)),
+        (eq.loss_from_targets(a, q), eq.grad_from_targets(a, q)),
+    ):
+        np.testing.assert_allclose(np.asarray(loss), [math.log(2), nan], rtol=1e-15)
+        np.testing.assert_array_equal(np.asarray(grad), [[-0.5, 0.0, 0.5], [nan] * 3])
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        assert np.isnan(np.asarray(eq.grad_logits(array(np.array([inf, 0.0])), 1))).all()
+        assert np.isnan(float(eq.loss_from_logits(array(np.array([inf, 0.0])), 1)))
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0, 0.3])
+def test_binary_losses_equal_the_loops_and_finite_differences(array, t):
+    mp, points = exact_options.mp, [-800.0, -40.0, -1.5, 0.0, 0.25, 3.0, 40.0, 800.0]
+
+    def loss(point):
+        return mp.mpf(t) * mp.log1p(mp.exp(-point[0])) + (1 - mp.mpf(t)) * mp.log1p(mp.exp(point[0]))
+
+    a, given = array(np.array(points)), array(np.full(8, t))
+    with mp.workdps(800):  # e⁻⁸⁰⁰ beside 1
+        losses = [float(loss([mp.mpf(x)])) for x in points]
+        slopes = [float(1 / (1 + mp.exp(-mp.mpf(x))) - mp.mpf(t)) for x in points]
+    np.testing.assert_allclose(np.asarray(eq.binary_loss(a, given)), losses, rtol=1e-14)
+    np.testing.assert_allclose(np.asarray(eq.grad_binary(a, given)), slopes, rtol=1e-14)
+    assert float(eq.multilabel_loss(a, given)) == pytest.approx(sum(losses), rel=1e-14)
+    for i in range(2, 6):
+        assert float(by_differences(loss, points[i : i + 1], 0)) == pytest.approx(slopes[i], rel=1e-14)
+        curvature = by_differences(lambda b: by_differences(loss, b, 0), points[i : i + 1], 0)
+        assert float(eq.hessian_binary(a)[i]) == pytest.approx(float(curvature), rel=1e-14)
+
+
+def test_the_equations_are_traced():
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    jax.config.update("jax_enable_x64", True)
+    logits, labels = np.array(ROWS), np.array([0, 2, 3, 1])
+    options = {"label_smoothing": 0.1, "z_loss": 0.01, "temperature": 0.7}
+    traced = jax.jit(lambda a, y: eq.softmax_cross_entropy(a, y, **options))(logits, labels)
+    for got, wanted in zip(traced, eq.softmax_cross_entropy(logits, labels, **options), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(eq.softmax_jacobian)(logits[0]), eq.softmax_jacobian(logits[0]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -1,4 +1,4 @@
-/* Forward, backward and one gradient step for one example, in float64, by the formulas of chainrule/equations.py. */
+/* Forward, backward and one gradient step for one example, in float64, by the formulas of chainrule/equations. */
 import type { Activation } from "./activations";
 
 export type Vector = Float64Array;
