@@ -100,8 +100,8 @@ def grad_of_targets(e: Exponentials, targets: Any) -> Any:
     Q − q_j and 1 − ŷ_j are the sums of the others where they are small, so that only the two products can cancel.
     """
     xp, heavy = array_namespace(targets), where_largest(targets)
-    away = sum_without(heavy, targets)
-    rest = xp.where(heavy, away[..., None], (away + at(heavy, targets))[..., None] - targets)
+    away, mass = sum_without(heavy, targets), xp.sum(targets, axis=-1)
+    rest = xp.where(heavy, away[..., None], mass[..., None] - targets)
     return (e.each * rest - targets * _without(e)) / e.total[..., None]
 
 

@@ -23,9 +23,11 @@ __all__ = [
     "grad_of_label",
     "grad_probabilities",
     "grad_probability",
+    "in_parts",
     "log_softmax",
     "loss_from_logits",
     "one_hot",
+    "place_of",
     "softmax",
     "softmax_jacobian",
     "sum_without",
@@ -48,18 +50,18 @@ def one_hot(labels: Any, like: Any) -> Any:
 
     Source: the lecture, section 1.
     """
-    return array_namespace(like).astype(_is_at(labels, like), like.dtype)
+    return array_namespace(like).astype(place_of(labels, like), like.dtype)
 
 
-def _is_at(labels: Any, like: Any) -> Any:
-    """The same as booleans."""
+def place_of(labels: Any, like: Any) -> Any:
+    """The same as booleans: each row's place."""
     # what JAX traces has no device
     classes = array_namespace(like).arange(like.shape[-1], device=getattr(like, "device", None))
     return classes == (labels if isinstance(labels, int) else labels[..., None])
 
 
 def at(place: Any, values: Any) -> Any:
-    """The element of each row at its place, (...), of values (..., K): the place is one_hot as booleans.
+    """The element of each row at its place, (...), of values (..., K).
 
     It is chosen, not multiplied with 1 among zeros, for ∞ · 0 is not 0.
     """
@@ -73,7 +75,7 @@ def sum_without(place: Any, values: Any) -> Any:
 
 def where_largest(values: Any) -> Any:
     """The place of the largest element of each row, of the first if there are several: (..., K) booleans."""
-    return _is_at(array_namespace(values).argmax(values, axis=-1), values)
+    return place_of(array_namespace(values).argmax(values, axis=-1), values)
 
 
 def cross_entropy(probabilities: Any, labels: Any) -> Any:
@@ -86,7 +88,7 @@ def cross_entropy(probabilities: Any, labels: Any) -> Any:
 
     Source: the lecture, "Setting".
     """
-    return -array_namespace(probabilities).log(at(_is_at(labels, probabilities), probabilities))
+    return -array_namespace(probabilities).log(at(place_of(labels, probabilities), probabilities))
 
 
 def grad_probability(probabilities: Any, label: int, i: int) -> Any:
@@ -112,7 +114,7 @@ def grad_probabilities(probabilities: Any, labels: Any) -> Any:
 
     Source: the lecture, section 1.
     """
-    xp, at_label = array_namespace(probabilities), _is_at(labels, probabilities)
+    xp, at_label = array_namespace(probabilities), place_of(labels, probabilities)
     return xp.where(at_label, -1 / xp.where(at_label, probabilities, 1), 0)
 
 
@@ -142,9 +144,13 @@ def exponentials(logits: Any, temperature: float = 1.0) -> Exponentials:
     below = xp.max(logits, axis=-1, keepdims=True) - logits
     if temperature != 1.0:
         below = below / temperature
-    each, top = xp.exp(-below), where_largest(logits)
-    others = sum_without(top, each)
-    total = others + at(top, each)
+    return in_parts(xp.exp(-below), below, where_largest(logits))
+
+
+def in_parts(each: Any, below: Any, top: Any, unit: float = 1.0) -> Exponentials:
+    """The sums that belong to exponentials. The total is taken times `unit`, for those that were scaled by 1/unit."""
+    xp, others = array_namespace(each), sum_without(top, each)
+    total = (others + at(top, each)) * unit
     return Exponentials(each, below, top, xp.where(xp.isnan(total), total, others), total)
 
 
@@ -187,7 +193,7 @@ def loss_from_logits(logits: Any, labels: Any) -> Any:
     Source: the lecture, section 1, with the logarithm of the quotient taken apart.
     """
     e = exponentials(logits)
-    return at(_is_at(labels, logits), e.below) + array_namespace(logits).log1p(e.others)
+    return at(place_of(labels, logits), e.below) + array_namespace(logits).log1p(e.others)
 
 
 def softmax_jacobian(logits: Any) -> Any:
@@ -203,7 +209,7 @@ def softmax_jacobian(logits: Any) -> Any:
     Source: the lecture, section 1, the line before −1/ŷ_ℓ is multiplied in.
     """
     xp, p = array_namespace(logits), softmax(logits)
-    diagonal = _is_at(xp.arange(p.shape[-1], device=getattr(p, "device", None)), p)
+    diagonal = place_of(xp.arange(p.shape[-1], device=getattr(p, "device", None)), p)
     return p[..., :, None] * xp.where(diagonal, sum_without(diagonal, p[..., None, :])[..., None], -p[..., None, :])
 
 
@@ -232,7 +238,7 @@ def grad_logits(logits: Any, labels: Any) -> Any:
 
     Source: the lecture, section 1.
     """
-    return grad_of_label(exponentials(logits), _is_at(labels, logits))
+    return grad_of_label(exponentials(logits), place_of(labels, logits))
 
 
 def grad_of_label(e: Exponentials, at_label: Any) -> Any:

@@ -3,6 +3,10 @@
 The formulas are those of _native/rows.hpp: the exponentials of the others are summed apart from the label's, so that
 nothing cancels. float32 is computed in float64 where the device has it, 16-bit numbers in float32; float64 keeps the
 rounding error of a − m and feeds it back into the exponential.
+
+They are `chainrule.equations` once more, in place and with an index where the equations have a mask: by the equations
+themselves a chunk holds 4 to 5 arrays in the wide format for labels where this holds 1 (float64: 3), and 6 to 8 for
+targets where this holds 4; on a CPU labels take 1.5 to 15 times as long, targets 1.2 to 5 times.
 """
 
 from __future__ import annotations
