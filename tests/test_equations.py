@@ -126,7 +126,7 @@ def test_every_option_equals_the_loops(array):
         losses, grads = (np.asarray(f(a, q, temperature, z_loss)) for f in (eq.loss_from_targets, eq.grad_from_targets))
         for loss, grad in zip(losses, grads, strict=True):
             true_loss, true_grad, off = next(truth)
-            assert loss == pytest.approx(true_loss, rel=1e-13)
+            assert loss == pytest.approx(true_loss, rel=1e-13, abs=0)
             assert (np.abs(grad - true_grad) <= 1e-12 * np.abs(true_grad) + off).all()
 
 
@@ -220,6 +220,16 @@ def test_special_values(array):
         assert np.isnan(float(eq.loss_from_logits(array(np.array([inf, 0.0])), 1)))
 
 
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-20])
+def test_a_target_of_nearly_one_keeps_what_it_lacks(array, epsilon):
+    """ŷ_0 Q − q_0 = ŷ_0 (Q − q_0) − q_0 (1 − ŷ_0), where Q rounds to q_0 and ŷ_0 to 1."""
+    mp, row, q = exact_options.mp, [100.0, 0.0, 1.0, -2.0], [1.0, epsilon, 0.0, 0.0]
+    p = naive.softmax(row)
+    truth = [float(p[j] * mp.fsum(map(mp.mpf, q)) - mp.mpf(q[j])) for j in range(4)]
+    grad = np.asarray(eq.grad_from_targets(array(np.array(row)), array(np.array(q))))
+    np.testing.assert_allclose(grad, truth, rtol=1e-13)
+
+
 @pytest.mark.parametrize("t", [0.0, 1.0, 0.3])
 def test_binary_losses_equal_the_loops_and_finite_differences(array, t):
     mp, points = exact_options.mp, [-800.0, -40.0, -1.5, 0.0, 0.25, 3.0, 40.0, 800.0]
@@ -233,11 +243,13 @@ def test_binary_losses_equal_the_loops_and_finite_differences(array, t):
         slopes = [float(1 / (1 + mp.exp(-mp.mpf(x))) - mp.mpf(t)) for x in points]
     np.testing.assert_allclose(np.asarray(eq.binary_loss(a, given)), losses, rtol=1e-14)
     np.testing.assert_allclose(np.asarray(eq.grad_binary(a, given)), slopes, rtol=1e-14)
+    certain = array(np.array([np.inf, -np.inf])), array(np.array([1.0, 0.0]))
+    assert np.asarray(eq.binary_loss(*certain)).tolist() == [0, 0]
     assert float(eq.multilabel_loss(a, given)) == pytest.approx(sum(losses), rel=1e-14)
-    for i in range(2, 6):
-        assert float(by_differences(loss, points[i : i + 1], 0)) == pytest.approx(slopes[i], rel=1e-14)
+    for i in range(1, 7):
+        assert float(by_differences(loss, points[i : i + 1], 0)) == pytest.approx(slopes[i], rel=1e-14, abs=0)
         curvature = by_differences(lambda b: by_differences(loss, b, 0), points[i : i + 1], 0)
-        assert float(eq.hessian_binary(a)[i]) == pytest.approx(float(curvature), rel=1e-14)
+        assert float(eq.hessian_binary(a)[i]) == pytest.approx(float(curvature), rel=1e-14, abs=0)
 
 
 def test_the_equations_are_traced():

@@ -73,4 +73,4 @@ def hessian_binary(logits: Any) -> Any:
 def _both(targets: Any, holds: Any, fails: Any) -> Any:
     """t holds + (1−t) fails; what has no weight adds nothing, even where it is infinite."""
     xp = array_namespace(targets)
-    return xp.where(targets == 1, holds, xp.where(targets == 0, fails, targets * holds + (1 - targets) * fails))
+    return targets * xp.where(targets == 0, 0, holds) + (1 - targets) * xp.where(targets == 1, 0, fails)
