@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -320,15 +319,13 @@ def test_no_file_is_written_over_what_is_read(tmp_path, capsys):
 def test_an_untrained_model_replaces_no_other(tmp_path, capsys, monkeypatch):
     model = tmp_path / "m.safetensors"
     model.write_text("older")
-    flag = threading.Event()
-    flag.set()  # Ctrl-C before the first epoch is over
 
     @contextmanager
-    def interrupted(stopped):
+    def interrupted(stopped):  # Ctrl-C before the first epoch is over
         stopped[0] = 1
-        yield flag
+        yield
 
-    monkeypatch.setattr(sys.modules["chainrule.training.fit"], "_interrupt_flag", interrupted)
+    monkeypatch.setattr(sys.modules["chainrule.training.fit"], "stopping", interrupted)
     assert train(tmp_path, small(tmp_path), "class") == 130
     assert "nothing was written" in capsys.readouterr().err
     assert model.read_text() == "older"

@@ -7,7 +7,7 @@ import pytest
 
 from chainrule import SGD, Adam, AdamW, Network
 from chainrule.equations import ACTIVATIONS
-from chainrule.training.engine import Engine, as_rows
+from chainrule.training.engine import Engine, StepOptions, as_rows
 
 OPTIMIZERS = {
     "sgd": SGD(0.1),
@@ -27,8 +27,9 @@ def flat(weights, biases):
     return np.concatenate([a.ravel() for a in [*weights, *biases]])
 
 
-def engine_of(net, optimizer, batch_size, **options):
-    return Engine(net.weights, net.biases, net.activation, optimizer, batch_size, **options)
+def engine_of(net, optimizer, batch_size, seed=0, threads=1, **options):
+    layers = net.weights, net.biases, net.activation
+    return Engine(*layers, optimizer, batch_size, StepOptions(**options), seed=seed, threads=threads)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

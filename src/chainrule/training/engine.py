@@ -7,7 +7,7 @@ they reach the processor's peak, and start no threads that would wait for each o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from chainrule._native import _kernels
 from chainrule.boundary.arrays import empty
 from chainrule.training.optimizers import Optimizer
 
-__all__ = ["Began", "Engine", "Pass", "Sparse", "as_rows", "left_the_range"]
+__all__ = ["Engine", "Pass", "Sparse", "StepOptions", "as_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -51,12 +51,27 @@ class Pass(NamedTuple):
     norms: list[float]
 
 
-class Began(NamedTuple):
-    """What an epoch began with: copies of the engine's buffers, the steps that it had taken, and the epochs."""
+@dataclass(frozen=True)
+class StepOptions:
+    """What a step does besides the optimizer's rule.
 
-    buffers: list[Array]
-    steps: int
-    epoch: int
+    l2_weights, l2_biases : λ of a penalty, λθ added to the gradient; l2_by_batch : divided as the batch's loss is, and
+        added to the loss, as scikit-learn does
+    clip_norm : 0 for none; class_weights : (K,), or none
+    logistic : K logistic outputs in place of a softmax
+    lr_in_velocity, eps_inside : SGD's and Adam's steps, with scikit-learn's order of operations
+    """
+
+    l2_weights: float = 0.0
+    l2_biases: float = 0.0
+    l2_by_batch: bool = False
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    logistic: bool = False
+    lr_in_velocity: bool = False
+    eps_inside: bool = False
 
 
 class Engine:
@@ -68,8 +83,8 @@ class Engine:
     activation : of the hidden layers
     optimizer : SGD, Adam or AdamW
     batch_size : examples a step
-    options : what the native trainer takes by name: logistic, l2_weights, l2_biases, l2_by_batch, dropout, clip_norm,
-        label_smoothing, class_weights, seed, threads
+    options : what a step does besides
+    seed : of the dropped units; threads : at most so many
 
     Attributes
     ----------
@@ -87,7 +102,10 @@ class Engine:
         activation: str,
         optimizer: Optimizer,
         batch_size: int,
-        **options: Any,
+        options: StepOptions = StepOptions(),
+        *,
+        seed: int = 0,
+        threads: int = 1,
     ) -> None:
         dtype = weights[0].dtype
         widths = [weights[0].shape[1], *(len(w) for w in weights)]
@@ -107,11 +125,12 @@ class Engine:
             self.biases.append(self.parameters[at : at + u])
             at += u
         self.load(weights, biases)
-        self.batch_size, self.steps = batch_size, 0
+        self.activation, self.batch_size, self.steps = activation, batch_size, 0
         self.stopped = np.zeros(1, np.uint8)
         kind = _kernels.TrainerFloat32 if dtype == np.float32 else _kernels.TrainerFloat64
         first, second = [*self.state.values(), None, None][:2]
-        named = {"activation": activation, "batch_size": batch_size} | optimizer.native_options() | options
+        named = {"activation": activation, "batch_size": batch_size, "seed": seed, "threads": threads}
+        named |= optimizer.native_options() | asdict(options)
         self._trainer = kind(widths, self.parameters, self.gradient, first, second, named)
 
     def load(self, weights: list[Array], biases: list[Array]) -> None:
@@ -151,48 +170,6 @@ class Engine:
         if raised is not None:
             raise raised
         return Pass(**found)
-
-
-def left_the_range(engine: Engine, net: Any, began: Began, blocks: Iterable[tuple[Any, Array]], rates: Array) -> str:
-    """What to say of an epoch that met what is no number: it is walked again to see where.
-
-    An infinite weight need not make the loss infinite at once: behind a ReLU it can hide for an epoch.
-
-    net : the network of the engine's weights; blocks : the epoch's examples, and their orders; rates : its steps'
-    learning rates
-    """
-    for buffer, kept in zip(engine.buffers, began.buffers, strict=True):
-        buffer[...] = kept
-    engine.steps = began.steps
-    batch = _bad_batch(engine, blocks, rates)
-    layers = [(f"the weights of layer {k}", w) for k, w in enumerate(net.weights, start=1)]
-    layers += [(f"the biases of layer {k}", b) for k, b in enumerate(net.biases, start=1)]
-    if batch is not None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            preactivations = net.forward(batch.dense(net.widths[0])).preactivations
-        layers += [(f"the pre-activations of layer {k}", a) for k, a in enumerate(preactivations, start=1)]
-    where = next((name for name, values in layers if not np.isfinite(values).all()), "the loss itself")
-    what, step = "the loss" if batch is not None else "a weight", engine.steps
-    when = f"by the update of step {step} (epoch {began.epoch + (step > began.steps)})"
-    return (
-        f"training: {what} became NaN or infinite {when if step else 'before the first step'}: first out of range: "
-        f"{where}; a smaller learning rate or standardised inputs may help"
-    )
-
-
-def _bad_batch(engine: Engine, blocks: Iterable[tuple[Any, Array]], rates: Array) -> Any:
-    """Walk until a weight is not finite, or a batch's loss, which is then returned."""
-    before = engine.steps
-    for block, order in blocks:
-        for begin in range(0, len(order), engine.batch_size):
-            rows = order[begin : begin + engine.batch_size]
-            taken = engine.steps - before
-            engine.stopped[0] = 0  # a first Ctrl-C waits for the error
-            if engine.run(block.x, block.labels, rows, rates[taken : taken + 1], block.weights).steps == 0:
-                return block.take(rows)
-            if not np.isfinite(engine.parameters).all():
-                return None
-    return None
 
 
 def as_rows(x: Any, dtype: Any) -> Array | Sparse:

@@ -10,6 +10,9 @@ from chainrule.errors import InputError
 __all__ = ["EpochRecord", "History", "alike", "check_callbacks", "dead", "divergence"]
 
 
+FEW = 64  # examples, by which a network is seen to be dead
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """What `progress` and the callbacks are given at the end of each epoch (counted from 1)."""

@@ -142,8 +142,9 @@ def check_schedule(name: str, schedule: Any) -> None:
         raise InputError(f"{name}: got {shown(schedule)}, expected one of chainrule.training.schedules, as Cosine()")
 
 
-def checked_factors(schedule: Schedule, t: Array, epochs: int, losses: list[float]) -> Array:
-    """A schedule's factors, which anybody may have written: one for each step, finite and not negative."""
+def checked_factors(schedule: Schedule, epoch: int, steps: int, epochs: int, losses: list[float]) -> Array:
+    """The factors at an epoch's steps, of a schedule that anybody may have written: finite and not negative."""
+    t = epoch + np.arange(steps) / steps
     came = schedule.factors(t, epochs, list(losses))
     try:
         factors = np.asarray(came, dtype=np.float64)

@@ -1,0 +1,316 @@
+"""The loop over epochs, one for `fit` and for scikit-learn's face, and the run of `fit` by it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import CheckpointError, NonFiniteError
+from chainrule.network.network import Network
+from chainrule.output.layer import softmax_cross_entropy
+from chainrule.training.checkpoint import Checkpoint, Place, digest
+from chainrule.training.engine import Engine, Sparse, StepOptions
+from chainrule.training.examples import ROWS_AT_ONCE, Examples, blocks_of
+from chainrule.training.history import FEW, EpochRecord, History, dead, divergence
+from chainrule.training.optimizers import Optimizer
+from chainrule.training.schedules import Schedule, checked_factors
+from chainrule.version import __version__
+
+__all__ = ["Epoch", "Epochs", "Observer", "Plan", "Run"]
+
+Array = npt.NDArray[Any]
+Observer = Callable[[EpochRecord], object]
+
+
+class Epoch(NamedTuple):
+    """What one pass over the examples found: means over them, and over its steps for the norms."""
+
+    loss: float
+    accuracy: float
+    norms: list[float]
+    examples_per_second: float
+
+
+class Epochs(ABC):
+    """Training, epoch after epoch. The loop is the same for all; a subclass says what it visits, by what rates, what
+    an epoch was worth, and when it is enough.
+
+    engine : the buffers, and the native code that works in them
+    examples : those that are trained on
+    epochs : train so many; `epoch` of them are done, and `before` others were before the run
+    observers : called with the record of each epoch; training ends after one for which any of them returns True
+    rates : the learning rate at each step of the epoch
+    began : copies of the buffers that the epoch began with, and the number of steps before it
+    net : the network of the engine's weights
+    """
+
+    def __init__(self, engine: Engine, examples: Examples, epochs: int, observers: Sequence[Observer]) -> None:
+        self.engine, self.examples, self.epochs, self.observers = engine, examples, epochs, observers
+        self.net = Network(engine.weights, engine.biases, engine.activation)
+        self.epoch = self.before = 0
+        self.steps = -(-len(examples.labels) // engine.batch_size)  # in an epoch
+        self.rates = np.zeros(self.steps)
+        self.began = [buffer.copy() for buffer in engine.buffers], 0
+
+    @abstractmethod
+    def visits(self, epoch: int) -> Iterator[tuple[Examples, Array]]:
+        """The examples in the order of an epoch, block by block: a block, and the order of its rows. An epoch that is
+        walked again has the same order."""
+
+    @abstractmethod
+    def rates_of(self, epoch: int) -> Array:
+        """The learning rate at each step of an epoch, (steps,)."""
+
+    @abstractmethod
+    def ended(self, found: Epoch) -> EpochRecord:
+        """Record an epoch, which `epoch` counts already, and keep its weights if they are the best so far."""
+
+    @abstractmethod
+    def enough(self) -> bool:
+        """Whether to train no further, since it no longer improves. Asked once after each epoch."""
+
+    def train(self) -> str:
+        """Train; what ended it: "epochs", "patience", "callback" or "interrupted"."""
+        while not (self.epoch and self.enough()):
+            if self.epoch >= self.epochs:
+                return "epochs"
+            found = self.walk()
+            if found is None:
+                return "interrupted"
+            self.epoch += 1
+            record = self.ended(found)
+            if any([observer(record) is True for observer in self.observers]):  # each of them is called
+                return "callback"
+        return "patience"
+
+    def walk(self) -> Epoch | None:
+        """One pass over the examples; None when the engine's flag cut it short."""
+        engine, started = self.engine, time.perf_counter()
+        if engine.stopped[0]:  # the engine looks at it now and then
+            return None
+        self.rates = self.rates_of(self.epoch)
+        kept, began = self.began[0], engine.steps
+        for copy, buffer in zip(kept, engine.buffers, strict=True):
+            copy[...] = buffer
+        self.began = kept, began
+        loss = weight = 0.0
+        correct, n, norms = 0, len(self.examples.labels), np.zeros(len(engine.weights))
+        for block, order in self.visits(self.epoch):
+            due = -(-len(order) // engine.batch_size)
+            taken = engine.steps - began
+            found = engine.run(block.x, block.labels, order, self.rates[taken : taken + due], block.weights)
+            if not found.finite:
+                raise NonFiniteError(self._left_the_range())
+            if found.steps < due:
+                return None
+            loss, weight, correct = loss + found.loss, weight + found.weight, correct + found.correct
+            norms += found.norms
+        if not np.isfinite(engine.parameters).all():  # behind a ReLU, an infinite weight can hide from the loss
+            raise NonFiniteError(self._left_the_range())
+        seconds = max(time.perf_counter() - started, 1e-9)
+        return Epoch(loss / weight if weight else 0.0, correct / n, (norms / self.steps).tolist(), n / seconds)
+
+    def _left_the_range(self) -> str:
+        """What to say of an epoch that met what is no number: it is walked again to see where."""
+        engine, net = self.engine, self.net
+        kept, engine.steps = self.began
+        for buffer, copy in zip(engine.buffers, kept, strict=True):
+            buffer[...] = copy
+        batch = self._bad_batch()
+        parts: dict[str, list[Array]] = {"weights": net.weights, "biases": net.biases}
+        if batch is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                parts["pre-activations"] = net.forward(batch.dense(net.widths[0])).preactivations
+        named = [(f"the {what} of layer {k}", a) for what in parts for k, a in enumerate(parts[what], start=1)]
+        where = next((name for name, values in named if not np.isfinite(values).all()), "the loss itself")
+        what, step = "the loss" if batch is not None else "a weight", engine.steps
+        when = f"by the update of step {step} (epoch {self.before + self.epoch + (step > self.began[1])})"
+        return (
+            f"training: {what} became NaN or infinite {when if step else 'before the first step'}: first out of range: "
+            f"{where}; a smaller learning rate or standardised inputs may help"
+        )
+
+    def _bad_batch(self) -> Examples | None:
+        """Walk until a weight is not finite, or a batch's loss, which is then returned."""
+        engine, before = self.engine, self.engine.steps
+        for block, order in self.visits(self.epoch):
+            for begin in range(0, len(order), engine.batch_size):
+                rows = order[begin : begin + engine.batch_size]
+                taken = engine.steps - before
+                engine.stopped[0] = 0  # a first Ctrl-C waits for the error
+                if engine.run(block.x, block.labels, rows, self.rates[taken : taken + 1], block.weights).steps == 0:
+                    return block.take(rows)
+                if not np.isfinite(engine.parameters).all():
+                    return None
+        return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `fit` was asked for, checked. block : the bytes of a memory map that are read at once."""
+
+    optimizer: Optimizer
+    schedule: Schedule
+    options: StepOptions
+    epochs: int
+    batch_size: int
+    patience: int | None
+    block: int | None
+    seed: int
+    threads: int
+
+
+class Run(Epochs):
+    """A run of `fit`: the engine with its buffers, and all that a step depends on.
+
+    net : the network that is trained; its arrays are as they came until `give`
+    checkpoint : a file; where it exists, the run stands where that one's was
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        plan: Plan,
+        train: Examples,
+        held_out: Examples | None,
+        observers: Sequence[Observer],
+        checkpoint: str | os.PathLike[str] | None,
+    ) -> None:
+        engine = Engine(
+            net.weights, net.biases, net.activation, plan.optimizer, plan.batch_size, plan.options,
+            seed=plan.seed % 2**64, threads=plan.threads,
+        )  # fmt: skip
+        super().__init__(engine, train, plan.epochs, observers)
+        self.given, self.plan, self.held_out = net, plan, held_out
+        self.best = engine.parameters.copy()
+        self.history, self.checkpoint = History(), None
+        if checkpoint is not None:
+            tensors = {"parameters": engine.parameters, "best": self.best}
+            tensors |= {f"state.{name}": buffer for name, buffer in engine.state.items()}
+            self.checkpoint = Checkpoint(checkpoint, self._identity(), tensors)
+            if place := self.checkpoint.restore():
+                self._resume(place, checkpoint)
+
+    def train(self) -> str:
+        history = self.history
+        if self.epoch and history.stopped == "callback":
+            return history.stopped  # restored: a run that a callback ended stays ended
+        history.stopped = super().train()
+        if history.stopped == "callback":
+            self._store()
+        if self.held_out is None and history.stopped == "interrupted":
+            self.best[:] = self.engine.parameters  # without validation the latest weights are the best known
+            history.best_epoch = self.epoch
+        return history.stopped
+
+    def visits(self, epoch: int) -> Iterator[tuple[Examples, Array]]:
+        plan = self.plan
+        return blocks_of(self.examples, plan.batch_size, plan.block, np.random.default_rng([plan.seed, 1, epoch]))
+
+    def rates_of(self, epoch: int) -> Array:
+        losses = (self.history.validation_loss or self.history.loss)[:epoch]
+        return self.plan.optimizer.lr * checked_factors(self.plan.schedule, epoch, self.steps, self.epochs, losses)
+
+    def ended(self, found: Epoch) -> EpochRecord:
+        history = self.history
+        history.loss.append(found.loss)
+        history.accuracy.append(found.accuracy)
+        history.gradient_norms.append(found.norms)
+        history.learning_rate.append(float(self.rates[-1]))
+        history.examples_per_second.append(found.examples_per_second)
+        loss = accuracy = None
+        best = True
+        if self.held_out is not None:
+            loss, accuracy = _loss_and_accuracy(self.net, self.held_out)
+            # at a tie the earlier epoch stays
+            best = loss < (history.validation_loss[history.best_epoch - 1] if history.best_epoch else math.inf)
+            history.validation_loss.append(loss)
+            history.validation_accuracy.append(accuracy)
+        if best:
+            self.best[:] = self.engine.parameters
+            history.best_epoch = self.epoch
+        self._store()
+        return EpochRecord(
+            self.epoch, self.epochs, found.loss, found.accuracy, loss, accuracy, found.examples_per_second
+        )
+
+    def enough(self) -> bool:
+        patience = self.plan.patience
+        return patience is not None and self.epoch - self.history.best_epoch >= patience
+
+    def divergence(self) -> str | None:
+        """What is wrong with the weights that are kept, where they do far worse than those that came; both are tried
+        on the validation examples, or on the first of the others. Before `give`."""
+        guess, epoch = math.log(self.net.widths[-1]), self.history.best_epoch
+        if self.epoch and not epoch:
+            return "training diverged: no epoch had a finite validation loss, and the network keeps its weights"
+        if not epoch:
+            return None
+        self.engine.parameters[:] = self.best
+        some = self.examples.take(np.arange(min(FEW, len(self.examples.labels)))).dense(self.net.widths[0])
+        gone = dead(self.given.forward(some).logits, self.net.forward(some).logits)
+        if self.history.loss[epoch - 1] <= 2 * guess:
+            return gone  # nearly always, and nearly at no cost
+        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        losses = [_loss_and_accuracy(net, tried)[0] for net in (self.given, self.net)]
+        return divergence(guess, *losses) or gone
+
+    def give(self) -> None:
+        """Copy the best weights into the network that came."""
+        self.engine.parameters[:] = self.best
+        net, engine = self.given, self.engine
+        for array, view in zip([*net.weights, *net.biases], [*engine.weights, *engine.biases], strict=True):
+            array[...] = view
+
+    # --- what a checkpoint holds ---
+
+    def _identity(self) -> dict[str, str]:
+        """What makes a run this run. `epochs` is not in it: a finished run can be made longer."""
+        sets = [self.examples] if self.held_out is None else [self.examples, self.held_out]
+        parameters, plan = self.engine.parameters, self.plan
+        return {
+            "the examples": digest(*(part for s in sets for part in (s.x if isinstance(s.x, Sparse) else [s.x]))),
+            "the labels": digest(*(s.labels for s in sets)),
+            "the sample weights": digest(*(s.weights for s in sets if s.weights is not None)),
+            "the network's initial weights": digest(parameters),
+            "the network": f"{self.net.widths} {self.net.activation} {parameters.dtype}",
+            "the optimizer": repr(plan.optimizer),
+            "the schedule": repr(plan.schedule),
+            "the options": repr(plan.options),
+            "the memory": repr(plan.block),
+            "batch_size": str(plan.batch_size),
+            "the threads": str(plan.threads),
+            "seed": str(plan.seed),
+            "the versions": f"chainrule {__version__}, numpy {np.__version__}",
+        }
+
+    def _store(self) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.store(Place(self.engine.steps, self.epoch, self.history))
+
+    def _resume(self, place: Place, path: str | os.PathLike[str]) -> None:
+        self.engine.steps, self.epoch, self.history = place
+        if [float(self.rates_of(epoch)[-1]) for epoch in range(self.epoch)] != self.history.learning_rate:
+            raise CheckpointError(
+                f"{path}: its learning rates went towards another number of epochs, for which its "
+                f"schedule ({self.plan.schedule!r}) differs from that for epochs={self.epochs}; delete it or name "
+                "another file"
+            )
+
+
+def _loss_and_accuracy(net: Network, examples: Examples) -> tuple[float, float]:
+    """The mean loss of some examples, and the share of them that is classified rightly."""
+    loss, correct, n = 0.0, 0, len(examples.labels)
+    for logits, labels in examples.logits(net):
+        found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
+        correct += int(found.correct.sum())
+        loss += float(found.loss)
+    return loss / n, correct / n
