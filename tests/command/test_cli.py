@@ -22,7 +22,7 @@ for module in ("polars", "rich", "safetensors", "jinja2"):
 
 from chainrule.command.jobs import explanation, predict  # noqa: E402
 from chainrule.network import load_model, save_model  # noqa: E402
-from chainrule.training.examples import validation_rows  # noqa: E402
+from chainrule.training.splitting import VALIDATION, hold_out  # noqa: E402
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.csv"
 
@@ -93,7 +93,7 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
     assert 'href="the%20report-explanation.html"' in report.read_text()
     row = int(told[1])
     losses = [explanation(tmp_path / "m.safetensors", table, r).loss for r in range(90)]
-    held_out = validation_rows(np.array([r % 2 for r in range(90)]), 0.1, 4)
+    held_out, _ = hold_out(np.array([r % 2 for r in range(90)]), 0.1, 4, VALIDATION)
     assert row == max(held_out, key=lambda r: losses[r])
     e = explanation(tmp_path / "m.safetensors", table, row)
     assert f'data-value="{e.gradient(*e.strongest_weight())}"' in beside.read_text()
@@ -101,7 +101,7 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
 
 def test_a_large_network_has_no_page_that_nobody_asked_for(tmp_path, capsys, monkeypatch):
     table = small(tmp_path)
-    monkeypatch.setattr("chainrule.command.jobs.LARGEST", 10)
+    monkeypatch.setattr("chainrule.command.training.LARGEST", 10)
     assert train(tmp_path, table, "class", "--epochs", 1, "--report", tmp_path / "r.html") == 0
     assert not (tmp_path / "r-explanation.html").exists()
     assert "explained" not in capsys.readouterr().out
@@ -334,9 +334,9 @@ def test_an_untrained_model_replaces_no_other(tmp_path, capsys, monkeypatch):
 
 def interrupting(monkeypatch, epoch):
     """Ctrl-C at the end of an epoch, as a user's: a signal to the process."""
-    from chainrule.command import jobs
+    from chainrule.command import training
 
-    fit = jobs.fit
+    fit = training.fit
 
     def interrupted(*arguments, **options):
         def press(record):
@@ -345,7 +345,7 @@ def interrupting(monkeypatch, epoch):
 
         return fit(*arguments, **options | {"progress": press})
 
-    monkeypatch.setattr(jobs, "fit", interrupted)
+    monkeypatch.setattr(training, "fit", interrupted)
 
 
 @pytest.mark.parametrize("validation", [[], ["--validation", 0.1]])
@@ -386,9 +386,9 @@ def test_training_goes_on_until_validation_stops_improving(tmp_path, capsys):
 @pytest.mark.parametrize("rows", [2, 3, 90])
 def test_as_many_folds_are_told_as_there_were(tmp_path, capsys, monkeypatch, rows):
     """Each row is held out once; of the folds whose training diverged the number is said."""
-    from chainrule.command import jobs
+    from chainrule.command import training
 
-    fit, seen = jobs.fit, []
+    fit, seen = training.fit, []
 
     def counted(net, x, labels, *, validation, **options):
         history = fit(net, x, labels, validation=validation, **options)
@@ -396,7 +396,7 @@ def test_as_many_folds_are_told_as_there_were(tmp_path, capsys, monkeypatch, row
             seen.append((len(validation[1]), history.diverged is not None))
         return history
 
-    monkeypatch.setattr(jobs, "fit", counted)
+    monkeypatch.setattr(training, "fit", counted)
     text = small(tmp_path).read_text().splitlines(keepends=True)
     (tmp_path / "few.csv").write_text("".join(text[: rows + 1]))
     for more, diverge in (((), False), (("--lr", 1e6, "--activation", "tanh"), True)):

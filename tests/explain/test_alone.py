@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.equations import ACTIVATIONS
+from chainrule.activations import ACTIVATIONS
 
 ROOT = Path(__file__).parents[2]
 # None in sys.modules is how Python says that a module is not to be found.
@@ -22,7 +22,7 @@ PAGES = """
 import numpy as np
 from pathlib import Path
 from chainrule import Network
-from chainrule.equations import ACTIVATIONS
+from chainrule.activations import ACTIVATIONS
 from chainrule.explain import explain
 for activation in ACTIVATIONS:
     explanation = explain(Network.create([3, 4, 2], activation=activation, seed=0), [1.0, -2.0, 0.5], 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chainrule import Network
-from chainrule.equations import ACTIVATIONS
+from chainrule.activations import ACTIVATIONS
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

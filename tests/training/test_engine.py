@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import SGD, Adam, AdamW, Network
-from chainrule.equations import ACTIVATIONS
+from chainrule.activations import ACTIVATIONS
 from chainrule.training.engine import Engine, StepOptions, as_rows
 
 OPTIMIZERS = {

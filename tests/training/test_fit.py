@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from chainrule import SGD, Adam, AdamW, Cosine, Network, OnPlateau, StepDecay, WarmUp, fit
-from chainrule.equations import ACTIVATIONS
+from chainrule.activations import ACTIVATIONS
 from chainrule.errors import CheckpointError, DivergenceWarning, InputError, NonFiniteError, OutputFileError, TableError
 from chainrule.training.examples import check_examples, split
 

@@ -1,1 +1,1 @@
-"""The command `chainrule`: `cli` and `derive` read the command line and print, `jobs` do the work."""
+"""The command `chainrule`: `arguments` and `cli` read and print, `training`, `jobs` and `derive` do the work."""

@@ -14,6 +14,7 @@ from chainrule.boundary.checks import check_class_weights, check_fraction, check
 from chainrule.errors import InputError, shown
 from chainrule.network.network import Network
 from chainrule.training.engine import Sparse, as_rows
+from chainrule.training.splitting import hold_out
 
 __all__ = [
     "Examples",
@@ -23,7 +24,6 @@ __all__ = [
     "check_examples",
     "check_memory",
     "split",
-    "validation_rows",
 ]
 
 Array = npt.NDArray[Any]
@@ -175,8 +175,7 @@ def split(
     net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int, memory: int | None = None
 ) -> tuple[Examples, Examples | None]:
     """Training and validation examples: those given, or a fraction of each class, chosen by the seed."""
-    n = len(examples.labels)
-    if n == 0:
+    if len(examples.labels) == 0:
         raise InputError("x: got no examples, expected at least one")
     if isinstance(validation, tuple):
         if len(validation) != 2 or isinstance(validation[0], str | os.PathLike):
@@ -189,33 +188,8 @@ def split(
         return examples, held_out if len(held_out.labels) else None
     if not np.isscalar(validation):
         raise InputError(f"validation: got {type(validation).__name__}, expected a tuple (x, labels), or a fraction")
-    chosen = validation_rows(examples.labels, check_fraction("validation", validation), seed)
-    if len(chosen) == 0:
-        return examples, None
-    rest = np.ones(n, dtype=bool)
-    rest[chosen] = False
-    return examples.take(np.flatnonzero(rest)), examples.take(chosen)
-
-
-def validation_rows(labels: Array, fraction: float, seed: int, purpose: int = 0) -> Array:
-    """Which examples are held out, by `fit` or for another purpose: a fraction of each class, in all at least one and
-    at most all but one; of a class that has one example, none as long as others can be."""
-    n = len(labels)
-    size = min(max(round(n * fraction), 1), n - 1) if fraction else 0
-    return _stratified(labels, size, np.random.default_rng([seed, purpose])) if size else np.empty(0, dtype=np.int64)
-
-
-def _stratified(labels: Array, size: int, random: np.random.Generator) -> Array:
-    """`size` rows in which the classes have the shares that they have in all: within a class, and where the shares
-    leave a choice, at random."""
-    order = random.permutation(len(labels))
-    in_class = np.empty(len(labels))  # the place of each row among its class's rows, as a share in (0, 1)
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels)
-    counts = counts[counts > 0]
-    in_class[by_class] = np.concatenate([(np.arange(c) + random.random()) / c for c in counts])
-    in_class[by_class[np.cumsum(counts) - 1]] += 1  # each class's last goes after all others
-    return np.sort(np.argsort(in_class, kind="stable")[:size])
+    chosen, rest = hold_out(examples.labels, check_fraction("validation", validation), seed)
+    return (examples.take(rest), examples.take(chosen)) if len(chosen) else (examples, None)
 
 
 def blocks_of(
