@@ -1,12 +1,13 @@
 """Tables in; features, classes and a schema out.
 
 `reading` opens files and leaves CSV as the text that it is; `cells` says what a cell means, whatever the cells beside
-it; `learning` decides once, on the training table, how each column is read; `schema` does the same to every later
-table.
+it; `learning` decides once, on the training table, how each column is read, and `forms` how its text is written;
+`schema` does the same to every later table.
 """
 
 from chainrule.tables.cells import Form
-from chainrule.tables.learning import Choices, learn_schema, learn_target
+from chainrule.tables.forms import Choices
+from chainrule.tables.learning import learn_schema, learn_target
 from chainrule.tables.reading import as_frame, read_table
 from chainrule.tables.schema import Column, Counts, Schema, Target
 
