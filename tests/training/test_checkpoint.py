@@ -1,0 +1,138 @@
+"""A run that ends early, killed, by Ctrl-C or by a callback, and goes on from its checkpoint."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from problems import blobs, new_net
+
+from chainrule import SGD, Cosine, fit
+from chainrule.errors import CheckpointError
+
+SCRIPT = """
+import sys, numpy as np
+from chainrule import Adam, Cosine, Network, WarmUp, fit
+random = np.random.default_rng(0)
+labels = random.integers(0, 3, 400)
+x = random.normal(size=(400, 4)) + np.eye(3, 4)[labels]
+net = Network.create([4, 16, 3], seed=0)
+def progress(record):
+    print(record.epoch, flush=True)
+fit(net, x, labels, epochs=40, batch_size=8, optimizer=Adam(0.01), seed=3, checkpoint=sys.argv[1], progress=progress,
+    schedule=WarmUp(2, Cosine(0.1)), weight_decay=1e-4, dropout=0.2, label_smoothing=0.1, clip_norm=1.0,
+    sample_weight=random.random(400), class_weight="balanced")
+net.save(sys.argv[2])
+"""
+
+
+def test_killed_and_resumed_gives_the_same_bits(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+
+    def start(checkpoint, model):
+        command = [sys.executable, "-c", SCRIPT, str(checkpoint), str(model)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole.safetensors", tmp_path / "whole.model.safetensors")
+    whole.communicate()
+    assert whole.returncode == 0
+    kills = 0
+    random = np.random.default_rng(7)
+    while True:
+        process = start(tmp_path / "killed.safetensors", tmp_path / "killed.model.safetensors")
+        for _ in range(int(random.integers(1, 9))):  # let it come some epochs far, then kill it wherever it is
+            if not process.stdout.readline():
+                break
+        process.kill()
+        process.stdout.close()
+        if process.wait() == 0:
+            break
+        kills += 1
+        assert kills < 100
+    assert kills >= 3
+    killed, unkilled = (tmp_path / f"{n}.model.safetensors" for n in ("killed", "whole"))
+    assert killed.read_bytes() == unkilled.read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    x, labels = blobs()
+    path = tmp_path / "run.safetensors"
+    fit(new_net(), x, labels, epochs=2, checkpoint=path)
+    before = path.read_bytes()
+    for change, named in (
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 5}, "batch_size"),
+        ({"optimizer": SGD(0.1)}, "optimizer"),
+        ({"validation": 0.5}, "examples"),
+    ):
+        with pytest.raises(CheckpointError, match=named):
+            fit(new_net(), x, labels, epochs=2, checkpoint=path, **change)
+    with pytest.raises(CheckpointError, match="initial weights"):
+        fit(new_net(seed=1), x, labels, epochs=2, checkpoint=path)
+    assert path.read_bytes() == before
+    longer, straight = new_net(), new_net()
+    assert len(fit(longer, x, labels, epochs=5, checkpoint=path).loss) == 5
+    fit(straight, x, labels, epochs=5)
+    assert longer.weights[0].tobytes() == straight.weights[0].tobytes()
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        fit(new_net(), x, labels, epochs=2, checkpoint=path)
+
+
+def test_ctrl_c_keeps_the_best_weights(ctrl_c):
+    x, labels = blobs()
+
+    def interrupt(record):
+        if record.epoch == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    net, three = new_net(), new_net()
+    history = fit(net, x, labels, epochs=50, batch_size=16, progress=interrupt)
+    assert history.stopped == "interrupted"
+    assert len(history.loss) == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+    fit(three, x, labels, epochs=3, batch_size=16)
+    assert net.weights[0].tobytes() == three.weights[0].tobytes()
+
+
+def test_a_second_ctrl_c_raises_and_so_does_a_callback_and_nothing_is_lost(ctrl_c):
+    x, labels = blobs()
+
+    def interrupt_twice(record):
+        if record.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    def fail(record):
+        if record.epoch == 2:
+            raise ZeroDivisionError
+
+    two = new_net()
+    fit(two, x, labels, epochs=2)
+    for callback, error in ((interrupt_twice, KeyboardInterrupt), (fail, ZeroDivisionError)):
+        net = new_net()
+        with pytest.raises(error):
+            fit(net, x, labels, epochs=5, progress=callback)
+        assert net.weights[0].tobytes() == two.weights[0].tobytes()
+
+
+def test_a_checkpoint_towards_another_number_of_epochs(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    x, labels = blobs()
+    path = tmp_path / "c.safetensors"
+    fit(new_net(), x, labels, epochs=3, schedule=Cosine(), checkpoint=path)
+    with pytest.raises(CheckpointError, match="learning rates went towards another number of epochs"):
+        fit(new_net(), x, labels, epochs=6, schedule=Cosine(), checkpoint=path)
+
+
+def test_what_a_callback_ended_stays_ended(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    x, labels = blobs()
+    path, nets = tmp_path / "c.safetensors", [new_net(), new_net()]
+    for net in nets:
+        history = fit(net, x, labels, epochs=6, checkpoint=path, callbacks=[lambda record: record.epoch == 3])
+        assert (len(history.loss), history.stopped) == (3, "callback")
+    assert nets[0].weights[0].tobytes() == nets[1].weights[0].tobytes()
