@@ -284,11 +284,20 @@ def test_models_with_it_can_be_pickled():
         (([0.0, -1.0], [[0.0, 1.0], [0.0, 1.0]]), r"y_true: got -1.0 at index 1"),
         (([0.0, 1.0], [[0.0, 1.0], [0.0, 1.0]], [1.0]), r"sample_weight: got shape \(1,\), expected \(2,\)"),
         (([0.0, 1.0], [[0.0, 1.0], [0.0, 1.0]], [1.0, -1.0]), r"sample_weight: got -1.0 at index 1"),
+        (([0.0, 1.0], [[0.0, 1.0], [0.0, 1.0]], ["a", "b"]), "sample_weight: got dtype"),
     ],
 )
 def test_bad_input(arguments, message):
     with pytest.raises(InputError, match=message):
         softmax_objective(*(np.array(a) for a in arguments))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float64"])
+def test_labels_are_whole_numbers_of_any_dtype(dtype):
+    predictions = np.array([[0.0, 1.0], [0.0, 1.0]])
+    gradient, _ = softmax_objective(np.array([0, 1], dtype), predictions)
+    p = 1 / (1 + np.exp(-1))
+    np.testing.assert_allclose(gradient, [[-p, p], [1 - p, p - 1]], rtol=1e-14)
 
 
 def test_a_weight_of_zero_leaves_zero():

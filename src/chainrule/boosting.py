@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.boundary.arrays import borrow
-from chainrule.boundary.checks import check_integer, check_logits, check_positive
+from chainrule.boundary.checks import check_integer, check_labels, check_logits, check_positive, check_sample_weight
 from chainrule.errors import InputError
 from chainrule.output.layer import hessian_diagonal, softmax_cross_entropy
 
@@ -168,8 +167,8 @@ def log_priors(labels: Any, num_class: int | None = None, sample_weight: Any = N
     if k is None:
         k = int(given.max()) + 1 if given.size and given.dtype.kind in "iufb" and np.isfinite(given).all() else 1
     k = check_integer("num_class", k)
-    classes = _classes(given, len(given) if given.ndim else 0, k, "labels")
-    weights = None if sample_weight is None else _weights(sample_weight, len(classes))
+    classes = check_labels(given, len(given) if given.ndim else 0, k, whole=True)
+    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(classes))
     counts = np.bincount(classes, weights, minlength=k)
     if not counts.all():
         weight = "examples" if weights is None else "weight"
@@ -199,31 +198,7 @@ def _read(y_true: Any, y_pred: Any, by_lightgbm: tuple[Any, ...], sample_weight:
         shape = np.shape(predictions)
         raise InputError(f"y_pred: got shape {shape}, expected (N, K), K = num_class of the booster, at least 2")
     n, k = check_logits("y_pred", predictions).view.shape
-    classes = _classes(labels, n, k, hint=", the two classes of a booster without num_class" if two_classes else "")
+    hint = ", the two classes of a booster without num_class" if two_classes else ""
+    classes = check_labels(labels, n, k, name="y_true", whole=True, hint=hint)
     given = sample_weight is not None and np.size(sample_weight)  # XGBoost's data without weights has an empty array
-    return _Call(predictions, classes, _weights(sample_weight, n) if given else None, two_classes)
-
-
-def _classes(labels: Any, n: int, k: int, name: str = "y_true", hint: str = "") -> Array:
-    """The labels as integers: both libraries keep them as float32."""
-    given = borrow(name, labels, f"({n},) whole numbers in [0, {k})").view
-    if given.shape != (n,):
-        raise InputError(f"{name}: got shape {given.shape}, expected ({n},), one label for each example")
-    if given.dtype.kind not in "iufb":
-        raise InputError(f"{name}: got dtype {given.dtype}, expected whole numbers in [0, {k})")
-    wrong = ~((given >= 0) & (given < k) & (np.floor(given) == given))
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise InputError(f"{name}: got {given[i]} at index {i}, expected whole numbers in [0, {k}){hint}")
-    return given.astype(np.int64)
-
-
-def _weights(sample_weight: Any, n: int) -> Array:
-    weights = np.asarray(sample_weight, np.float64)
-    if weights.shape != (n,):
-        raise InputError(f"sample_weight: got shape {weights.shape}, expected ({n},)")
-    wrong = ~((weights >= 0) & (weights < np.inf))
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise InputError(f"sample_weight: got {weights[i]} at index {i}, expected finite numbers >= 0")
-    return weights
+    return _Call(predictions, classes, check_sample_weight(sample_weight, n) if given else None, two_classes)

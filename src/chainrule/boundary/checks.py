@@ -19,17 +19,21 @@ from chainrule.errors import InputError, shown
 
 __all__ = [
     "REDUCTIONS",
+    "check_arrays",
     "check_bias",
     "check_choice",
     "check_class_weights",
     "check_fraction",
+    "check_index",
     "check_integer",
     "check_labels",
     "check_logits",
     "check_loss_options",
     "check_matrix",
+    "check_names",
     "check_out",
     "check_positive",
+    "check_sample_weight",
     "check_targets",
     "check_threads",
 ]
@@ -118,19 +122,33 @@ def check_targets(targets: Any, like: Borrowed) -> Borrowed:
 
 def check_class_weights(class_weights: Any, k: int, name: str = "class_weights") -> npt.NDArray[np.float64]:
     """Return `class_weights` as float64 of shape (K,), finite and not negative."""
-    borrowed = borrow(name, class_weights, f"({k},) numbers")
-    if borrowed.view.shape != (k,):
-        raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({k},), one weight for each class")
+    weights = _weights(name, class_weights, k, "class")
+    extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
+    if extreme.size:  # a mean divides by their sum
+        raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
+    return weights
+
+
+def check_sample_weight(sample_weight: Any, n: int, *, large: bool = True) -> npt.NDArray[np.float64]:
+    """Return `sample_weight` as float64 of shape (N,), finite and not negative; unless `large`, at most 1e150."""
+    weights = _weights("sample_weight", sample_weight, n, "example")
+    if not large and weights.max(initial=0.0) > 1e150:
+        i = int(np.argmax(weights > 1e150))
+        raise InputError(f"sample_weight: got {weights[i]} at index {i}, expected numbers from 0 to 1e150")
+    return weights
+
+
+def _weights(name: str, value: Any, n: int, each: str) -> npt.NDArray[np.float64]:
+    borrowed = borrow(name, value, f"({n},) numbers")
+    if borrowed.view.shape != (n,):
+        raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({n},), one weight for each {each}")
     numbers = to_float(borrowed.view, borrowed.format)
-    if numbers.dtype.kind not in "iuf":
+    if numbers.dtype.kind not in ("biuf" if each == "example" else "iuf"):
         raise InputError(f"{name}: got dtype {borrowed.format}, expected numbers")
     weights = np.require(numbers, np.float64, ("C", "A"))
     bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if bad.size:
         raise InputError(f"{name}: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
-    extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
-    if extreme.size:  # a mean divides by their sum
-        raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
     return weights
 
 
@@ -144,8 +162,19 @@ def check_bias(bias: Any, k: int, format: str) -> Borrowed:
     return b
 
 
-def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -> npt.NDArray[np.int64]:
+def check_labels(
+    labels: Any,
+    n: int,
+    k: int,
+    ignore_index: int | None = None,
+    *,
+    name: str = "labels",
+    whole: bool = False,
+    hint: str = "",
+) -> npt.NDArray[np.int64]:
     """Return `labels` as int64 of shape (N,), each in [0, K) or `ignore_index`.
+
+    whole : take floats that hold integers too; hint : what ends the message of a label out of range
 
     Examples
     --------
@@ -153,24 +182,25 @@ def check_labels(labels: Any, n: int, k: int, ignore_index: int | None = None) -
     Traceback (most recent call last):
     chainrule.errors.InputError: labels: got 3 at index 1, expected integers in [0, 3)
     """
-    array = borrow("labels", labels, f"({n},) integers in [0, {k})").view
-    if array.shape != (n,):
-        raise InputError(f"labels: got shape {array.shape}, expected ({n},), one label for each example")
+    expected = f"{'whole numbers' if whole else 'integers'} in [0, {k})"
+    borrowed = borrow(name, labels, f"({n},) {expected}")
+    if borrowed.view.shape != (n,):
+        raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({n},), one label for each example")
+    array = to_float(borrowed.view, borrowed.format)
     if array.size == 0 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # an empty list has no integers to take a dtype from
-    if array.dtype.kind == "f":
-        bad = np.flatnonzero(np.isnan(array))
+    if array.dtype.kind not in ("biuf" if whole else "iu"):
+        bad = np.flatnonzero(np.isnan(array)) if array.dtype.kind == "f" else np.empty(0)
         first = f", NaN at index {bad[0]}" if bad.size else ""
-        raise InputError(f"labels: got dtype {array.dtype}{first}, expected integers in [0, {k})")
-    if array.dtype.kind not in "iu":
-        raise InputError(f"labels: got dtype {array.dtype}, expected integers in [0, {k})")
+        raise InputError(f"{name}: got dtype {borrowed.format}{first}, expected {expected}")
     # compared before the cast: a uint64 beyond int64 would wrap to a negative number
-    if array.size and (array.min() < 0 or array.max() >= k):
-        wrong = (array < 0) | (array >= k)
+    right = array.size == 0 or (array.min() >= 0 and array.max() < k)  # not where one is NaN
+    if not right or (array.dtype.kind == "f" and (np.floor(array) != array).any()):
+        wrong = ~((array >= 0) & (array < k) & (np.floor(array) == array))
         bad = np.flatnonzero(wrong if ignore_index is None else wrong & (array != ignore_index))
         if bad.size:
             other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
-            raise InputError(f"labels: got {array[bad[0]]} at index {bad[0]}, expected integers in [0, {k}){other}")
+            raise InputError(f"{name}: got {array[bad[0]]} at index {bad[0]}, expected {expected}{other}{hint}")
     return np.require(array, np.int64, ("C", "A"))
 
 
@@ -253,6 +283,14 @@ def _overlaps_itself(view: npt.NDArray[Any]) -> bool:
     return inner == 0 or (len(sides) == 2 and outer < inner * count)
 
 
+def check_arrays(name: str, arrays: Sequence[Any], purpose: str) -> None:
+    """Refuse a network's arrays that are not NumPy's, of float32 or float64."""
+    if not all(isinstance(a, np.ndarray) and a.dtype.name in _FLOATS for a in arrays):
+        raise InputError(
+            f"{name}: got arrays of another library or dtype, expected NumPy float32 or float64 to {purpose}"
+        )
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
@@ -271,6 +309,20 @@ def check_integer(name: str, value: Any, minimum: int = 1, maximum: int | None =
     if maximum is not None and number > maximum:
         raise InputError(f"{name}: got {shown(value)}, expected an integer <= {maximum}")
     return number
+
+
+def check_index(name: str, value: Any, count: int) -> int:
+    """Return `value` as an int in [0, `count`)."""
+    number = check_integer(name, value, minimum=0)
+    if number >= count:
+        raise InputError(f"{name}: got {shown(number)}, expected an integer in [0, {count})")
+    return number
+
+
+def check_names(name: str, names: Sequence[Any], count: int) -> None:
+    """Refuse another number of names than of what they name."""
+    if len(names) != count:
+        raise InputError(f"{name}: got {len(names)} names, expected {count}")
 
 
 def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 0.0) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.activations import ACTIVATIONS
-from chainrule.boundary.checks import check_integer
+from chainrule.boundary.checks import check_index, check_integer, check_names
 from chainrule.errors import InputError, shown
 from chainrule.explain.paths import rounding
 from chainrule.explain.records import OutputUnit, output_units
@@ -113,10 +113,7 @@ class Example:
                 some = ", ".join(map(repr, self.classes[:10]))
                 raise InputError(f"label: got {shown(label)}, expected the name of one class: {some}")
             return self.classes.index(label)
-        number, k = check_integer("label", label, minimum=0), len(self.classes)
-        if number >= k:
-            raise InputError(f"label: got {number}, expected an integer in [0, {k})")
-        return number
+        return check_index("label", label, len(self.classes))
 
     def _check_finite(self) -> None:
         for k, values in enumerate([self.x, *(a[0] for a in self.forward.preactivations)]):
@@ -153,7 +150,6 @@ def _image(image: Any, inputs: int) -> tuple[int, int] | None:
 def _names(name: str, names: Sequence[Any] | None, count: int, otherwise: str) -> list[str]:
     if names is None:
         return [f"{otherwise}{i}" for i in range(1, count + 1)]
-    if len(names) != count:
-        raise InputError(f"{name}: got {len(names)} names, expected {count}")
+    check_names(name, names, count)
     # a name that cannot be read cannot be chosen either
     return [str(n) if str(n).strip() else f"{otherwise}{i}" for i, n in enumerate(names, start=1)]

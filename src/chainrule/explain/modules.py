@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import equations
-from chainrule.boundary.checks import check_integer
+from chainrule.boundary.checks import check_index, check_names
 from chainrule.boundary.extras import require
 from chainrule.errors import InputError
 from chainrule.explain.findings import output_findings
@@ -113,11 +113,9 @@ def explain(module: Any, x: Any, label: int, *, classes: Any = None) -> ModuleEx
         logits = getattr(found, "logits", found)
         a = _checked_logits(torch, logits)
         k = len(a)
-        index = check_integer("label", label, minimum=0)
-        if index >= k:
-            raise InputError(f"label: got {index}, expected an integer in [0, {k})")
-        if classes is not None and len(classes) != k:
-            raise InputError(f"classes: got {len(classes)} names, expected {k}")
+        index = check_index("label", label, k)
+        if classes is not None:
+            check_names("classes", classes, k)
         loss, grad = output.softmax_cross_entropy(a[None], [index], reduction="none")
         at = [tensor for _, _, tensors in calls for tensor in tensors]
         gradients: tuple[Any, ...] = (None,) * (len(at) + len(parameters))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.activations import ACTIVATIONS
+from chainrule.boundary.checks import check_arrays
 from chainrule.boundary.files import open_tensors, save_tensors
 from chainrule.errors import InputError, ModelFileError
 from chainrule.network.layers import Layers
@@ -45,8 +46,7 @@ def save_model(
     tensors: dict[str, Any] = {}
     for k, (w, b) in enumerate(zip(network.weights, network.biases, strict=True), start=1):
         tensors[f"weights.{k}"], tensors[f"biases.{k}"] = w, b
-    if any(not isinstance(t, np.ndarray) or t.dtype.name not in _DTYPES for t in tensors.values()):
-        raise InputError("network: got arrays of another library or dtype, expected NumPy float32 or float64 to save")
+    check_arrays("network", [*tensors.values()], "save")
     for name, tensor in tensors.items():
         _require_finite(name, tensor, "network", InputError)
     description = {

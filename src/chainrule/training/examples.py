@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.boundary.checks import check_class_weights, check_fraction, check_integer, check_labels, check_positive
+from chainrule.boundary.checks import (
+    check_class_weights,
+    check_fraction,
+    check_integer,
+    check_labels,
+    check_positive,
+    check_sample_weight,
+)
 from chainrule.errors import InputError, shown
 from chainrule.network.network import Network
 from chainrule.training.engine import Sparse, as_rows
@@ -107,7 +114,8 @@ def check_examples(
         with np.errstate(over="ignore"):  # a number beyond float32 is refused
             rows = np.ascontiguousarray(net.forward_input(x))
         _require_finite(name, rows, came=x)
-    return Examples(rows, check_labels(labels, len(rows), net.widths[-1]), _check_weights(sample_weight, len(rows)))
+    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(rows), large=False)
+    return Examples(rows, check_labels(labels, len(rows), net.widths[-1]), weights)
 
 
 def _stays_mapped(x: Any, dtype: Any, memory: int | None) -> bool:
@@ -126,23 +134,6 @@ def _refuse(name: str, value: Any, row: int, column: int) -> None:
     raise InputError(
         f"{name}: got {value} at row {row}, column {column}, expected finite numbers of the network's dtype"
     )
-
-
-def _check_weights(sample_weight: Any, n: int) -> Array | None:
-    if sample_weight is None:
-        return None
-    try:
-        if np.asarray(sample_weight).dtype.kind not in "biuf":
-            raise TypeError
-        weights = np.ascontiguousarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"sample_weight: got {type(sample_weight).__name__}, expected ({n},) numbers") from error
-    if weights.shape != (n,):
-        raise InputError(f"sample_weight: got shape {weights.shape}, expected ({n},), one weight for each example")
-    bad = np.flatnonzero(~((weights >= 0) & (weights <= 1e150)))
-    if bad.size:
-        raise InputError(f"sample_weight: got {weights[bad[0]]} at index {bad[0]}, expected numbers from 0 to 1e150")
-    return weights
 
 
 def balanced(labels: Array, k: int, weights: Array | None = None) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.boundary.checks import check_fraction, check_integer, check_positive, check_threads
+from chainrule.boundary.checks import check_arrays, check_fraction, check_integer, check_positive, check_threads
 from chainrule.errors import DivergenceWarning, InputError, NonFiniteError, shown
 from chainrule.network.network import Network
 from chainrule.training.engine import StepOptions
@@ -129,8 +129,7 @@ def fit(
     epochs, batch_size = check_integer("epochs", epochs), check_integer("batch_size", batch_size)
     seed = check_integer("seed", seed, minimum=0)
     patience = None if patience is None else check_integer("patience", patience)
-    if not all(isinstance(w, np.ndarray) and w.dtype.name in ("float32", "float64") for w in net.weights):
-        raise InputError("net: got arrays of another library or dtype, expected NumPy float32 or float64 to train")
+    check_arrays("net", net.weights, "train")
     if not all(array.flags.writeable for array in [*net.weights, *net.biases]):
         raise InputError("net: got read-only arrays, expected ones that training may overwrite")
     weight_decay = check_positive("weight_decay", weight_decay, zero=True)
