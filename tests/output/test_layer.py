@@ -194,6 +194,8 @@ def test_bad_out_is_refused_before_it_is_written():
     for out in cases:
         with pytest.raises(InputError, match="out: "):
             softmax_cross_entropy(logits, [0, 1], out=out)
+    with pytest.raises(InputError, match="out: got list"):  # of the very dtype that float64 logits have
+        softmax_cross_entropy(np.zeros((2, 3)), [0, 1], out=[[0.0] * 3] * 2)
     with pytest.raises(InputError, match="overlaps"):
         softmax_cross_entropy(memory[:2], [0, 1], out=memory[1:])
     assert not memory.any()
@@ -203,8 +205,11 @@ def test_other_bad_options():
     for option in ({"reduction": "avg"}, {"threads": 0}, {"threads": 1.5}):
         with pytest.raises(InputError, match=next(iter(option))):
             softmax_cross_entropy(np.zeros((2, 3)), [0, 1], **option)
-    with pytest.raises(InputError, match="row 0, column 1"):
-        cross_entropy([[0.5, 1.5]], [0])
+    for outside in (1.5, -0.5):
+        with pytest.raises(InputError, match=f"got {outside} at row 0, column 1"):
+            cross_entropy([[0.5, outside]], [0])
+    with pytest.raises(InputError, match="reduction: got 'avg'"):
+        cross_entropy([[0.5, 0.5]], [0], reduction="avg")
 
 
 def test_read_only_logits_are_taken():

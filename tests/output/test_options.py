@@ -115,7 +115,8 @@ def test_target_probabilities_with_every_option(form, reduction):
 
 def test_nothing_counted_is_zero():
     logits, labels, _, _ = case()
-    for options in ({"ignore_index": 3}, {"class_weights": np.zeros(6)}):
+    # the z-loss is of every counted example, and a mean over weights of 0 is 0 all the same
+    for options in ({"ignore_index": 3}, {"class_weights": np.zeros(6)}, {"class_weights": np.zeros(6), "z_loss": 0.1}):
         loss, grad = softmax_cross_entropy(logits, np.full_like(labels, 3), **options)
         assert loss == 0.0
         assert not grad.any()
@@ -324,6 +325,15 @@ def test_bad_options_leave_the_logits_untouched(change, message):
     with pytest.raises(InputError, match=message):
         softmax_cross_entropy(logits, arguments.pop("labels"), out=logits, **arguments)
     np.testing.assert_array_equal(logits, before)
+
+
+def test_targets_of_a_narrower_format_are_widened_and_of_a_wider_one_refused():
+    logits, _, _, targets = case(form="float32")
+    narrow = targets.astype(np.float16)
+    found, expected = (softmax_cross_entropy(logits, given) for given in (narrow, narrow.astype(np.float32)))
+    np.testing.assert_array_equal(found.grad_logits, expected.grad_logits)
+    with pytest.raises(InputError, match="labels: got target probabilities of dtype float64, expected float32"):
+        softmax_cross_entropy(logits, targets)
 
 
 def test_hessian_product_wants_a_vector_like_the_logits():
