@@ -31,12 +31,15 @@ def test_torch_there_and_back(activation):
     with torch.no_grad():
         back[0].weight += 1
     np.testing.assert_array_equal(net.weights[0], module[0].weight.detach().numpy())
+    with torch.no_grad():
+        module[0].weight += 1
+    assert not (net.weights[0] == module[0].weight.detach().numpy()).any()
 
 
 def test_what_is_left_out_of_a_torch_module():
     torch.manual_seed(0)
     linear = nn.Linear(4, 3, bias=False)
-    hidden = nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5), nn.ReLU())
+    hidden = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False), nn.Dropout(0.5), nn.ReLU())
     x = torch.randn(5, 2, 3)
     for last, probabilities in (
         ([], lambda y: torch.softmax(y, dim=1)),
@@ -67,6 +70,7 @@ def test_what_is_left_out_of_a_torch_module():
         ([nn.Linear(2, 3), nn.Softmax(dim=1), nn.Linear(3, 2)], "after Softmax"),
         ([nn.Linear(2, 3), nn.ReLU(), nn.ReLU(), nn.Linear(3, 2)], "one activation after a Linear"),
         ([nn.Linear(2, 3), nn.Flatten(), nn.Linear(3, 2)], "before the first Linear"),
+        ([nn.Flatten(0), nn.Linear(2, 3)], r"expected Flatten\(\)"),
         ([nn.ReLU()], "one activation after a Linear"),
         ([], "no Linear layer"),
     ],

@@ -239,7 +239,8 @@ def test_a_wrong_derivative_is_found_and_located(monkeypatch):
     assert {(2, "preactivations"), (2, "weights"), (1, "activations"), (1, "weights"), (0, "x")} <= bad
     assert (3, "weights") not in bad
     assert (2, "activations") not in bad
-    assert "wrong" in report.text()
+    wrong = sum(r.verdict == "wrong" for r in report.rows)
+    assert report.text().splitlines()[-1] == f"{wrong} of {len(report.rows)} arrays wrong"
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
@@ -296,17 +297,28 @@ def test_blocks_change_nothing(monkeypatch):
     for one, other in itertools.zip_longest(
         together.rows, check_gradients(net, x, labels, coordinates=EVERYTHING).rows
     ):
-        assert (one.layer, one.quantity, one.checked, one.verdict) == (
-            other.layer,
-            other.quantity,
-            other.checked,
-            "good",
-        )
+        assert (one.layer, one.quantity, one.checked) == (other.layer, other.quantity, other.checked)
+        assert one.verdict == other.verdict == "good"
+
+
+def test_the_largest_gradient_is_always_among_the_coordinates(monkeypatch):
+    net, x, labels, _ = random_case("tanh", 3)
+
+    def change(net, forward, found):
+        largest = np.unravel_index(np.abs(found.grad_weights[0]).argmax(), found.grad_weights[0].shape)
+        found.grad_weights = replaced(found.grad_weights, 0, found.grad_weights[0].copy())
+        found.grad_weights[0][largest] *= 1.01
+
+    tamper(monkeypatch, change)
+    for seed in range(5):
+        report = check_gradients(net, x, labels, coordinates=1, seed=seed)
+        assert [(r.layer, r.quantity) for r in report.rows if r.verdict == "wrong"] == [(1, "weights")]
 
 
 def test_judging():
-    assert judge(1.0, Difference(1.0 + 5e-8, False), 1.0)[1] == "good"
-    assert judge(1.0, Difference(1.0 + 5e-5, False), 1.0)[1] == "usual"
+    for off, verdict in ((9e-8, "good"), (1.1e-7, "usual"), (9e-5, "usual"), (1.1e-4, "wrong")):
+        assert judge(1.0, Difference(1.0 + off, False), 1.0)[1] == verdict
+    assert judge(1.0, Difference(2.0, False), 0.0) == judge(2.0, Difference(1.0, False), 0.0) == (0.5, "wrong")
     assert judge(1.0, Difference(1.01, False), 1.0)[1] == "wrong"
     assert judge(1.0, Difference(1.01, True), 1.0)[1] == "kink"
     assert judge(0.0, Difference(0.0, False), 0.0)[1] == "good"
@@ -330,3 +342,13 @@ def test_bad_input():
         check_gradients(net, np.empty((0, 2)), [])
     with pytest.raises(InputError, match="labels"):
         check_gradients(net, [[0.0, 0.0]], [2])
+    for option in ({"coordinates": 0}, {"step": 0.0}, {"step": "small"}):
+        with pytest.raises(InputError, match=f"^{next(iter(option))}: got"):
+            check_gradients(net, [[0.0, 0.0]], [1], **option)
+
+
+def test_arrays_of_another_library_are_refused():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    other = Network([torch.zeros(2, 2)], [torch.zeros(2)])
+    with pytest.raises(InputError, match="net: got arrays of another library"):
+        check_gradients(other, torch.zeros(1, 2), [1])

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from chainrule import Network
+from chainrule import Network, __version__
 from chainrule.boundary.files import sign
 from chainrule.errors import InputError, ModelFileError, OutputFileError
 from chainrule.network import load_model, save_model
@@ -60,6 +60,7 @@ def test_what_training_knew_comes_back(model):
         {"k": 1, "classes": ["a", "b"]},
         [3, 4, 2],
     )
+    assert loaded.version == __version__
 
 
 def test_missing(tmp_path):
@@ -126,12 +127,14 @@ def test_a_wrong_shape(model):
         ({"widths": [3]}, "widths"),
         ({"widths": [3, 4, -2]}, "widths"),
         ({"widths": "3"}, "widths"),
+        ({"widths": None}, "widths"),
         ({"widths": [3, 4, 4, 2]}, "has tensors"),
         ({"activation": "exec"}, "activation"),
         ({"activation": ["relu"]}, "activation"),
         ({"dtype": "object"}, "dtype"),
         ({"dtype": "float64"}, "expected .* float64"),
-        ({"classes": ["a"]}, "classes"),
+        ({"classes": ["a"]}, "classes do not fit its 2 output units"),
+        ({"classes": "ab"}, "classes do not fit its 2 output units"),
         ({"classes": ["b", "a"]}, r"two lists of classes disagree: \['b', 'a'\] and \['a', 'b'\]"),
         ({"classes": [["a"], "b"]}, r"class \['a'\] is not a text"),
         ({"classes": [{"a": 1}, "b"]}, "is not a text"),
@@ -139,6 +142,7 @@ def test_a_wrong_shape(model):
         ({"classes": [float("nan"), "b"]}, "class nan is not"),
         ({"classes": ["a", "a"]}, "two of its classes are the same"),
         ({"schema": [1]}, "schema"),
+        ({"training": [1]}, "training"),
     ],
 )
 def test_a_damaged_description(model, changes, message):
@@ -172,9 +176,15 @@ def test_a_failed_write_leaves_the_old_file(model, monkeypatch):
     assert [p.name for p in model.parent.iterdir()] == [model.name]
 
 
-def test_weights_of_another_library_are_refused(model):
+def test_weights_of_another_dtype_are_refused(model):
     with pytest.raises(ValueError, match="float32 or float64"):
         save_model(model, Network([np.ones((2, 2), np.float16)], [np.ones(2, np.float16)]))
+
+
+def test_arrays_of_another_library_are_refused(model):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    with pytest.raises(InputError, match="network: got arrays of another library"):
+        save_model(model, Network([torch.ones(2, 2)], [torch.ones(2)]))
 
 
 def test_every_flipped_bit_is_noticed(model):

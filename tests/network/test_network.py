@@ -99,8 +99,15 @@ def test_the_seed_decides_the_weights():
     first, again, other = (Network.create([3, 4, 2], seed=s) for s in (5, 5, 6))
     assert first.weights[0].tobytes() == again.weights[0].tobytes()
     assert first.weights[0].tobytes() != other.weights[0].tobytes()
-    wide = Network.create([400, 300, 2], activation="relu", seed=0)
-    assert wide.weights[0].std() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_weights_begin_with_the_variance_of_their_activation(activation):
+    wide = Network.create([400, 300, 200], activation=activation, seed=0)
+    hidden = {"identity": 1, "tanh": 1, "logistic": 1}.get(activation, 2)
+    assert wide.weights[0].std() == pytest.approx((hidden / 400) ** 0.5, rel=0.02)
+    assert wide.weights[1].std() == pytest.approx((1 / 300) ** 0.5, rel=0.02)
+    assert not any(bias.any() for bias in wide.biases)
 
 
 def test_no_examples():
@@ -128,12 +135,16 @@ def test_bad_x(x, message):
     ("weights", "biases", "message"),
     [
         ([], [], "0 layers"),
+        ([np.zeros((2, 3))], [], "1 layers and 0 biases"),
         ([np.zeros((2, 3))], [np.zeros(3)], "biases: layer 1"),
+        ([np.zeros(3)], [np.zeros(3)], r"layer 1 has shape \(3,\)"),
         ([np.zeros((2, 3)), np.zeros((2, 3))], [np.zeros(2), np.zeros(2)], "layer 2 takes 3 inputs, expected 2"),
         ([np.zeros((2, 3), np.float32)], [np.zeros(2)], "one floating dtype"),
+        ([np.zeros((2, 3)), np.zeros((1, 2), np.float32)], [np.zeros(2), np.zeros(1)], "one floating dtype"),
         ([np.zeros((2, 3), int)], [np.zeros(2, int)], "one floating dtype"),
         ([np.zeros((2, 0))], [np.zeros(2)], "none of them 0"),
         ([[[1.0]]], [np.zeros(1)], "expected arrays"),
+        ([np.zeros((1, 1))], [[0.0]], "expected arrays"),
     ],
 )
 def test_bad_layers(weights, biases, message):
@@ -147,3 +158,6 @@ def test_bad_options():
     for widths in ([3], [3, 0], [3, 2.5], [3, -1]):
         with pytest.raises(InputError, match="widths"):
             Network.create(widths)
+    for option in ({"seed": -1}, {"seed": 1.5}, {"dtype": "float16"}, {"dtype": "int32"}):
+        with pytest.raises(InputError, match=f"^{next(iter(option))}: got"):
+            Network.create([2, 2], **option)
