@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -102,19 +103,21 @@ def test_no_bias_and_no_example():
     assert not nothing.grad_bias.any()
 
 
-@pytest.mark.parametrize("form", ["float32", "float16"])
-def test_memory_stays_under_chunk_bytes(form):
-    n, d, k, chunk_bytes = 2000, 64, 3000, 2 << 20
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("form", ["float32", "float16", ml_dtypes.bfloat16])
+@pytest.mark.parametrize(("n", "d", "k", "chunk_bytes"), [(2000, 64, 3000, 2 << 20), (1500, 1000, 50, 4 << 20)])
+def test_memory_stays_under_chunk_bytes(n, d, k, chunk_bytes, form, ignored):
     hidden, weight, bias, labels, _ = case(n, d, k, dtype=form)
     chainrule.linear_cross_entropy(hidden[:9], weight, labels[:9], bias)
+    options = {"ignore_index": labels[0] if ignored else None, "chunk_bytes": chunk_bytes}
     tracemalloc.start()
-    result = chainrule.linear_cross_entropy(hidden, weight, labels, bias, chunk_bytes=chunk_bytes)
+    result = chainrule.linear_cross_entropy(hidden, weight, labels, bias, **options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     outputs = sum(array.nbytes for array in result[1:])
-    sums = 4 * k * d if form == "float16" else 0
+    sums = 4 * k * d if form != "float32" else 0
     assert peak <= outputs + sums + chunk_bytes
-    assert peak < n * k * hidden.itemsize  # the logits would not fit
+    assert k < d or peak < n * k * hidden.itemsize  # the logits would not fit
 
 
 @pytest.mark.parametrize("form", ["float64", "float32", "float16"])
@@ -160,6 +163,7 @@ def test_out_takes_tensors_and_adds_no_memory():
     ("out", "message"),
     [
         (lambda h, w, b: np.empty((23, 7)), r"out: got ndarray of shape .*, expected a tuple \(grad_hidden, grad_we"),
+        (lambda h, w, b: np.empty((3, 7)), "out: got ndarray"),
         (lambda h, w, b: (None, None), "out: got tuple"),
         (lambda h, w, b: (np.empty((23, 8)), None, None), r"out, grad_hidden: got ndarray of shape \(23, 8\)"),
         (lambda h, w, b: (None, np.empty((11, 7), "f4"), None), "out, grad_weight: .* expected .* float64"),
@@ -170,7 +174,7 @@ def test_out_takes_tensors_and_adds_no_memory():
         (lambda h, w, b: (None, None, np.broadcast_to(0.0, 11)), "out, grad_bias: got a read-only array"),
         (lambda h, w, b: (None, [[0.0]], None), "out, grad_weight: got list"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_bad_out_writes_nothing(out, message):
     hidden, weight, bias, labels, _ = case()
@@ -181,6 +185,32 @@ def test_bad_out_writes_nothing(out, message):
         np.testing.assert_array_equal(now, then)
     with pytest.raises(chainrule.ChainruleError, match="expected None, as there are no biases"):
         chainrule.linear_cross_entropy(hidden, weight, labels, out=(None, None, np.empty(11)))
+
+
+@pytest.mark.parametrize("read", ["hidden", "weight", "bias", "labels", "targets", "class_weights", "another buffer"])
+@pytest.mark.parametrize("place", range(3))
+def test_out_lies_on_nothing_that_is_read_or_written(place, read):
+    """Each buffer laid over each input, one element further on, and over the buffer before it."""
+    hidden, weight, bias, labels, weights = case()
+    inputs = {"hidden": hidden, "weight": weight, "labels": labels, "bias": bias}
+    inputs |= {"class_weights": weights} if read == "class_weights" else {}
+    inputs |= {"labels": np.full((23, 11), 1 / 11)} if read == "targets" else {}
+    memory, out = np.zeros(23 * 11 + 1), [None] * 3
+    shape = [(23, 7), (11, 7), (11,)][place]
+    out[place] = memory[1 : 1 + np.prod(shape)].reshape(shape)
+    if read == "another buffer":
+        other = (place + 1) % 3
+        shape = [(23, 7), (11, 7), (11,)][other]
+        out[other] = memory[: np.prod(shape)].reshape(shape)
+    else:
+        name = "labels" if read == "targets" else read
+        array = inputs[name]
+        inputs[name] = memory.view(array.dtype)[: array.size].reshape(array.shape)
+        inputs[name][...] = array
+    before = memory.copy()
+    with pytest.raises(chainrule.ChainruleError, match="overlaps an input or another buffer"):
+        chainrule.linear_cross_entropy(out=tuple(out), **inputs)
+    np.testing.assert_array_equal(memory, before)
 
 
 @pytest.mark.parametrize(

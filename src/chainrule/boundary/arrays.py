@@ -161,7 +161,9 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
 def to_float(view: Array, format: str) -> Array:
     """The numbers of a borrowed view: itself, or a float32 copy of a 16-bit format."""
     if format == "bfloat16":
-        return (view.astype(np.uint32) << 16).view(np.float32)
+        bits = view.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
     return view.view(np.float16).astype(np.float32) if format == "float16" else view
 
 

@@ -186,6 +186,7 @@ def run_layer(
     grad_bias = None if b is None or into.bias is None else np.zeros(k)
     biases = None if b is None else to_float(b.view, b.format)
     logits, totals = np.empty((rows, k), dtype), []
+    backs = None if into.hidden is None else np.empty((rows, d), dtype)
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
@@ -206,11 +207,12 @@ def run_layer(
             grad_bias += np.ones(len(a), dtype) @ a
         if sums is not None:
             multiply(a.T, x, sums, adds or chunk.start > 0, team)
-        if into.hidden is not None:
-            back = np.empty((len(a), d), dtype)
+        if into.hidden is not None and backs is not None:
+            back = backs[: len(a)]
             for block in blocks:
                 multiply(a[:, block], _numbers(w, block), back, block.start > 0, team)
             _store(back, into.hidden[chunk], h.format)
+        del x  # before the next chunk's is made
     if sums is not None and into.weight is not None:
         if n == 0 and not adds:
             sums[:] = 0
@@ -236,7 +238,7 @@ def _check_outs(out: Any, h: Borrowed, w: Borrowed, b: Borrowed | None, options:
         if came is None or like is None:
             views.append(None)
             continue
-        others = [*read, w.view if like is h else h.view, *views]
+        others = [*read, *(array.view for array in (h, w) if array is not like), *views]
         views.append(check_out(came, like, *others, name=f"out, {name}", itself=like is h))
     return views
 
@@ -294,6 +296,6 @@ def _numbers(array: Borrowed, rows: slice) -> Array:
 
 
 def _store(numbers: Array, into: Array, format: str) -> None:
-    """Numbers into the storage of a format, rounded a slice at a time."""
-    for part in _slices(len(numbers), 256):
+    """Numbers into the storage of a format, rounded a slice at a time: a copy of all would not be within the bound."""
+    for part in _slices(len(numbers), max(1, 2**13 // numbers.shape[1])):
         into[part] = from_float(numbers[part], format)
