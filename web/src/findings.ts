@@ -129,17 +129,17 @@ function ofLabel({ f, label, classes, b, facts }: Example): string[] {
 
 function ofUnits({ net, b, facts }: Example): string[] {
   const { kink, steepest } = net.activation;
-  const { saturated, saturated_share, dead_share } = facts.findings;
-  const least = saturated * (steepest ?? 0);
+  const bands = facts.findings;
+  const least = bands.saturated * (steepest ?? 0);
   return b.slopes.flatMap((slopes, index) => {
     const [k, width] = [index + 1, slopes.length];
     const dead = slopes.filter((s) => s === 0).length;
-    if (kink?.[0] === 0 && dead >= dead_share * width) {
+    if (kink?.[0] === 0 && dead >= bands.dead_share * width) {
       const closed = dead === width ? " No gradient passes to the layers before it." : "";
       return [`${dead} of the ${width} ReLUs of hidden layer ${k} are dead on this example (a ≤ 0).${closed}`];
     }
     const flat = slopes.filter((s) => s < least).length;
-    if (least && flat >= saturated_share * width) {
+    if (least && flat >= bands.saturated_share * width) {
       return [
         `${flat} of the ${width} units of hidden layer ${k} are saturated: g′ is below ${number(least, 6)} and lets ` +
           "almost no gradient through.",

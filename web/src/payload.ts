@@ -5,20 +5,11 @@ import type { Net, Place } from "./engine";
 /** What Python knows and the page is told: of its activation, and where each finding, check and drawing draws a line. */
 export interface Facts {
   activation: Row;
-  findings: {
-    wrong_label: number;
-    learned: number;
-    dead_share: number;
-    saturated: number;
-    saturated_share: number;
-    drift: number;
-    large: number;
-    large_error: number;
-    small_error: number;
-  };
-  differences: { step: number; visible: number; tiny: number; good: number; usual: number };
-  /** the most paths, numbers of a matrix, units of a layer drawn whole and of a wider one, letters of a name, classes */
-  most: { paths: number; whole: number; few: number; shown: number; long: number; classes: number };
+  findings: Record<"wrong_label" | "learned" | "dead_share" | "saturated" | "saturated_share" | "drift" | "large"
+    | "large_error" | "small_error", number>;
+  differences: Record<"step" | "visible" | "tiny" | "good" | "usual", number>;
+  /** the most paths, classes, numbers of a matrix, units of a layer drawn whole and of a wider one, letters of a name */
+  most: Record<"paths" | "classes" | "whole" | "few" | "shown" | "long", number>;
 }
 
 export interface Payload {

@@ -45,24 +45,17 @@ def payload(explanation: Example, chain: Chain) -> str:
 def facts(activation: str) -> dict[str, Any]:
     """What Python knows and the page is told: of the activation, and where findings, checks and drawing draw a line."""
     row = ACTIVATIONS[activation]
+    bands = "WRONG_LABEL LEARNED DEAD_SHARE SATURATED SATURATED_SHARE DRIFT LARGE LARGE_ERROR SMALL_ERROR"
     return {
-        "activation": {
-            "name": row.name, "kink": row.kink, "straight": row.straight, "steepest": row.steepest,
-        },
-        "findings": {
-            "wrong_label": findings.WRONG_LABEL, "learned": findings.LEARNED, "dead_share": findings.DEAD_SHARE,
-            "saturated": findings.SATURATED, "saturated_share": findings.SATURATED_SHARE, "drift": findings.DRIFT,
-            "large": findings.LARGE, "large_error": findings.LARGE_ERROR, "small_error": findings.SMALL_ERROR,
-        },
-        "differences": {
-            "step": differences.STEP, "visible": differences.VISIBLE, "tiny": differences.TINY,
-            "good": differences.GOOD, "usual": differences.USUAL,
-        },
-        "most": {
-            "paths": paths.MOST, "whole": WHOLE, "few": page_drawing.FEW, "shown": page_drawing.SHOWN,
-            "long": page_drawing.LONG, "classes": CLASSES,
-        },
-    }  # fmt: skip
+        "activation": _told(row, "name kink straight steepest"),
+        "findings": _told(findings, bands),
+        "differences": _told(differences, "STEP VISIBLE TINY GOOD USUAL"),
+        "most": {"paths": paths.MOST, "classes": CLASSES, "whole": WHOLE, **_told(page_drawing, "FEW SHOWN LONG")},
+    }
+
+
+def _told(of: Any, names: str) -> dict[str, Any]:
+    return {name.lower(): getattr(of, name) for name in names.split()}
 
 
 def image_shape(explanation: Example) -> tuple[int, int] | None:
