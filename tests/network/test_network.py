@@ -101,7 +101,7 @@ def test_the_seed_decides_the_weights():
     assert first.weights[0].tobytes() != other.weights[0].tobytes()
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", MODULES)
 def test_the_weights_begin_with_the_variance_of_their_activation(activation):
     wide = Network.create([400, 300, 200], activation=activation, seed=0)
     hidden = {"identity": 1, "tanh": 1, "logistic": 1}.get(activation, 2)
