@@ -311,7 +311,7 @@ BAD = [
     ({"labels": np.full((9, 6), -0.1)}, "labels: got -0.1 at row 0, column 0, expected finite numbers >= 0"),
     ({"labels": np.full((9, 6), np.inf)}, "labels: got inf at row 0, column 0"),
     ({"labels": np.ones((9, 5))}, r"labels: got shape \(9, 5\), expected \(9,\) integers or \(9, 6\) target"),
-    ({"labels": np.full((9, 6), 1 / 6), "ignore_index": 0}, "ignore_index: got target probabilities as labels"),
+    ({"labels": np.full((9, 6), 1 / 6), "ignore_index": 0}, "ignore_index: got 0 with class probabilities as labels"),
     ({"labels": np.full(9, -100)}, r"labels: got -100 at index 0, expected integers in \[0, 6\)"),
     ({"labels": np.full(9, 7), "ignore_index": 2}, r"labels: got 7 at index 0, .* or ignore_index=2"),
 ]

@@ -106,12 +106,12 @@ def test_what_is_frozen_is_not_computed(frozen, monkeypatch):
             return (lambda *args: (products.append(name), function(*args))[1]) if "multiply" in name else function
 
     def counted(*args, **kwargs):
-        buffers.extend(args[4])
-        return run_layer(*args, **kwargs)
+        buffers.extend(args[1])
+        return layer_into(*args, **kwargs)
 
-    kernels, run_layer = linear._kernels, layer.run_layer
+    kernels, layer_into = linear._kernels, layer.layer_into
     monkeypatch.setattr(linear, "_kernels", Counting())
-    monkeypatch.setattr(layer, "run_layer", counted)
+    monkeypatch.setattr(layer, "layer_into", counted)
     loss = loss_of(ours.linear_cross_entropy, leaves, given)
     assert len(products) == 1 + (not frozen[0]) + (not frozen[1])
     assert [buffer is None for buffer in buffers] == list(frozen)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError, shown
 
-__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "in_format", "to_float"]
+__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "to_float"]
 
 Array = npt.NDArray[Any]
 FORMATS = ("float16", "bfloat16", "float32", "float64")
@@ -173,8 +173,3 @@ def from_float(numbers: npt.NDArray[np.floating[Any]], format: str) -> Array:
         return _bits(numbers.astype(format))
     bits = numbers.astype(np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def in_format(array: Borrowed, format: str) -> Array:
-    """The view of a borrowed array, or a copy of its numbers in a wider format."""
-    return array.view if array.format == format else to_float(array.view, array.format).astype(format, copy=False)

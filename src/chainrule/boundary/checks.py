@@ -6,6 +6,7 @@ and what was expected.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -24,18 +25,20 @@ __all__ = [
     "check_choice",
     "check_class_weights",
     "check_fraction",
+    "check_ignore_index",
     "check_index",
     "check_integer",
     "check_labels",
     "check_logits",
-    "check_loss_options",
     "check_matrix",
     "check_names",
+    "check_no_ignore_index",
     "check_out",
     "check_positive",
     "check_sample_weight",
     "check_targets",
     "check_threads",
+    "rank_of",
 ]
 
 _FLOATS = ("float32", "float64")
@@ -75,7 +78,10 @@ def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
     >>> check_logits("logits", [[1, 2]]).format
     'float64'
     """
-    borrowed = borrow(name, value, f"an array {meaning} of floats")
+    return _check_floats(name, borrow(name, value, f"an array {meaning} of floats"), meaning)
+
+
+def _check_floats(name: str, borrowed: Borrowed, meaning: str = "(N, K)") -> Borrowed:
     shape = borrowed.view.shape
     if len(shape) != 2:
         hint = f"; one example is {name}[None, :]" if len(shape) == 1 else ""
@@ -93,22 +99,23 @@ def _whole_steps(view: npt.NDArray[Any]) -> bool:
     return view.flags.aligned and all(step % view.itemsize == 0 for step in view.strides)
 
 
-def check_targets(targets: Any, like: Borrowed) -> Borrowed:
+def check_targets(targets: Any, shape: tuple[int, int], format: str) -> Borrowed:
     """Borrow target probabilities, (N, K), finite and not negative, of the logits' format or a narrower one."""
-    shape = like.view.shape
-    came = borrow("labels", targets, f"({shape[0]},) integers or {shape} target probabilities").view.shape
-    if came != shape:
-        raise InputError(f"labels: got shape {came}, expected ({shape[0]},) integers or {shape} target probabilities")
-    borrowed = check_logits("labels", targets)
+    expected = f"({shape[0]},) integers or {shape} target probabilities"
+    borrowed = borrow("labels", targets, expected)
+    if borrowed.view.shape != shape:
+        raise InputError(f"labels: got shape {borrowed.view.shape}, expected {expected}")
+    borrowed = _check_floats("labels", borrowed)
     view = borrowed.view
-    if borrowed.format != like.format:
-        widens = FORMATS.index(borrowed.format) >> 1 < FORMATS.index(like.format) >> 1 or like.format == "float64"
+    if borrowed.format != format:
+        width = FORMATS.index(format) >> 1  # two of 16 bits, and two that are wider
+        widens = FORMATS.index(borrowed.format) >> 1 < width or format == "float64"
         if not widens and hasattr(targets, "dtype"):
-            raise InputError(f"labels: got target probabilities of dtype {borrowed.format}, expected {like.format}")
-        if like.view.dtype == np.uint16:
-            raise InputError(f"labels: got {type(targets).__name__}, expected an array of dtype {like.format}")
+            raise InputError(f"labels: got target probabilities of dtype {borrowed.format}, expected {format}")
+        if width == 0:
+            raise InputError(f"labels: got {type(targets).__name__}, expected an array of dtype {format}")
         if not widens:
-            borrowed = borrowed._replace(view=view.astype(like.view.dtype), format=like.format)
+            borrowed = borrowed._replace(view=view.astype(format), format=format)
             view = borrowed.view
     step = max(1, 2**16 // shape[1])
     for begin in range(0, len(view), step):  # a part at a time: 16 bits are widened to be looked at
@@ -120,10 +127,13 @@ def check_targets(targets: Any, like: Borrowed) -> Borrowed:
     return borrowed
 
 
-def check_class_weights(class_weights: Any, k: int, name: str = "class_weights") -> npt.NDArray[np.float64]:
-    """Return `class_weights` as float64 of shape (K,), finite and not negative."""
-    weights = _weights(name, class_weights, k, "class")
-    extreme = np.flatnonzero((weights > 0) & ((weights < 1e-150) | (weights > 1e150)))
+def check_class_weights(
+    class_weights: Any, k: int, name: str = "class_weights", *, signed: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return `class_weights` as float64 of shape (K,), finite and, unless they may be `signed`, not negative."""
+    weights = _weights(name, class_weights, k, "class", signed)
+    sizes = np.abs(weights)
+    extreme = np.flatnonzero((sizes > 0) & ((sizes < 1e-150) | (sizes > 1e150)))
     if extreme.size:  # a mean divides by their sum
         raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
     return weights
@@ -138,7 +148,7 @@ def check_sample_weight(sample_weight: Any, n: int, *, large: bool = True) -> np
     return weights
 
 
-def _weights(name: str, value: Any, n: int, each: str) -> npt.NDArray[np.float64]:
+def _weights(name: str, value: Any, n: int, each: str, signed: bool = False) -> npt.NDArray[np.float64]:
     borrowed = borrow(name, value, f"({n},) numbers")
     if borrowed.view.shape != (n,):
         raise InputError(f"{name}: got shape {borrowed.view.shape}, expected ({n},), one weight for each {each}")
@@ -146,9 +156,11 @@ def _weights(name: str, value: Any, n: int, each: str) -> npt.NDArray[np.float64
     if numbers.dtype.kind not in ("biuf" if each == "example" else "iuf"):
         raise InputError(f"{name}: got dtype {borrowed.format}, expected numbers")
     weights = np.require(numbers, np.float64, ("C", "A"))
-    bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    sizes = np.abs(weights) if signed else weights
+    bad = np.flatnonzero(~((sizes >= 0) & (sizes < np.inf)))
     if bad.size:
-        raise InputError(f"{name}: got {weights[bad[0]]} at index {bad[0]}, expected finite numbers >= 0")
+        expected = "finite numbers" if signed else "finite numbers >= 0"
+        raise InputError(f"{name}: got {weights[bad[0]]} at index {bad[0]}, expected {expected}")
     return weights
 
 
@@ -194,7 +206,8 @@ def check_labels(
         first = f", NaN at index {bad[0]}" if bad.size else ""
         raise InputError(f"{name}: got dtype {borrowed.format}{first}, expected {expected}")
     # compared before the cast: a uint64 beyond int64 would wrap to a negative number
-    right = array.size == 0 or (array.min() >= 0 and array.max() < k)  # not where one is NaN
+    bits = array.view(np.uint64) if array.dtype == np.int64 else array  # where what is negative is larger than any K
+    right = array.size == 0 or (bits.max() < k and (bits is not array or array.min() >= 0))  # not where one is NaN
     if not right or (array.dtype.kind == "f" and (np.floor(array) != array).any()):
         wrong = ~((array >= 0) & (array < k) & (np.floor(array) == array))
         bad = np.flatnonzero(wrong if ignore_index is None else wrong & (array != ignore_index))
@@ -204,38 +217,8 @@ def check_labels(
     return np.require(array, np.int64, ("C", "A"))
 
 
-def check_loss_options(
-    a: Borrowed,
-    labels: Any,
-    reduction: str,
-    class_weights: Any,
-    label_smoothing: float,
-    ignore_index: int | None,
-    temperature: float,
-    z_loss: float,
-) -> dict[str, Any]:
-    """Return what a loss over the logits `a` takes, checked, by the kernels' names."""
-    n, k = a.view.shape
-    check_choice("reduction", reduction, REDUCTIONS)
-    options: dict[str, Any] = {
-        "label_smoothing": check_fraction("label_smoothing", label_smoothing, one=True),
-        "temperature": check_positive("temperature", temperature, least=1e-150),
-        "z_loss": check_positive("z_loss", z_loss, zero=True),
-    }
-    if ignore_index is not None:
-        options["ignore_index"] = check_integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
-    if class_weights is not None:
-        options["class_weights"] = check_class_weights(class_weights, k)
-    if _rank(labels) == 2:
-        if ignore_index is not None:
-            raise InputError("ignore_index: got target probabilities as labels, expected integer labels with it")
-        options["second"] = check_targets(labels, a)
-    else:
-        options["labels"] = check_labels(labels, n, k, ignore_index)
-    return options
-
-
-def _rank(labels: Any) -> int:
+def rank_of(labels: Any) -> int:
+    """Is that a label for each example, 1, or a number for each class of each, 2?"""
     shape = getattr(labels, "shape", None)
     if shape is not None:
         return len(shape)
@@ -301,7 +284,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
 def check_integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """Return `value` as an int of at least `minimum`; floats and booleans are refused."""
     try:
-        number = operator.index(value)
+        number = value if type(value) is int else operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < minimum:
@@ -325,10 +308,23 @@ def check_names(name: str, names: Sequence[Any], count: int) -> None:
         raise InputError(f"{name}: got {len(names)} names, expected {count}")
 
 
+def check_ignore_index(value: Any) -> int:
+    """Return the label of those that count for nothing, any integer of 64 bits."""
+    return check_integer("ignore_index", value, minimum=-(2**63), maximum=2**63 - 1)
+
+
+def check_no_ignore_index(ignore_index: int | None, name: str = "labels") -> None:
+    """Refuse one beside class probabilities, which have no label to compare with it."""
+    if ignore_index is not None:
+        raise InputError(
+            f"ignore_index: got {ignore_index} with class probabilities as {name}, expected class indices with it"
+        )
+
+
 def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 0.0) -> float:
     """Return `value` as a finite float > 0 (or >= 0 where `zero` is allowed), and not below `least`."""
-    number = _as_float(name, value)
-    if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
+    number = value if type(value) is float else _as_float(name, value)
+    if not 0 <= number < math.inf or (number == 0 and not zero):
         raise InputError(f"{name}: got {shown(value)}, expected a finite number {'>=' if zero else '>'} 0")
     if number < least:
         raise InputError(f"{name}: got {shown(value)}, expected at least {least}")
@@ -337,7 +333,7 @@ def check_positive(name: str, value: Any, *, zero: bool = False, least: float = 
 
 def check_fraction(name: str, value: Any, *, one: bool = False) -> float:
     """Return `value` as a float in [0, 1), or in [0, 1] where `one` is allowed."""
-    number = _as_float(name, value)
+    number = value if type(value) is float else _as_float(name, value)
     if not (0 <= number < 1 or (one and number == 1)):
         raise InputError(f"{name}: got {shown(value)}, expected a fraction in [0, 1{']' if one else ')'}")
     return number

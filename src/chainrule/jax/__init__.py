@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from chainrule.boundary.checks import check_choice, check_integer
+from chainrule.boundary.checks import REDUCTIONS, check_choice, check_integer
 from chainrule.boundary.extras import require
 from chainrule.errors import InputError, shown
 
@@ -180,7 +180,7 @@ def linear_cross_entropy(
     Source: the lecture, sections 1 and 2.
     """
     hidden, weight, labels = _floats("hidden", hidden), _floats("weight", weight), jnp.asarray(labels)
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_choice("reduction", reduction, REDUCTIONS)
     if hidden.ndim == 0 or weight.ndim != 2 or weight.shape[1] != hidden.shape[-1] or weight.dtype != hidden.dtype:
         width = hidden.shape[-1] if hidden.ndim else "D"
         raise InputError(

@@ -28,6 +28,8 @@ import numpy.typing as npt
 from chainrule._native import _kernels
 from chainrule.boundary.arrays import empty
 from chainrule.errors import InputError
+from chainrule.output.layer import row_into
+from chainrule.output.options import LossOptions, loss_into
 
 __all__ = ["TARGETS", "registered"]
 
@@ -170,41 +172,40 @@ def _handler(compute: _Compute) -> Any:
     return ctypes.CFUNCTYPE(_Pointer, ctypes.POINTER(_Frame))(call)
 
 
-def _rows(format: str, logits: Array, second: Array, losses: Array, grad: Array) -> None:
+def _rows(format: str, logits: Array, given: Array, losses: Array, grad: Array) -> None:
     """Losses (N,) and gradient (N, K) for labels (N,) or targets (N, K); NaN where a label is out of range."""
-    threads = _kernels.max_threads()
-    options: dict[str, Any] = {"losses": losses}
-    if second.ndim == 2:
-        _kernels.run(format, "gradient", logits, grad, options | {"second": second}, threads)
+    threads, into = _kernels.max_threads(), {"losses": losses}
+    if given.ndim == 2:
+        loss_into(logits, grad, LossOptions("none", targets=given, target_format=format), format, threads, into=into)
         return
-    labels = second.astype(np.int64, copy=False)
+    labels = given.astype(np.int64, copy=False)
     try:
-        _kernels.run(format, "gradient", logits, grad, options | {"labels": labels}, threads)
+        loss_into(logits, grad, LossOptions("none", labels=labels), format, threads, into=into)
     except InputError:  # a label is out of range, and nothing has been written yet
         wrong = (labels < 0) | (labels >= logits.shape[1])
-        options |= {"labels": np.where(wrong, np.int64(-1), labels), "ignore_index": -1}
-        _kernels.run(format, "gradient", logits, grad, options, threads)
+        options = LossOptions("none", -1, labels=np.where(wrong, np.int64(-1), labels))
+        loss_into(logits, grad, options, format, threads, into=into)
         losses[wrong] = grad[wrong] = NAN[format]
 
 
 def _flat(operands: list[tuple[Array, str]]) -> tuple[str, Array, Array]:
     """The format, logits (N, K), and labels (N,) or targets (N, K)."""
-    (logits, format), (second, of_targets) = operands
+    (logits, format), (given, of_targets) = operands
     k = logits.shape[-1]
-    return format, logits.reshape(-1, k), second.reshape(-1, k) if of_targets else second.reshape(-1)
+    return format, logits.reshape(-1, k), given.reshape(-1, k) if of_targets else given.reshape(-1)
 
 
 def _loss_and_gradient(operands: list[tuple[Array, str]], results: list[Array]) -> None:
-    format, logits, second = _flat(operands)
+    format, logits, given = _flat(operands)
     losses, grad = results
-    _rows(format, logits, second, losses.reshape(-1), grad.reshape(logits.shape))
+    _rows(format, logits, given, losses.reshape(-1), grad.reshape(logits.shape))
 
 
 _spare: list[Array] = []  # scratch that no thread is using; new memory for every call would cost more than the kernel
 
 
 def _loss(operands: list[tuple[Array, str]], results: list[Array]) -> None:
-    format, logits, second = _flat(operands)
+    format, logits, given = _flat(operands)
     losses, (n, k) = results[0].reshape(-1), logits.shape
     rows = min(n, max(1, SCRATCH // k))
     length = rows * k * logits.itemsize
@@ -217,7 +218,7 @@ def _loss(operands: list[tuple[Array, str]], results: list[Array]) -> None:
     grad = scratch[:length].view(logits.dtype).reshape(rows, k)
     for begin in range(0, n, max(rows, 1)):
         part = slice(begin, min(begin + rows, n))
-        _rows(format, logits[part], second[part], losses[part], grad[: part.stop - begin])
+        _rows(format, logits[part], given[part], losses[part], grad[: part.stop - begin])
     _spare.append(scratch)
 
 
@@ -225,7 +226,7 @@ def _by_row(output: str) -> _Compute:
     def compute(operands: list[tuple[Array, str]], results: list[Array]) -> None:
         logits, format = operands[0]
         a, result = (array.reshape(-1, logits.shape[-1]) for array in (logits, results[0]))
-        _kernels.run(format, output, a, result, {}, _kernels.max_threads())
+        row_into(output, a, result, format, _kernels.max_threads())
 
     return compute
 

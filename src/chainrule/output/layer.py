@@ -8,7 +8,6 @@ kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,18 +16,18 @@ import numpy.typing as npt
 
 from chainrule import equations
 from chainrule._native import _kernels
-from chainrule.boundary.arrays import Borrowed, empty, from_float, in_format, to_float
+from chainrule.boundary.arrays import Borrowed, empty, from_float, to_float
 from chainrule.boundary.checks import (
     REDUCTIONS,
     check_choice,
     check_labels,
     check_logits,
-    check_loss_options,
     check_matrix,
     check_out,
     check_threads,
 )
 from chainrule.errors import InputError, shown
+from chainrule.output.options import LossOptions, loss_into
 
 __all__ = [
     "EXTRAS",
@@ -38,6 +37,7 @@ __all__ = [
     "hessian_diagonal",
     "hessian_vector_product",
     "log_softmax",
+    "row_into",
     "softmax",
     "softmax_cross_entropy",
     "softmax_jacobian",
@@ -124,7 +124,7 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
         losses = 0.0 - np.log(chosen)
         if reduction == "none":
             return CrossEntropy(borrowed.give(from_float(losses, borrowed.format)), borrowed.give(grad))
-    return CrossEntropy(reduced(borrowed, losses.sum() * weight, 1.0), borrowed.give(grad))
+    return CrossEntropy(scalar(borrowed, losses.sum() * weight), borrowed.give(grad))
 
 
 def softmax_cross_entropy(
@@ -200,24 +200,20 @@ def softmax_cross_entropy(
     """
     a = check_logits("logits", logits)
     n, k = a.view.shape
-    options = check_loss_options(
-        a, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
-    )
-    if "second" in options:
-        options["second"] = in_format(options["second"], a.format)
-    wanted = _check_extras(extras)
-    team, divisor = check_threads(threads), divisor_of(reduction, n, options)
-    options["scale"] = 1.0 / divisor
-    read = [options.get(name) for name in ("second", "labels", "class_weights")]
+    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    options = options.of(labels, (n, k), a.format, class_weights)
+    into, team = _check_extras(extras), check_threads(threads)
+    read = options.labels, options.targets, options.class_weights
     grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
-    beside = {name: empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a)) for name in wanted}
-    losses = {"losses": empty((n,), a.view.dtype)} if reduction == "none" or "correct" in beside else {}
-    total = _kernels.run(a.format, "gradient", a.view, grad, options | beside | losses, team)
-    if "correct" in beside:  # a NaN is the largest for argmax, and no class's logit
-        beside["correct"] &= ~np.isnan(to_float(losses["losses"], a.format))
-    loss = a.give(losses["losses"]) if reduction == "none" else reduced(a, total, divisor)
+    for name in into | {"losses": None} if reduction == "none" or "correct" in into else into:
+        into[name] = empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a))
+    total = loss_into(a.view, grad, options, a.format, team, into=into)
+    losses = into.pop("losses", None)
+    if "correct" in into:  # a NaN is the largest for argmax, and no class's logit
+        into["correct"] &= ~np.isnan(to_float(losses, a.format))
+    loss = a.give(losses) if reduction == "none" else scalar(a, options.reduced(total))
     result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
-    result.extras = {name: a.give(value) for name, value in beside.items()}
+    result.extras = {name: a.give(value) for name, value in into.items()}
     return result
 
 
@@ -245,7 +241,7 @@ def softmax(logits: Any, *, threads: int | None = None) -> Any:
 
     Source: the lecture, section 1: ŷ = softmax(a_L).
     """
-    return _by_row("softmax", logits, threads)
+    return _by_row("softmax", check_logits("logits", logits), threads)
 
 
 def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
@@ -272,7 +268,7 @@ def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
 
     Source: the lecture, section 1, with the sum of the others taken apart.
     """
-    return _by_row("log_softmax", logits, threads)
+    return _by_row("log_softmax", check_logits("logits", logits), threads)
 
 
 def softmax_jacobian(logits: Any) -> Array:
@@ -330,7 +326,7 @@ def hessian_diagonal(logits: Any, *, threads: int | None = None) -> Any:
 
     Source: the lecture, section 1, differentiated once more: ∂(ŷ_i − 𝟙[i=ℓ])/∂a_i = ŷ_i (1 − ŷ_i).
     """
-    return _by_row("hessian_diagonal", logits, threads)
+    return _by_row("hessian_diagonal", check_logits("logits", logits), threads)
 
 
 def hessian_vector_product(logits: Any, vector: Any, *, threads: int | None = None) -> Any:
@@ -365,7 +361,7 @@ def hessian_vector_product(logits: Any, vector: Any, *, threads: int | None = No
             f"vector: got shape {v.view.shape} and dtype {v.format}, expected {a.view.shape} and {a.format}, "
             "the logits'"
         )
-    return _run(a, "hessian_vector_product", {"second": v.view}, threads)
+    return _by_row("hessian_vector_product", a, threads, v.view)
 
 
 def which_kernel() -> str:
@@ -387,41 +383,32 @@ def which_kernel() -> str:
     return f"native, {_kernels.instruction_set()}, {_kernels.max_threads()} threads at most"
 
 
-def _by_row(output: str, logits: Any, threads: int | None) -> Any:
-    return _run(check_logits("logits", logits), output, {}, threads)
-
-
-def _run(a: Borrowed, output: str, options: dict[str, Any], threads: int | None) -> Any:
+def _by_row(output: str, a: Borrowed, threads: int | None, vectors: Array | None = None) -> Any:
     result = empty(a.view.shape, a.view.dtype)
-    _kernels.run(a.format, output, a.view, result, options, check_threads(threads))
+    row_into(output, a.view, result, a.format, check_threads(threads), vectors)
     return a.give(result)
 
 
-def _check_extras(extras: Sequence[str]) -> list[str]:
+def row_into(
+    output: str, logits: Array, result: Array, format: str, threads: int, vectors: Array | None = None
+) -> None:
+    """Write "softmax", "log_softmax", "hessian_diagonal" or, with a vector for each row, "hessian_vector_product" into
+    `result`, which may be the logits themselves; all of them are views of the format's storage."""
+    _kernels.run(format, output, logits, result, {} if vectors is None else {"second": vectors}, threads)
+
+
+def _check_extras(extras: Sequence[str]) -> dict[str, Any]:
+    """A place for each that is asked for."""
     if isinstance(extras, str) or not isinstance(extras, Iterable):
         raise InputError(f"extras: got {shown(extras)}, expected a sequence of names, such as ('entropy',)")
-    return list(dict.fromkeys(check_choice("extras", name, EXTRAS) for name in extras))
+    return {check_choice("extras", name, EXTRAS): None for name in extras}
 
 
 def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:
     return {"prediction": np.int64, "correct": np.bool_}.get(extra, a.view.dtype)
 
 
-def divisor_of(reduction: str, n: int, options: dict[str, Any]) -> float:
-    """What the sum is divided by: 1, or for a mean the sum of the counted labels' weights (N for target
-    probabilities), or infinity where nothing counts."""
-    if reduction != "mean":
-        return 1.0
-    counted = float(n)
-    if "labels" in options:
-        labels = options["labels"]
-        if "ignore_index" in options:
-            labels = labels[labels != options["ignore_index"]]
-        counted = float(options["class_weights"][labels].sum() if "class_weights" in options else labels.size)
-    return counted or math.inf
-
-
-def reduced(a: Borrowed, total: float, divisor: float) -> Any:
-    """The reduced loss as a scalar of the array's kind."""
+def scalar(a: Borrowed, loss: float) -> Any:
+    """A reduced loss as a scalar of the array's kind."""
     with np.errstate(under="ignore", over="ignore"):
-        return a.scalar(total / divisor if divisor < math.inf else 0.0)
+        return a.scalar(loss)

@@ -18,17 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule._native import _kernels
-from chainrule.boundary.arrays import Borrowed, describe, empty, from_float, in_format, to_float
+from chainrule.boundary.arrays import Borrowed, describe, empty, from_float, to_float
 from chainrule.boundary.checks import (
     check_bias,
     check_integer,
     check_logits,
-    check_loss_options,
     check_out,
     check_threads,
 )
 from chainrule.errors import InputError
-from chainrule.output.layer import divisor_of, reduced
+from chainrule.output.layer import scalar
+from chainrule.output.options import LossOptions, loss_into
 
 __all__ = ["LinearCrossEntropy", "linear_cross_entropy"]
 
@@ -102,26 +102,42 @@ def linear_cross_entropy(
 
     Source: the lecture, sections 1 and 2.
     """
-    h, w, b = check_layer(hidden, weight, bias)
-    options = check_layer_options(
-        h, w, labels, reduction, class_weights, label_smoothing, ignore_index, temperature, z_loss
-    )
-    given = _check_outs(out, h, w, b, options)
-    team, n = check_threads(threads), h.view.shape[0]
-    divisor = divisor_of(reduction, n, options)
-    options["scale"] = 1.0 / divisor
+    layer = check_layer(hidden, weight, bias)
+    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    options = options.of(labels, layer.shape, layer.format, class_weights)
+    given = _check_outs(out, layer, options)
+    team = check_threads(threads)
     buffers = Gradients(*(
         empty(like.view.shape, like.view.dtype) if like is not None and view is None else view
-        for like, view in zip((h, w, b), given, strict=True)
+        for like, view in zip(layer, given, strict=True)
     ))  # fmt: skip
-    losses = empty((n,), _format_of_sums(h)) if reduction == "none" else None
-    total = run_layer(h, w, b, options, buffers, team, chunk_bytes, losses=losses)
-    loss = reduced(h, total, divisor) if losses is None else h.give(from_float(losses, h.format))
+    losses = empty(layer.shape[:1], layer.format) if reduction == "none" else None
+    total = layer_into(layer, buffers, options, team, chunk_bytes, losses=losses)
+    h = layer.hidden
+    loss = scalar(h, options.reduced(total)) if losses is None else h.give(from_float(losses, h.format))
     grads = (
         None if like is None or view is None else (like.give(view) if came is None else came)
-        for like, view, came in zip((h, w, b), buffers, out or (None, None, None), strict=True)
+        for like, view, came in zip(layer, buffers, out or (None, None, None), strict=True)
     )
     return LinearCrossEntropy(loss, *grads)
+
+
+class Layer(NamedTuple):
+    """Hidden units (N, D), weights (K, D) and biases (K,) of one format."""
+
+    hidden: Borrowed
+    weight: Borrowed
+    bias: Borrowed | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The logits', (N, K)."""
+        return self.hidden.view.shape[0], self.weight.view.shape[0]
+
+    @property
+    def format(self) -> str:
+        """In which the logits and all sums are computed."""
+        return "float64" if self.hidden.format == "float64" else "float32"
 
 
 class Gradients(NamedTuple):
@@ -132,52 +148,42 @@ class Gradients(NamedTuple):
     bias: Array | None
 
 
-def check_layer(hidden: Any, weight: Any, bias: Any) -> tuple[Borrowed, Borrowed, Borrowed | None]:
-    """Borrow hidden units, (N, D), weights, (K, D), and biases, (K,), of one format."""
+def check_layer(hidden: Any, weight: Any, bias: Any) -> Layer:
     h, w = check_logits("hidden", hidden, "(N, D)"), check_logits("weight", weight, "(K, D)")
     d, k = h.view.shape[1], w.view.shape[0]
     if w.format != h.format or w.view.shape[1] != d or k == 0:
         raise InputError(
             f"weight: got shape {w.view.shape} and dtype {w.format}, expected (K, {d}) and {h.format}, K >= 1"
         )
-    return h, w, None if bias is None else check_bias(bias, k, h.format)
+    return Layer(h, w, None if bias is None else check_bias(bias, k, h.format))
 
 
-def check_layer_options(h: Borrowed, w: Borrowed, *given: Any) -> dict[str, Any]:
-    """What `check_loss_options` returns for the logits that these hidden units and weights would give."""
-    format = _format_of_sums(h)
-    # stands for the logits where shapes and dtypes are checked; it has no memory
-    view = np.broadcast_to(np.zeros((), format), (h.view.shape[0], w.view.shape[0]))
-    return check_loss_options(h._replace(view=view, format=format), *given)
-
-
-def run_layer(
-    h: Borrowed,
-    w: Borrowed,
-    b: Borrowed | None,
-    options: dict[str, Any],
+def layer_into(
+    layer: Layer,
     into: Gradients,
+    options: LossOptions,
     team: int,
     chunk_bytes: int | None = None,
     *,
     losses: Array | None = None,
-    factors: Array | None = None,
+    factors: Any = 1.0,
     adds: bool = False,
 ) -> float:
     """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
 
     A gradient without a buffer is not computed, nor is its product. `losses`, float64 for float64 and float32
-    for all else, receives each example's; `factors`, (N,), multiply each example's gradient. With `adds`, the
-    weights' and biases' gradients are added to what their buffers hold.
+    for all else, receives each example's; `factors`, (N,) or one float, multiply each example's gradient. With `adds`,
+    the weights' and biases' gradients are added to what their buffers hold.
     """
+    (h, w, b), format = layer, layer.format
     (n, d), k = h.view.shape, w.view.shape[0]
-    format = _format_of_sums(h)
+    one = factors if isinstance(factors, float) else 1.0
     dtype = np.dtype(format)
     multiply = _kernels.multiply_float64 if format == "float64" else _kernels.multiply_float32
     # what the products cannot read as it lies is widened, or made contiguous, a block at a time
     copies = 0 if _readable(h.view, dtype) and _readable(w.view, dtype) else 1
-    ignore_index = options.get("ignore_index")
-    widened = int("second" in options and options["second"].format != format)
+    ignore_index = options.ignore_index
+    widened = int(options.targets is not None and options.target_format != format)
     beside = (1 + copies + (ignore_index is not None)) * d + widened * k
     rows, columns = _chunks(chunk_bytes, n, d, k, dtype.itemsize, team, copies, beside)
     blocks = _slices(k, columns)
@@ -190,18 +196,18 @@ def run_layer(
     for chunk in _slices(n, rows):
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
-        here = of_rows(options, chunk, format)
-        ignored = here["labels"] == ignore_index if ignore_index is not None else np.zeros(0, bool)
-        if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
-            x = np.where(ignored[:, None], dtype.type(0), x)
+        here = options.rows(chunk)
+        if here.labels is not None and ignore_index is not None:
+            ignored = here.labels == ignore_index
+            if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
+                x = np.where(ignored[:, None], dtype.type(0), x)
         for block in blocks:
             multiply(x, _numbers(w, block).T, a[:, block], False, team)
         if biases is not None:
             a += biases
-        if losses is not None:
-            here["losses"] = losses[chunk]
-        totals.append(_kernels.run(format, "gradient", a, a, here, team))
-        if factors is not None:
+        each = None if losses is None else {"losses": losses[chunk]}
+        totals.append(loss_into(a, a, here, format, team, factor=one, into=each))
+        if not isinstance(factors, float):
             a *= factors[chunk, None]
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
@@ -223,16 +229,16 @@ def run_layer(
     return math.fsum(totals)
 
 
-def _check_outs(out: Any, h: Borrowed, w: Borrowed, b: Borrowed | None, options: dict[str, Any]) -> list[Array | None]:
+def _check_outs(out: Any, layer: Layer, options: LossOptions) -> list[Array | None]:
     """The views of the buffers that were given."""
+    h, w, b = layer
     if out is None:
         return [None, None, None]
     if not isinstance(out, tuple | list) or len(out) != 3:
         raise InputError(f"out: got {describe(out)}, expected a tuple (grad_hidden, grad_weight, grad_bias)")
     if b is None and out[2] is not None:
         raise InputError("out: got an array for the biases' gradient, expected None, as there are no biases")
-    second = options["second"].view if "second" in options else None
-    read = [second, options.get("labels"), options.get("class_weights"), None if b is None else b.view]
+    read = [options.targets, options.labels, options.class_weights, None if b is None else b.view]
     views: list[Array | None] = []
     for name, came, like in zip(("grad_hidden", "grad_weight", "grad_bias"), out, (h, w, b), strict=True):
         if came is None or like is None:
@@ -243,25 +249,11 @@ def _check_outs(out: Any, h: Borrowed, w: Borrowed, b: Borrowed | None, options:
     return views
 
 
-def _format_of_sums(h: Borrowed) -> str:
-    return "float64" if h.format == "float64" else "float32"
-
-
 def _sums_of(buffer: Array, w: Borrowed, dtype: np.dtype[Any], adds: bool) -> Array:
     """The buffer itself if products can be added up in it, else an array of float32 or float64."""
     if buffer.dtype == dtype and (buffer.strides[1] == dtype.itemsize or buffer.shape[1] == 1):
         return buffer
     return to_float(buffer, w.format).copy() if adds else np.empty(buffer.shape, dtype)
-
-
-def of_rows(options: dict[str, Any], rows: slice, format: str) -> dict[str, Any]:
-    """The options of some rows, with target probabilities in the logits' format."""
-    here = dict(options)
-    if "labels" in here:
-        here["labels"] = here["labels"][rows]
-    if "second" in here:
-        here["second"] = in_format(here["second"]._replace(view=here["second"].view[rows]), format)
-    return here
 
 
 def _readable(view: Array, dtype: np.dtype[Any]) -> bool:

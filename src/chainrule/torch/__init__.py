@@ -23,6 +23,8 @@ from chainrule.torch import likelihoods as _policy  # noqa: E402
 from chainrule.torch import linear as _linear  # noqa: E402
 from chainrule.torch import losses as _losses  # noqa: E402
 from chainrule.torch.accelerate import accelerate  # noqa: E402
+from chainrule.torch.arguments import options_of, reduction_of  # noqa: E402
+from chainrule.torch.layer import Inputs  # noqa: E402
 
 if TYPE_CHECKING:
     from chainrule.explain.modules import explain
@@ -104,11 +106,10 @@ def cross_entropy(
     """
     if has_torch_function((input, target, weight)):  # subclasses, modes, and what torch.fx traces
         tensors = input, target, weight
-        options = size_average, ignore_index, reduce, reduction, label_smoothing
-        return handle_torch_function(cross_entropy, tensors, *tensors, *options, inplace=inplace)
-    return _losses.cross_entropy(
-        input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace
-    )
+        others = size_average, ignore_index, reduce, reduction, label_smoothing
+        return handle_torch_function(cross_entropy, tensors, *tensors, *others, inplace=inplace)
+    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
+    return _losses.cross_entropy(input, target, weight, options, inplace)
 
 
 def linear_cross_entropy(
@@ -188,17 +189,10 @@ def linear_cross_entropy(
             chunk_bytes=chunk_bytes,
         )
     _linear.check_options(options)
+    inputs = Inputs(input, linear_weight, linear_bias, target, weight)
+    loss = options_of(reduction, ignore_index, label_smoothing)
     return _linear.linear_cross_entropy(
-        input,
-        linear_weight,
-        target,
-        linear_bias,
-        weight,
-        reduction,
-        ignore_index,
-        label_smoothing,
-        accumulate,
-        chunk_bytes,
+        inputs, loss, chunk_bytes, ignores=ignore_index is not None, accumulate=accumulate
     )
 
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import torch
 
 from chainrule.errors import InputError
+from chainrule.torch.arguments import options_of
+from chainrule.torch.layer import Inputs
 from chainrule.torch.linear import linear_cross_entropy
 
 __all__ = ["accelerate"]
@@ -219,8 +221,9 @@ def _loss(
     if shift_labels is None:  # tokens before n predict n
         shift_labels = torch.nn.functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]
     reduction = "mean" if num_items_in_batch is None else "sum"
-    flat = hidden.reshape(-1, hidden.shape[-1]), weight, shift_labels.reshape(-1).to(hidden.device)
-    loss = linear_cross_entropy(*flat, bias, None, reduction, ignore_index, 0.0, False, None, in_float32=True)
+    target = shift_labels.reshape(-1).to(hidden.device)
+    inputs = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, target, None)
+    loss = linear_cross_entropy(inputs, options_of(reduction, ignore_index, 0.0), None, in_float32=True)
     if num_items_in_batch is None:
         return loss
     count = num_items_in_batch.to(loss.device) if isinstance(num_items_in_batch, torch.Tensor) else num_items_in_batch

@@ -3,38 +3,22 @@ which have them: a traced or a fake tensor has none."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from chainrule.errors import InputError, shown
+from chainrule.errors import InputError
+from chainrule.output.options import LossOptions
 
 __all__ = [
-    "DTYPES", "Options", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program",
-    "is_wide",
-    "names", "options_of", "reduction_of",
+    "DTYPES", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program", "in_schema",
+    "is_wide", "names", "options_of", "reduction_of",
 ]  # fmt: skip
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 NOT_DTYPES = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides the loss beside the tensors. No tuple, which torch.func would take apart."""
-
-    reduction: str
-    ignore_index: int
-    label_smoothing: float
-
-    @property
-    def all(self) -> tuple[str, int, float]:
-        """As the operators take them."""
-        return self.reduction, self.ignore_index, self.label_smoothing
 
 
 def describe(value: Any) -> str:
@@ -90,22 +74,16 @@ def check_target(target: Any, logits_shape: tuple[int, ...], class_dim: int, lik
     return False
 
 
-def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> Options:
-    """The options, checked; NumPy's integers and floats are numbers too, and no `ignore_index` is −100."""
-    if reduction not in ("mean", "sum", "none"):
-        raise InputError(f"reduction: got {shown(reduction)}, expected 'mean', 'sum' or 'none'")
+def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> LossOptions:
+    """The options, checked. No `ignore_index` is −100, and PyTorch takes True for a number."""
     index = -100 if ignore_index is None else ignore_index
-    if not isinstance(index, int) and hasattr(index, "dtype") and hasattr(index, "__index__"):
-        with suppress(TypeError):  # arrays and tensors that are no single integer
-            index = operator.index(index)
-    if not isinstance(index, int) or isinstance(index, bool) or not -(2**63) <= index < 2**63:
-        raise InputError(f"ignore_index: got {shown(ignore_index)}, expected an integer of 64 bits")
-    smoothing = label_smoothing
-    if not isinstance(smoothing, int | float) and getattr(smoothing, "shape", None) == ():
-        smoothing = float(smoothing)
-    if not isinstance(smoothing, int | float) or not 0.0 <= smoothing <= 1.0:
-        raise InputError(f"label_smoothing: got {shown(label_smoothing)}, expected a number in [0, 1]")
-    return Options(reduction, index, smoothing)
+    smoothing = float(label_smoothing) if isinstance(label_smoothing, bool) else label_smoothing
+    return LossOptions.checked(reduction, index, smoothing)
+
+
+def in_schema(options: LossOptions) -> tuple[str, int | None, float]:
+    """As the operators take them, and LossOptions takes them back."""
+    return options.reduction, options.ignore_index, options.label_smoothing
 
 
 def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:

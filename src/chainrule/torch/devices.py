@@ -16,7 +16,7 @@ import math
 import torch
 
 from chainrule.errors import InputError
-from chainrule.torch.arguments import Options
+from chainrule.output.options import LossOptions
 from chainrule.torch.blocks import blocks_of, put
 
 __all__ = ["CHUNK_BYTES", "by_row", "check_values", "divisor_of", "loss_and_gradient", "of_matrix", "wide_dtype"]
@@ -29,7 +29,7 @@ def loss_and_gradient(
     logits: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
-    options: Options,
+    options: LossOptions,
     grad: torch.Tensor | None,
     loss_dtype: torch.dtype,
 ) -> torch.Tensor:
@@ -56,7 +56,7 @@ def of_matrix(
     a: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
-    options: Options,
+    options: LossOptions,
     scale: float,
     *,
     wants_grad: bool,
@@ -141,7 +141,7 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None, resul
 
 
 def check_values(
-    target: torch.Tensor, weight: torch.Tensor | None, options: Options, k: int, *, probabilities: bool
+    target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, k: int, *, probabilities: bool
 ) -> None:
     """Targets and weights that the formulas hold for, which waits for the device once."""
     if weight is not None and not torch.isfinite(weight).all():
@@ -163,17 +163,11 @@ def check_values(
 
 
 def divisor_of(
-    target: torch.Tensor, weight: torch.Tensor | None, options: Options, n: int, *, probabilities: bool
+    target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, n: int, *, probabilities: bool
 ) -> float:
     """What the sum is divided by, as in `chainrule.output`."""
-    if options.reduction != "mean":
-        return 1.0
-    if probabilities:
-        return float(n) or math.inf
-    counted = target[target != options.ignore_index].long()
-    if weight is None:
-        return float(counted.numel()) or math.inf
-    return float(weight.to(wide_dtype(weight))[counted].sum()) or math.inf
+    weight = None if weight is None else weight.to(wide_dtype(weight))
+    return options.divisor_for(n, None if probabilities else target.long(), weight)
 
 
 def wide_dtype(tensor: torch.Tensor) -> torch.dtype:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from chainrule.output.options import LossOptions
 from chainrule.torch import ops
-from chainrule.torch.arguments import Options
+from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.linear import Head
 from chainrule.torch.losses import Softmax, curved, factor_of, hessian_product, masses, third
 
@@ -28,7 +29,7 @@ def _of_those(v: tuple[torch.Tensor | None, ...], there: Any) -> tuple[torch.Ten
 
 
 def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    ctx.options, wants_grad = Options(*inputs[3:6]), inputs[6]
+    ctx.options, wants_grad = LossOptions(*inputs[3:6]), inputs[6]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:3], output[1] if wants_grad else None)
 
@@ -57,40 +58,41 @@ def _of_row(ctx: Any, v: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    ctx.options, ctx.there, ctx.chunk_bytes = Options(*inputs[5:8]), inputs[8], inputs[9]
+    tensors, ctx.plan = ops.from_schema(inputs)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:5], *output[1:])
+    ctx.save_for_backward(*tensors, *output[1:])
 
 
 def _of_layer(ctx: Any, grad_loss: torch.Tensor | None, *v: torch.Tensor | None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
-    tensors, grads, wants = saved[:5], saved[5:], list(ctx.needs_input_grad[:3])
+    tensors, grads, wants = Inputs(*saved[:5]), saved[5:], tuple(ctx.needs_input_grad[:3])
+    options = ctx.plan.options
     first: Any = (None,) * 3
-    if grad_loss is not None and ctx.options.reduction == "none":
-        first = ops.linear_backward(grad_loss.to(tensors[0].dtype), *tensors, *ctx.options.all, wants, ctx.chunk_bytes)
+    if grad_loss is not None and options.reduction == "none":
+        first = ops.layer_backward(grad_loss.to(tensors[0].dtype), tensors, Plan(options, wants, ctx.plan.chunk_bytes))
     elif grad_loss is not None:
         first = tuple(grad * grad_loss.to(grad.dtype) for grad in grads)
     second: Any = (None,) * 3
-    v = _of_those(v, ctx.there)
+    v = _of_those(v, ctx.plan.wants)
     if any(x is not None for x in v):
         one = tensors[0].new_ones(())
-        second = Head(one, tensors, ctx.options).second(*v)[1:]
+        second = Head(one, tensors, options).second(*v)[1:]
     sums = (_sum(a, b) if wanted else None for a, b, wanted in zip(first, second, wants, strict=True))
     return (*sums, *[None] * 8)
 
 
 def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    ctx.options, ctx.there = Options(*inputs[6:9]), inputs[9]
+    tensors, ctx.plan = ops.from_schema(inputs[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6])
+    ctx.save_for_backward(inputs[0], *tensors)
 
 
 def _of_backward(ctx: Any, *v: torch.Tensor | None) -> tuple[Any, ...]:
-    v = _of_those(v, ctx.there)
+    v = _of_those(v, ctx.plan.wants)
     if all(x is None for x in v):
         return (None,) * 11
     factors, *tensors = ctx.saved_tensors
-    return *Head(factors, tensors, ctx.options).second(*v), *[None] * 7
+    return *Head(factors, tensors, ctx.plan.options).second(*v), *[None] * 7
 
 
 ops.cross_entropy.register_autograd(_of_logits, setup_context=_keep_logits)

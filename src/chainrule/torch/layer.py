@@ -4,99 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from chainrule.boundary.arrays import Borrowed, borrow, empty
+from chainrule.boundary.arrays import borrow, empty
 from chainrule.boundary.checks import check_integer, check_threads
 from chainrule.errors import InputError
-from chainrule.output.layer import divisor_of
-from chainrule.output.linear import Gradients, check_layer, run_layer
+from chainrule.output.linear import Gradients, check_layer, layer_into
+from chainrule.output.options import LossOptions
 from chainrule.torch import devices, rows
-from chainrule.torch.arguments import Options, names
+from chainrule.torch.arguments import names
 
-__all__ = ["loss_and_gradients"]
+__all__ = ["Inputs", "Plan", "loss_and_gradients"]
 
 Buffers = Sequence[torch.Tensor | None]
 
 
+class Inputs(NamedTuple):
+    """The tensors: hidden units (N, D), weights (K, D), biases (K,) or None, target, classes' weights or None."""
+
+    hidden: Any
+    weight: Any
+    bias: Any
+    target: Any
+    class_weight: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is no tensor, in one argument that torch.func does not take apart.
+
+    wants: whose gradients of hidden units, weights and biases; chunk_bytes: as in `linear_cross_entropy`; wide: a loss
+    in float32, whatever the hidden units are in.
+    """
+
+    options: LossOptions
+    wants: tuple[bool, ...] = (False, False, False)
+    chunk_bytes: int | None = None
+    wide: bool = False
+
+
 def loss_and_gradients(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    options: Options,
-    grads: Buffers,
-    chunk_bytes: int | None,
-    *,
-    wide: bool = False,
-    factors: torch.Tensor | None = None,
-    adds: bool = False,
+    inputs: Inputs, plan: Plan, grads: Buffers, *, factors: torch.Tensor | None = None, adds: bool = False
 ) -> torch.Tensor:
     """The loss; the buffers that are there receive the gradients, in the order hidden, weight, bias. `factors`, (N,)
     or a scalar, multiply each example's gradient; with `adds` the weights' and biases' are added to what is there."""
-    compute = _by_kernel if rows.is_native(hidden) else _by_chunks
-    return compute(hidden, weight, bias, target, class_weight, options, grads, chunk_bytes, wide, factors, adds)
+    compute = _by_kernel if rows.is_native(inputs.hidden) else _by_chunks
+    return compute(inputs, plan, grads, factors, adds)
 
 
-def _by_kernel(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    options: Options,
-    grads: Buffers,
-    chunk_bytes: int | None,
-    wide: bool,
-    factors: torch.Tensor | None,
-    adds: bool,
-) -> torch.Tensor:
+def _by_kernel(inputs: Inputs, plan: Plan, grads: Buffers, factors: torch.Tensor | None, adds: bool) -> torch.Tensor:
     with names(hidden="input", weight="linear_weight", bias="linear_bias"):
-        h, w, b = check_layer(hidden, weight, bias)
-    n, k = h.view.shape[0], w.view.shape[0]
-    format = "float64" if h.format == "float64" else "float32"
-    like = Borrowed(np.broadcast_to(np.zeros((), format), (n, k)), format, lambda view: view, float)
-    kernel = rows.numpy_options(like, target, class_weight, options)
-    divisor = divisor_of(options.reduction, n, kernel)
-    kernel["scale"] = 1.0 / divisor
-    each = None
+        layer = check_layer(*inputs[:3])
+    options = rows.of_tensors(plan.options, inputs.target, inputs.class_weight, layer.shape, layer.format)
+    each: Any = 1.0
     if factors is not None and factors.dim() == 0:
-        kernel["scale"] *= float(factors)
+        each = float(factors)
     elif factors is not None:
-        each = borrow("factors", factors.detach().to(getattr(torch, format)), "a tensor").view
-    losses = empty((n,), format) if options.reduction == "none" else None
+        each = borrow("factors", factors.detach().to(getattr(torch, layer.format)), "a tensor").view
+    losses = empty(layer.shape[:1], layer.format) if options.reduction == "none" else None
     into = Gradients(*(None if grad is None else borrow("gradient", grad, "a tensor").view for grad in grads))
     team = check_threads(None)
     with names(hidden="input", weight="linear_weight"):
-        total = run_layer(h, w, b, kernel, into, team, chunk_bytes, losses=losses, factors=each, adds=adds)
-    dtype = torch.float32 if wide else hidden.dtype
+        total = layer_into(layer, into, options, team, plan.chunk_bytes, losses=losses, factors=each, adds=adds)
+    dtype = torch.float32 if plan.wide else inputs.hidden.dtype
     if losses is not None:
         return torch.from_numpy(losses).to(dtype)
-    return torch.tensor(total / divisor if divisor < math.inf else 0.0, dtype=dtype)
+    return torch.tensor(options.reduced(total), dtype=dtype)
 
 
-def _by_chunks(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    options: Options,
-    grads: Buffers,
-    chunk_bytes: int | None,
-    wide: bool,
-    factors: torch.Tensor | None,
-    adds: bool,
-) -> torch.Tensor:
+def _by_chunks(inputs: Inputs, plan: Plan, grads: Buffers, factors: torch.Tensor | None, adds: bool) -> torch.Tensor:
+    (hidden, weight, bias, target, class_weight), options = inputs, plan.options
     (n, d), k = hidden.shape, weight.shape[0]
     probabilities, dtype = target.dim() == 2, devices.wide_dtype(hidden)
     devices.check_values(target, class_weight, options, k, probabilities=probabilities)
     divisor = devices.divisor_of(target, class_weight, options, n, probabilities=probabilities)
     grad_hidden, grad_weight, grad_bias = grads
-    step, blocks = _chunks(n, d, k, hidden, chunk_bytes)
+    step, blocks = _chunks(n, d, k, hidden, plan.chunk_bytes)
     sums = None if grad_weight is None else _sums_of(grad_weight, adds)
     sum_bias = None if grad_bias is None else torch.zeros(k, dtype=dtype, device=hidden.device)
     wants, losses = any(grad is not None for grad in grads), []
@@ -129,7 +115,7 @@ def _by_chunks(
             grad_weight.copy_(sums)
     if grad_bias is not None and sum_bias is not None:
         grad_bias.copy_(sum_bias + grad_bias if adds else sum_bias)
-    loss_dtype = torch.float32 if wide else hidden.dtype
+    loss_dtype = torch.float32 if plan.wide else hidden.dtype
     each = torch.cat(losses) if losses else torch.zeros(0, dtype=dtype, device=hidden.device)
     if options.reduction == "none":
         return each.to(loss_dtype)

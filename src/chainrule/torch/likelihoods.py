@@ -12,6 +12,7 @@ from chainrule.boundary.checks import check_integer
 from chainrule.errors import InputError
 from chainrule.torch import devices, ops
 from chainrule.torch.arguments import check_target, in_program, names, options_of
+from chainrule.torch.layer import Inputs
 from chainrule.torch.linear import check_head, flat_loss, in_autocast
 from chainrule.torch.losses import log_softmax
 
@@ -57,8 +58,8 @@ def _logprobs(
     if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
         raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
     options = options_of("none", ignore_index, 0.0)
-    flat = hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1)
-    return -flat_loss(*flat, None, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
+    flat = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1), None)
+    return -flat_loss(flat, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
 
 def _entropies(

@@ -8,17 +8,17 @@ weights. Second derivatives and forward mode store the logits.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.autograd import Function
 
-from chainrule.boundary.checks import check_integer
+from chainrule.boundary.checks import check_integer, check_no_ignore_index
 from chainrule.errors import InputError
+from chainrule.output.options import LossOptions
 from chainrule.torch import layer, ops
 from chainrule.torch.arguments import (
-    Options,
     as_float,
     autocasts,
     check_same,
@@ -26,32 +26,30 @@ from chainrule.torch.arguments import (
     check_tensor,
     describe,
     in_program,
-    options_of,
 )
 from chainrule.torch.forward_mode import no_tangent, saved_primals
+from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
 
 __all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 
 
 def linear_cross_entropy(
-    input: torch.Tensor,
-    linear_weight: torch.Tensor,
-    target: torch.Tensor,
-    linear_bias: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    label_smoothing: float,
-    accumulate: bool,
+    inputs: Inputs,
+    options: LossOptions,
     chunk_bytes: int | None,
+    *,
+    ignores: bool = True,
+    accumulate: bool = False,
     in_float32: bool = False,
 ) -> torch.Tensor:
-    options = options_of(reduction, ignore_index, label_smoothing)
+    """The loss of tensors as the caller gave them. `ignores`: there was an `ignore_index`; `in_float32`: multiply and
+    return in float32 what has 16 bits."""
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
-    leaf = linear_weight
-    input, linear_weight, linear_bias, wide = in_autocast(input, linear_weight, linear_bias)
+    leaf, weight = inputs.weight, inputs.class_weight
+    target: torch.Tensor = inputs.target
+    input, linear_weight, linear_bias, wide = in_autocast(*inputs[:3])
     check_head(input, linear_weight, linear_bias)
     wide = wide or (in_float32 and input.dtype.itemsize == 2)
     if in_float32:
@@ -61,22 +59,19 @@ def linear_cross_entropy(
         shapes = f"{tuple(input.shape)} with linear_weight of shape {tuple(linear_weight.shape)}"
         raise InputError(f"input: got shape {shapes}, expected (N, D) with a K-dimensional loss")
     probabilities = check_target(target, (*lead, k, *positions), len(lead), input)
-    if probabilities and ignore_index is not None:
-        raise InputError(f"ignore_index: got {ignore_index} with class probabilities as target, expected class indices")
+    if probabilities and ignores:
+        check_no_ignore_index(options.ignore_index, "target")
     if weight is not None:
         check_same("weight", weight, (k,), input, dtype=False)
     if accumulate:
         _check_leaf(leaf, linear_weight, bool(positions))
     target = as_float(target, torch.float32 if input.dtype.itemsize == 2 else input.dtype) if probabilities else target
     if positions:
-        return _of_positions(
-            input, linear_weight, target, linear_bias, weight, options, chunk_bytes, wide, probabilities
-        )
+        return _of_positions(Inputs(input, linear_weight, linear_bias, target, weight), options, chunk_bytes, wide)
     hidden = input.reshape(-1, input.shape[-1])
     given = target.reshape(-1, k) if probabilities else target.reshape(-1)
-    loss = flat_loss(
-        hidden, linear_weight, linear_bias, given, weight, options, chunk_bytes, wide, leaf if accumulate else None
-    )
+    flat = Inputs(hidden, linear_weight, linear_bias, given, weight)
+    loss = flat_loss(flat, options, chunk_bytes, wide, leaf if accumulate else None)
     return loss.reshape(lead) if options.reduction == "none" else loss
 
 
@@ -133,36 +128,19 @@ def _check_leaf(leaf: torch.Tensor, weight: torch.Tensor, many: bool) -> None:
         )
 
 
-def _of_positions(
-    input: torch.Tensor,
-    linear_weight: torch.Tensor,
-    target: torch.Tensor,
-    linear_bias: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    options: Options,
-    chunk_bytes: int | None,
-    wide: bool,
-    probabilities: bool,
-) -> torch.Tensor:
+def _of_positions(inputs: Inputs, options: LossOptions, chunk_bytes: int | None, wide: bool) -> torch.Tensor:
     """A K-dimensional loss: each position has weights of its own."""
+    input, linear_weight, linear_bias, target, weight = inputs
     k, shape = linear_weight.shape[0], target.shape
+    probabilities = target.dim() == linear_weight.dim()
     weights = linear_weight.reshape(k, -1, linear_weight.shape[-1])
     biases = None if linear_bias is None else linear_bias.reshape(k, -1)
     targets = target.flatten(2) if probabilities else target.flatten(1)
     each = options if options.reduction == "none" else replace(options, reduction="sum")
-    losses = [
-        flat_loss(
-            input,
-            weights[:, i],
-            None if biases is None else biases[:, i],
-            targets[..., i],
-            weight,
-            each,
-            chunk_bytes,
-            wide,
-        )
-        for i in range(weights.shape[1])
-    ]
+    losses = []
+    for i in range(weights.shape[1]):
+        of_one = Inputs(input, weights[:, i], None if biases is None else biases[:, i], targets[..., i], weight)
+        losses.append(flat_loss(of_one, each, chunk_bytes, wide))
     loss = torch.stack(losses, -1) if losses else input.new_zeros((input.shape[0], 0))
     if options.reduction == "none":
         return loss.reshape(shape[:1] + shape[2 if probabilities else 1 :])
@@ -171,29 +149,21 @@ def _of_positions(
 
 
 def flat_loss(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    options: Options,
-    chunk_bytes: int | None,
-    wide: bool,
-    leaf: torch.Tensor | None = None,
+    inputs: Inputs, options: LossOptions, chunk_bytes: int | None, wide: bool, leaf: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The loss of hidden units (N, D) and weights (K, D) that have been checked."""
-    tensors = hidden, weight, bias, target, class_weight
+    hidden, weight, bias, target, class_weight = inputs
     if differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
         logits = torch.nn.functional.linear(hidden, weight, bias)
         target = as_float(target, hidden.dtype) if target.dim() == 2 else target
         return of_logits(logits, target, class_weight, options, wide and options.reduction != "none")
     if leaf is not None and torch.is_grad_enabled():
-        return _Accumulating.apply(*tensors, options, chunk_bytes, wide)
-    wants = [differentiates(tensor) for tensor in tensors[:3]]
+        return _Accumulating.apply(*inputs, Plan(options, chunk_bytes=chunk_bytes, wide=wide))
+    wants = differentiates(hidden), differentiates(weight), differentiates(bias)
+    plan = Plan(options, wants, chunk_bytes, wide)
     if in_program() or not any(wants):
-        now = [wanted and options.reduction != "none" for wanted in wants]
-        return ops.linear_cross_entropy(*tensors, *options.all, now, chunk_bytes, wide)[0]
-    return _Loss.apply(*tensors, _Plan(options, tuple(wants), chunk_bytes, wide))[0]
+        return ops.layer_loss(inputs, plan)[0]
+    return _Loss.apply(*inputs, plan)[0]
 
 
 def _in_forward_transform() -> bool:
@@ -204,16 +174,6 @@ def _in_forward_transform() -> bool:
     return any(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is no tensor, in one argument that torch.func does not take apart."""
-
-    options: Options
-    wants: tuple[bool, ...]
-    chunk_bytes: int | None
-    wide: bool
-
-
 class _Loss(Function):  # type: ignore[misc]
     """(hidden, weight, bias, …) → the loss and, beside it, the gradients that are wanted."""
 
@@ -222,11 +182,9 @@ class _Loss(Function):  # type: ignore[misc]
     @staticmethod
     def forward(
         hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, target: torch.Tensor,
-        class_weight: torch.Tensor | None, plan: _Plan,
+        class_weight: torch.Tensor | None, plan: Plan,
     ) -> Any:  # fmt: skip
-        now = [wanted and plan.options.reduction != "none" for wanted in plan.wants]
-        tensors = hidden, weight, bias, target, class_weight
-        return ops.linear_cross_entropy(*tensors, *plan.options.all, now, plan.chunk_bytes, plan.wide)
+        return ops.layer_loss(Inputs(hidden, weight, bias, target, class_weight), plan)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -247,7 +205,7 @@ class _Loss(Function):  # type: ignore[misc]
         if torch.is_grad_enabled():
             grads = _Gradients.apply(factor, *tensors, *grads, plan)
         elif plan.options.reduction == "none":
-            grads = ops.linear_backward(factor, *tensors, *plan.options.all, list(plan.wants), plan.chunk_bytes)
+            grads = ops.layer_backward(factor, tensors, plan)
         else:
             grads = tuple(handed_on(grad, factor) for grad in grads)
         return (*(grad if wanted else None for grad, wanted in zip(grads, plan.wants, strict=True)), *[None] * 3)
@@ -274,7 +232,7 @@ _Loss.forward.__signature__ = inspect.signature(_Loss.forward)  # type: ignore[a
 class Head:
     """The logits, stored, and what derivatives of the gradients need of them, in differentiable operations."""
 
-    def __init__(self, factor: torch.Tensor, tensors: Any, options: Options):
+    def __init__(self, factor: torch.Tensor, tensors: Any, options: LossOptions):
         hidden, weight, bias, target, class_weight = tensors
         self.hidden, self.weight, self.bias = hidden, weight, bias
         self.logits = hidden @ weight.T if bias is None else hidden @ weight.T + bias
@@ -319,14 +277,10 @@ class _Gradients(Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        factor: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-        target: torch.Tensor, class_weight: Any, grad_hidden: torch.Tensor, grad_weight: torch.Tensor,
-        grad_bias: torch.Tensor, plan: _Plan,
-    ) -> Any:  # fmt: skip
+    def forward(factor: torch.Tensor, *others: Any) -> Any:
+        *inputs, grad_hidden, grad_weight, grad_bias, plan = others
         if plan.options.reduction == "none":
-            tensors = factor, hidden, weight, bias, target, class_weight
-            return ops.linear_backward(*tensors, *plan.options.all, list(plan.wants), plan.chunk_bytes)
+            return ops.layer_backward(factor, Inputs(*inputs), plan)
         return grad_hidden * factor, grad_weight * factor, grad_bias * factor
 
     @staticmethod
@@ -365,28 +319,25 @@ class _Accumulating(Function):  # type: ignore[misc]
     @staticmethod
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, target: torch.Tensor,
-        class_weight: torch.Tensor | None, options: Options, chunk_bytes: int | None, wide: bool,
+        class_weight: torch.Tensor | None, plan: Plan,
     ) -> torch.Tensor:  # fmt: skip
-        ctx.leaf, ctx.more = weight, (options, chunk_bytes)  # what save_for_backward gives back has no .grad
-        tensors = hidden, weight, bias, target, class_weight
-        ctx.save_for_backward(*tensors)
-        return ops.linear_cross_entropy(*tensors, *options.all, [False] * 3, chunk_bytes, wide)[0]
+        ctx.leaf, ctx.plan = weight, plan  # what save_for_backward gives back has no .grad
+        inputs = Inputs(hidden, weight, bias, target, class_weight)
+        ctx.save_for_backward(*inputs)
+        return ops.layer_loss(inputs, plan)[0]
 
     @staticmethod
     def backward(ctx: Any, grad_loss: torch.Tensor) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError("linear_cross_entropy with accumulate=True has no second derivative")
-        hidden, weight, bias, target, class_weight = ctx.saved_tensors
-        options, chunk_bytes = ctx.more
+        hidden, weight, bias, *others = ctx.saved_tensors
         wanted = torch._C._will_engine_execute_node(ctx.next_functions[1][0])  # not where hidden's alone is asked for
         first = ctx.leaf.grad is None and wanted
         sums = (torch.zeros_like(weight) if first else ctx.leaf.grad) if wanted else None
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
-        layer.loss_and_gradients(
-            hidden, weight.detach(), bias, target, class_weight, options, (grad_hidden, sums, grad_bias), chunk_bytes,
-            factors=grad_loss, adds=True,
-        )  # fmt: skip
+        inputs, grads = Inputs(hidden, weight.detach(), bias, *others), (grad_hidden, sums, grad_bias)
+        layer.loss_and_gradients(inputs, ctx.plan, grads, factors=grad_loss, adds=True)
         if first:
             ctx.leaf.grad = sums
-        return grad_hidden, None, grad_bias, *[None] * 5
+        return grad_hidden, None, grad_bias, *[None] * 3

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
+from chainrule.boundary.checks import check_no_ignore_index
 from chainrule.errors import InputError
+from chainrule.output.options import LossOptions
 from chainrule.torch import ops, rows
 from chainrule.torch.arguments import (
-    Options,
     as_float,
     check_same,
     check_target,
     check_tensor,
     in_program,
+    in_schema,
     is_wide,
-    options_of,
-    reduction_of,
 )
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 
@@ -52,25 +52,16 @@ _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph",
 
 
 def cross_entropy(
-    input: torch.Tensor,
-    target: torch.Tensor,
-    weight: torch.Tensor | None,
-    size_average: bool | None,
-    ignore_index: int,
-    reduce: bool | None,
-    reduction: str,
-    label_smoothing: float,
-    inplace: bool,
+    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, inplace: bool = False
 ) -> torch.Tensor:
-    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
     check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
     class_dim = 0 if input.dim() == 1 else 1
     shape = tuple(input.shape)
     if shape[class_dim] == 0:
         raise InputError(f"input: got shape {shape}, expected at least one class")
     probabilities = check_target(target, shape, class_dim, input)
-    if probabilities and options.ignore_index >= 0:
-        raise InputError(f"ignore_index: got {ignore_index} with class probabilities as target, expected class indices")
+    if probabilities and options.ignore_index is not None and options.ignore_index >= 0:
+        check_no_ignore_index(options.ignore_index, "target")
     if weight is not None:
         check_same("weight", weight, (shape[class_dim],), input, dtype=False)
     logits = input if class_dim else input.unsqueeze(0)
@@ -87,7 +78,7 @@ def cross_entropy(
 
 
 def of_logits(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool = False,
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, wide: bool = False,
     inplace: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """The loss of logits (N, K, …) that have been checked."""
@@ -98,14 +89,19 @@ def of_logits(
 
 
 def _of_fixed(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool, inplace: bool
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    options: LossOptions,
+    wide: bool,
+    inplace: bool,
 ) -> torch.Tensor:
     """The same where no derivative w.r.t. targets or weights is wanted."""
     wants_grad = differentiates(logits)
     if in_program():
-        return ops.cross_entropy(logits, target, weight, *options.all, wants_grad, wide)[0]
+        return ops.cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide)[0]
     if not wants_grad:
-        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, False, wide)[0]
+        return ops.loss_of_logits(logits, target, weight, options, False, wide)[0]
     if inplace and _can_overwrite(logits):
         return _InPlace.apply(logits, target, weight, options, wide)
     return Loss.apply(logits, target, weight, options, wide)[0]
@@ -160,7 +156,12 @@ def _has_derivative(tensor: torch.Tensor) -> bool:
 
 
 def masses(
-    target: torch.Tensor, weight: torch.Tensor | None, options: Options, logits: torch.Tensor, *, reduced: bool = True
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    options: LossOptions,
+    logits: torch.Tensor,
+    *,
+    reduced: bool = True,
 ) -> torch.Tensor:
     """Q of each row, as (N, 1, …), times what the reduction multiplies a row with."""
     k, epsilon = logits.shape[1], options.label_smoothing
@@ -190,9 +191,9 @@ class Loss(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool
+        logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, wide: bool
     ) -> Any:
-        return ops.by_hand(logits, target, weight)(logits, target, weight, *options.all, True, wide)
+        return ops.loss_of_logits(logits, target, weight, options, True, wide)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -227,7 +228,7 @@ class Loss(Function):  # type: ignore[misc]
 Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
 
 
-def factor_of(grad_loss: torch.Tensor, logits: torch.Tensor, options: Options) -> torch.Tensor:
+def factor_of(grad_loss: torch.Tensor, logits: torch.Tensor, options: LossOptions) -> torch.Tensor:
     """The loss's gradient, as a scalar or (N, 1, …)."""
     factor = grad_loss.to(logits.dtype)
     return factor.unsqueeze(1) if options.reduction == "none" else factor
@@ -250,7 +251,7 @@ class Gradient(Function):  # type: ignore[misc]
     @staticmethod
     def forward(
         factor: torch.Tensor, logits: torch.Tensor, grad: torch.Tensor, target: torch.Tensor, weight: Any,
-        options: Options,
+        options: LossOptions,
     ) -> torch.Tensor:  # fmt: skip
         return grad * factor
 
@@ -386,7 +387,7 @@ def _log_probabilities(logits: torch.Tensor, finite: bool) -> torch.Tensor:
 
 
 def _by_targets(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions
 ) -> torch.Tensor:
     """0, whose derivatives w.r.t. class probabilities and weights are the loss's."""
     if target.dim() != logits.dim():
@@ -413,7 +414,12 @@ class _InPlace(Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(
-        ctx: Any, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: Options, wide: bool
+        ctx: Any,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor | None,
+        options: LossOptions,
+        wide: bool,
     ) -> torch.Tensor:
         buffer = logits.detach()
         loss = rows.loss_and_gradient(buffer, target, weight, options, buffer, wide)

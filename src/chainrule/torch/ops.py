@@ -11,10 +11,15 @@ from typing import Any
 
 import torch
 
+from chainrule.output.options import LossOptions
 from chainrule.torch import devices, layer, rows
-from chainrule.torch.arguments import Options
+from chainrule.torch.arguments import in_schema
+from chainrule.torch.layer import Inputs, Plan
 
-__all__ = ["by_hand", "by_row", "cross_entropy", "is_plain", "linear_backward", "linear_cross_entropy"]
+__all__ = [
+    "by_row", "cross_entropy", "from_schema", "is_plain", "layer_backward", "layer_loss", "linear_backward",
+    "linear_cross_entropy", "loss_of_logits", "scales",
+]  # fmt: skip
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
 Tensors = tuple[torch.Tensor, ...]
@@ -25,33 +30,41 @@ def loss_of_logits(
     logits: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    label_smoothing: float,
+    options: LossOptions,
     wants_grad: bool,
     wide: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of logits (N, K, …), and its gradient, or an empty tensor."""
+    """Loss of logits (N, K, …), and its gradient, or an empty tensor: without PyTorch's way through its dispatcher,
+    which takes longer than a small loss, where nobody looks there: no subclass, transform, mode or tracer."""
+    plain = is_plain(logits) and is_plain(target) and (weight is None or is_plain(weight))
+    if not plain or torch._C._len_torch_dispatch_stack():
+        loss, grad = cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide)
+        return loss, grad
+    return _loss_of_logits(logits, target, weight, options, wants_grad, wide)
+
+
+def _loss_of_logits(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    options: LossOptions,
+    wants_grad: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
     grad = rows.new_like(logits) if wants_grad else None
-    options = Options(reduction, ignore_index, label_smoothing)
     loss = rows.loss_and_gradient(logits, target, weight, options, grad, wide)
     return loss, logits.new_empty(0) if grad is None else grad
 
 
-cross_entropy: Any = torch.library.custom_op(
+@torch.library.custom_op(
     "chainrule::cross_entropy",
-    loss_of_logits,
     mutates_args=(),
     schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide) -> (Tensor, Tensor)",
-)
-
-
-def by_hand(*tensors: torch.Tensor | None) -> Any:
-    """What `cross_entropy` computes, without PyTorch's way through its dispatcher, which takes longer than a small
-    loss, where nobody looks there: no subclass, transform, mode or tracer."""
-    if torch._C._len_torch_dispatch_stack():
-        return cross_entropy
-    return loss_of_logits if all(x is None or is_plain(x) for x in tensors) else cross_entropy
+)  # type: ignore[untyped-decorator]
+def cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, *others: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return _loss_of_logits(logits, target, weight, LossOptions(*others[:3]), *others[3:])
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -83,7 +96,7 @@ def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int,
     if dims[2] is not None:  # the classes' weights differ
         return _one_by_one(cross_entropy, info, dims, args)
     logits, target = (_front(x, dim, info.batch_size) for x, dim in zip((logits, target), dims[:2], strict=True))
-    options, dtype = Options(reduction, ignore_index, smoothing), logits.dtype
+    options, dtype = LossOptions(reduction, ignore_index, smoothing), logits.dtype
     probabilities = logits.dim() == target.dim()
     single = logits[0].numel() == logits.shape[2] and (weight is None or probabilities)  # its mean divides by 1
     if reduction != "none" and not single and dtype != torch.float64 and logits.device.type != "mps":
@@ -104,9 +117,10 @@ def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int,
 
 
 def scales(
-    target: torch.Tensor, weight: torch.Tensor | None, options: Options, k: int, probabilities: bool, *, each: bool
+    target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, k: int, probabilities: bool, *, each: bool
 ) -> torch.Tensor:
-    """1, or what a mean multiplies the sum by; 0 where nothing counts. With `each`, for each of the first dimension."""
+    """1, or what a mean multiplies the sum by; 0 where nothing counts. With `each`, for each of the first dimension.
+    `LossOptions.divisor_for` says it of numbers; here they may be traced, batched or differentiated."""
     target = target if each else target[None]
     dtype = torch.float32 if weight is None else weight.dtype
     if options.reduction != "mean":
@@ -160,7 +174,26 @@ def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vecto
     return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
 
 
+def layer_loss(inputs: Inputs, plan: Plan) -> Tensors:
+    """Loss of the logits hidden · weightᵀ + bias, and the gradients that are wanted, empty where they are not or where
+    there is a loss of each example."""
+    now = [wanted and plan.options.reduction != "none" for wanted in plan.wants]
+    results: Tensors = linear_cross_entropy(*inputs, *in_schema(plan.options), now, plan.chunk_bytes, plan.wide)
+    return results
+
+
+def layer_backward(factors: torch.Tensor, inputs: Inputs, plan: Plan) -> Tensors:
+    """The gradients of the sum of losses, each example's times its factor: what a loss of each example leaves to do."""
+    grads: Tensors = linear_backward(factors, *inputs, *in_schema(plan.options), list(plan.wants), plan.chunk_bytes)
+    return grads
+
+
 LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? class_weight, {LOSS}, bool[] wants"
+
+
+def from_schema(args: Sequence[Any]) -> tuple[Inputs, Plan]:
+    """What the two operators that follow are given."""
+    return Inputs(*args[:5]), Plan(LossOptions(*args[5:8]), tuple(args[8]), *args[9:])
 
 
 @torch.library.custom_op(
@@ -168,52 +201,29 @@ LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? cla
     mutates_args=(),
     schema=f"({LAYER}, int? chunk_bytes, bool wide) -> (Tensor, Tensor, Tensor, Tensor)",
 )  # type: ignore[untyped-decorator]
-def linear_cross_entropy(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    label_smoothing: float,
-    wants: Sequence[bool],
-    chunk_bytes: int | None,
-    wide: bool,
-) -> Tensors:
-    """Loss of the logits hidden · weightᵀ + bias, and the gradients that are wanted, empty where they are not."""
-    options = Options(reduction, ignore_index, label_smoothing)
-    inputs = (hidden, weight, bias)
-    grads = _buffers(inputs, wants)
-    loss = layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, wide=wide)
-    return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
+def linear_cross_entropy(*args: Any) -> Tensors:
+    inputs, plan = from_schema(args)
+    grads = _buffers(inputs, plan)
+    return (layer.loss_and_gradients(inputs, plan, grads), *_results(inputs, grads))
 
 
 @linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
-def _(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    label_smoothing: float,
-    wants: Sequence[bool],
-    chunk_bytes: int | None,
-    wide: bool,
-) -> Tensors:
-    shape = hidden.shape[:1] if reduction == "none" else ()
-    loss = hidden.new_empty(shape, dtype=torch.float32 if wide else hidden.dtype)
-    grads = _buffers((hidden, weight, bias), wants)
-    return (loss, *(hidden.new_empty(0) if grad is None else grad for grad in grads))
+def _(*args: Any) -> Tensors:
+    inputs, plan = from_schema(args)
+    shape = inputs.hidden.shape[:1] if plan.options.reduction == "none" else ()
+    loss = inputs.hidden.new_empty(shape, dtype=torch.float32 if plan.wide else inputs.hidden.dtype)
+    return (loss, *_results(inputs, _buffers(inputs, plan)))
 
 
-def _buffers(inputs: Sequence[torch.Tensor | None], wants: Sequence[bool]) -> list[torch.Tensor | None]:
+def _buffers(inputs: Inputs, plan: Plan) -> list[torch.Tensor | None]:
     return [
         torch.empty(x.shape, dtype=x.dtype, device=x.device) if x is not None and wanted else None
-        for x, wanted in zip(inputs, wants, strict=True)
+        for x, wanted in zip(inputs[:3], plan.wants, strict=True)
     ]
+
+
+def _results(inputs: Inputs, grads: Sequence[torch.Tensor | None]) -> Tensors:
+    return tuple(inputs.hidden.new_empty(0) if grad is None else grad for grad in grads)
 
 
 @linear_cross_entropy.register_vmap  # type: ignore[untyped-decorator]
@@ -231,43 +241,17 @@ def _plain(dims: Sequence[Any]) -> list[Any]:
     mutates_args=(),
     schema=f"(Tensor factors, {LAYER}, int? chunk_bytes) -> (Tensor, Tensor, Tensor)",
 )  # type: ignore[untyped-decorator]
-def linear_backward(
-    factors: torch.Tensor,
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    label_smoothing: float,
-    wants: Sequence[bool],
-    chunk_bytes: int | None,
-) -> Tensors:
-    """The gradients of the sum of losses, each example's times its factor: what a loss of each example leaves to do."""
-    options = Options(reduction, ignore_index, label_smoothing)
-    inputs = (hidden, weight, bias)
-    grads = _buffers(inputs, wants)
-    layer.loss_and_gradients(*inputs, target, class_weight, options, grads, chunk_bytes, factors=factors)
-    return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
+def linear_backward(factors: torch.Tensor, *args: Any) -> Tensors:
+    inputs, plan = from_schema(args)
+    grads = _buffers(inputs, plan)
+    layer.loss_and_gradients(inputs, plan, grads, factors=factors)
+    return _results(inputs, grads)
 
 
 @linear_backward.register_fake  # type: ignore[untyped-decorator]
-def _(
-    factors: torch.Tensor,
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    target: torch.Tensor,
-    class_weight: torch.Tensor | None,
-    reduction: str,
-    ignore_index: int,
-    label_smoothing: float,
-    wants: Sequence[bool],
-    chunk_bytes: int | None,
-) -> Tensors:
-    grads = _buffers((hidden, weight, bias), wants)
-    return tuple(hidden.new_empty(0) if grad is None else grad for grad in grads)
+def _(factors: torch.Tensor, *args: Any) -> Tensors:
+    inputs, plan = from_schema(args)
+    return _results(inputs, _buffers(inputs, plan))
 
 
 @linear_backward.register_vmap  # type: ignore[untyped-decorator]

@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from chainrule._native import _kernels
-from chainrule.boundary.arrays import Borrowed, borrow, empty
-from chainrule.boundary.checks import check_loss_options, check_threads
-from chainrule.errors import InputError
-from chainrule.output.layer import divisor_of
-from chainrule.output.linear import of_rows
+from chainrule.boundary.arrays import borrow, empty
+from chainrule.boundary.checks import check_threads
+from chainrule.output.layer import row_into
+from chainrule.output.options import LossOptions, loss_into
 from chainrule.torch import buffers, devices
-from chainrule.torch.arguments import Options, names
+from chainrule.torch.arguments import names
 from chainrule.torch.blocks import Block, blocks_of, put
 
-__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "numpy_options"]
+__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "of_tensors"]
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
@@ -40,7 +38,7 @@ def loss_and_gradient(
     logits: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
-    options: Options,
+    options: LossOptions,
     grad: torch.Tensor | None,
     wide: bool = False,
 ) -> torch.Tensor:
@@ -60,12 +58,12 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None
     direct = [_matrix(tensor) for tensor in given]
     if all(view is not None for view in direct):
         a, r, *v = (_bits(view) for view in direct)
-        _kernels.run(format, output, a, r, {"second": v[0]} if v else {}, team)
+        row_into(output, a, r, format, team, *v)
         return result
     for block in blocks_of(logits, BUFFER_BYTES):
         a = _bits(block(logits).clone(memory_format=torch.contiguous_format))  # which the result overwrites
         v = [_bits(block(tensor).contiguous()) for tensor in given[2:]]
-        _kernels.run(format, output, a, a, {"second": v[0]} if v else {}, team)
+        row_into(output, a, a, format, team, *v)
         put(result, block, _tensor(a, result.dtype))
     return result
 
@@ -74,52 +72,35 @@ def _by_kernel(
     logits: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor | None,
-    options: Options,
+    options: LossOptions,
     grad: torch.Tensor | None,
     loss_dtype: torch.dtype,
 ) -> torch.Tensor:
     format, k = FORMATS[logits.dtype], logits.shape[1]
     n = logits.numel() // k
-    storage = np.dtype(np.uint16 if logits.dtype.itemsize == 2 else format)
-    # stands for the logits where shapes and dtypes are checked; it has no memory
-    shape = np.ndarray((n, k), storage, b"\0" * 8, strides=(0, 0))
-    like = Borrowed(shape, format, lambda view: view, float)
     probabilities = target.shape == logits.shape
     given = target.movedim(1, -1).reshape(n, k) if probabilities else target.reshape(n)
-    kernel = numpy_options(like, given, weight, options)
-    divisor = divisor_of(options.reduction, n, kernel)
-    kernel["scale"] = 1.0 / divisor
-    losses = empty((n,), storage) if options.reduction == "none" else None
+    options = of_tensors(options, given, weight, (n, k), format)
+    losses = empty((n,), np.uint16 if logits.dtype.itemsize == 2 else format) if options.reduction == "none" else None
     team, totals = check_threads(None), []
     for rows, a, result, block in _steps(logits, grad):
-        here = of_rows(kernel, rows, format)
-        if losses is not None:
-            here["losses"] = losses[rows]
-        totals.append(_kernels.run(format, "gradient", a, result, here, team))
+        each = None if losses is None else {"losses": losses[rows]}
+        totals.append(loss_into(a, result, options.rows(rows), format, team, into=each))
         if block is not None and grad is not None:
             put(grad, block, _tensor(result, grad.dtype))
     if losses is not None:
         return _tensor(losses, logits.dtype).reshape(logits.shape[:1] + logits.shape[2:])
-    return torch.tensor(math.fsum(totals) / divisor if divisor < math.inf else 0.0, dtype=loss_dtype)
+    return torch.tensor(options.reduced(math.fsum(totals)), dtype=loss_dtype)
 
 
-def numpy_options(
-    like: Borrowed, target: torch.Tensor, weight: torch.Tensor | None, options: Options
-) -> dict[str, Any]:
-    """The kernels' options. Weights may be negative, as PyTorch's may."""
-    ignore = None if target.dim() == 2 else options.ignore_index
-    with names(labels="target"):
-        kernel = check_loss_options(like, target, options.reduction, None, options.label_smoothing, ignore, 1.0, 0.0)
-    if weight is not None:
-        numbers = weight.detach().to(torch.float64).contiguous()
-        extreme = ~torch.isfinite(numbers) | ((numbers != 0) & ((numbers.abs() < 1e-150) | (numbers.abs() > 1e150)))
-        if extreme.any():
-            index = int(extreme.nonzero()[0, 0])
-            raise InputError(
-                f"weight: got {float(numbers[index])} at index {index}, expected 0 or numbers of 1e-150 to 1e150"
-            )
-        kernel["class_weights"] = _bits(numbers)
-    return kernel
+def of_tensors(
+    options: LossOptions, target: torch.Tensor, weight: torch.Tensor | None, shape: tuple[int, int], format: str
+) -> LossOptions:
+    """The options with a target (N,) or (N, K). Weights may be negative, as PyTorch's may."""
+    if target.dim() == 2:
+        options = options.but(ignore_index=None)
+    with names(labels="target", class_weights="weight"):
+        return options.of(target, shape, format, weight, signed=True)
 
 
 def _steps(logits: torch.Tensor, grad: torch.Tensor | None) -> Iterator[tuple[slice, Any, Any, Block | None]]:
