@@ -15,6 +15,7 @@ import torch
 import chainrule
 from chainrule import equations, hessian_diagonal, hessian_vector_product, softmax_cross_entropy
 from chainrule.errors import InputError
+from chainrule.output.options import LossOptions, loss_into
 
 FORMATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 # half an ULP at 1, and what float64 leaves of the equations
@@ -341,3 +342,32 @@ def test_hessian_product_wants_a_vector_like_the_logits():
     for vector in (logits[:, :3], logits.astype(np.float32)):
         with pytest.raises(InputError, match="vector: got shape"):
             hessian_vector_product(logits, vector)
+
+
+@pytest.mark.parametrize("of_targets", [False, True], ids=["labels", "targets"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_one_record_serves_many_calls_and_parts_of_them(reduction, of_targets):
+    """Two parts, written into the caller's memory, are the whole: a mean divides by what counts in all of it."""
+    logits, labels, weights, targets = case()
+    labels[2], given = 7, targets.astype("float32") if of_targets else labels
+    kept = LossOptions.checked(reduction, None if of_targets else 7, 0.1, 0.7, 0.01)
+    options, grad, total = kept.of(given, logits.shape, "float64", weights), np.full_like(logits, np.nan), 0.0
+    for rows in (slice(0, 4), slice(4, 9)):
+        total += loss_into(logits[rows], grad[rows], options.rows(rows), "float64", 1)
+    wanted = {"label_smoothing": 0.1, "temperature": 0.7, "z_loss": 0.01, "class_weights": weights}
+    exact = given.astype("float64") if of_targets else given
+    wanted |= {"reduction": reduction, "ignore_index": kept.ignore_index}
+    true_loss, true_grad = equations.softmax_cross_entropy(logits, exact, **wanted)
+    assert_near(options.reduced(total), true_loss, "float64")
+    assert_near(grad, true_grad, "float64")
+    assert (kept.labels, kept.targets, kept.class_weights) == (None, None, None)
+    loss_into(logits, logits, options, "float64", 1, factor=2.0)
+    np.testing.assert_array_equal(logits, 2 * grad)
+
+
+def test_the_record_is_frozen_and_knows_its_names():
+    options = LossOptions.checked()
+    with pytest.raises(AttributeError):
+        options.reduction = "sum"
+    with pytest.raises(TypeError, match="smoothing"):
+        LossOptions(smoothing=0.1)

@@ -55,14 +55,14 @@ def _counted_log_softmax(logits: Any, targets: Any) -> Any:
 counted_log_softmax_p = row_primitive("counted_log_softmax", _counted_log_softmax)
 
 
-def loss(logits: Any, second: Any) -> Any:
+def loss(logits: Any, given: Any) -> Any:
     """−log ŷ_ℓ for labels (...), or −Σ q log ŷ for targets (..., K) of the logits' dtype."""
-    return loss_p.bind(logits, second)
+    return loss_p.bind(logits, given)
 
 
-def loss_and_gradient(logits: Any, second: Any) -> tuple[Any, Any]:
+def loss_and_gradient(logits: Any, given: Any) -> tuple[Any, Any]:
     """The same, and its gradient w.r.t. the logits."""
-    value, gradient = loss_and_gradient_p.bind(logits, second)
+    value, gradient = loss_and_gradient_p.bind(logits, given)
     return value, gradient
 
 
@@ -115,13 +115,13 @@ def _loss_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _gradient_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    (logits, second), (t, of_targets) = primals, tangents
-    value, gradient = loss_and_gradient(logits, second)
+    (logits, given), (t, of_targets) = primals, tangents
+    value, gradient = loss_and_gradient(logits, given)
     terms = []
     if _moves(t):
         curved = _curvature(logits, t)
         # for targets that do not sum to 1, Σq times the Hessian
-        terms = [curved if second.ndim < logits.ndim else scale(jnp.sum(second, axis=-1), curved)]
+        terms = [curved if given.ndim < logits.ndim else scale(jnp.sum(given, axis=-1), curved)]
     if _moves(of_targets):
         terms += [scale(jnp.sum(of_targets, axis=-1), softmax(logits)), -of_targets]
     loss_tangent = _sum_of(_loss_terms(primals, tangents, gradient), value)

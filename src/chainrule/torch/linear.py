@@ -199,7 +199,7 @@ class _Loss(Function):  # type: ignore[misc]
         if grad_loss is None:
             return (None,) * 6
         saved = ctx.saved_tensors  # once: what unpacks it may do so once
-        tensors, grads = saved[:5], saved[5:]
+        tensors, grads = Inputs(*saved[:5]), saved[5:]
         factor = grad_loss.to(tensors[0].dtype)
         plan = ctx.plan
         if torch.is_grad_enabled():
