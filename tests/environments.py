@@ -44,7 +44,8 @@ TESTS = {
     "sklearn": "sklearn/classifier sklearn/weights network/conversion_sklearn",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
-    "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear",
+    "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
+    "training/fit_options",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.

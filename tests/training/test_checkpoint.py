@@ -1,14 +1,16 @@
 """A run that ends early, killed, by Ctrl-C or by a callback, and goes on from its checkpoint."""
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from problems import blobs, new_net
 
-from chainrule import SGD, Cosine, fit
+from chainrule import SGD, Adam, Cosine, Network, fit
 from chainrule.errors import CheckpointError
 
 SCRIPT = """
@@ -66,9 +68,16 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         ({"batch_size": 5}, "batch_size"),
         ({"optimizer": SGD(0.1)}, "optimizer"),
         ({"validation": 0.5}, "examples"),
+        ({"x": x + 1}, "differs in the examples;"),
+        ({"labels": labels[::-1]}, "differs in .*the labels"),
+        ({"sample_weight": np.full(120, 2.0)}, "differs in the sample weights;"),
+        ({"class_weight": [1, 2, 3]}, "differs in the options;"),
+        ({"dropout": 0.5}, "differs in the options;"),
+        ({"schedule": Cosine()}, "differs in the schedule;"),
+        ({"threads": 7}, "differs in the threads;"),
     ):
         with pytest.raises(CheckpointError, match=named):
-            fit(new_net(), x, labels, epochs=2, checkpoint=path, **change)
+            fit(new_net(), **{"x": x, "labels": labels} | change, epochs=2, checkpoint=path)
     with pytest.raises(CheckpointError, match="initial weights"):
         fit(new_net(seed=1), x, labels, epochs=2, checkpoint=path)
     assert path.read_bytes() == before
@@ -79,6 +88,47 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path.write_bytes(before[: len(before) // 2])
     with pytest.raises(CheckpointError, match="truncated"):
         fit(new_net(), x, labels, epochs=2, checkpoint=path)
+
+
+def test_a_checkpoint_is_of_one_size_of_blocks(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    x, labels = blobs()
+    np.memmap(tmp_path / "x", dtype=x.dtype, mode="w+", shape=x.shape)[...] = x
+    options = {"validation": 0, "batch_size": 8, "checkpoint": tmp_path / "run.safetensors"}
+    mapped = np.memmap(tmp_path / "x", dtype=x.dtype, mode="r", shape=x.shape)
+    fit(new_net(), mapped, labels, epochs=1, memory=1 << 11, **options)
+    with pytest.raises(CheckpointError, match="differs in the memory;"):
+        fit(new_net(), mapped, labels, epochs=2, memory=1 << 12, **options)
+
+
+def test_ctrl_c_stops_within_an_epoch_and_keeps_what_was_learned(ctrl_c):
+    x, labels = blobs(100_000)  # an epoch of a minute
+    net, before = (Network.create([4, 512, 512, 3], seed=0) for _ in range(2))
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+
+    class Started:
+        """A schedule that is asked when the epoch begins."""
+
+        def factors(self, t, epochs, losses):
+            timer.start()
+            return np.ones_like(t)
+
+    history = fit(net, x, labels, batch_size=1, validation=0, threads=1, schedule=Started(), optimizer=Adam(1e-5))
+    timer.join()
+    assert (history.stopped, history.loss, history.best_epoch) == ("interrupted", [], 0)
+    assert np.isfinite(net.weights[0]).all()
+    assert net.weights[0].tobytes() != before.weights[0].tobytes()
+
+
+def test_a_caller_that_ignores_ctrl_c_still_does():
+    x, labels = blobs()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = fit(new_net(), x, labels, epochs=3, progress=lambda _: signal.raise_signal(signal.SIGINT))
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (history.stopped, len(history.loss)) == ("epochs", 3)
 
 
 def test_ctrl_c_keeps_the_best_weights(ctrl_c):

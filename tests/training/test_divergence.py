@@ -8,6 +8,7 @@ from problems import blobs
 
 from chainrule import SGD, Adam, Network, fit
 from chainrule.errors import DivergenceWarning, NonFiniteError
+from chainrule.training.history import divergence
 
 
 def steps_by_hand(net, x, labels, lr, batch_size, seed=0):
@@ -47,20 +48,22 @@ def test_a_loss_out_of_range_names_the_update_and_the_layer(lr):
     assert net.weights[0].tobytes() == before.weights[0].tobytes()
 
 
-def test_a_weight_that_hides_behind_a_relu_names_the_update():
+@pytest.mark.parametrize("batch_size", [8, 64])  # 64: the epoch's last step is its first
+def test_a_weight_that_hides_behind_a_relu_names_the_update(batch_size):
     """A bias of −∞ makes its unit 0 and every later loss finite; the epoch's end finds it, and names the step."""
     x, labels = np.ones((64, 1), np.float32), np.zeros(64, np.int64)
     labels[::2] = 1
     weights = [np.ones((1, 1), np.float32), np.array([[1e19], [-1e19]], np.float32)]
     net = Network(weights, [np.zeros(1, np.float32), np.zeros(2, np.float32)], "relu")
     with pytest.raises(NonFiniteError, match=r"a weight became .* step 1 \(epoch 1\): first out of range: .* layer 1"):
-        fit(net, x, labels, optimizer=SGD(1e20), epochs=1, batch_size=8, validation=0)
+        fit(net, x, labels, optimizer=SGD(1e20), epochs=1, batch_size=batch_size, validation=0)
 
 
 def test_what_is_infinite_before_training_is_blamed_on_no_step():
     x, labels = np.full((20, 2), 3e38, np.float32), np.arange(20) % 2
-    net = Network([np.ones((2, 2), np.float32)], [np.zeros(2, np.float32)], "relu")
-    with pytest.raises(NonFiniteError, match=r"before the first step: first out of range: .* of layer 1"):
+    net = Network([np.ones((2, 2), np.float32)] * 2, [np.zeros(2, np.float32)] * 2, "relu")
+    first = r"before the first step: first out of range: the pre-activations of layer 1;"  # layer 2's are infinite too
+    with pytest.raises(NonFiniteError, match=first):
         fit(net, x, labels, validation=0)
 
 
@@ -116,6 +119,13 @@ def test_noise_and_unfinished_training_do_not_diverge():
     for inputs in (x * 0, x[:1]):  # examples that are all alike have one answer
         net = Network.create([8, 32, 3], dtype="float64", seed=0)
         assert fit(net, inputs, labels[: len(inputs)], validation=0).diverged is None
+
+
+def test_what_is_twice_as_bad_as_a_guess_and_as_the_beginning_diverged():
+    for guess, began, ended in ((1.0, 0.1, 1.9), (0.1, 1.0, 1.9), (1.0, 1.0, 2.0)):
+        assert divergence(guess, began, ended) is None
+    for guess, began in ((1.0, 0.1), (0.1, 1.0)):
+        assert "have a loss of 2.1, those before" in divergence(guess, began, 2.1)
 
 
 def test_a_validation_loss_that_is_never_finite_is_said():

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from problems import blobs, new_net
 
-from chainrule import Adam, Network, fit
+from chainrule import SGD, Adam, Network, fit
 from chainrule.errors import InputError, TableError
-from chainrule.training.examples import check_examples, split
+from chainrule.training.examples import Examples, blocks_of, check_examples, split
 
 
-def test_validation_is_stratified():
+@pytest.mark.parametrize("seed", range(5))
+def test_validation_is_stratified(seed):
     labels = np.repeat([0, 1, 2], [100, 20, 1])
     x = np.arange(121.0)[:, None] * np.ones((1, 4))
     net = new_net()
-    train, held_out = split(net, check_examples(net, "x", x, labels), 0.2, seed=0)
-    assert np.bincount(held_out.labels, minlength=3).tolist() in ([20, 4, 0], [19, 4, 1], [20, 3, 1])
+    train, held_out = split(net, check_examples(net, "x", x, labels), 0.2, seed=seed)
+    assert np.bincount(held_out.labels, minlength=3).tolist() == [20, 4, 0]  # of a class's one example, none
     both = np.concatenate([train.x[:, 0], held_out.x[:, 0]])
     assert sorted(both) == list(range(121))
     np.testing.assert_array_equal(held_out.labels, labels[held_out.x[:, 0].astype(int)])
@@ -117,7 +118,8 @@ def test_a_memory_map_is_checked_whole_before_anything_is_trained(tmp_path, memo
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc that tells what is resident")
-def test_what_has_been_read_of_a_map_does_not_stay_in_memory(tmp_path):
+@pytest.mark.parametrize("validation", [False, True])
+def test_what_has_been_read_of_a_map_does_not_stay_in_memory(tmp_path, validation):
     n, memory = 200_000, 2 << 20
     x = mapped(tmp_path / "x", np.random.default_rng(0).normal(size=(n, 40)).astype("float32"))
 
@@ -127,6 +129,43 @@ def test_what_has_been_read_of_a_map_does_not_stay_in_memory(tmp_path):
 
     net, labels = Network.create([40, 4, 2], seed=0), np.arange(n) % 2
     before, seen = resident(), []
-    fit(net, x, labels, epochs=2, validation=(x, labels), memory=memory, progress=lambda _: seen.append(resident()))
+    options = {"validation": (x, labels) if validation else 0, "memory": memory}
+    fit(net, x, labels, epochs=2, progress=lambda _: seen.append(resident()), **options)
     assert x.nbytes == 32_000_000
     assert max(seen) - before < 8_000_000
+
+
+def test_a_map_is_visited_in_blocks_in_an_order_of_chance(tmp_path):
+    x = mapped(tmp_path / "x", np.arange(1000.0)[:, None] * np.ones((1, 4)))
+    examples = Examples(x, np.arange(1000), np.arange(1000.0))
+    orders = []
+    for seed in (0, 1):
+        firsts, rows = [], []
+        for block, order in blocks_of(examples, 8, 100 * 32, np.random.default_rng(seed)):
+            assert len(block.labels) in (96, 1000 % 96)  # whole batches within 3200 bytes, and the rest
+            np.testing.assert_array_equal(block.x[:, 0], block.labels)
+            np.testing.assert_array_equal(block.weights, block.labels)
+            assert sorted(order) != order.tolist()
+            firsts.append(block.labels[0])
+            rows += block.labels[order].tolist()
+        assert sorted(firsts) != firsts
+        assert sorted(rows) == list(range(1000))
+        orders.append(rows)
+    assert orders[0] != orders[1]
+
+
+class FirstStep:
+    """A learning rate for the first step of an epoch alone."""
+
+    def factors(self, t, epochs, losses):
+        return (t == np.floor(t)).astype(float)
+
+
+def test_a_schedule_goes_on_from_block_to_block(tmp_path):
+    x, labels = np.ones((64, 4)), np.ones(64, int)  # all alike: whichever batch comes first
+    net, by_hand = new_net(), new_net()
+    fit(net, mapped(tmp_path / "x", x), labels, epochs=1, batch_size=8, validation=0, optimizer=SGD(0.5),
+        schedule=FirstStep(), memory=2 * 8 * 32)  # fmt: skip
+    backward = by_hand.backward(by_hand.forward(x), labels)
+    for weights, before, gradient in zip(net.weights, by_hand.weights, backward.grad_weights, strict=True):
+        np.testing.assert_allclose(weights, before - 0.5 * gradient, rtol=1e-12)

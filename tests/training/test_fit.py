@@ -73,11 +73,15 @@ def test_balanced_classes_count_an_example_as_often_as_it_weighs():
     np.testing.assert_allclose(weighted.predict_proba(x), removed.predict_proba(x), rtol=1e-6)
 
 
-def test_the_same_seed_gives_the_same_bits():
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 16}, {"batch_size": 16, "validation": 0}, {"batch_size": 120, "dropout": 0.3}],
+    ids=["order and validation", "order", "dropout"],
+)  # fmt: skip
+def test_the_same_seed_gives_the_same_bits(options):
     x, labels = blobs()
     nets = [new_net() for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
-        fit(net, x, labels, epochs=3, batch_size=16, seed=seed)
+        fit(net, x, labels, epochs=3, seed=seed, **options)
     first, again, other = (b"".join(w.tobytes() for w in net.weights) for net in nets)
     assert first == again
     assert first != other
@@ -90,6 +94,16 @@ def test_early_stopping_keeps_the_best():
     history = fit(net, x, shuffled, epochs=500, batch_size=8, optimizer=Adam(0.01), validation=0.3, patience=5)
     assert history.stopped == "patience"
     assert len(history.loss) == history.best_epoch + 5
+    still = fit(new_net(), x, labels, epochs=9, optimizer=SGD(1e-300), validation=0.3, patience=3)  # all epochs alike
+    assert (still.best_epoch, len(still.loss)) == (1, 4)
+
+
+def test_dropout_is_used():
+    x, labels = blobs()
+    dropped, whole = new_net(), new_net()
+    for net, dropout in ((dropped, 0.3), (whole, 0.0)):
+        fit(net, x, labels, optimizer=SGD(0.5), epochs=1, batch_size=120, dropout=dropout, validation=0)
+    assert np.abs(dropped.weights[0] - whole.weights[0]).max() > 1e-4
 
 
 def test_bad_input_changes_nothing(tmp_path):
@@ -167,6 +181,9 @@ def test_a_callback_ends_training_and_sees_each_epoch():
 
     history = fit(new_net(), x, labels, epochs=50, callbacks=[third])
     assert (seen, history.stopped, len(history.loss)) == ([1, 2, 3], "callback", 3)
+    seen.clear()
+    fit(new_net(), x, labels, epochs=50, callbacks=[lambda record: record.epoch == 2, third])
+    assert seen == [1, 2]  # whichever of them ends it, all are called
 
 
 def test_schedules_set_the_learning_rate():
@@ -196,7 +213,11 @@ def test_history_as_columns():
     x, labels = blobs()
     history = fit(new_net(), x, labels, epochs=3)
     frame = pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(history.columns())
+    assert frame["epoch"].tolist() == [1, 2, 3]
     assert frame["loss"].tolist() == history.loss
+    assert list(zip(frame["gradient_norm_1"], frame["gradient_norm_2"], strict=True)) == [
+        tuple(norms) for norms in history.gradient_norms
+    ]
     assert {"epoch", "validation_loss", "learning_rate", "gradient_norm_1", "gradient_norm_2"} <= set(frame.columns)
     polars = pytest.importorskip("polars", reason="polars is not installed")
     assert polars.DataFrame(history.columns()).height == 3

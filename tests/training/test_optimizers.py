@@ -73,6 +73,12 @@ class Halved(SGD):
         parameters -= self.lr / 2 * gradient
 
 
+@dataclasses.dataclass(frozen=True)
+class Warm(Adam):
+    def state(self, n, dtype):
+        return {"mean": np.ones(n, dtype), "square": np.ones(n, dtype)}
+
+
 class Own:
     lr = 0.1
 
@@ -91,7 +97,7 @@ class Quick(AdamW):
     lr: float = 0.01
 
 
-@pytest.mark.parametrize("optimizer", [Lion(), Halved(), Own(), Adam])
+@pytest.mark.parametrize("optimizer", [Lion(), Halved(), Warm(), Own(), Adam])
 def test_an_optimizer_whose_step_would_not_be_taken_is_refused(optimizer):
     x, labels = blobs()
     net, before = new_net(), new_net()
