@@ -19,27 +19,11 @@ from chainrule.boundary.arrays import FORMATS, Borrowed, borrow, describe, from_
 from chainrule.errors import InputError, shown
 
 __all__ = [
-    "REDUCTIONS",
-    "check_arrays",
-    "check_bias",
-    "check_choice",
-    "check_class_weights",
-    "check_fraction",
-    "check_ignore_index",
-    "check_index",
-    "check_integer",
-    "check_labels",
-    "check_logits",
-    "check_matrix",
-    "check_names",
-    "check_no_ignore_index",
-    "check_out",
-    "check_positive",
-    "check_sample_weight",
-    "check_targets",
-    "check_threads",
-    "rank_of",
-]
+    "REDUCTIONS", "check_arrays", "check_bias", "check_choice", "check_class_weights", "check_fraction",
+    "check_ignore_index", "check_index", "check_integer", "check_labels", "check_logits", "check_matrix",
+    "check_names", "check_no_ignore_index", "check_out", "check_positive", "check_sample_weight", "check_targets",
+    "check_threads", "rank_of",
+]  # fmt: skip
 
 _FLOATS = ("float32", "float64")
 REDUCTIONS = ("mean", "sum", "none")

@@ -180,58 +180,41 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
 # --- what an option may be; argparse turns these errors into exit code 2 ---
 
 
-def _number(text: str, kind: type, fits: Callable[[Any], bool], expected: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not fits(value):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}")
-    return value
+def _number(kind: type, fits: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}")
+        return value
+
+    return number
 
 
-def _count(text: str) -> int:
-    return int(_number(text, int, lambda v: v >= 1, "an integer >= 1"))
-
-
-def _port(text: str) -> int:
-    return int(_number(text, int, lambda v: 0 <= v < 65536, "a port from 0 to 65535"))
-
-
-def _seed(text: str) -> int:
-    return int(_number(text, int, lambda v: v >= 0, "an integer >= 0"))
-
-
-def _positive(text: str) -> float:
-    return float(_number(text, float, lambda v: 0 < v < float("inf"), "a number > 0"))
-
-
-def _not_negative(text: str) -> float:
-    return float(_number(text, float, lambda v: 0 <= v < float("inf"), "a number >= 0"))
+_count = _number(int, lambda v: v >= 1, "an integer >= 1")
+_port = _number(int, lambda v: 0 <= v < 65536, "a port from 0 to 65535")
+_seed = _number(int, lambda v: v >= 0, "an integer >= 0")
+_width = _number(int, lambda v: 1 <= v <= 10**6, "an integer from 1 to 1000000")
+_positive = _number(float, lambda v: 0 < v < math.inf, "a number > 0")
+_not_negative = _number(float, lambda v: 0 <= v < math.inf, "a number >= 0")
+_fraction = _number(float, lambda v: 0 <= v < 1, "a fraction in [0, 1)")
+_logit = _number(float, math.isfinite, "numbers with commas between: 2.0,1.0,0.1")
+_size = _number(float, lambda v: 1 <= v < 2**33, "a size of at least 1 byte, as 500M or 2G")
 
 
 def _numbers(text: str) -> list[float]:
-    expected = "numbers with commas between: 2.0,1.0,0.1"
-    return [float(_number(part, float, math.isfinite, expected)) for part in text.split(",")]
+    return [_logit(part) for part in text.split(",")]
 
 
 def _bytes(text: str) -> int:
     unit = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
-    expected = "a size of at least 1 byte, as 500M or 2G"
-    return int(_number(text[:-1] if unit else text, float, lambda v: 1 <= v < 2**33, expected) * 2**unit)
-
-
-def _fraction(text: str) -> float:
-    return float(_number(text, float, lambda v: 0 <= v < 1, "a fraction in [0, 1)"))
+    return int(_size(text[:-1] if unit else text) * 2**unit)
 
 
 def _widths(text: str) -> list[int]:
-    width = "an integer from 1 to 1000000"
-    return (
-        []
-        if text.strip() in ("", "none")
-        else [int(_number(part, int, lambda v: 1 <= v <= 10**6, width)) for part in text.split(",")]
-    )
+    return [] if text.strip() in ("", "none") else [_width(part) for part in text.split(",")]
 
 
 def _image(text: str) -> tuple[int, int]:

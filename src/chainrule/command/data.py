@@ -101,10 +101,7 @@ def read_streamed(
         return Part(features(mask), labels[chosen], rows[chosen])
 
     return Read(
-        schema,
-        part(rest[rest_of_rest]),
-        part(rest[at]) if len(at) else None,
-        part(test_at) if len(test_at) else None,
+        schema, part(rest[rest_of_rest]), part(rest[at]) if len(at) else None, part(test_at) if len(test_at) else None
     )
 
 

@@ -12,14 +12,6 @@ from chainrule.tables.reading import as_frame, read_table
 from chainrule.tables.schema import Column, Counts, Schema, Target
 
 __all__ = [
-    "Choices",
-    "Column",
-    "Counts",
-    "Form",
-    "Schema",
-    "Target",
-    "as_frame",
-    "learn_schema",
-    "learn_target",
+    "Choices", "Column", "Counts", "Form", "Schema", "Target", "as_frame", "learn_schema", "learn_target",
     "read_table",
-]
+]  # fmt: skip

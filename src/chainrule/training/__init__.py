@@ -15,22 +15,7 @@ from chainrule.training.schedules import (
 )
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Constant",
-    "Cosine",
-    "EpochRecord",
-    "History",
-    "OnPlateau",
-    "Optimizer",
-    "Schedule",
-    "StepDecay",
-    "WarmUp",
-    "check_callbacks",
-    "check_optimizer",
-    "check_schedule",
-    "checked_factors",
-    "divergence",
+    "SGD", "Adam", "AdamW", "Constant", "Cosine", "EpochRecord", "History", "OnPlateau", "Optimizer", "Schedule",
+    "StepDecay", "WarmUp", "check_callbacks", "check_optimizer", "check_schedule", "checked_factors", "divergence",
     "fit",
-]
+]  # fmt: skip

@@ -23,15 +23,7 @@ from chainrule.network.network import Network
 from chainrule.training.engine import Sparse, as_rows
 from chainrule.training.splitting import hold_out
 
-__all__ = [
-    "Examples",
-    "balanced",
-    "blocks_of",
-    "check_class_weight",
-    "check_examples",
-    "check_memory",
-    "split",
-]
+__all__ = ["Examples", "balanced", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split"]
 
 Array = npt.NDArray[Any]
 ROWS_AT_ONCE = 4096  # of what is computed for many examples outside of training
