@@ -65,12 +65,12 @@ def test_its_command_lines_are_understood(path):
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:2] == ["$", "chainrule"]:
-            cli._parser().parse_args(words[2:])  # ends the process where it does not understand
+            cli.parser(cli.COMMANDS).parse_args(words[2:])  # ends the process where it does not understand
 
 
 def test_the_command_lines_of_the_readme_name_every_command():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (actions,) = cli._parser()._subparsers._group_actions
+    (actions,) = cli.parser(cli.COMMANDS)._subparsers._group_actions
     assert set(re.findall(r"^\$ chainrule (\w+)", text, re.MULTILINE)) == set(actions.choices)
 
 
