@@ -1,6 +1,6 @@
 """One table: the lecture's symbol, its name in code, its shape for a batch of N, its meaning.
 
-Docstrings, explanations and the documentation take their words from it, so a symbol means one thing everywhere.
+docs/lecture.md shows it, and a test holds both to the code: the names, their shapes and what they mean.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from chainrule import Network
 from chainrule.command.cli import main
 from chainrule.errors import InputError, OutputFileError
 from chainrule.explain import explain
-from chainrule.network.model_file import load_model
+from chainrule.network import load_model
 from chainrule.pages.gallery import A_PAGE, Gallery, server
 
 NASTY = "<img src=x onerror=alert(1)>"

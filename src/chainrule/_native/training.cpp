@@ -233,7 +233,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   for (std::size_t s = 1; s < shards_.size(); ++s) others.push_back(shards_[s].gradient);
   auto asked = std::chrono::steady_clock::now();
   std::vector<double> squares(depth_);
-  Team team(threads, pace_);
+  Team team(threads, pace_);  // its own: an epoch would hold the shared threads of pool.hpp for seconds
   for (std::size_t begin = 0; begin < examples.n; begin += batch) {
     const auto time = std::chrono::steady_clock::now();
     if (time - asked > std::chrono::milliseconds(20)) {

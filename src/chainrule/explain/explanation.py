@@ -48,7 +48,7 @@ def explain(
     Raises
     ------
     InputError
-        A wrong shape or label, numbers that are not finite, or as many names as there are not inputs or classes.
+        A wrong shape or label, numbers that are not finite, or too few or too many names of inputs or classes.
 
     Examples
     --------

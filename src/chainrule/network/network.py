@@ -385,7 +385,7 @@ def as_network(model: Any) -> Network:
     Raises
     ------
     InputError
-        It is none of them, or not one that a `Network` can be.
+        `model` is none of these, or a `Network` cannot represent it.
     """
     layers = conversion.as_layers(model)
     return layers if isinstance(layers, Network) else Network(layers.weights, layers.biases, layers.activation)

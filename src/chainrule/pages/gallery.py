@@ -64,7 +64,7 @@ class Gallery:
         Raises
         ------
         InputError
-            A query that there is not.
+            `query` holds a class, a choice or a page that does not exist.
         """
         label, which = query.get("class", ""), query.get("which", "all")
         if label and not (label.isdecimal() and int(label) < len(self._classes)):
@@ -96,7 +96,7 @@ class Gallery:
         Raises
         ------
         InputError
-            A row that there is not.
+            There is no such row.
         """
         at = self._places.get(check_integer("row", row, minimum=0))
         if at is None:

@@ -81,8 +81,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> model.fit(x, y).predict([[0.0, 1.0]]).tolist()
     ['b']
 
-    Source: the lecture; X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural
-    networks", 2010, for the initial weights.
+    Source: the lecture, sections 1 to 3; for the initial weights, X. Glorot and Y. Bengio, "Understanding the
+    difficulty of training deep feedforward neural networks", 2010.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

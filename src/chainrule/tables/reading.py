@@ -73,7 +73,7 @@ def as_frame(table: Any) -> Any:
     Raises
     ------
     TableError
-        It is none of them, or has two columns of one name.
+        `table` is none of these, or has two columns of the same name.
     """
     pl = require("polars", "cli")
     if isinstance(table, pl.DataFrame) or hasattr(table, "slices"):

@@ -1,7 +1,7 @@
-"""SGD with momentum, Adam, AdamW: each one pass over one flat parameter buffer, in place.
+"""SGD with momentum, Adam, AdamW: what each does to one flat parameter buffer, in place.
 
-The update rules are PyTorch's, to the rounding. A step allocates nothing: it works in a scratch buffer that the
-trainer owns.
+The update rules are PyTorch's, to the rounding. A step allocates nothing: it works in a scratch buffer that its caller
+owns.
 """
 
 from __future__ import annotations
