@@ -116,7 +116,7 @@ def check_class_weights(
 ) -> npt.NDArray[np.float64]:
     """Return `class_weights` as float64 of shape (K,), finite and, unless they may be `signed`, not negative."""
     weights = _weights(name, class_weights, k, "class", signed)
-    sizes = np.abs(weights)
+    sizes = np.abs(weights) if signed else weights
     extreme = np.flatnonzero((sizes > 0) & ((sizes < 1e-150) | (sizes > 1e150)))
     if extreme.size:  # a mean divides by their sum
         raise InputError(f"{name}: got {weights[extreme[0]]} at index {extreme[0]}, expected 0 or 1e-150 to 1e150")
@@ -198,7 +198,8 @@ def check_labels(
         if bad.size:
             other = "" if ignore_index is None else f" or ignore_index={ignore_index}"
             raise InputError(f"{name}: got {array[bad[0]]} at index {bad[0]}, expected {expected}{other}{hint}")
-    return np.require(array, np.int64, ("C", "A"))
+    plain = bits is not array and array.flags.c_contiguous and array.flags.aligned  # which np.require sees more slowly
+    return array if plain else np.require(array, np.int64, ("C", "A"))
 
 
 def rank_of(labels: Any) -> int:
