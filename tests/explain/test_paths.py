@@ -135,6 +135,10 @@ def test_a_step(lr):
     for move, (size, *_, w) in zip(step.moves, every, strict=False):
         assert move.before == w
         assert abs(move.after - move.before) == pytest.approx(lr * size, rel=1e-6)
+    x[0] = 0  # of a weight whose gradient is 0, no move
+    every = explain(net, x, 2).step(lr, count=1000).moves
+    assert len(every) == 8 * 3 + 6 * 8 + 3 * 6
+    assert (1, 1) not in {(move.layer, move.input) for move in every}
     assert step.to_dict()["moves"][0]["before"] == step.moves[0].before
 
 
@@ -163,6 +167,9 @@ def test_a_probable_wrong_label():
     assert "probable wrong label" not in kinds(net, [0.6], 1)  # 0.8 is not enough
     assert "probable wrong label" not in kinds(net, [1.0], 0)
     assert "learned" in kinds(net, [3.0], 0)
+    for probability, learned in ((0.9985, False), (0.9992, True)):
+        two = Network([np.array([[math.log(probability / (1 - probability))], [0.0]])], [np.zeros(2)])
+        assert ("learned" in kinds(two, [1.0], 0)) == learned
 
 
 def test_dead_and_saturated_units():
@@ -186,6 +193,36 @@ def test_dead_and_saturated_units():
     assert found.evidence["largest_slope"] == pytest.approx(slopes.max(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("activation", "steepest"), [("tanh", 1.0), ("logistic", 0.25)])
+@pytest.mark.parametrize(("share", "saturated"), [(0.0098, 2), (0.0102, 0), (0.0098, 1)])
+def test_saturated_is_a_quarter_of_the_units_below_a_hundredth_of_the_steepest_slope(
+    activation, steepest, share, saturated
+):
+    """Two of eight units, or one, just above or below the hundredth: g′ = g(1 − g) or 1 − g²."""
+    root = math.sqrt(1 - share)  # (1 + root)/2 and root have that share of the steepest slope
+    at = math.atanh(root) if activation == "tanh" else 2 * math.atanh(root)
+    biases = np.zeros(8)
+    biases[: saturated or 2] = at
+    net = Network([np.zeros((8, 1)), np.ones((2, 8))], [biases, np.zeros(2)], activation)
+    found = kinds(net, [1.0], 0).get("saturated units")
+    assert (found is not None) == (saturated == 2)
+    if found:
+        assert found.evidence["units"] == [1, 2]
+        assert found.evidence["largest_slope"] == pytest.approx(share * steepest, rel=1e-9)
+
+
+@pytest.mark.parametrize("ratio", [1 / 1100, 1 / 900, 900, 1100])
+def test_a_gradient_drifts_by_a_factor_of_a_thousand(ratio):
+    net = Network(
+        [np.ones((1, 1)), np.array([[ratio], [-ratio]]) / math.sqrt(2)], [np.zeros(1), np.zeros(2)], "identity"
+    )
+    found = kinds(net, [1e-9], 0)
+    wanted = {1 / 1100: {"vanishing gradient"}, 1100: {"exploding gradient"}}.get(ratio, set())
+    assert {"vanishing gradient", "exploding gradient"} & set(found) == wanted
+    for kind in wanted:
+        assert found[kind].evidence["ratio"] == pytest.approx(ratio, rel=1e-6)
+
+
 @pytest.mark.parametrize(("scale", "kind"), [(0.3, "vanishing gradient"), (4.0, "exploding gradient"), (1.0, None)])
 def test_gradients_that_vanish_or_explode(scale, kind):
     net, x = make([8] * 9 + [3], "identity", scale=scale)
@@ -197,6 +234,9 @@ def test_gradients_that_vanish_or_explode(scale, kind):
         assert found[kind].evidence["ratio"] == pytest.approx(ratio, rel=1e-10)
         assert not 1e-3 <= ratio <= 1e3
         np.testing.assert_allclose(found[kind].evidence["preactivation_norms"], [np.linalg.norm(g) for g in grads])
+        weights = [np.linalg.norm(g) for g in gradients(net, x * scale**-9, 0)]
+        np.testing.assert_allclose(found[kind].evidence["weight_norms"], weights, rtol=1e-10)
+        assert f"The gradient {'shrinks' if scale < 1 else 'grows'} on its way back" in found[kind].text
 
 
 def test_the_largest_gradient_and_why_another_is_nothing():
@@ -236,9 +276,34 @@ def test_the_reasons_are_the_large_factors():
     assert f"W₂₂₃ = 3, {3 / rms:.2g} times the root mean square of its layer" in why
     assert f"its input is {5 / np.sqrt(np.mean(x**2)):.2g} times the root mean square" in why
     assert "feature 3" in why
+    delta = net.backward(net.forward(x[None]), [0]).grad_preactivations[0][0]
+    large = abs(delta[2]) / np.sqrt(np.mean(delta**2))
+    assert large > 2
+    assert f"∂𝓛/∂a₁,₃ is {large:.2g} times the root mean square and the largest of its layer" in why
+    assert why.endswith("times the root mean square and the largest of the inputs.")
     quiet = explain(net, x, 1).weight(1, 1, 1).why
     assert "a small error" in quiet
     assert "its input is" not in quiet
+
+
+def test_of_a_path_the_largest_weight_is_told():
+    weights = [np.eye(2), np.array([[1.0, 0.2], [0.2, 0.1]]), np.array([[9.0, 0.5], [0.2, 0.1]])]
+    net = Network(weights, [np.zeros(2)] * 3, "identity")
+    chain = explain(net, [0.1, 0.01], 1).weight(1, 1, 1)
+    assert chain.paths[0].units == [1, 1, 1]
+    large = 1 / np.sqrt(np.mean(weights[1] ** 2)), 9 / np.sqrt(np.mean(weights[2] ** 2))
+    assert large[0] < large[1] < 2  # of the root mean square of its layer: not told
+    assert chain.why.endswith("its strongest path back goes by W₃₁₁ = 9.")
+
+
+@pytest.mark.parametrize(("times", "told"), [(1.9, False), (2.1, True)])
+def test_large_is_twice_the_root_mean_square(times, told):
+    x = np.ones(10)
+    x[3] = times * 3 / math.sqrt(10 - times**2)  # so that it is `times` the root of their mean square
+    net = Network([np.linspace(-1, 1, 20).reshape(2, 10)], [np.zeros(2)])
+    why = explain(net, x, 0).weight(1, 1, 4).why
+    assert (f"its input is {times:.2g} times the root mean square" in why) == told
+    assert ("its input is" in why) == told
 
 
 ALIKE = {  # widths and activation of networks all of whose weights of a layer are equal: ŷ − e(ℓ) sums to 0

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -74,6 +75,39 @@ def test_an_explanation_as_json():
     assert json.loads(json.dumps(explanation.check().to_dict(), allow_nan=False))["ok"] is True
 
 
+def told(number_):
+    """A number that no other place has."""
+    return replace(example((4, 8, 3)).weight(1, 2, 3), **number_)
+
+
+def breaking():
+    """An example that has findings, at a label that is not the first."""
+    net = Network([np.array([[0.0], [-120.0], [-1.0]])], [np.zeros(3)])
+    return explain(net, [1.0], 1, classes=["cat", "dog", "emu"])
+
+
+def test_every_view_tells_the_findings_and_the_true_class():
+    chain = breaking().weight(1, 2, 1)
+    assert {f.kind for f in chain.findings} == {"float32 route breaks"}
+    for text in (chain.to_text(), unescape(chain._repr_html_())):
+        assert all(f.text in text for f in chain.findings)
+    text = chain.to_text()
+    assert text.startswith("True class: dog. Loss")
+    assert [line.split()[0] for line in text.splitlines() if line.endswith("← ℓ")] == ["dog"]
+
+
+def test_the_text_tells_three_ways_and_the_shares():
+    chain = told({"product": 0.125, "from_backward": 0.25, "finite_difference": 0.375, "share": 0.0625})
+    lines = chain.to_text().splitlines()
+    (ways,) = [i for i, line in enumerate(lines) if line.startswith("product")]
+    assert [line.split(":")[1].split()[0] for line in lines[ways : ways + 3]] == ["0.125", "0.25", "0.375"]
+    assert "  together 6.25 % of the sum" in lines
+    assert "6.25 % of the sum" in chain._repr_html_()
+    group = max(chain.groups, key=lambda g: -min(g.gradient))
+    named = f"  → ∂𝓛/∂{group.reached}: largest {number(max(group.gradient, key=abs))} "
+    assert any(line.startswith(named) for line in lines)
+
+
 @pytest.mark.parametrize("widths", [(4, 8, 3), (1, 1, 1, 1), (40, 30, 20, 10), (5, 3)])
 def test_the_text_holds_every_factor(widths):
     explanation = example(widths)
@@ -100,6 +134,11 @@ def test_rich_prints_the_same_numbers(monkeypatch, capsys):
     for value in (chain.product, chain.finite_difference, chain.paths[0].product):
         assert number(value) in text
     assert NASTY in text
+    assert f"{number(100 * chain.paths[0].share, 3)} %" in text
+    assert {f"{n}{mark}" for n, mark in ((NASTY, " ← ℓ"), ("b", ""))} <= set(map(str.strip, re.split("[│┃\n]", text)))
+    console.print(breaking().weight(1, 2, 1))
+    shown = " ".join(console.export_text().split())
+    assert all(f"Finding: {f.text}" in shown for f in breaking().diagnosis() if f.kind != "largest gradient")
     print_chain(chain)  # not on a terminal: plain
     assert capsys.readouterr().out.rstrip("\n") == chain.to_text()
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
@@ -128,6 +167,9 @@ def test_latex_is_in_balance_and_holds_the_numbers():
         assert latex.count(r"\underset") == sum(len(group.factors) for group in chain.groups)
         assert latex.isascii()
     latex = example((1, 1, 1, 2)).weight(1, 1, 1)
+    assert r"\operatorname{diag}\left[" in latex.to_latex()
+    assert r"\operatorname{diag}\left[" not in example((5, 3)).weight(1, 1, 1).to_latex()
+    assert r"-\infty" in list(chains())[-1].to_latex()
     value = latex.groups[-1].factors[0].value
     assert rf"\underset{{{value:.4g}}}{{\frac{{\partial a_{{1}}}}{{\partial W_{{111}}}}}}" in latex.to_latex()
 
@@ -180,6 +222,13 @@ def test_two_examples_side_by_side(tmp_path):
     for k in (1, 2):
         norms = [np.linalg.norm(e.backward.grad_preactivations[k - 1]) for e in (left, right)]
         assert rows[f"‖∂𝓛/∂a{'₀₁₂'[k]}‖"] == pytest.approx(norms)
+    probabilities = [e.forward.probabilities[0] for e in (left, right)]
+    assert rows["ŷ of the label"] == (probabilities[0][0], probabilities[1][2])
+    for i, name in enumerate([NASTY, "b", "c"]):
+        assert rows[f"ŷ of “{name}”"] == tuple(p[i] for p in probabilities)
+        truth = [p[i] - (e.label == i) for p, e in zip(probabilities, (left, right), strict=True)]
+        assert rows[f"∂𝓛/∂a of “{name}”"] == pytest.approx(truth, rel=1e-12)
+    assert rows["its strongest path"] == (compared.left.paths[0].product, compared.right.paths[0].product)
     delta, source = (rows[name] for name in rows if name.startswith(("∂𝓛/∂a", "its input")) and "of" not in name)
     assert np.multiply(delta, source) == pytest.approx([compared.left.product, compared.right.product])
     text = compared.to_text()
