@@ -113,6 +113,16 @@ def test_the_module_is_left_as_it_was():
         assert torch.equal(value, state[name])
 
 
+def test_a_module_may_begin_in_place():
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)).double()
+    x = torch.tensor([[-1.0, 2.0, 3.0]], dtype=torch.float64)
+    found = explain(module, x, 0)
+    assert x.tolist() == [[-1, 2, 3]]
+    leaf = x.clone().requires_grad_()
+    nn.functional.cross_entropy(module[1](torch.relu(leaf)), torch.tensor([0])).backward()
+    assert found.rows[0].gradient_norm == pytest.approx(leaf.grad.norm().item(), rel=1e-12)
+
+
 def test_frozen_layers_and_integer_inputs():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 4))

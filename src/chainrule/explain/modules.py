@@ -142,13 +142,14 @@ def _evaluating(module: Any) -> Iterator[None]:
 
 
 def _with_gradient(torch: Any, x: Any) -> tuple[list[Any], Any]:
-    """The example's floating tensors, as leaves that take a gradient, and the example with them."""
+    """The example's floating tensors, as leaves that take a gradient, and the example with copies of them: a module
+    may begin with what works in place."""
     if isinstance(x, Mapping):
         parts = {name: _with_gradient(torch, value) for name, value in x.items()}
         return [t for tensors, _ in parts.values() for t in tensors], {name: v for name, (_, v) in parts.items()}
     if isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex()):
-        leaf = x.detach().clone().requires_grad_()
-        return [leaf], leaf
+        leaf = x.detach().requires_grad_()
+        return [leaf], leaf.clone()
     return [], x
 
 
