@@ -59,7 +59,7 @@ def wanted(activation):
         for name in re.findall(r'["`](.+?)["`]', listed)
     ]
     assert len(names) > 8
-    return [name.replace("${net.activation}", activation) for name in names]
+    return [name.replace("${net.activation.name}", activation) for name in names]
 
 
 @pytest.fixture(scope="module")
