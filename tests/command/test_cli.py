@@ -211,11 +211,10 @@ def test_a_full_standard_output_fails(tmp_path):
     table = small(tmp_path)
     assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0) == 0
     model = [str(tmp_path / "m.safetensors"), str(table)]
-    every = [["explain", *model, "--row", "0"], ["--help"], ["derive", "--list"], ["predict", *model]]
+    every = [["explain", *model, "--row", "0"], ["--help"], ["predict", *model]]
     more = [["evaluate", *model], ["explain", *model, "--row", "0", "--format", "json"], ["train", "--help"]]
     more += [["explain", *model, "--row", "0", "-o", str(tmp_path / "page.html")], ["--version"]]
     more += [["predict", *model, "-o", str(tmp_path / "p.csv")], ["explain", *model, "--serve", "--port", "0"]]
-    more += [["derive", "softmax_jacobian", "--step"], ["derive", "softmax_jacobian", "-o", str(tmp_path / "d.txt")]]
     for unbuffered, commands in (("", every), ("1", [*every, *more])):
         for arguments in commands:
             with open("/dev/full", "w") as full:

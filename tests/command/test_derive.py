@@ -286,3 +286,13 @@ def test_homework_in_the_names_of_a_derivation(tmp_path, capsys):
     homework.write_text(r"\frac{\partial \mathcal{L}}{\partial a_{Li}} = \hat{y}_i - q_i")
     assert run(capsys, "label_smoothing", "--check", homework)[0] == 0
     assert run(capsys, "--check", homework)[0] == 1  # the lecture's output layer has no q
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("options", [["--list"], ["softmax_jacobian", "--step"], ["softmax_jacobian", "-o", "d.txt"]])
+def test_a_full_standard_output_fails(tmp_path, options):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "chainrule", "derive", *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "chainrule: error: standard output: cannot be written: No space left on device\n"
