@@ -15,11 +15,19 @@ namespace {
 
 using T = FORMAT;
 
-// Eight float32 or four float64: with GCC and Clang a vector type, because a plain array of sums is not always kept in
+// As wide as the set's registers; with GCC and Clang a vector type, because a plain array of sums is not always kept in
 // registers; elsewhere a plain array.
-constexpr std::size_t width = 32 / sizeof(T);
+#if defined(__AVX512F__)
+constexpr std::size_t bytes = 64;
+#elif defined(__AVX__) || defined(_MSC_VER)
+constexpr std::size_t bytes = 32;
+#else
+constexpr std::size_t bytes = 16;
+#endif
+constexpr std::size_t width = bytes / sizeof(T);
 #if defined(__GNUC__)
-typedef T Vector __attribute__((vector_size(32)));
+typedef T Vector __attribute__((vector_size(bytes)));
+typedef T Square __attribute__((vector_size(32)));
 #define FETCH(address) __builtin_prefetch(address, 1)
 #else
 struct Vector {
@@ -34,14 +42,19 @@ struct Vector {
     return *this;
   }
 };
+using Square = Vector;
 #define FETCH(address)
 #endif
-INLINE Vector load(const T* x) {
-  Vector v;
+template <class V = Vector>
+INLINE V load(const T* x) {
+  V v;
   std::memcpy(&v, x, sizeof v);
   return v;
 }
-INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
+template <class V>
+INLINE void store(T* x, const V& v) {
+  std::memcpy(x, &v, sizeof v);
+}
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -49,14 +62,16 @@ INLINE void store(T* x, const Vector& v) { std::memcpy(x, &v, sizeof v); }
 #endif
 #endif
 
-// Rows of `from`, `width` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart.
-template <class V>  // a template, so that the branch for another width is not compiled
+constexpr std::size_t side = 32 / sizeof(T);  // of a square that is transposed in registers
+
+// Rows of `from`, `side` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart.
+template <class V>  // a template, so that the branch for another side is not compiled
 INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::size_t pitch) {
 #ifdef CHAINRULE_SHUFFLES
-  V r[width], s[width];
+  V r[side], s[side];
 #pragma GCC unroll 8
-  for (std::size_t i = 0; i < width; ++i) r[i] = load(from + static_cast<std::ptrdiff_t>(i) * step);
-  if constexpr (width == 8) {  // pairs, fours, halves: each a single instruction where vectors are this wide
+  for (std::size_t i = 0; i < side; ++i) r[i] = load<V>(from + static_cast<std::ptrdiff_t>(i) * step);
+  if constexpr (side == 8) {  // pairs, fours, halves: each a single instruction where vectors are this wide
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < 8; i += 2) {
       s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -83,8 +98,8 @@ INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::siz
     }
   }
 #else
-  for (std::size_t i = 0; i < width; ++i)
-    for (std::size_t j = 0; j < width; ++j)
+  for (std::size_t i = 0; i < side; ++i)
+    for (std::size_t j = 0; j < side; ++j)
       to[j * pitch + i] = from[static_cast<std::ptrdiff_t>(i) * step + static_cast<std::ptrdiff_t>(j)];
 #endif
 }
@@ -103,45 +118,50 @@ struct Packed {
   static constexpr std::ptrdiff_t row = 1, column = rows;
 };
 
-template <std::size_t M, class A>
+template <std::size_t M, bool narrow, class A>
 INLINE void tile(A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c,
                  std::ptrdiff_t c_row) {
   Vector low[M], high[M];
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (std::size_t i = 0; i < M; ++i) {
     low[i] = bias ? load(bias) : Vector{};
-    high[i] = bias ? load(bias + width) : Vector{};
+    if constexpr (!narrow) high[i] = bias ? load(bias + width) : Vector{};
     if (adds) FETCH(c + static_cast<std::ptrdiff_t>(i) * c_row);  // it is on its way while k is walked
   }
   for (std::size_t p = 0; p < k; ++p) {
-    const Vector b_low = load(b), b_high = load(b + width);
-#pragma GCC unroll 6
+    const Vector b_low = load(b), b_high = narrow ? b_low : load(b + width);
+#pragma GCC unroll 12
     for (std::size_t i = 0; i < M; ++i) {
       const T x = a.data[static_cast<std::ptrdiff_t>(i) * a.row];
       low[i] += x * b_low;
-      high[i] += x * b_high;
+      if constexpr (!narrow) high[i] += x * b_high;
     }
     a.data += a.column, b += b_row;
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (std::size_t i = 0; i < M; ++i) {
     T* to = c + static_cast<std::ptrdiff_t>(i) * c_row;
-    if (adds) low[i] += load(to), high[i] += load(to + width);
+    if (adds) low[i] += load(to);
     store(to, low[i]);
-    store(to + width, high[i]);
+    if constexpr (!narrow) {
+      if (adds) high[i] += load(to + width);
+      store(to + width, high[i]);
+    }
   }
 }
 
-template <class A>
+template <bool narrow, class A>
 INLINE void tile_of(std::size_t m, A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds,
                     T* c, std::ptrdiff_t c_row) {
+  if constexpr (narrow)
+    if (m == 2 * rows) return tile<2 * rows, true>(a, b, b_row, k, bias, adds, c, c_row);
   switch (m) {
-    case 6: return tile<6>(a, b, b_row, k, bias, adds, c, c_row);
-    case 5: return tile<5>(a, b, b_row, k, bias, adds, c, c_row);
-    case 4: return tile<4>(a, b, b_row, k, bias, adds, c, c_row);
-    case 3: return tile<3>(a, b, b_row, k, bias, adds, c, c_row);
-    case 2: return tile<2>(a, b, b_row, k, bias, adds, c, c_row);
-    default: return tile<1>(a, b, b_row, k, bias, adds, c, c_row);
+    case 6: return tile<6, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    case 5: return tile<5, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    case 4: return tile<4, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    case 3: return tile<3, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    case 2: return tile<2, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    default: return tile<1, narrow>(a, b, b_row, k, bias, adds, c, c_row);
   }
 }
 
@@ -163,6 +183,32 @@ INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
   }
 }
 
+// B's n columns from the j-th on, k steps deep, by rows of `pitch` numbers, beyond n zeros.
+INLINE void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::size_t k, T* panel, std::size_t pitch) {
+  if (n < pitch) std::memset(panel, 0, k * pitch * sizeof(T));
+  if (job.b_column == 1) {
+    for (std::size_t p = 0; p < k; ++p) {
+      const T* from = b + static_cast<std::ptrdiff_t>(p) * job.b_row;
+      if (n == columns)  // of a size that the compiler knows: two moves, and not a call
+        std::memcpy(panel + p * columns, from, columns * sizeof(T));
+      else
+        std::memcpy(panel + p * pitch, from, n * sizeof(T));
+    }
+    return;
+  }
+  std::size_t squares = 0;  // rows of the panel that are written by squares
+  if (n == columns && job.b_row == 1) {
+    for (; squares + side <= k; squares += side)
+      for (std::size_t q = 0; q < columns; q += side)
+        transpose_square<Square>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
+                                 panel + squares * columns + q, columns);
+  }
+  for (std::size_t q = 0; q < n; ++q) {
+    const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
+    for (std::size_t p = squares; p < k; ++p) panel[p * pitch + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
+  }
+}
+
 void multiply(const Product<T>& job) {
   alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
   const std::size_t parts = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
@@ -177,57 +223,37 @@ void multiply(const Product<T>& job) {
       const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
       if (packs) pack({a + first, job.a_row, job.a_column}, last - first, k, job.packed);
       for (std::size_t j = 0; j < job.n; j += columns) {
-        const std::size_t n = std::min(columns, job.n - j);
+        const std::size_t n = std::min(columns, job.n - j), pitch = n <= width ? width : columns;
         const T* b =
             job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
         std::ptrdiff_t b_row = job.b_row;
-        if (n < columns || job.b_column != 1 || (b_row * sizeof(T) > 512 && last - first > 2 * rows)) {
-          if (n < columns) std::memset(panel, 0, sizeof panel);
-          if (job.b_column == 1) {
-            for (std::size_t p = 0; p < k; ++p) {
-              const T* from = b + static_cast<std::ptrdiff_t>(p) * job.b_row;
-              if (n == columns)  // of a size that the compiler knows: two moves, and not a call
-                std::memcpy(panel + p * columns, from, columns * sizeof(T));
-              else
-                std::memcpy(panel + p * columns, from, n * sizeof(T));
-            }
-          } else {
-            std::size_t squares = 0;  // rows of the panel that are written by squares
-            if (n == columns && job.b_row == 1) {
-              for (; squares + width <= k; squares += width)
-                for (std::size_t q = 0; q < columns; q += width)
-                  transpose_square<Vector>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
-                                   panel + squares * columns + q, columns);
-            }
-            for (std::size_t q = 0; q < n; ++q) {
-              const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
-              for (std::size_t p = squares; p < k; ++p)
-                panel[p * columns + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
-            }
-          }
-          b = panel, b_row = columns;
+        if (n < pitch || job.b_column != 1 || (b_row * sizeof(T) > 512 && last - first > 2 * rows)) {
+          fill_panel(job, b, n, k, panel, pitch);
+          b = panel, b_row = static_cast<std::ptrdiff_t>(pitch);
         }
         const T* bias = job.bias && part == 0 ? job.bias + j : nullptr;
-        if (bias && n < columns) {
-          for (std::size_t q = 0; q < columns; ++q) padded_bias[q] = q < n ? bias[q] : T(0);
+        if (bias && n < pitch) {
+          for (std::size_t q = 0; q < pitch; ++q) padded_bias[q] = q < n ? bias[q] : T(0);
           bias = padded_bias;
         }
-        for (std::size_t i = first; i < last; i += rows) {
-          const std::size_t m = std::min(rows, last - i);
+        for (std::size_t i = first, m; i < last; i += m) {
+          m = std::min(rows, last - i);
+          if (!packs && last - i >= 2 * rows && pitch == width) m = 2 * rows;
           T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
-          T* const to = n == columns ? c : edge;
-          const std::ptrdiff_t to_row = n == columns ? job.c_row : static_cast<std::ptrdiff_t>(columns);
-          if (n < columns && adds)
+          T* const to = n == pitch ? c : edge;
+          const std::ptrdiff_t to_row = n == pitch ? job.c_row : static_cast<std::ptrdiff_t>(pitch);
+          if (n < pitch && adds)
             for (std::size_t r = 0; r < m; ++r)
-              std::memcpy(edge + r * columns, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
-          if (packs)
-            tile_of(m, Packed{job.packed + (i - first) * k}, b, b_row, k, bias, adds, to, to_row);
-          else
-            tile_of(m, Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column}, b, b_row, k, bias,
-                    adds, to, to_row);
-          if (n < columns)
+              std::memcpy(edge + r * pitch, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
+          const auto run = [&](auto tile_a) {
+            if (pitch == width) tile_of<true>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
+            else tile_of<false>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
+          };
+          if (packs) run(Packed{job.packed + (i - first) * k});
+          else run(Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column});
+          if (n < pitch)
             for (std::size_t r = 0; r < m; ++r)
-              std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * columns, n * sizeof(T));
+              std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * pitch, n * sizeof(T));
         }
       }
     }
