@@ -11,10 +11,13 @@
 
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline))
+#define APART __attribute__((noinline))  // compiled once where several would inline it
 #elif defined(_MSC_VER)
 #define INLINE __forceinline
+#define APART __declspec(noinline)
 #else
 #define INLINE inline
+#define APART
 #endif
 
 #ifndef SET

@@ -22,7 +22,7 @@ INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pend
 template <class T, class Tempering>
 INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch, Tempering t) {
   if (job.output != Output::gradient) {
-    for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, t, scratch);
+    for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, scratch);
     return 0.0;
   }
   LaneSums sum;

@@ -181,8 +181,8 @@ INLINE Lanes some_exponentials(As as, const C* x, double m, std::size_t count, T
 // Stores exp((a_j - m)/T) for every j, 0 for the pivot, and returns the sum of the others. They are exact
 // to float64's last bits where what follows subtracts; m is the largest then.
 template <class As, class T, class Tempering>
-INLINE Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot, Tempering t, double* e,
-                                 const T* next = nullptr) {
+APART Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot, Tempering t, double* e,
+                                const T* next = nullptr) {
   LaneSums others;
   double e_pivot = 0.0;
   for (std::size_t begin = 0; begin < a.k;) {
@@ -302,7 +302,7 @@ constexpr bool anchored = std::is_same_v<Enough<T>, Float32>;
 
 // The gradient of one label, times a weight.
 template <class T, class Tempering>
-INLINE void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
+APART void plain_row(const Job<T>& job, std::size_t row, Tempering t, double* e, Pending& pending, std::size_t i) {
   T* g = row_of(job.result, row);
   const std::ptrdiff_t step = job.result.column_stride;
   const std::size_t k = job.k;
@@ -341,7 +341,7 @@ INLINE void widen_row(const T* row, std::ptrdiff_t step, std::size_t k, double* 
 
 // The gradient with every option, and what else was asked for. `scratch` holds five rows, the first of them the weights.
 template <class T>
-INLINE void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pending& pending, std::size_t i) {
+APART void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pending& pending, std::size_t i) {
   const std::size_t k = job.k, room = k + block;
   OptionsRow r{k, scratch + room, scratch + 2 * room, scratch, job.label_smoothing, job.temperature, job.z_loss, job.scale,
                sizeof(T) == 8, !job.labels || job.label_smoothing != 0.0 || job.z_loss != 0.0,
@@ -375,8 +375,9 @@ INLINE void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pe
 }
 
 // Everything that has no label: the pivot is the largest class.
-template <class T, class Tempering>
-INLINE void softmax_row(const Job<T>& job, std::size_t row, Tempering t, double* e) {
+template <class T>
+APART void softmax_row(const Job<T>& job, std::size_t row, double* e) {
+  constexpr NoTemperature t;
   T* p = row_of(job.result, row);
   const std::ptrdiff_t step = job.result.column_stride;
   Reader<T> a{row_of(job.logits, row), job.logits.column_stride, job.k};
