@@ -29,6 +29,12 @@ INLINE void each(std::size_t k, F f) {
 
 template <class F>
 INLINE double sum_over(std::size_t k, F f) {
+  if (k <= lanes) {  // one number in each lane: nothing is lost yet
+    alignas(64) double x[lanes];
+    each(k, [&](std::size_t j, std::size_t) { x[j] = f(j); });
+    fold(x);
+    return x[0];
+  }
   LaneSums sums;
   each(k, [&](std::size_t j, std::size_t l) { add_to(sums.value[l], sums.lost[l], f(j)); });
   return sums.total();
@@ -73,8 +79,9 @@ struct Terms {
 };
 
 // How small a part of its terms a difference may be: those have an error of some 2^-51, float32 and less need 2^-31.
+INLINE double least_share(bool is_float64) { return is_float64 ? 0.9 : 0x1p-18; }
 INLINE bool cancels(double difference, double terms, bool is_float64) {
-  return std::fabs(difference) < terms * (is_float64 ? 0.9 : 0x1p-18);
+  return std::fabs(difference) < terms * least_share(is_float64);
 }
 
 // The exponentials, their low parts into `gradient`, and the sum of all but the largest, which is 1.
@@ -137,26 +144,20 @@ double cross_of(const OptionsRow& row, Weights q) {
 INLINE bool gradient_of(const OptionsRow& row, const Targets& q, const Terms& terms, std::size_t heavy, double away) {
   const double *const e = row.e, sum = row.sum;
   double* const gradient = row.gradient;
-  const bool is_float64 = row.is_float64;
+  const double bar = least_share(row.is_float64);
   alignas(64) double lost[lanes] = {};
-  const auto at = [=](std::size_t j, double rest, double o) {
+  // without a branch or a pair of results, which would keep the loop from being vectorised
+  const auto at = [=](std::size_t j, double rest, double o, double& is_lost) {
     const double b = q[j] * o, difference = e[j] * (rest + terms.pull) - b;
-    const bool bad = cancels(difference, e[j] * (rest + terms.widest_pull) + b, is_float64);
-    return std::pair<double, bool>{difference * terms.factor, bad};
+    is_lost += std::fabs(difference) < (e[j] * (rest + terms.widest_pull) + b) * bar ? 1.0 : 0.0;
+    gradient[j] = difference * terms.factor;
   };
-  each(row.k, [&](std::size_t j, std::size_t l) {
-    const auto found = at(j, terms.total - q[j], sum - e[j]);
-    gradient[j] = found.first;
-    lost[l] = found.second ? 1.0 : lost[l];
-  });
-  bool any = false;
-  for (const std::size_t j : {heavy, row.largest}) {
-    const auto found = at(j, j == heavy ? away : terms.total - q[j], j == row.largest ? row.others : sum - e[j]);
-    gradient[j] = found.first;
-    any |= found.second;
-  }
-  for (const double l : lost) any |= l != 0.0;
-  return any;
+  each(row.k, [&](std::size_t j, std::size_t l) { at(j, terms.total - q[j], sum - e[j], lost[l]); });
+  const bool heavy_is_largest = heavy == row.largest;
+  at(heavy, away, heavy_is_largest ? row.others : sum - e[heavy], lost[0]);
+  if (!heavy_is_largest) at(row.largest, terms.total - q[row.largest], row.others, lost[0]);
+  fold(lost);
+  return lost[0] != 0.0;
 }
 
 // The gradient in double-double; by A - B where that has more digits, as for a target of exactly 1.

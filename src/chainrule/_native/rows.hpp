@@ -206,6 +206,10 @@ APART Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot
 #pragma omp simd
         for (std::size_t l = 0; l < lanes; ++l) sums.value[l] += out[v + l];
     }
+    if (a.k <= lanes) {  // one number in each lane: nothing is lost
+      fold(sums.value);
+      return {sums.value[0], e_pivot};
+    }
     others.add(sums.value);
   }
   return {others.total(), e_pivot};
