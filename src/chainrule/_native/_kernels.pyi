@@ -18,6 +18,24 @@ def multiply_float32(
 def multiply_float64(
     a: npt.NDArray[Any], b: npt.NDArray[Any], c: npt.NDArray[Any], adds: bool, threads: int
 ) -> None: ...
+def infer_float32(
+    weights: list[npt.NDArray[Any]],
+    biases: list[npt.NDArray[Any]],
+    activation: str,
+    x: npt.NDArray[Any],
+    result: npt.NDArray[Any],
+    softmax: bool,
+    threads: int,
+) -> None: ...
+def infer_float64(
+    weights: list[npt.NDArray[Any]],
+    biases: list[npt.NDArray[Any]],
+    activation: str,
+    x: npt.NDArray[Any],
+    result: npt.NDArray[Any],
+    softmax: bool,
+    threads: int,
+) -> None: ...
 def max_threads() -> int: ...
 def instruction_set() -> str: ...
 def instruction_sets() -> list[str]: ...

@@ -113,6 +113,7 @@ struct ProductKernels {
 enum class Activation { identity, relu, leaky_relu, tanh, logistic, gelu, silu, softplus };
 inline constexpr const char* activation_names[] = {"identity", "relu", "leaky_relu", "tanh",
                                                    "logistic", "gelu", "silu",       "softplus"};
+INLINE bool keeps_slopes(Activation g) { return g > Activation::leaky_relu; }
 enum class Rule { sgd, adam };
 
 // What a step does to the parameters; equations in optimizers.py.

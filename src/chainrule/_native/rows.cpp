@@ -21,6 +21,11 @@ INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pend
 
 template <class T, class Tempering>
 INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch, Tempering t) {
+  if (job.output == Output::softmax && job.k <= group_classes<T>) {
+    for (const std::size_t together = group_rows(job.k); begin < end; begin += together)
+      softmax_group(job, begin, std::min(together, end - begin));
+    return 0.0;
+  }
   if (job.output != Output::gradient) {
     for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, scratch);
     return 0.0;

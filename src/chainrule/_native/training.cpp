@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::size_t chunk = 4096;  // parameters that are updated together: they stay in the first cache
 
-bool keeps_slopes(Activation g) { return g > Activation::leaky_relu; }
-
 // A key for each step and layer (splitmix64; Steele, Lea and Flood, 2014).
 std::uint32_t key_of(std::uint64_t seed, std::uint64_t step, std::uint64_t layer) {
   std::uint64_t z = seed + 0x9e3779b97f4a7c15u * (step * 64 + layer + 1);

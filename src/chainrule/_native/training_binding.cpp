@@ -1,4 +1,4 @@
-// The binding of training: a Trainer for float32 and one for float64, which borrow the caller's buffers.
+// The binding of training and inference: a Trainer for float32 and one for float64, which borrow the caller's buffers.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -8,6 +8,7 @@
 
 #include "errors.hpp"
 #include "gil.hpp"
+#include "inference.hpp"
 #include "mode.hpp"
 #include "training.hpp"
 
@@ -164,8 +165,36 @@ struct Trainer {
   }
 };
 
+// weights (units, inputs) and biases (units,), layer by layer; x (N, inputs), of any strides
 template <class T>
-void bind(nb::module_& m, const char* name) {
+void infer(const nb::list& weights, const nb::list& biases, const std::string& activation, nb::object x, nb::object result,
+           bool softmax, int threads) {
+  using Strided = nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>;
+  const auto examples = nb::cast<Strided>(x, false);
+  const auto out = nb::cast<Matrix<T>>(result, false);
+  std::vector<chainrule::Layer<T>> layers;
+  std::size_t inputs = examples.shape(1);
+  require(weights.size() > 0 && weights.size() == biases.size(), "no layers, or not as many biases");
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const auto w = nb::cast<Strided>(weights[k], false);
+    const std::size_t units = w.shape(0);
+    require(units > 0 && w.shape(1) == inputs, "layers that do not chain");
+    require(reinterpret_cast<std::uintptr_t>(w.data()) % sizeof(T) == 0, "an array is not aligned");
+    layers.push_back({inputs, units, w.data(), w.stride(1), w.stride(0), vector<const T>(biases[k], units)});
+    inputs = units;
+  }
+  require(out.shape(0) == examples.shape(0) && out.shape(1) == inputs, "a result of another shape");
+  require(reinterpret_cast<std::uintptr_t>(examples.data()) % sizeof(T) == 0, "an array is not aligned");
+  const chainrule::Activation g = activation_named(activation);
+  const chainrule::Unlocked unlocked;
+  const chainrule::DefaultMode mode;
+  chainrule::infer<T>(layers, g, {examples.data(), examples.stride(0), examples.stride(1)}, examples.shape(0), out.data(),
+                      softmax, threads);
+}
+
+template <class T>
+void bind(nb::module_& m, const char* name, const char* inference) {
+  m.def(inference, &infer<T>, "weights"_a, "biases"_a, "activation"_a, "x"_a, "result"_a, "softmax"_a, "threads"_a);
   nb::class_<Trainer<T>>(m, name)
       .def(nb::init<std::vector<std::size_t>, nb::object, nb::object, nb::object, nb::object, const nb::dict&>(),
            "widths"_a, "parameters"_a, "gradient"_a, "first"_a.none(), "second"_a.none(), "options"_a)
@@ -176,6 +205,6 @@ void bind(nb::module_& m, const char* name) {
 }  // namespace
 
 void bind_training(nb::module_& m) {
-  bind<float>(m, "TrainerFloat32");
-  bind<double>(m, "TrainerFloat64");
+  bind<float>(m, "TrainerFloat32", "infer_float32");
+  bind<double>(m, "TrainerFloat64", "infer_float64");
 }

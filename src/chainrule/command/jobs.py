@@ -22,8 +22,6 @@ from chainrule.tables import Counts, Schema, read_table
 
 __all__ = ["check", "evaluate", "explanation", "gallery", "predict"]
 
-AT_ONCE = 256  # rows
-
 
 @dataclass(frozen=True)
 class _Judge:
@@ -36,16 +34,8 @@ class _Judge:
     rows: Any
 
     def logits(self) -> Any:
-        """The logits of every row, all finite; to the last bit those of the row alone.
-
-        A product's rounding depends on how many rows it has, so that every product here has as many.
-        """
-        n, blocks = len(self.x), []
-        x = np.concatenate([self.x, np.zeros((-n % AT_ONCE, self.x.shape[1]), self.x.dtype)])
-        with np.errstate(over="ignore", invalid="ignore"):  # what leaves its range is named
-            for begin in range(0, n, AT_ONCE):
-                blocks.append(self.net.forward(x[begin : begin + AT_ONCE]).logits)
-        logits = np.concatenate(blocks)[:n]
+        """The logits of every row, all finite; to the last bit those of the row alone."""
+        logits = self.net.logits(self.x)  # what leaves its range is named
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if len(bad):
             at = int(bad[0])

@@ -17,9 +17,10 @@ import numpy as np
 
 from chainrule import equations
 from chainrule.activations import ACTIVATIONS
-from chainrule.boundary.checks import check_choice, check_integer, check_labels
+from chainrule.boundary.checks import check_choice, check_integer, check_labels, check_threads
 from chainrule.errors import InputError
 from chainrule.network import conversion, model_file
+from chainrule.network.inference import infer
 from chainrule.network.layers import Layers
 from chainrule.output import layer as output
 
@@ -222,13 +223,38 @@ class Network(Layers):
             loss, grad_probabilities, grad_preactivations, grad_activations, forward.activations, per_example
         )
 
-    def predict_proba(self, x: Any) -> Any:
-        """The probabilities ŷ of each class, (N, K), for x of shape (N, D)."""
-        return self.forward(x).probabilities
+    def logits(self, x: Any, *, threads: int | None = None) -> Any:
+        """The logits a_L of each class, (N, K), for x of shape (N, D), without what `forward` keeps.
 
-    def predict(self, x: Any) -> Any:
+        For NumPy networks a row's logits are the same bits alone, beside other rows, and on any number of threads; the
+        sums' order is the kernels' own, and the last bits may not be those of `forward`.
+
+        Parameters
+        ----------
+        x : array (N, D) of numbers, of the library that the weights are of
+        threads : at most this many, for NumPy networks
+
+        Raises
+        ------
+        InputError
+            A wrong rank, width or dtype.
+
+        Examples
+        --------
+        >>> Network([np.eye(2)], [np.zeros(2)]).logits([[1.0, 2.0]]).tolist()
+        [[1.0, 2.0]]
+
+        Source: the lecture, Setting.
+        """
+        return self._infer(x, threads, softmax=False)
+
+    def predict_proba(self, x: Any, *, threads: int | None = None) -> Any:
+        """The probabilities ŷ of each class, (N, K), for x of shape (N, D): the softmax of `logits`."""
+        return self._infer(x, threads, softmax=True)
+
+    def predict(self, x: Any, *, threads: int | None = None) -> Any:
         """The most probable class of each example, (N,) integers, for x of shape (N, D)."""
-        logits = self.forward(x).logits
+        logits = self.logits(x, threads=threads)
         return equations.array_namespace(logits).argmax(logits, axis=-1)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -354,6 +380,13 @@ class Network(Layers):
         if len(x.shape) != 2 or x.shape[1] != weights.shape[1]:
             raise InputError(f"x: got shape {tuple(x.shape)}, expected (N, {weights.shape[1]})")
         return x
+
+    def _infer(self, x: Any, threads: int | None, *, softmax: bool) -> Any:
+        if self._uses_kernels():
+            x, team = self.forward_input(x), check_threads(threads)
+            return infer(self.weights, self.biases, self.activation, x, softmax=softmax, threads=team)
+        forward = self.forward(x)
+        return forward.probabilities if softmax else forward.logits
 
     def _uses_kernels(self) -> bool:
         return isinstance(self.weights[0], np.ndarray) and self.weights[0].dtype.name in ("float32", "float64")

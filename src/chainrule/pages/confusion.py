@@ -33,7 +33,7 @@ def listed(
 ) -> list[dict[str, Any]]:
     """For each cell that the page shows its examples with the largest losses, in the table's order of cells."""
     x, labels, rows = judged
-    logits = net.forward(x).logits
+    logits = net.logits(x)
     losses = softmax_cross_entropy(logits, labels, reduction="none").loss
     predicted = logits.argmax(axis=1)
     if len(matrix) <= MATRIX:

@@ -88,7 +88,7 @@ def write_report(
 def _hardest(net: Network, train: tuple[Any, Any, Sequence[int]], classes: list[str]) -> list[dict[str, Any]]:
     """The training examples with the largest output gradients."""
     x, labels, rows = train
-    logits = net.forward(x).logits
+    logits = net.logits(x)
     norms = output_gradient_norms(logits, labels)
     losses = softmax_cross_entropy(logits, labels, reduction="none").loss
     return [

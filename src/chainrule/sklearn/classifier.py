@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, column_or_1d
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_threads
 from chainrule.errors import shown
+from chainrule.network.inference import infer
 from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
 from chainrule.sklearn.fitting import Data, fit_lbfgs, fit_stochastic
 from chainrule.sklearn.targets import as_targets, class_weights, other_targets
@@ -61,6 +63,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     early_stopping_metric : "score", or "loss" to stop on the validation loss
     callbacks : each is called with an `EpochRecord` after every epoch; training ends when one returns True
     progress : whether to draw a progress bar (chainrule[cli])
+    n_jobs : at most this many threads in `fit` and in predictions; None and -1 for as many as may be used, -2 for one
+        less. `threadpoolctl`'s limits and joblib's hold for what may be used
 
     Attributes
     ----------
@@ -118,6 +122,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "early_stopping_metric": [StrOptions({"score", "loss"})],
         "callbacks": ["array-like", None],
         "progress": ["boolean"],
+        "n_jobs": [Integral, None],
     }
 
     def __init__(
@@ -155,6 +160,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         early_stopping_metric: str = "score",
         callbacks: Sequence[Callable[[EpochRecord], object]] | None = None,
         progress: bool = False,
+        n_jobs: int | None = None,
     ) -> None:
         for name, value in list(locals().items()):
             if name not in ("self", "__class__"):
@@ -274,7 +280,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             l2_weights=float(self.alpha), l2_by_batch=True, **options,
         )  # fmt: skip
         coefs = [c.T for c in self.coefs_]
-        threads = check_threads(None)
+        threads = self._threads()
         return Engine(coefs, self.intercepts_, self.activation, optimizer, batch_size, step, seed=seed, threads=threads)
 
     def _keep(self, engine: Engine) -> None:
@@ -299,9 +305,21 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return outputs
 
     def _logits(self, X: Any) -> Array:
-        logits = np.asarray(self._hidden(X)[-1] @ self.coefs_[-1])
-        logits += self.intercepts_[-1]
-        return logits
+        coefs, intercepts = [c.T for c in self.coefs_], self.intercepts_
+        if issparse(X):
+            X = np.asarray(X @ self.coefs_[0]) + intercepts[0]
+            if len(coefs) == 1:
+                return X
+            X, coefs, intercepts = ACTIVATIONS[self.activation].function(X), coefs[1:], intercepts[1:]
+        x = np.asarray(X).astype(coefs[0].dtype, copy=False)
+        return infer(coefs, intercepts, self.activation, x, softmax=False, threads=self._threads())
+
+    def _threads(self) -> int:
+        """`n_jobs` as scikit-learn counts: −1 for all, −2 for all but one."""
+        most = check_threads(None)
+        if self.n_jobs is None:
+            return most
+        return min(int(self.n_jobs), 1024) if self.n_jobs > 0 else max(1, most + 1 + int(self.n_jobs))
 
     def _probabilities(self, logits: Array) -> Array:
         if self.out_activation_ == "softmax":

@@ -54,7 +54,7 @@ class Examples(NamedTuple):
         """The network's logits and the labels, some thousand rows at a time."""
         for begin in range(0, len(self.labels), ROWS_AT_ONCE):
             rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(self.labels)))
-            yield net.forward(self.take(rows).dense(net.widths[0])).logits, self.labels[rows]
+            yield net.logits(self.take(rows).dense(net.widths[0])), self.labels[rows]
             _let_go(self.x)
 
 

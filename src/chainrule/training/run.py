@@ -256,7 +256,7 @@ class Run(Epochs):
             return None
         self.engine.parameters[:] = self.best
         some = self.examples.take(np.arange(min(FEW, len(self.examples.labels)))).dense(self.net.widths[0])
-        gone = dead(self.given.forward(some).logits, self.net.forward(some).logits)
+        gone = dead(self.given.logits(some), self.net.logits(some))
         if self.history.loss[epoch - 1] <= 2 * guess:
             return gone  # nearly always, and nearly at no cost
         tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
