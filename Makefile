@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 
 # The kernels' tests run once more for each instruction set but the best, which all tests have run with.
 SETS = $$($(BIN)/python -c 'from chainrule._native import _kernels; print(*_kernels.instruction_sets()[:-1])')
-KERNELS := tests/native tests/output tests/test_faces_accuracy.py tests/training/test_engine.py
+KERNELS := tests/native tests/output tests/test_faces_accuracy.py tests/training/test_engine.py tests/network/test_inference.py
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q $(TESTS)
 	for set in $(SETS); do echo "With the instruction set $$set:"; CHAINRULE_INSTRUCTION_SET=$$set \

@@ -94,9 +94,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Layers, dict[str, Any]]:
                 f"expected {shape} and {dtype}"
             )
         _require_finite(name, file.get_tensor(name), path, ModelFileError)
-    weights, biases = (
-        [file.get_tensor(f"{kind}.{k}") for k in range(1, len(widths))] for kind in ("weights", "biases")
-    )
+    weights = [np.asfortranarray(file.get_tensor(f"weights.{k}")) for k in range(1, len(widths))]  # as the kernels read
+    biases = [file.get_tensor(f"biases.{k}") for k in range(1, len(widths))]
     known = {"classes": classes, "schema": schema, "training": training, "version": str(description.get("version"))}
     return Layers(weights, biases, activation), known
 

@@ -164,7 +164,8 @@ class Network(Layers):
         weights, biases = [], []
         for k, (inputs, units) in enumerate(pairwise(sizes)):
             variance = (ACTIVATIONS[activation].gain if k < len(sizes) - 2 else 1.0) / inputs
-            weights.append((random.standard_normal((units, inputs)) * variance**0.5).astype(dtype))
+            drawn = random.standard_normal((units, inputs)) * variance**0.5
+            weights.append(np.asfortranarray(drawn, dtype=dtype))  # as the kernels read them
             biases.append(np.zeros(units, dtype=dtype))
         return cls(weights, biases, activation)
 

@@ -122,7 +122,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "early_stopping_metric": [StrOptions({"score", "loss"})],
         "callbacks": ["array-like", None],
         "progress": ["boolean"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
