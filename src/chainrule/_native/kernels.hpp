@@ -139,7 +139,6 @@ struct TrainingKernels {
   void (*scale_row)(T* row, std::size_t count, double by);
   double (*logistic_output)(T* logits, const T* targets, std::size_t count, double scale);
   std::size_t (*count_correct)(const T* logits, const std::int64_t* labels, std::size_t n, std::size_t k);
-  double (*sum_gradient)(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end);
   void (*add_decay)(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end);
   double (*sum_of_squares)(const T* x, std::size_t begin, std::size_t end);
   void (*update)(const Update& how, T* parameters, const T* gradient, T* first, T* second, std::size_t begin,

@@ -1,4 +1,4 @@
-// The steps of training.hpp: which shard does what, on which thread, and in which order sums are taken.
+// The steps of training.hpp: which thread does what, and in which order sums are taken.
 #include "training.hpp"
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 namespace chainrule {
 namespace {
 
+constexpr std::size_t together = 32;  // rows whose losses are summed by one thread
 constexpr std::size_t chunk = 4096;  // parameters that are updated together: they stay in the first cache
 
 // A key for each step and layer (splitmix64; Steele, Lea and Flood, 2014).
@@ -61,26 +62,20 @@ void Training<T>::prepare() {
   split(biases_at_[0], count_, -1);
   squares_.resize(chunks_.size()), decay_squares_.resize(chunks_.size());
 
-  // A shard is worth a thread when it has a quarter of a millisecond's work, and rows enough for its weight gradients.
+  // Some rows are worth a thread when they have a quarter of a millisecond's work.
   const std::size_t pays = std::min(work / 20'000'000, batch / 64), allowed = static_cast<std::size_t>(std::max(threads, 1));
-  const std::size_t n_shards = std::clamp<std::size_t>(pays, 1, allowed), n = (batch + n_shards - 1) / n_shards;
-  threads = static_cast<int>(n_shards);
-  const std::size_t widest = *std::max_element(widths.begin(), widths.end());
-  for (std::size_t s = 0; s < n_shards; ++s) {
-    Shard shard;
-    shard.h.push_back(allocate(n * widths[0])), shard.a.push_back(nullptr);
-    for (std::size_t k = 1; k <= depth_; ++k) {
-      shard.a.push_back(allocate(n * widths[k]));
-      shard.h.push_back(k < depth_ && keeps_slopes(activation) ? allocate(n * widths[k]) : shard.a[k]);
-    }
-    shard.grad[0] = allocate(n * widest), shard.grad[1] = allocate(n * widest);
-    shard.gradient = s ? allocate(count_) : gradient;
-    shard.packed = allocate(tall * std::min(n, deep));
-    shard.labels.resize(n), shard.losses.resize(n), shard.weights.resize(n);
-    if (logistic) shard.targets.resize(n * widths[depth_]);
-    shards_.push_back(std::move(shard));
+  const std::size_t team = std::clamp<std::size_t>(pays, 1, allowed);
+  threads = static_cast<int>(team);
+  for (std::size_t k = 0; k <= depth_; ++k) {
+    a_.push_back(k ? allocate(batch * widths[k]) : nullptr);
+    const bool apart = k == 0 || (k < depth_ && keeps_slopes(activation));
+    h_.push_back(apart ? allocate(batch * widths[k]) : a_[k]);
+    delta_.push_back(k == 0 ? nullptr : k == depth_ ? a_[k] : allocate(batch * widths[k]));
   }
-  scratch_.resize(n_shards * (scratch_size(widths[depth_]) + 64));
+  for (std::size_t t = 0; t < team; ++t) packed_.push_back(allocate(tall * std::min(batch, deep)));
+  labels_.resize(batch), losses_.resize(batch), tallies_.resize((batch + together - 1) / together);
+  if (logistic) targets_.resize(batch * widths[depth_]);
+  scratch_.resize(team * (scratch_size(widths[depth_]) + 64));
 }
 
 // A value below `end`: itself where it is that.
@@ -92,20 +87,22 @@ std::size_t Training<T>::within(std::int64_t value, std::size_t end) {
 }
 
 template <class T>
-void Training<T>::first_layer(const Examples<T>& x, const std::int64_t* rows, std::size_t n, Shard& shard) {
+void Training<T>::first_layer(const Step& step, std::size_t begin, std::size_t end) {
   const std::size_t inputs = widths[0], units = widths[1];
   const T *w = parameters + weights_at_[0], *bias = parameters + biases_at_[0];
+  const Examples<T>& x = step.x;
   if (!x.row_starts) {
-    for (std::size_t r = 0; r < n; ++r)
-      std::memcpy(shard.h[0] + r * inputs, x.x + rows[r] * x.x_row, inputs * sizeof(T));
-    products_.multiply(Product<T>{n, units, inputs, shard.h[0], static_cast<std::ptrdiff_t>(inputs), 1, w,
-                        static_cast<std::ptrdiff_t>(units), 1, shard.a[1], static_cast<std::ptrdiff_t>(units), bias});
+    for (std::size_t r = begin; r < end; ++r)
+      std::memcpy(h_[0] + r * inputs, x.x + step.rows[r] * x.x_row, inputs * sizeof(T));
+    products_.multiply(Product<T>{end - begin, units, inputs, h_[0] + begin * inputs, static_cast<std::ptrdiff_t>(inputs), 1,
+                                  w, static_cast<std::ptrdiff_t>(units), 1, a_[1] + begin * units,
+                                  static_cast<std::ptrdiff_t>(units), bias});
     return;
   }
-  for (std::size_t r = 0; r < n; ++r) {
-    T* a = shard.a[1] + r * units;
+  for (std::size_t r = begin; r < end; ++r) {
+    T* a = a_[1] + r * units;
     std::memcpy(a, bias, units * sizeof(T));
-    const auto [first, last] = x.row(rows[r]);
+    const auto [first, last] = x.row(step.rows[r]);
     for (std::int64_t i = first; i < last; ++i) {
       const T value = x.x[i], *from = w + within(x.columns[i], inputs) * units;
       for (std::size_t u = 0; u < units; ++u) a[u] += value * from[u];
@@ -113,111 +110,124 @@ void Training<T>::first_layer(const Examples<T>& x, const std::int64_t* rows, st
   }
 }
 
+// The logits of some rows become their gradient; their losses are tallied.
 template <class T>
-void Training<T>::first_gradient(const Examples<T>& x, const std::int64_t* rows, std::size_t n, Shard& shard,
-                                 const T* grad) {
-  const std::size_t inputs = widths[0], units = widths[1];
-  T* to = shard.gradient + weights_at_[0];
-  if (!x.row_starts) {
-    products_.multiply(Product<T>{inputs, units, n, shard.h[0], 1, static_cast<std::ptrdiff_t>(inputs), grad,
-                        static_cast<std::ptrdiff_t>(units), 1, to, static_cast<std::ptrdiff_t>(units), nullptr, false,
-                        shard.packed});
-    return;
-  }
-  std::memset(to, 0, inputs * units * sizeof(T));
-  for (std::size_t r = 0; r < n; ++r) {
-    const T* g = grad + r * units;
-    const auto [first, last] = x.row(rows[r]);
-    for (std::int64_t i = first; i < last; ++i) {
-      T* w = to + within(x.columns[i], inputs) * units;
-      for (std::size_t u = 0; u < units; ++u) w[u] += x.x[i] * g[u];
+void Training<T>::output(const Step& step, std::size_t begin, std::size_t end, std::size_t thread) {
+  const Examples<T>& x = step.x;
+  const std::size_t classes = widths[depth_];
+  const auto weight_of = [&](std::size_t r) { return x.weights ? x.weights[step.rows[r]] : 1.0; };
+  Job<T> job{};
+  job.output = Output::gradient, job.n = step.n, job.k = classes;
+  job.logits = {a_[depth_], static_cast<std::ptrdiff_t>(classes), 1};
+  job.result = {a_[depth_], static_cast<std::ptrdiff_t>(classes), 1};
+  job.labels = labels_.data();
+  job.class_weights = class_weights.empty() ? nullptr : class_weights.data();
+  job.label_smoothing = label_smoothing;
+  job.scale = x.weights ? 1.0 : 1.0 / step.divisor;
+  job.losses = x.weights ? losses_.data() : nullptr;
+  for (; begin < end; begin += together) {
+    const std::size_t last = std::min(begin + together, end);
+    T* const logits = a_[depth_] + begin * classes;
+    Tally& tally = tallies_[begin / together] = {0.0, 0.0, 0};
+    if (x.labels) {
+      for (std::size_t r = begin; r < last; ++r)
+        labels_[r] = static_cast<std::int64_t>(within(x.labels[step.rows[r]], classes));
+      tally.correct = kernels_.count_correct(logits, labels_.data() + begin, last - begin, classes);
+      const double loss = rows_.run(job, begin, last, scratch_.data() + thread * (scratch_size(classes) + 64));
+      if (!x.weights) tally.loss = loss;
+      for (std::size_t r = begin; r < last; ++r) {
+        tally.weight += weight_of(r) * (class_weights.empty() ? 1.0 : class_weights[labels_[r]]);
+        if (!x.weights) continue;
+        tally.loss += weight_of(r) == 0.0 ? 0.0 : weight_of(r) * static_cast<double>(losses_[r]);
+        kernels_.scale_row(a_[depth_] + r * classes, classes, weight_of(r) / step.divisor);
+      }
+      continue;
+    }
+    for (std::size_t r = begin; r < last; ++r) {
+      T *const a = a_[depth_] + r * classes, *const targets = targets_.data() + r * classes;
+      std::memcpy(targets, x.targets + step.rows[r] * static_cast<std::ptrdiff_t>(classes), classes * sizeof(T));
+      bool right = true;  // every output on its target's side
+      for (std::size_t j = 0; j < classes; ++j) right &= (a[j] > T(0)) == (targets[j] > T(0.5));
+      tally.correct += right;
+      const double loss = kernels_.logistic_output(a, targets, classes, weight_of(r) / step.divisor);
+      tally.loss += weight_of(r) * loss, tally.weight += weight_of(r);
     }
   }
 }
 
-// Rows [begin, end) of the order, forward and back. `divisor` is what the batch's mean divides by.
+// Some rows forward, and their gradients back to every layer's pre-activations.
 template <class T>
-void Training<T>::run_shard(std::size_t index, const Examples<T>& x, std::size_t begin, std::size_t end,
-                            std::uint64_t step, double divisor) {
-  Shard& shard = shards_[index];
-  const std::size_t n = end - begin, classes = widths[depth_];
-  const std::int64_t* rows = x.order + begin;
-  shard.loss = shard.weight = 0.0, shard.correct = 0;
-  if (n == 0) return std::memset(shard.gradient, 0, count_ * sizeof(T)), void();
+void Training<T>::run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread) {
+  if (begin >= end) return;
+  const std::size_t n = end - begin;
   const auto dropped = static_cast<std::uint32_t>(std::min(dropout * 4294967296.0, 4294967295.0));
   const T kept = static_cast<T>(1.0 / (1.0 - dropout));
-  // the element's index in the batch, so that the mask is of the batch and not of its shards
-  const auto drop_some = [&](T* values, std::size_t k) {
-    const std::size_t first_row = index * ((batch + shards_.size() - 1) / shards_.size());
-    kernels_.drop(values, n * widths[k], key_of(seed, step, k), static_cast<std::uint32_t>(first_row * widths[k]), dropped, kept);
+  const auto drop_some = [&](T* values, std::size_t k) {  // by the element's index in the batch
+    kernels_.drop(values, n * widths[k], key_of(seed, step.number, k), static_cast<std::uint32_t>(begin * widths[k]), dropped,
+                  kept);
   };
+  const bool slopes = keeps_slopes(activation);
 
-  first_layer(x, rows, n, shard);
+  first_layer(step, begin, end);
   for (std::size_t k = 1; k < depth_; ++k) {
     const auto units = static_cast<std::ptrdiff_t>(widths[k]), next = static_cast<std::ptrdiff_t>(widths[k + 1]);
-    kernels_.activate(activation, shard.a[k], shard.h[k], n * widths[k]);
-    if (!keeps_slopes(activation) && dropout > 0.0) {  // h tells the slope where it is not 0, and there the gradient is 0
-      drop_some(shard.h[k], k);
-    } else if (dropout > 0.0) {
-      drop_some(shard.h[k], k), drop_some(shard.a[k], k);
-    }
-    products_.multiply(Product<T>{n, widths[k + 1], widths[k], shard.h[k], units, 1, parameters + weights_at_[k], next, 1,
-                        shard.a[k + 1], next, parameters + biases_at_[k]});
+    T *const a = a_[k] + begin * widths[k], *const h = h_[k] + begin * widths[k];
+    kernels_.activate(activation, a, h, n * widths[k]);
+    if (dropout > 0.0) drop_some(h, k);  // where h tells the slope, it does not where it is 0: there the gradient is 0
+    if (dropout > 0.0 && slopes) drop_some(a, k);
+    products_.multiply(Product<T>{n, widths[k + 1], widths[k], h, units, 1, parameters + weights_at_[k], next, 1,
+                                  a_[k + 1] + begin * widths[k + 1], next, parameters + biases_at_[k]});
   }
-
-  T* logits = shard.a[depth_];
-  if (x.labels) {
-    for (std::size_t r = 0; r < n; ++r) shard.labels[r] = static_cast<std::int64_t>(within(x.labels[rows[r]], classes));
-    shard.correct = kernels_.count_correct(logits, shard.labels.data(), n, classes);
-  } else {
-    for (std::size_t r = 0; r < n; ++r)
-      std::memcpy(shard.targets.data() + r * classes, x.targets + rows[r] * static_cast<std::ptrdiff_t>(classes),
-                  classes * sizeof(T));
-  }
-  const auto weight_of = [&](std::size_t r) { return x.weights ? x.weights[rows[r]] : 1.0; };
-  if (x.labels) {
-    Job<T> job{};
-    job.output = Output::gradient, job.n = n, job.k = classes;
-    job.logits = {logits, static_cast<std::ptrdiff_t>(classes), 1};
-    job.result = {logits, static_cast<std::ptrdiff_t>(classes), 1};
-    job.labels = shard.labels.data();
-    job.class_weights = class_weights.empty() ? nullptr : class_weights.data();
-    job.label_smoothing = label_smoothing;
-    job.scale = x.weights ? 1.0 : 1.0 / divisor;
-    job.losses = x.weights ? shard.losses.data() : nullptr;
-    const double loss = rows_.run(job, 0, n, scratch_.data() + index * (scratch_size(classes) + 64));
-    if (!x.weights) shard.loss = loss;
-    for (std::size_t r = 0; r < n; ++r) {
-      shard.weight += weight_of(r) * (class_weights.empty() ? 1.0 : class_weights[shard.labels[r]]);
-      if (!x.weights) continue;
-      shard.loss += weight_of(r) == 0.0 ? 0.0 : weight_of(r) * static_cast<double>(shard.losses[r]);
-      kernels_.scale_row(logits + r * classes, classes, weight_of(r) / divisor);
-    }
-  } else {
-    for (std::size_t r = 0; r < n; ++r) {
-      bool right = true;  // every output on its target's side
-      for (std::size_t j = 0; j < classes; ++j)
-        right &= (logits[r * classes + j] > T(0)) == (shard.targets[r * classes + j] > T(0.5));
-      shard.correct += right;
-      const double loss = kernels_.logistic_output(logits + r * classes, shard.targets.data() + r * classes, classes,
-                                          weight_of(r) / divisor);
-      shard.loss += weight_of(r) * loss, shard.weight += weight_of(r);
-    }
-  }
-
-  const T* grad = logits;
+  output(step, begin, end, thread);
   for (std::size_t k = depth_; k-- > 0;) {
+    if (threads == 1)  // while the layer's gradients are in the caches
+      for (const Band& band : bands_)
+        if (band.layer == k) take_gradient(step, band, 0);
+    if (k == 0) return;
     const auto inputs = static_cast<std::ptrdiff_t>(widths[k]), units = static_cast<std::ptrdiff_t>(widths[k + 1]);
-    kernels_.add_rows(grad, n, widths[k + 1], shard.gradient + biases_at_[k]);
-    if (k == 0) return first_gradient(x, rows, n, shard, grad);
-    products_.multiply(Product<T>{widths[k], widths[k + 1], n, shard.h[k], 1, inputs, grad, units, 1,
-                        shard.gradient + weights_at_[k], units, nullptr, false, shard.packed});
-    T* below = shard.grad[k % 2];
-    products_.multiply(Product<T>{n, widths[k], widths[k + 1], grad, units, 1, parameters + weights_at_[k], 1, units, below, inputs});
-    const bool slopes = keeps_slopes(activation);
-    kernels_.times_slope(activation, below, slopes ? shard.a[k] : shard.h[k], n * widths[k]);
+    T* const below = delta_[k] + begin * widths[k];
+    products_.multiply(Product<T>{n, widths[k], widths[k + 1], delta_[k + 1] + begin * widths[k + 1], units, 1,
+                                  parameters + weights_at_[k], 1, units, below, inputs});
+    kernels_.times_slope(activation, below, (slopes ? a_[k] : h_[k]) + begin * widths[k], n * widths[k]);
     if (!slopes && dropout > 0.0) drop_some(below, k);
-    grad = below;
+  }
+}
+
+// The gradient of some parameters: a sum over all rows, in their order.
+template <class T>
+void Training<T>::take_gradient(const Step& step, const Band& band, std::size_t thread) {
+  const std::size_t k = band.layer, inputs = widths[k], units = widths[k + 1], width = band.end - band.begin;
+  const T* const delta = delta_[k + 1];
+  if (band.biases) return kernels_.add_rows(delta, step.n, units, gradient + biases_at_[k]);
+  T* const to = gradient + weights_at_[k];
+  const Examples<T>& x = step.x;
+  if (k > 0 || !x.row_starts) {
+    products_.multiply(Product<T>{width, units, step.n, h_[k] + band.begin, 1, static_cast<std::ptrdiff_t>(inputs), delta,
+                                  static_cast<std::ptrdiff_t>(units), 1, to + band.begin * units,
+                                  static_cast<std::ptrdiff_t>(units), nullptr, false, packed_[thread]});
+    return;
+  }
+  for (std::size_t i = 0; i < inputs; ++i) std::memset(to + i * units + band.begin, 0, width * sizeof(T));
+  for (std::size_t r = 0; r < step.n; ++r) {
+    const T* g = delta + r * units;
+    const auto [first, last] = x.row(step.rows[r]);
+    for (std::int64_t i = first; i < last; ++i) {
+      T* w = to + within(x.columns[i], inputs) * units;
+      for (std::size_t u = band.begin; u < band.end; ++u) w[u] += x.x[i] * g[u];
+    }
+  }
+}
+
+// Which gradients go together: bands broad enough for a product, and enough of them for all threads.
+template <class T>
+void Training<T>::cut_bands(bool sparse) {
+  bands_.clear();
+  const auto team = static_cast<std::size_t>(threads);
+  for (std::size_t k = 0; k < depth_; ++k) {
+    const std::size_t length = widths[sparse && k == 0 ? 1 : k], even = (length + team - 1) / team;
+    const std::size_t step = team == 1 ? length : std::clamp<std::size_t>((even + 11) / 12 * 12, 48, tall);
+    for (std::size_t i = 0; i < length; i += step) bands_.push_back({k, i, std::min(i + step, length), false});
+    bands_.push_back({k, 0, 0, true});
   }
 }
 
@@ -227,8 +237,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   Summary summary;
   changed_ = false;
   summary.norms.assign(depth_, 0.0);
-  std::vector<const T*> others;
-  for (std::size_t s = 1; s < shards_.size(); ++s) others.push_back(shards_[s].gradient);
+  cut_bands(examples.row_starts != nullptr);
   auto asked = std::chrono::steady_clock::now();
   std::vector<double> squares(depth_);
   Team team(threads, pace_);  // its own: an epoch would hold the shared threads of pool.hpp for seconds
@@ -239,7 +248,6 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       if (stop()) return summary;
     }
     const std::size_t end = std::min(begin + batch, examples.n), n = end - begin;
-    const std::size_t per_shard = (batch + shards_.size() - 1) / shards_.size();
     double divisor = static_cast<double>(n);
     if (examples.weights || !class_weights.empty()) {
       divisor = 0.0;
@@ -250,16 +258,21 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       }
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
-    const std::uint64_t step = steps_before + summary.steps + 1;
-    team.run(shards_.size(), [&](std::size_t s) {
-      run_shard(s, examples, std::min(begin + s * per_shard, end), std::min(begin + (s + 1) * per_shard, end), step, divisor);
+    const Step step{examples, examples.order + begin, n, steps_before + summary.steps + 1, divisor};
+    const std::size_t parts = static_cast<std::size_t>(threads);
+    const std::size_t rows = (n + parts * together - 1) / (parts * together) * together;
+    team.run(parts, [&](std::size_t i, std::size_t thread) {
+      run_rows(step, std::min(i * rows, n), std::min((i + 1) * rows, n), thread);
     });
+    if (parts > 1) team.run(bands_.size(), [&](std::size_t i, std::size_t thread) { take_gradient(step, bands_[i], thread); });
     if (changed_.load(std::memory_order_relaxed)) {
       summary.changed = true;
       return summary;
     }
-    double loss = 0.0;
-    for (const Shard& shard : shards_) loss += shard.loss;
+    Tally all{0.0, 0.0, 0};
+    for (std::size_t i = 0; i * together < n; ++i)
+      all.loss += tallies_[i].loss, all.weight += tallies_[i].weight, all.correct += tallies_[i].correct;
+    double loss = all.loss;
     if (!std::isfinite(loss)) {
       summary.finite = false;
       return summary;
@@ -268,12 +281,12 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
     const double by = l2_by_batch ? 1.0 / divisor : 1.0;
     update.lr = lr[summary.steps];
     if (update.rule == Rule::adam) {
-      const double t = static_cast<double>(step);
+      const double t = static_cast<double>(step.number);
       update.step_scale = 1.0 / (1.0 - std::pow(update.beta1, t));
       update.root_scale = 1.0 / std::sqrt(1.0 - std::pow(update.beta2, t));
     }
     const auto gather = [&](std::size_t c) {
-      squares_[c] = kernels_.sum_gradient(gradient, others.data(), others.size(), chunks_[c].begin, chunks_[c].end);
+      squares_[c] = kernels_.sum_of_squares(gradient, chunks_[c].begin, chunks_[c].end);
     };
     double kept = 1.0;  // of the gradient, after clipping; the decay is added to what is kept, as PyTorch does
     const auto change = [&](std::size_t c) {
@@ -302,8 +315,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
     for (std::size_t k = 0; k < depth_; ++k) summary.norms[k] += std::sqrt(squares[k]);
     if (l2_by_batch)  // (l2/2) |W|^2 / n for the mean, so (l2/2) |W|^2 for the sum over the batch
       for (const double square : decay_squares_) loss += 0.5 * square;
-    for (const Shard& shard : shards_) summary.weight += shard.weight, summary.correct += shard.correct;
-    summary.loss += loss;
+    summary.loss += loss, summary.weight += all.weight, summary.correct += all.correct;
     ++summary.steps;
   }
   return summary;

@@ -1,10 +1,10 @@
 // Training: steps of backpropagation over one flat buffer of parameters, as the binding sees them.
 //
-// A batch is cut into shards of rows. A shard goes forward and back by itself: its rows are gathered, multiplied by the
-// weights, activated; its logits become their gradient (output_layer.hpp); and the gradient walks back, leaving the
-// shard's own gradient of the parameters. Then, chunk by chunk of the parameters, the shards' gradients are added up
-// and the optimizer takes its step. There is a shard for each thread that pays, and sums are taken in the order of the
-// shards, never in that of time: the same number of threads gives the same bits. Nothing is allocated in a step.
+// The rows of a batch go forward and back by bands, each by one thread: they are gathered, multiplied by the weights,
+// activated; their logits become their gradient (output_layer.hpp); and the gradient walks back to each layer's
+// pre-activations. Then the parameters' gradients are products over all rows, by bands of the parameters, and chunk by chunk
+// the optimizer takes its step. No sum depends on how the bands are cut: any number of threads gives the same bits. Nothing
+// is allocated in a step.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -78,20 +78,25 @@ struct Training {
               const std::function<bool()>& stop);
 
  private:
-  struct Shard {
-    std::vector<T*> h, a;                // activations h_0 …, and pre-activations (slopes), a_L the logits
-    T *grad[2], *gradient, *packed;
-    std::vector<std::int64_t> labels;
-    std::vector<T> losses;
-    std::vector<double> weights;
-    std::vector<T> targets;
+  struct Tally {  // of `together` rows
     double loss, weight;
     std::size_t correct;
   };
+  // Parameters whose gradient one thread takes: of a layer's weights those of some inputs, or of some units where x is
+  // sparse; or all its biases.
+  struct Band {
+    std::size_t layer, begin, end;
+    bool biases;
+  };
   std::size_t depth_ = 0, count_ = 0;
   std::vector<std::size_t> weights_at_, biases_at_;
-  std::vector<Shard> shards_;
+  std::vector<T*> h_, a_, delta_;        // of all rows: activations h_0 …, pre-activations (slopes), their gradients
+  std::vector<T*> packed_;               // of each thread
+  std::vector<std::int64_t> labels_;
+  std::vector<T> losses_, targets_;
+  std::vector<Tally> tallies_;
   std::vector<Chunk> chunks_;
+  std::vector<Band> bands_;
   std::vector<double> squares_, decay_squares_, scratch_;
   struct Free {
     std::align_val_t alignment;
@@ -104,12 +109,22 @@ struct Training {
   const ProductKernels<T>& products_ = kernels<ProductKernels<T>>();
   const RowKernels<T>& rows_ = kernels<RowKernels<T>>();
 
+  // The examples of one step, a batch or what is left of one.
+  struct Step {
+    const Examples<T>& x;
+    const std::int64_t* rows;
+    std::size_t n;
+    std::uint64_t number;
+    double divisor;                      // what the mean divides by
+  };
+
   T* allocate(std::size_t count);
   std::size_t within(std::int64_t value, std::size_t end);
-  void run_shard(std::size_t index, const Examples<T>& examples, std::size_t begin, std::size_t end,
-                 std::uint64_t step, double divisor);
-  void first_layer(const Examples<T>& examples, const std::int64_t* rows, std::size_t n, Shard& shard);
-  void first_gradient(const Examples<T>& examples, const std::int64_t* rows, std::size_t n, Shard& shard, const T* grad);
+  void first_layer(const Step& step, std::size_t begin, std::size_t end);
+  void output(const Step& step, std::size_t begin, std::size_t end, std::size_t thread);
+  void run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread);
+  void cut_bands(bool sparse);
+  void take_gradient(const Step& step, const Band& band, std::size_t thread);
 };
 
 }  // namespace chainrule

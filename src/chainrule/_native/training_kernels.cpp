@@ -156,18 +156,6 @@ double sum_of_squares(const T* x, std::size_t begin, std::size_t end) {
   return sum;
 }
 
-double sum_gradient(T* total, const T* const* others, std::size_t n_others, std::size_t begin, std::size_t end) {
-  for (std::size_t s = 0; s < n_others; ++s) {
-    const T* other = others[s];
-#pragma omp simd
-    for (std::size_t i = begin; i < end; ++i) total[i] += other[i];
-  }
-  double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-  for (std::size_t i = begin; i < end; ++i) sum += static_cast<double>(total[i]) * static_cast<double>(total[i]);
-  return sum;
-}
-
 void add_decay(T* gradient, const T* parameters, double decay, std::size_t begin, std::size_t end) {
   const T by = static_cast<T>(decay);
 #pragma omp simd
@@ -209,8 +197,7 @@ void update(const Update& how, T* __restrict parameters, const T* __restrict gra
 }  // namespace
 
 void fill(TrainingKernels<T>& table) {
-  table = {activate,  times_slope, drop,           add_rows, scale_row, logistic_output, count_correct, sum_gradient,
-           add_decay, sum_of_squares, update};
+  table = {activate, times_slope, drop, add_rows, scale_row, logistic_output, count_correct, add_decay, sum_of_squares, update};
 }
 
 }  // namespace SET
