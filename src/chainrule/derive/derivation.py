@@ -119,7 +119,7 @@ def derive(name: str) -> Derivation:
 
 def _read(written: Written, setting: Setting) -> Iterator[Line]:
     before: Node | None = None
-    for n, step in enumerate(written.steps, start=1):
+    for n, step in enumerate(written.steps(), start=1):
         if step.rule not in RULES:
             raise InputError(f"{written.name}, line {n}: {step.rule!r} is not the name of a rule")
         read = read_line(step.latex)
