@@ -9,17 +9,9 @@ from chainrule.derive.syntax import Call, Indexed, Name, Negative, Node, Product
 from chainrule.errors import InputError
 
 __all__ = [
-    "HIDDEN_LAYER",
-    "LAST_LAYER",
-    "OUTPUT_LAYER",
-    "Defined",
-    "Free",
-    "Length",
-    "MisfitError",
-    "Setting",
-    "UndefinedError",
-    "names_in",
-]
+    "HIDDEN_LAYER", "LAST_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
+    "UndefinedError", "names_in",
+]  # fmt: skip
 
 Length = str | int  # "K", a name in Setting.lengths, or a number
 

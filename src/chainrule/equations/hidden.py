@@ -10,15 +10,9 @@ import numpy as np  # noqa: F401  # in the examples
 from chainrule.activations import array_namespace
 
 __all__ = [
-    "grad_biases",
-    "grad_hidden",
-    "grad_preactivations",
-    "grad_weights",
-    "grad_weights_per_example",
-    "path_product",
-    "preactivation",
-    "sum_over_paths",
-]
+    "grad_biases", "grad_hidden", "grad_preactivations", "grad_weights", "grad_weights_per_example", "path_product",
+    "preactivation", "sum_over_paths",
+]  # fmt: skip
 
 
 # --- 2. Hidden units -----------------------------------------------------------------------------------------

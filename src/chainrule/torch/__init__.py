@@ -30,15 +30,9 @@ if TYPE_CHECKING:
     from chainrule.explain.modules import explain
 
 __all__ = [
-    "CrossEntropyLoss",
-    "LinearCrossEntropyLoss",
-    "accelerate",
-    "cross_entropy",
-    "entropy",
-    "explain",
-    "linear_cross_entropy",
-    "logprobs",
-]
+    "CrossEntropyLoss", "LinearCrossEntropyLoss", "accelerate", "cross_entropy", "entropy", "explain",
+    "linear_cross_entropy", "logprobs",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -119,7 +119,7 @@ class Evaluator(ABC):
         ])  # fmt: skip
 
     def _element_of_name(self, symbol: str, indices: list[int], at: dict[str, int]) -> Any:
-        """The value of what one element stands for; or it is taken out of the whole, of a name that is free or whole."""
+        """The value that one element stands for; of a name that is free, or whole, it is taken out of that."""
         entry = self.setting.defined.get(symbol)
         if symbol in self.values or entry is None or len(entry.indices) != len(indices):
             return self.pick(self.whole(symbol, at), indices)
