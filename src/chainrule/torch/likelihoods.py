@@ -29,14 +29,26 @@ def logprobs(
     chunk_bytes: int | None,
 ) -> torch.Tensor:
     with _own_names():
-        return _logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
+        hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
+        if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
+            raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
+        options = options_of("none", ignore_index, 0.0)
+        flat = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1), None)
+        return -flat_loss(flat, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
 
 def entropy(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
 ) -> torch.Tensor:
     with _own_names():
-        return _entropies(hidden, weight, bias, chunk_bytes)
+        hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+        if in_program() or transformed:
+            result = _entropy(_log_probabilities(flat, weight, bias))
+        else:
+            result = _Entropy.apply(flat, weight, bias, chunk_bytes)
+        return result.to(torch.float32 if wide else hidden.dtype).reshape(hidden.shape[:-1])
 
 
 def _own_names() -> Any:
@@ -44,35 +56,6 @@ def _own_names() -> Any:
     if torch.compiler.is_compiling():
         return nullcontext()
     return names(input="hidden", linear_weight="weight", linear_bias="bias", target="labels")
-
-
-def _logprobs(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    labels: torch.Tensor,
-    bias: torch.Tensor | None,
-    ignore_index: int | None,
-    chunk_bytes: int | None,
-) -> torch.Tensor:
-    hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
-    if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
-        raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
-    options = options_of("none", ignore_index, 0.0)
-    flat = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1), None)
-    return -flat_loss(flat, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
-
-
-def _entropies(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
-) -> torch.Tensor:
-    hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    if in_program() or transformed:
-        result = _entropy(_log_probabilities(flat, weight, bias))
-    else:
-        result = _Entropy.apply(flat, weight, bias, chunk_bytes)
-    return result.to(torch.float32 if wide else hidden.dtype).reshape(hidden.shape[:-1])
 
 
 def _checked(
