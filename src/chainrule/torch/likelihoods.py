@@ -70,11 +70,7 @@ def logprobs(
 
 
 def entropy(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    *,
-    bias: torch.Tensor | None = None,
-    chunk_bytes: int | None = None,
+    hidden: torch.Tensor, weight: torch.Tensor, *, bias: torch.Tensor | None = None, chunk_bytes: int | None = None
 ) -> torch.Tensor:
     """Entropy of the last layer's probabilities, in nats, with the logits never stored.
 

@@ -18,15 +18,7 @@ from chainrule.boundary.checks import check_integer, check_no_ignore_index
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
 from chainrule.torch import layer, ops
-from chainrule.torch.arguments import (
-    as_float,
-    autocasts,
-    check_same,
-    check_target,
-    check_tensor,
-    describe,
-    in_program,
-)
+from chainrule.torch.arguments import as_float, autocasts, check_same, check_target, check_tensor, describe, in_program
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits

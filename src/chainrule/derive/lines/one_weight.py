@@ -5,10 +5,7 @@ r"""The lecture, "The chain, for one weight": a product of factors in a thin net
 from chainrule.derive.setting import Free
 from chainrule.derive.written import Given, Means, Written
 
-_OUTPUT = {
-    "ŷ": Means(r"\text{softmax}(\mathbf{a}_3)", ("K",)),
-    "𝓛": Means(r"-\log \hat{y}_\ell"),
-}
+_OUTPUT = {"ŷ": Means(r"\text{softmax}(\mathbf{a}_3)", ("K",)), "𝓛": Means(r"-\log \hat{y}_\ell")}
 _THIN = Given(
     free={
         "x": Free(),
