@@ -80,14 +80,6 @@ def _logistic_derivative(a: Any) -> Any:
     return e / ((1 + e) * (1 + e))
 
 
-def _tanh(a: Any) -> Any:
-    return array_namespace(a).tanh(a)
-
-
-def _tanh_derivative(a: Any) -> Any:
-    return 4 * _logistic_derivative(2 * a)  # 1 − tanh² without its cancellation
-
-
 def _normal_cdf(a: Any) -> Any:
     """Φ(a) = erfc(−a/√2) / 2, which keeps its digits where it is small, as 1 + erf does not.
 
@@ -109,23 +101,11 @@ def _normal_cdf(a: Any) -> Any:
     return 0.5 * xp.asarray(np.vectorize(math.erfc, otypes=[np.float64])(np.asarray(z)), dtype=a.dtype)
 
 
-def _gelu(a: Any) -> Any:
-    return a * _normal_cdf(a)
-
-
 def _gelu_derivative(a: Any) -> Any:
     xp = array_namespace(a)
     near = xp.clip(a, -40.0, 40.0)  # the density is 0 beyond, and a² must not overflow
     density = xp.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
     return _normal_cdf(a) + near * density
-
-
-def _silu(a: Any) -> Any:
-    return a * _logistic(a)
-
-
-def _silu_derivative(a: Any) -> Any:
-    return _logistic(a) + a * _logistic_derivative(a)
 
 
 def _softplus(a: Any) -> Any:
@@ -136,10 +116,6 @@ def _softplus(a: Any) -> Any:
 def _relu(a: Any) -> Any:
     xp = array_namespace(a)
     return xp.where(a <= 0, xp.zeros_like(a), a)  # NaN stays NaN
-
-
-def _leaky_relu(a: Any) -> Any:
-    return array_namespace(a).where(a > 0, a, LEAKY_SLOPE * a)
 
 
 def _ones(a: Any) -> Any:
@@ -158,13 +134,17 @@ _LEAKY_OPTIONS = {"negative_slope": LEAKY_SLOPE}
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in (
     Activation("identity", lambda a: a, _ones, "Identity", "a", straight=0.0),
     Activation("relu", _relu, lambda a: _above(a, 0), "ReLU", ("Relu", "a"), gain=2.0, kink=(0.0, 1.0), straight=0.0),
-    Activation("leaky_relu", _leaky_relu, lambda a: _above(a, LEAKY_SLOPE), "LeakyReLU", _LEAKY_RELU, _LEAKY_OPTIONS,
-               gain=2.0, kink=(LEAKY_SLOPE, 1.0), straight=0.0),
-    Activation("tanh", _tanh, _tanh_derivative, "Tanh", ("Tanh", "a"), steepest=1.0,
-               tail=lambda a, side: -2 * side * _logistic(-2 * side * a)),
+    Activation("leaky_relu",
+               lambda a: array_namespace(a).where(a > 0, a, LEAKY_SLOPE * a), lambda a: _above(a, LEAKY_SLOPE),
+               "LeakyReLU", _LEAKY_RELU, _LEAKY_OPTIONS, gain=2.0, kink=(LEAKY_SLOPE, 1.0), straight=0.0),
+    # 1 − tanh² without its cancellation
+    Activation("tanh", lambda a: array_namespace(a).tanh(a), lambda a: 4 * _logistic_derivative(2 * a),
+               "Tanh", ("Tanh", "a"), steepest=1.0, tail=lambda a, side: -2 * side * _logistic(-2 * side * a)),
     Activation("logistic", _logistic, _logistic_derivative, "Sigmoid", ("Sigmoid", "a"), steepest=0.25,
                tail=lambda a, side: -side * _logistic(-side * a)),
-    Activation("gelu", _gelu, _gelu_derivative, "GELU", _GELU, {"approximate": "none"}, gain=2.0, straight=50.0),
-    Activation("silu", _silu, _silu_derivative, "SiLU", ("Mul", "a", ("Sigmoid", "a")), gain=2.0),
+    Activation("gelu", lambda a: a * _normal_cdf(a), _gelu_derivative, "GELU", _GELU, {"approximate": "none"}, gain=2.0,
+               straight=50.0),
+    Activation("silu", lambda a: a * _logistic(a), lambda a: _logistic(a) + a * _logistic_derivative(a),
+               "SiLU", ("Mul", "a", ("Sigmoid", "a")), gain=2.0),
     Activation("softplus", _softplus, _logistic, "Softplus", ("Softplus", "a"), {"beta": 1}, gain=2.0),
 )}  # fmt: skip

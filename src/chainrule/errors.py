@@ -6,17 +6,9 @@ Every message names the argument (or file, or column), says what came, and says 
 from __future__ import annotations
 
 __all__ = [
-    "ChainruleError",
-    "CheckpointError",
-    "DivergenceWarning",
-    "InputError",
-    "MissingExtraError",
-    "ModelFileError",
-    "NonFiniteError",
-    "OutputFileError",
-    "TableError",
-    "shown",
-]
+    "ChainruleError", "CheckpointError", "DivergenceWarning", "InputError", "MissingExtraError", "ModelFileError",
+    "NonFiniteError", "OutputFileError", "TableError", "shown",
+]  # fmt: skip
 
 MOST = 80  # characters
 

@@ -32,8 +32,8 @@ from chainrule.derive.syntax import (
     Transpose,
 )
 from chainrule.derive.writing import mathml
-from chainrule.derive.writing.tex import latex
-from chainrule.derive.writing.unicode import text
+from chainrule.derive.writing.tex import Tex, latex
+from chainrule.derive.writing.unicode import Notation, text
 
 PRIME = 2**61 - 1  # values are integers modulo this: no rounding, and every function is a hash
 
@@ -280,3 +280,9 @@ X, Y, Z = map(Name, "xyz")
 )
 def test_brackets_where_they_are_needed_and_only_there(node, plain):
     assert text(node) == plain
+
+
+@pytest.mark.parametrize("notation", [Tex, mathml.MathML])
+def test_a_notation_draws_nothing_as_plain_text(notation):
+    walks = {"draw", "terms", "factors"}
+    assert {name for name in vars(Notation) if not name.startswith("_")} - walks <= vars(notation).keys()

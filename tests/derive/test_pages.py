@@ -11,7 +11,7 @@ from lecture_lines import (
     hostile,
 )
 
-from chainrule.derive import derive
+from chainrule.derive import Derivation, derive
 from chainrule.derive.writing import kept, pages, unicode
 
 SEEN_NASTY = NASTY.replace("_", "")  # its subscripts are set as such
@@ -81,7 +81,7 @@ def test_notebooks():
     assert fragment.count("html") == 0
     assert not fragment.ids
     assert SEEN_NASTY in Balanced(pages.notebook_html(hostile())).words
-    source = pages.notebook_latex(derivation())
+    source = Derivation._repr_latex_(derivation())
     assert source.startswith(r"$$\begin{aligned} \frac{\partial \left( -\log \hat{y}_\ell \right)}")
     assert source.count("&=") == 10
     assert source.endswith(r"\end{aligned}$$")

@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -171,31 +171,22 @@ def sign(data: bytes) -> bytes:
     return begin + hashlib.sha256(begin + UNSIGNED.encode() + end).hexdigest().encode() + end
 
 
-class _Tensors:
-    """The arrays of a `.safetensors` file that was read whole; safetensors' own reader would open the path again, where
-    another file may stand by then."""
+class _Tensor(NamedTuple):
+    """An array as a `.safetensors` file has it."""
 
-    def __init__(self, arrays: dict[str, tuple[list[int], str, bytes]]) -> None:
-        self._arrays = arrays
+    shape: list[int]
+    dtype: str
+    data: bytes
 
-    def keys(self) -> list[str]:
-        return list(self._arrays)
-
-    def shape(self, name: str) -> list[int]:
-        return self._arrays[name][0]
-
-    def dtype(self, name: str) -> str:
-        return self._arrays[name][1]
-
-    def get_tensor(self, name: str) -> Any:
-        shape, dtype, data = self._arrays[name]
-        return np.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+    def array(self) -> Any:
+        return np.frombuffer(bytearray(self.data), dtype=self.dtype).reshape(self.shape)
 
 
-def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[_Tensors, dict[str, Any]]:
+def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[dict[str, _Tensor], dict[str, Any]]:
     """Read a file of `save_tensors`: its arrays and the description, once its digest is that of its bytes.
 
-    The header's declared size is held against the file's before anything is read by it.
+    The header's declared size is held against the file's before anything is read by it. The file is read whole:
+    safetensors' own reader would open the path again, where another file may stand by then.
     """
     safetensors = require("safetensors", "cli")
     try:
@@ -214,7 +205,7 @@ def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[
         )
     try:
         arrays = {
-            name: (part["shape"], _NAMES.get(part["dtype"], part["dtype"]), part["data"])
+            name: _Tensor(part["shape"], _NAMES.get(part["dtype"], part["dtype"]), part["data"])
             for name, part in safetensors.deserialize(data)
         }
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__") or {}
@@ -234,7 +225,7 @@ def open_tensors(path: str | os.PathLike[str], error: type[Exception]) -> tuple[
         raise error(f"{path}: {reason}: it is altered, or of an older version of Chainrule") from reason
     if not sound:
         raise error(f"{path}: is damaged or altered: its bytes do not have the digest that it states")
-    return _Tensors(arrays), description
+    return arrays, description
 
 
 _NAMES = {"F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8"}  # safetensors' dtypes that we write

@@ -14,7 +14,8 @@ from chainrule.derive.records import Line, LineCheck
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import Setting
 from chainrule.derive.syntax import Node
-from chainrule.derive.writing.pages import notebook_html, notebook_latex
+from chainrule.derive.writing.documents import aligned
+from chainrule.derive.writing.pages import notebook_html
 from chainrule.derive.written import Given, Written
 from chainrule.errors import InputError
 
@@ -63,7 +64,7 @@ class Derivation:
         return notebook_html(self)
 
     def _repr_latex_(self) -> str:
-        return notebook_latex(self)
+        return f"$${aligned(self)}$$"
 
 
 @functools.cache
@@ -119,7 +120,7 @@ def derive(name: str) -> Derivation:
 
 def _read(written: Written, setting: Setting) -> Iterator[Line]:
     before: Node | None = None
-    for n, step in enumerate(written.steps, start=1):
+    for n, step in enumerate(written.steps(), start=1):
         if step.rule not in RULES:
             raise InputError(f"{written.name}, line {n}: {step.rule!r} is not the name of a rule")
         read = read_line(step.latex)

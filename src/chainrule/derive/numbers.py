@@ -94,7 +94,9 @@ class _Example:
     """A derivation, and where it is evaluated."""
 
     def __init__(self, derivation: Derivation, logits: Sequence[float] | None, label: int | None) -> None:
-        self.setting = _with_tanh(derivation.setting)
+        defined = derivation.setting.defined.items()
+        put = {s: replace(entry, expression=_put_tanh(entry.expression)) for s, entry in defined}
+        self.setting = replace(derivation.setting, defined=put)
         self.chains: list[_Chain] = []
         for n, line in enumerate(derivation.lines, start=1):
             if line.left is not None or not self.chains:
@@ -190,11 +192,6 @@ def _used(nodes: Sequence[Node], setting: Setting) -> set[str]:
                 if part.symbol in setting.defined:
                     queue.append(setting.defined[part.symbol].expression)
     return found
-
-
-def _with_tanh(setting: Setting) -> Setting:
-    defined = {s: replace(entry, expression=_put_tanh(entry.expression)) for s, entry in setting.defined.items()}
-    return replace(setting, defined=defined)
 
 
 def _put_tanh(node: Any) -> Any:

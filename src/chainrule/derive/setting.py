@@ -1,41 +1,17 @@
-"""What the names of a derivation stand for.
-
-Both ways of checking a step, by SymPy and by numbers, need this, and neither computes it.
-"""
+"""What the names of a derivation stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from chainrule.derive.syntax import (
-    Call,
-    Index,
-    Indexed,
-    Name,
-    Negative,
-    Node,
-    Product,
-    Sum,
-    SumOver,
-    walk,
-)
+from chainrule.derive.syntax import Call, Indexed, Name, Negative, Node, Product, Sum, SumOver, walk
 from chainrule.errors import InputError
 
 __all__ = [
-    "HIDDEN_LAYER",
-    "LAST_LAYER",
-    "OUTPUT_LAYER",
-    "Defined",
-    "Free",
-    "Length",
-    "MisfitError",
-    "Places",
-    "Setting",
-    "UndefinedError",
-    "names_in",
-]
+    "HIDDEN_LAYER", "LAST_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
+    "UndefinedError", "names_in",
+]  # fmt: skip
 
 Length = str | int  # "K", a name in Setting.lengths, or a number
 
@@ -167,41 +143,3 @@ def names_in(node: Node) -> set[str]:
     ['a_L', '𝓛']
     """
     return {part.symbol for part in walk(node) if isinstance(part, (Name, Indexed))}
-
-
-class Places:
-    """What both ways of evaluating need and neither computes: which element an index means, and what a name stands for
-    where it is not in `values`, which hold the free names, and a defined one while it is varied."""
-
-    def __init__(self, setting: Setting, classes: int, values: Mapping[str, Any]) -> None:
-        self.setting = setting
-        self.classes = classes
-        self.values = values
-
-    def index(self, index: Index, at: Mapping[str, int]) -> int:
-        """The number that an index stands for where the letters have the values `at`."""
-        if isinstance(index, int):
-            return index
-        if index == "K":
-            return self.classes
-        if index not in at:
-            raise InputError(f"the index {index} has no value")
-        return at[index]
-
-    def definition(self, symbol: str) -> Defined:
-        """What a name stands for."""
-        entry = self.setting.defined.get(symbol)
-        if entry is None:
-            raise InputError(f"{symbol} is not a name that is known here")
-        return entry
-
-    def element(self, symbol: str, indices: list[int], at: Mapping[str, int]) -> tuple[Node, dict[str, int]] | None:
-        """The expression that one element of a name stands for, and its letters' values; None where the name is free or
-        defined as a whole, and the element is to be taken out of it."""
-        entry = self.setting.defined.get(symbol)
-        if symbol in self.values or entry is None or len(entry.indices) != len(indices):
-            return None
-        for index, length in zip(indices, self.setting.axes(symbol, self.classes), strict=True):
-            if not 1 <= index <= length:
-                raise MisfitError(f"index {index} of {symbol} is outside of 1 … {length}")
-        return entry.expression, {**at, **dict(zip(entry.indices, indices, strict=True))}

@@ -11,29 +11,10 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 
 __all__ = [
-    "Call",
-    "Cases",
-    "Comparison",
-    "Derivative",
-    "Element",
-    "Gradient",
-    "Indexed",
-    "Indicator",
-    "Name",
-    "Negative",
-    "Node",
-    "Number",
-    "OneHot",
-    "Power",
-    "Product",
-    "Quotient",
-    "Sum",
-    "SumOver",
-    "Transpose",
-    "Vector",
-    "parts",
+    "Call", "Cases", "Comparison", "Derivative", "Element", "Gradient", "Indexed", "Indicator", "Name", "Negative",
+    "Node", "Number", "OneHot", "Power", "Product", "Quotient", "Sum", "SumOver", "Transpose", "Vector", "parts",
     "walk",
-]
+]  # fmt: skip
 
 Index = str | int
 

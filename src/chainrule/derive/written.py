@@ -5,8 +5,10 @@ To add one, write a `Written` into a file of `chainrule.derive.lines`; nothing e
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chainrule.derive.reading.latex import read_expression
 from chainrule.derive.setting import Defined, Free, Length, Setting
@@ -14,13 +16,12 @@ from chainrule.derive.setting import Defined, Free, Length, Setting
 __all__ = ["Given", "Means", "Step", "Written"]
 
 
-@dataclass(frozen=True)
-class Step:
-    r"""A line: "left = right", or "= right" as homework is written. `note` is a sentence for a student."""
+class Step(NamedTuple):
+    """A line, the rule by which it follows, and a sentence for a student, or none."""
 
     latex: str
     rule: str
-    note: str = ""
+    note: str
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,29 @@ class Given:
 
 @dataclass(frozen=True)
 class Written:
-    """A derivation: its name, its words, and its lines. A line with a left side begins a new chain of equalities."""
+    r"""A derivation: its name, its words, and its lines. A line with a left side begins a new chain of equalities.
+
+    lines : each "left = right", or "= right" as homework is written; indented below it the rule by which it follows,
+        and after a colon a note, which may go on in the next line
+
+    Examples
+    --------
+    >>> Written("x", "X", "", Given({}), "a - a = 0\n  algebra: Whatever a is.").steps()
+    [Step(latex='a - a = 0', rule='algebra', note='Whatever a is.')]
+    """
 
     name: str
     title: str
     intro: str
     setting: Given | Setting
-    steps: tuple[Step, ...]
+    lines: str
+
+    def steps(self) -> list[Step]:
+        """The lines, each with its rule and its note."""
+        found: list[tuple[str, list[str]]] = []
+        for line in textwrap.dedent(self.lines).strip().splitlines():
+            if line.startswith(" "):
+                found[-1][1].append(line.strip())
+            else:
+                found.append((line, []))
+        return [Step(latex, *" ".join(words).partition(": ")[::2]) for latex, words in found]

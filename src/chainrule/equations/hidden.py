@@ -10,15 +10,9 @@ import numpy as np  # noqa: F401  # in the examples
 from chainrule.activations import array_namespace
 
 __all__ = [
-    "grad_biases",
-    "grad_hidden",
-    "grad_preactivations",
-    "grad_weights",
-    "grad_weights_per_example",
-    "path_product",
-    "preactivation",
-    "sum_over_paths",
-]
+    "grad_biases", "grad_hidden", "grad_preactivations", "grad_weights", "grad_weights_per_example", "path_product",
+    "preactivation", "sum_over_paths",
+]  # fmt: skip
 
 
 # --- 2. Hidden units -----------------------------------------------------------------------------------------
@@ -109,12 +103,7 @@ def grad_biases(grad_preactivation: Any) -> Any:
 
 
 def path_product(
-    weights: Sequence[Any],
-    derivatives: Sequence[Any],
-    grad_logits: Any,
-    x: Any,
-    layer: int,
-    path: Sequence[int],
+    weights: Sequence[Any], derivatives: Sequence[Any], grad_logits: Any, x: Any, layer: int, path: Sequence[int]
 ) -> Any:
     """The product of factors along one path from a weight of layer `layer` (from 1) to the loss.
 
@@ -145,13 +134,7 @@ def path_product(
 
 
 def sum_over_paths(
-    weights: Sequence[Any],
-    derivatives: Sequence[Any],
-    grad_logits: Any,
-    x: Any,
-    layer: int,
-    unit: int,
-    source: int,
+    weights: Sequence[Any], derivatives: Sequence[Any], grad_logits: Any, x: Any, layer: int, unit: int, source: int
 ) -> Any:
     """∂𝓛/∂(W_layer)_{unit,source}: the sum of `path_product` over every path, by matrix products.
 

@@ -17,15 +17,9 @@ from chainrule.activations import array_namespace
 from chainrule.equations.output import Exponentials, at, exponentials, one_hot, softmax, sum_without, where_largest
 
 __all__ = [
-    "grad_from_targets",
-    "grad_of_targets",
-    "hessian_diagonal",
-    "hessian_product",
-    "loss_from_targets",
-    "loss_of_targets",
-    "softmax_cross_entropy",
-    "weighted_targets",
-]
+    "grad_from_targets", "grad_of_targets", "hessian_diagonal", "hessian_product", "loss_from_targets",
+    "loss_of_targets", "softmax_cross_entropy", "weighted_targets",
+]  # fmt: skip
 
 
 def weighted_targets(labels: Any, like: Any, class_weights: Any = None, label_smoothing: float = 0.0) -> Any:

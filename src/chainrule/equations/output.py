@@ -13,26 +13,10 @@ import numpy as np  # noqa: F401  # in the examples
 from chainrule.activations import array_namespace
 
 __all__ = [
-    "Exponentials",
-    "at",
-    "cross_entropy",
-    "exponentials",
-    "grad_logit",
-    "grad_logits",
-    "grad_logits_by_chain_rule",
-    "grad_of_label",
-    "grad_probabilities",
-    "grad_probability",
-    "in_parts",
-    "log_softmax",
-    "loss_from_logits",
-    "one_hot",
-    "place_of",
-    "softmax",
-    "softmax_jacobian",
-    "sum_without",
-    "where_largest",
-]
+    "Exponentials", "at", "cross_entropy", "exponentials", "grad_logit", "grad_logits", "grad_logits_by_chain_rule",
+    "grad_of_label", "grad_probabilities", "grad_probability", "in_parts", "log_softmax", "loss_from_logits", "one_hot",
+    "place_of", "softmax", "softmax_jacobian", "sum_without", "where_largest",
+]  # fmt: skip
 
 
 def one_hot(labels: Any, like: Any) -> Any:

@@ -108,7 +108,9 @@ def _output_group(e: Example) -> Group:
             *factor_difference(float(grad[label]), lambda move: -float(np.log(ell + move)), STEP * ell),
             (label + 1,), float(grad[label]), held_fixed="the other probabilities: ŷ leaves the simplex",
         )  # fmt: skip
-    row = _jacobian_row(logits, label)
+    # ∂ŷ_ℓ/∂a_j for every j: the one row that −(1/ŷ_ℓ) e(ℓ) takes from the Jacobian
+    exact = equations.grad_logits(logits, label)
+    row = -equations.softmax(logits)[label] * exact
     j = int(np.abs(row).argmax())
 
     def at_label(move: float) -> float:
@@ -125,7 +127,6 @@ def _output_group(e: Example) -> Group:
         *factor_difference(float(row[j]), at_label), (label + 1, j + 1), float(row[j]),
         part="" if whole else f"row {label + 1}", held_fixed="the other logits",
     )  # fmt: skip
-    exact = equations.grad_logits(logits, label)
     reached = _reached(e, depth)
     place = reached[0]
     fused = Factor(
@@ -133,11 +134,6 @@ def _output_group(e: Example) -> Group:
         (place + 1,), float(exact[place]), held_fixed="the other logits",
     )  # fmt: skip
     return _group(e, "the output layer", [by_probability, jacobian], "output", depth, reached, fused)
-
-
-def _jacobian_row(logits: Array, label: int) -> Array:
-    """∂ŷ_ℓ/∂a_j for every j: the one row that −(1/ŷ_ℓ) e(ℓ) takes from the Jacobian."""
-    return np.asarray(-equations.softmax(logits)[label] * equations.grad_logits(logits, label))
 
 
 def _hidden_group(e: Example, k: int, unit: int | None) -> Group:

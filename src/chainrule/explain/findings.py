@@ -28,6 +28,7 @@ SATURATED_SHARE = 0.25  # of a layer's units that are saturated
 DRIFT = 1e3  # ratio of ‖∂𝓛/∂a‖ between the first and the last layer
 LARGE = 2.0  # times the root mean square of its layer
 LARGE_ERROR, SMALL_ERROR = 0.5, 0.05  # of a probability
+SOME = 10  # classes that evidence lists: the first, with the label among them
 
 
 def example_findings(e: Example) -> list[Finding]:
@@ -120,7 +121,7 @@ def _route_findings(logits: Array, label: int) -> list[Finding]:
         product = by_probability * row
         fused = p.copy()
         fused[label] -= np.float32(1)
-    shown = _some(len(p), label)
+    shown = list(range(len(p))) if len(p) <= SOME else sorted({*range(SOME - 1), label})
     found = []
     if not np.isfinite(product).all():
         ell, first, then = (number(float(v), 3) for v in (p[label], by_probability, product[label]))
@@ -144,11 +145,6 @@ def _route_findings(logits: Array, label: int) -> list[Finding]:
         evidence = {"ordinary": float(fused[label]), "exact": float(exact[label]), "probability": float(p[label])}
         found.append(Finding("rounded to zero", text, evidence))
     return found
-
-
-def _some(k: int, label: int, most: int = 10) -> list[int]:
-    """The first classes, with the label among them."""
-    return list(range(k)) if k <= most else sorted({*range(most - 1), label})
 
 
 def why(e: Example, layer: int, unit: int, source: int | None, path: PathToLoss | None, *, cancels: bool) -> str:

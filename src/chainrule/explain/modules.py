@@ -122,7 +122,10 @@ def explain(module: Any, x: Any, label: int, *, classes: Any = None) -> ModuleEx
         if logits.requires_grad:
             back = torch.from_numpy(grad).reshape(logits.shape).to(logits)
             gradients = torch.autograd.grad(logits, [*at, *parameters], back, allow_unused=True)
-    sizes = {id(t): _norm(g) for t, g in zip([*at, *parameters], gradients, strict=True)}
+    sizes = {
+        id(tensor): None if gradient is None else float(gradient.detach().double().norm())
+        for tensor, gradient in zip([*at, *parameters], gradients, strict=True)
+    }
     names = [f"class {i}" for i in range(1, k + 1)] if classes is None else [str(c) for c in classes]
     probabilities = equations.softmax(a)
     units = output_units(names, a, probabilities, equations.grad_probabilities(probabilities, index), grad[0])
@@ -201,10 +204,6 @@ def _checked_logits(torch: Any, logits: Any) -> Any:
     if len(a) > 1 and (a >= 0).all() and math.isclose(a.sum(), 1.0, rel_tol=1e-3):
         raise InputError(f"module: gives numbers from 0 to 1 that sum to 1, probabilities; {expected}")
     return a
-
-
-def _norm(gradient: Any) -> float | None:
-    return None if gradient is None else float(gradient.detach().double().norm())
 
 
 def _rows(calls: list[tuple[str, Any, list[Any]]], sizes: dict[int, float | None]) -> list[ModuleRow]:

@@ -37,7 +37,6 @@ def strongest_paths(
     *,
     scale: float = 1.0,
     count: int = MOST,
-    factors: bool = True,
 ) -> Paths:
     """The `count` paths of largest |product| from a weight of `layer` into `unit` (from 0) to the loss.
 
@@ -89,7 +88,7 @@ def strongest_paths(
         for units, places in reversed(behind):
             walk.insert(0, int(units[walk[0], place]))
             place = int(places[walk[1], place])
-        numbers = _factors(weights, derivatives, logit_grad, layer, walk, input_value, scale) if factors else []
+        numbers = _factors(weights, derivatives, logit_grad, layer, walk, input_value, scale)
         found.append(PathToLoss([u + 1 for u in walk], product, product / sum_ if sum_ else 0.0, numbers))
     together = sum(path.product for path in found)
     share_of_sizes = sum(abs(path.product) for path in found) / size if size else 0.0

@@ -30,14 +30,8 @@ from chainrule.network.differences import (
 from chainrule.network.network import Backward, Forward, Network
 
 __all__ = [
-    "Difference",
-    "GradientReport",
-    "GradientRow",
-    "Verdict",
-    "central_difference",
-    "check_gradients",
-    "judge",
-]
+    "Difference", "GradientReport", "GradientRow", "Verdict", "central_difference", "check_gradients", "judge",
+]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]

@@ -85,17 +85,18 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Layers, dict[str, Any]]:
     expected: dict[str, list[int]] = {}
     for k, (inputs, units) in enumerate(pairwise(widths), start=1):
         expected[f"weights.{k}"], expected[f"biases.{k}"] = [units, inputs], [units]
-    if set(file.keys()) != set(expected):
-        raise ModelFileError(f"{path}: has tensors {sorted(file.keys())!r:.120}, expected {sorted(expected)!r:.120}")
+    if set(file) != set(expected):
+        raise ModelFileError(f"{path}: has tensors {sorted(file)!r:.120}, expected {sorted(expected)!r:.120}")
+    arrays: dict[str, Any] = {}
     for name, shape in expected.items():
-        if file.shape(name) != shape or file.dtype(name) != dtype:
-            raise ModelFileError(
-                f"{path}: tensor {name} has shape {file.shape(name)} and dtype {file.dtype(name)}, "
-                f"expected {shape} and {dtype}"
-            )
-        _require_finite(name, file.get_tensor(name), path, ModelFileError)
-    weights = [np.asfortranarray(file.get_tensor(f"weights.{k}")) for k in range(1, len(widths))]  # as the kernels read
-    biases = [file.get_tensor(f"biases.{k}") for k in range(1, len(widths))]
+        came = file[name]
+        if came.shape != shape or came.dtype != dtype:
+            found = f"shape {came.shape} and dtype {came.dtype}"
+            raise ModelFileError(f"{path}: tensor {name} has {found}, expected {shape} and {dtype}")
+        arrays[name] = came.array()
+        _require_finite(name, arrays[name], path, ModelFileError)
+    weights = [np.asfortranarray(arrays[f"weights.{k}"]) for k in range(1, len(widths))]  # as the kernels read them
+    biases = [arrays[f"biases.{k}"] for k in range(1, len(widths))]
     known = {"classes": classes, "schema": schema, "training": training, "version": str(description.get("version"))}
     return Layers(weights, biases, activation), known
 

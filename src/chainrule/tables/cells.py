@@ -15,18 +15,8 @@ from chainrule.boundary.extras import require
 from chainrule.errors import TableError
 
 __all__ = [
-    "DATES",
-    "MISSING",
-    "TRUTH",
-    "Form",
-    "category",
-    "date_pattern",
-    "days",
-    "kind_of",
-    "numbers",
-    "text",
-    "units",
-]
+    "DATES", "MISSING", "TRUTH", "Form", "category", "date_pattern", "days", "kind_of", "numbers", "text", "units",
+]  # fmt: skip
 
 MISSING = ("", "na", "n/a", "nan", "nat", "<na>", "null", "none", "-", "?")  # in any case of letters
 TRUTH = ("true", "false")

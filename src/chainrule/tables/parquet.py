@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from chainrule.boundary.extras import require
 from chainrule.errors import TableError
+from chainrule.tables.reading import reading
 
 __all__ = ["ParquetTable", "features_on_disk", "numeric_examples"]
 
@@ -39,24 +40,17 @@ class ParquetTable:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path, self._pl = Path(path), require("polars", "cli")
+        self.path, pl = Path(path), require("polars", "cli")
         if self.path.suffix.lower() != ".parquet":
             raise TableError(f"{path}: only a .parquet file can be streamed")
-        self._lazy = self._pl.scan_parquet(self.path)
-        self.columns = list(self._collect(path, lambda: self._lazy.collect_schema().names()))
-        self.height = int(self._collect(path, lambda: self._lazy.select(self._pl.len()).collect().item()))
+        self._lazy = pl.scan_parquet(self.path)
+        with reading(path):
+            self.columns = list(self._lazy.collect_schema().names())
+            self.height = int(self._lazy.select(pl.len()).collect().item())
         if self.height == 0 or not self.columns:
             raise TableError(f"{path}: has no rows")
         self.rows: Array = np.arange(self.height)
         self._total = self.height
-
-    def _collect(self, path: Any, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except OSError as error:
-            raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except self._pl.exceptions.PolarsError as error:
-            raise TableError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
     def only(self, rows: Array) -> ParquetTable:
         """The table of some of the rows, given by their rising numbers in the file."""

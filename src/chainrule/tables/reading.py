@@ -7,13 +7,15 @@ import gzip
 import io
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from chainrule.boundary.extras import require
 from chainrule.errors import TableError
 
-__all__ = ["as_frame", "read_table"]
+__all__ = ["as_frame", "read_table", "reading"]
 
 
 def read_table(path: str | os.PathLike[str]) -> Any:
@@ -50,21 +52,30 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     reader = next((read for suffix, read in readers.items() if name.endswith(suffix)), None)
     if reader is None:
         raise TableError(f"{path}: unknown kind of table, expected .csv, .csv.gz, .parquet, .arrow, .ipc or .feather")
-    try:
+    with reading(path):
         if os.stat(path).st_size == 0:
             raise TableError(f"{path}: the file is empty")
         frame = reader(path)
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except pl.exceptions.NoDataError as error:
-        raise TableError(f"{path}: the file is empty") from error
-    except pl.exceptions.PolarsError as error:
-        raise TableError(f"{path}: cannot be read: {_first_line(error)}") from error
     if frame.width and frame.height == 0:
         raise TableError(f"{path}: has a header but no rows")
     if frame.width == 0:
         raise TableError(f"{path}: has no columns")
     return frame
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What goes wrong while a file is read, said of it."""
+    exceptions = require("polars", "cli").exceptions
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except exceptions.NoDataError as error:
+        raise TableError(f"{path}: the file is empty") from error
+    except exceptions.PolarsError as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise TableError(f"{path}: cannot be read: {words[0]}") from error
 
 
 def as_frame(table: Any) -> Any:
@@ -131,8 +142,3 @@ def _check_csv(path: str | os.PathLike[str], data: bytes) -> None:
         raise TableError(f"{path}: the text is not UTF-8, {where}") from error
     except csv.Error as error:
         raise TableError(f"{path}, line {line + 1}: {error}") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

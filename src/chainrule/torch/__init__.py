@@ -19,26 +19,20 @@ import torch  # noqa: E402
 from torch.overrides import handle_torch_function, has_torch_function  # noqa: E402
 
 from chainrule.torch import formulas as _formulas  # noqa: E402, F401
-from chainrule.torch import likelihoods as _policy  # noqa: E402
 from chainrule.torch import linear as _linear  # noqa: E402
 from chainrule.torch import losses as _losses  # noqa: E402
 from chainrule.torch.accelerate import accelerate  # noqa: E402
 from chainrule.torch.arguments import options_of, reduction_of  # noqa: E402
 from chainrule.torch.layer import Inputs  # noqa: E402
+from chainrule.torch.likelihoods import entropy, logprobs  # noqa: E402
 
 if TYPE_CHECKING:
     from chainrule.explain.modules import explain
 
 __all__ = [
-    "CrossEntropyLoss",
-    "LinearCrossEntropyLoss",
-    "accelerate",
-    "cross_entropy",
-    "entropy",
-    "explain",
-    "linear_cross_entropy",
-    "logprobs",
-]
+    "CrossEntropyLoss", "LinearCrossEntropyLoss", "accelerate", "cross_entropy", "entropy", "explain",
+    "linear_cross_entropy", "logprobs",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -324,84 +318,3 @@ class LinearCrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
             f"num_classes={self.num_classes}, out_features={self.out_features}, reduction={self.reduction!r}, "
             f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
         )
-
-
-def logprobs(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    bias: torch.Tensor | None = None,
-    ignore_index: int | None = None,
-    chunk_bytes: int | None = None,
-) -> torch.Tensor:
-    """Log-likelihood of each label under the last layer, log ŷ_ℓ, with the logits never stored.
-
-    log ŷ_ℓ = log softmax(W h + b)_ℓ,  ∇_W = (e(ℓ) − ŷ) hᵀ.
-
-    Parameters
-    ----------
-    hidden : tensor (…, D), float32, float64, bfloat16 or float16
-    weight : tensor (K, D) of the same dtype
-    labels : tensor (…), int in [0, K), or `ignore_index`, whose log-likelihood is 0
-    bias : tensor (K,), optional
-    ignore_index : int, optional
-        −100 for None.
-    chunk_bytes : int, optional
-        As in `linear_cross_entropy`.
-
-    Returns
-    -------
-    tensor (…)
-
-    Raises
-    ------
-    InputError
-        A wrong shape, dtype, device or label.
-
-    Examples
-    --------
-    >>> logprobs(torch.zeros(2, 3), torch.zeros(4, 3), torch.tensor([0, 1])).tolist()
-    [-1.3862943649291992, -1.3862943649291992]
-
-    Source: the lecture, section 1: 𝓛 = −log ŷ_ℓ.
-    """
-    return _policy.logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
-
-
-def entropy(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    *,
-    bias: torch.Tensor | None = None,
-    chunk_bytes: int | None = None,
-) -> torch.Tensor:
-    """Entropy of the last layer's probabilities, in nats, with the logits never stored.
-
-    H = −Σ_j ŷ_j log ŷ_j with ŷ = softmax(W h + b),  ∂H/∂a_j = −ŷ_j (log ŷ_j + H).
-
-    Parameters
-    ----------
-    hidden : tensor (…, D), float32, float64, bfloat16 or float16
-    weight : tensor (K, D) of the same dtype
-    bias : tensor (K,), optional
-    chunk_bytes : int, optional
-        As in `linear_cross_entropy`; weights of 16 bits are copied to float32 besides.
-
-    Returns
-    -------
-    tensor (…)
-
-    Raises
-    ------
-    InputError
-        A wrong shape, dtype or device.
-
-    Examples
-    --------
-    >>> entropy(torch.zeros(2, 3), torch.zeros(4, 3)).tolist()
-    [1.3862943649291992, 1.3862943649291992]
-
-    Source: C. E. Shannon, "A Mathematical Theory of Communication", 1948, section 6; the lecture, section 1, for ŷ.
-    """
-    return _policy.entropy(hidden, weight, bias, chunk_bytes)

@@ -27,15 +27,15 @@ def describe(value: Any) -> str:
     return f"a tensor of shape {tuple(value.shape)}, {value.dtype}, on {value.device}"
 
 
-def check_tensor(name: str, value: Any, expected: str, least: int, most: int | None = None) -> None:
-    """A dense tensor of one of the four formats, with a number of dimensions between bounds."""
+def check_tensor(name: str, value: Any, expected: str, least: int) -> None:
+    """A dense tensor of one of the four formats, of at least so many dimensions."""
     if not isinstance(value, torch.Tensor):
         raise InputError(f"{name}: got {describe(value)}, expected a tensor {expected}")
     if value.dtype not in DTYPES:
         raise InputError(f"{name}: got dtype {value.dtype}, expected float32, float64, bfloat16 or float16")
     if value.is_nested:
         raise InputError(f"{name}: got a nested tensor, expected a dense tensor {expected}")
-    if value.dim() < least or (most is not None and value.dim() > most) or value.layout != torch.strided:
+    if value.dim() < least or value.layout != torch.strided:
         layout = "" if value.layout == torch.strided else f", {value.layout}"
         raise InputError(f"{name}: got shape {tuple(value.shape)}{layout}, expected a dense tensor {expected}")
 

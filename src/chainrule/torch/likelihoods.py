@@ -24,19 +24,91 @@ def logprobs(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     labels: torch.Tensor,
-    bias: torch.Tensor | None,
-    ignore_index: int | None,
-    chunk_bytes: int | None,
+    *,
+    bias: torch.Tensor | None = None,
+    ignore_index: int | None = None,
+    chunk_bytes: int | None = None,
 ) -> torch.Tensor:
+    """Log-likelihood of each label under the last layer, log ŷ_ℓ, with the logits never stored.
+
+    log ŷ_ℓ = log softmax(W h + b)_ℓ,  ∇_W = (e(ℓ) − ŷ) hᵀ.
+
+    Parameters
+    ----------
+    hidden : tensor (…, D), float32, float64, bfloat16 or float16
+    weight : tensor (K, D) of the same dtype
+    labels : tensor (…), int in [0, K), or `ignore_index`, whose log-likelihood is 0
+    bias : tensor (K,), optional
+    ignore_index : int, optional
+        −100 for None.
+    chunk_bytes : int, optional
+        As in `linear_cross_entropy`.
+
+    Returns
+    -------
+    tensor (…)
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype, device or label.
+
+    Examples
+    --------
+    >>> logprobs(torch.zeros(2, 3), torch.zeros(4, 3), torch.tensor([0, 1])).tolist()
+    [-1.3862943649291992, -1.3862943649291992]
+
+    Source: the lecture, section 1: 𝓛 = −log ŷ_ℓ.
+    """
     with _own_names():
-        return _logprobs(hidden, weight, labels, bias, ignore_index, chunk_bytes)
+        hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
+        if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
+            raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
+        options = options_of("none", ignore_index, 0.0)
+        flat = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1), None)
+        return -flat_loss(flat, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
 
 
 def entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
+    hidden: torch.Tensor, weight: torch.Tensor, *, bias: torch.Tensor | None = None, chunk_bytes: int | None = None
 ) -> torch.Tensor:
+    """Entropy of the last layer's probabilities, in nats, with the logits never stored.
+
+    H = −Σ_j ŷ_j log ŷ_j with ŷ = softmax(W h + b),  ∂H/∂a_j = −ŷ_j (log ŷ_j + H).
+
+    Parameters
+    ----------
+    hidden : tensor (…, D), float32, float64, bfloat16 or float16
+    weight : tensor (K, D) of the same dtype
+    bias : tensor (K,), optional
+    chunk_bytes : int, optional
+        As in `linear_cross_entropy`; weights of 16 bits are copied to float32 besides.
+
+    Returns
+    -------
+    tensor (…)
+
+    Raises
+    ------
+    InputError
+        A wrong shape, dtype or device.
+
+    Examples
+    --------
+    >>> entropy(torch.zeros(2, 3), torch.zeros(4, 3)).tolist()
+    [1.3862943649291992, 1.3862943649291992]
+
+    Source: C. E. Shannon, "A Mathematical Theory of Communication", 1948, section 6; the lecture, section 1, for ŷ.
+    """
     with _own_names():
-        return _entropies(hidden, weight, bias, chunk_bytes)
+        hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+        if in_program() or transformed:
+            result = _entropy(_log_probabilities(flat, weight, bias))
+        else:
+            result = _Entropy.apply(flat, weight, bias, chunk_bytes)
+        return result.to(torch.float32 if wide else hidden.dtype).reshape(hidden.shape[:-1])
 
 
 def _own_names() -> Any:
@@ -44,35 +116,6 @@ def _own_names() -> Any:
     if torch.compiler.is_compiling():
         return nullcontext()
     return names(input="hidden", linear_weight="weight", linear_bias="bias", target="labels")
-
-
-def _logprobs(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    labels: torch.Tensor,
-    bias: torch.Tensor | None,
-    ignore_index: int | None,
-    chunk_bytes: int | None,
-) -> torch.Tensor:
-    hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
-    if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
-        raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
-    options = options_of("none", ignore_index, 0.0)
-    flat = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, labels.reshape(-1), None)
-    return -flat_loss(flat, options, chunk_bytes, wide).reshape(hidden.shape[:-1])
-
-
-def _entropies(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, chunk_bytes: int | None
-) -> torch.Tensor:
-    hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    if in_program() or transformed:
-        result = _entropy(_log_probabilities(flat, weight, bias))
-    else:
-        result = _Entropy.apply(flat, weight, bias, chunk_bytes)
-    return result.to(torch.float32 if wide else hidden.dtype).reshape(hidden.shape[:-1])
 
 
 def _checked(

@@ -18,15 +18,7 @@ from chainrule.boundary.checks import check_integer, check_no_ignore_index
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
 from chainrule.torch import layer, ops
-from chainrule.torch.arguments import (
-    as_float,
-    autocasts,
-    check_same,
-    check_target,
-    check_tensor,
-    describe,
-    in_program,
-)
+from chainrule.torch.arguments import as_float, autocasts, check_same, check_target, check_tensor, describe, in_program
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
@@ -257,17 +249,21 @@ class Head:
         """The change of the gradient w.r.t. the logits."""
         return torch.where(self.mass == 0, 0.0, hessian_product(self.logits, change) * self.mass)
 
+    def moved(self, change: torch.Tensor, hidden: Any, weight: Any) -> tuple[Any, Any, Any]:
+        """The changes of the three gradients along one of that w.r.t. the logits, of hidden units, and of weights."""
+        to_hidden, to_weight = change @ self.weight, change.T @ self.hidden
+        if weight is not None:
+            to_hidden = to_hidden + self.gradient @ weight
+        if hidden is not None:
+            to_weight = to_weight + self.gradient.T @ hidden
+        return to_hidden, to_weight, change.sum(0)
+
     def second(self, v_hidden: Any, v_weight: Any, v_bias: Any) -> tuple[Any, Any, Any, Any]:
         """What cotangents of the three gradients give for the factor, hidden units, weights and biases."""
         change = self.along(v_hidden, v_weight, v_bias)
-        curved = self.curved(change)
         grad_factor = (self.plain * change).sum(1) if self.factor.dim() else (self.plain * change).sum()
-        grad_hidden, grad_weight = curved @ self.weight, curved.T @ self.hidden
-        if v_weight is not None:
-            grad_hidden = grad_hidden + self.gradient @ v_weight
-        if v_hidden is not None:
-            grad_weight = grad_weight + self.gradient.T @ v_hidden
-        return grad_factor, grad_hidden, grad_weight, None if self.bias is None else curved.sum(0)
+        grad_hidden, grad_weight, grad_bias = self.moved(self.curved(change), v_hidden, v_weight)
+        return grad_factor, grad_hidden, grad_weight, None if self.bias is None else grad_bias
 
 
 class _Gradients(Function):  # type: ignore[misc]
@@ -304,12 +300,7 @@ class _Gradients(Function):  # type: ignore[misc]
             change = head.curved(head.along(d_hidden, d_weight, d_bias))
             if d_factor is not None:
                 change = change + head.plain * (d_factor.unsqueeze(1) if d_factor.dim() else d_factor)
-            to_hidden, to_weight = change @ head.weight, change.T @ head.hidden
-            if d_weight is not None:
-                to_hidden = to_hidden + head.gradient @ d_weight
-            if d_hidden is not None:
-                to_weight = to_weight + head.gradient.T @ d_hidden
-            tangents = to_hidden, to_weight, change.sum(0)
+            tangents = head.moved(change, d_hidden, d_weight)
         return tuple(tangent if wanted else None for tangent, wanted in zip(tangents, ctx.plan.wants, strict=True))
 
 

@@ -63,9 +63,9 @@ class Checkpoint:
             raise CheckpointError(
                 f"{path}: is of another run, which differs in {', '.join(other)}; delete it or name another file"
             )
-        if set(file.keys()) != set(self.tensors):
-            raise CheckpointError(f"{path}: has tensors {sorted(file.keys())}, expected {sorted(self.tensors)}")
-        loaded = {name: file.get_tensor(name) for name in self.tensors}
+        if set(file) != set(self.tensors):
+            raise CheckpointError(f"{path}: has tensors {sorted(file)}, expected {sorted(self.tensors)}")
+        loaded = {name: file[name].array() for name in self.tensors}
         for name, target in self.tensors.items():
             if loaded[name].shape != target.shape or loaded[name].dtype != target.dtype:
                 raise CheckpointError(f"{path}: tensor {name} has shape {loaded[name].shape}, expected {target.shape}")

@@ -93,7 +93,10 @@ def check_examples(
         if bad.size:
             row = int(np.searchsorted(rows.row_starts, bad[0], side="right")) - 1
             _refuse(name, rows.values[bad[0]], row, int(rows.columns[bad[0]]))
-    elif isinstance(x, np.memmap) and x.ndim == 2 and x.shape[1] == net.widths[0] and _stays_mapped(x, dtype, memory):
+    elif (
+        isinstance(x, np.memmap) and x.ndim == 2 and x.shape[1] == net.widths[0] and x.dtype == dtype
+        and (memory is not None or x.flags.c_contiguous)
+    ):  # fmt: skip
         rows = x
         for begin in range(0, len(x), ROWS_AT_ONCE):
             _require_finite(name, np.asarray(x[begin : begin + ROWS_AT_ONCE]), begin)
@@ -108,10 +111,6 @@ def check_examples(
         _require_finite(name, rows, came=x)
     weights = None if sample_weight is None else check_sample_weight(sample_weight, len(rows), large=False)
     return Examples(rows, check_labels(labels, len(rows), net.widths[-1]), weights)
-
-
-def _stays_mapped(x: Any, dtype: Any, memory: int | None) -> bool:
-    return x.dtype == dtype and (memory is not None or x.flags.c_contiguous)
 
 
 def _require_finite(name: str, rows: Array, first_row: int = 0, came: Any = None) -> None:

@@ -1,7 +1,7 @@
 """`fit`: epochs, schedules, early stopping, checkpoints, history.
 
 Every random choice comes from (seed, epoch), so that a run resumed at an epoch has no random state to restore,
-and the same seed gives the same weights, bit for bit, on the same machine, library versions and number of threads.
+and the same seed gives the same weights, bit for bit, on the same machine and library versions, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def fit(
     memory : bytes that the examples of a memory map or a Parquet file may take at a time; they are read in blocks of
         consecutive rows, the blocks and the rows in them in a random order. `validation` is then given, or 0. What is
         in memory already stays there, and a Parquet file is read by whole row groups of its own.
-    threads : at most this many, and only where a step is long enough to gain by it. A batch's sums are taken by
-        thread, so that their number decides the order of additions.
+    threads : at most this many, and only where a step is long enough to gain by it; the result has the same bits
+        whatever their number.
 
     Returns
     -------

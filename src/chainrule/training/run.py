@@ -287,7 +287,6 @@ class Run(Epochs):
             "the options": repr(plan.options),
             "the memory": repr(plan.block),
             "batch_size": str(plan.batch_size),
-            "the threads": str(plan.threads),
             "seed": str(plan.seed),
             "the versions": f"chainrule {__version__}, numpy {np.__version__}",
         }

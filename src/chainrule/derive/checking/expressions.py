@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from chainrule.activations import LEAKY_SLOPE
 from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
-from chainrule.derive.checking.indices import range_of
+from chainrule.derive.checking.evaluating import Evaluator
 from chainrule.derive.checking.polynomials import Effort, GivenUpError
-from chainrule.derive.checking.shapes import fold_product
-from chainrule.derive.patterns import PATTERN_INDEX, vector_pattern
-from chainrule.derive.setting import MisfitError, Places, Setting, UndefinedError
+from chainrule.derive.setting import MisfitError, Setting, UndefinedError
 from chainrule.errors import InputError
 
 sympy = require("sympy", "derive")
@@ -39,7 +38,7 @@ def expression_of(node: s.Node, setting: Setting, classes: int, at: Mapping[str,
     >>> expression_of(s.Indexed("ŷ", ("i",)), OUTPUT_LAYER, 2, {"i": 1}, Effort(5))
     exp(a_L1)/(exp(a_L1) + exp(a_L2))
     """
-    return _Evaluator(setting, classes, symbols_of(setting, classes), effort).value(node, dict(at))
+    return _Symbols(setting, classes, symbols_of(setting, classes), effort).value(node, dict(at))
 
 
 @functools.lru_cache(maxsize=64)
@@ -150,7 +149,7 @@ def _call(name: str, x: Any) -> Any:
     return functions[name]()
 
 
-class _Evaluator(Places):
+class _Symbols(Evaluator):
     """Expressions as SymPy's. `values` holds the free names' symbols, and those of a defined one while it is varied."""
 
     def __init__(self, setting: Setting, classes: int, values: Mapping[str, Any], effort: Effort) -> None:
@@ -158,122 +157,83 @@ class _Evaluator(Places):
         self.effort = effort
 
     def value(self, node: s.Node, at: dict[str, int]) -> Any:
-        """The expression where the letters have the values `at`."""
         self.effort.spend()
-        match node:
-            case s.Number(number):
-                return sympy.Rational(number.numerator, number.denominator)
-            case s.Name("K"):
-                return sympy.Integer(self.classes)
-            case s.Name(symbol):
-                return self._name(symbol, at)
-            case s.Indexed(symbol, indices):
-                return self._element_of_name(symbol, [self.index(index, at) for index in indices], at)
-            case s.Element(vector, indices):
-                return _pick(self.value(vector, at), [self.index(index, at) for index in indices])
-            case s.Call("softmax", argument):
-                return self._softmax(self.value(argument, at))
-            case s.Call("diag", argument):
-                column = self.value(argument, at)
-                return sympy.ImmutableMatrix(sympy.diag(*column)) if _is_matrix(column) else column
-            case s.Cases(values, conditions):
-                return self._cases(values, conditions, at)
-            case s.Call(function, argument):
-                return _map(lambda x: _call(function, x), self.value(argument, at))
-            case s.Negative(operand):
-                return -self.value(operand, at)
-            case s.Sum(terms):
-                return _added([self.value(term, at) for term in terms])
-            case s.Product(factors, signs):
-                return fold_product([self.value(factor, at) for factor in factors], signs, _times, _elementwise)
-            case s.Quotient(numerator, denominator):
-                return self.value(numerator, at) / _nonzero(self.value(denominator, at))
-            case s.Power(base, exponent):
-                return _raised(self.value(base, at), self.value(exponent, at))
-            case s.SumOver(index, body, without):
-                left_out = None if without is None else self.index(without, at)
-                counted = [n for n in _from_one(range_of(node, self.setting, self.classes)) if n != left_out]
-                return _added([self.value(body, {**at, index: n}) for n in counted])
-            case s.Indicator(left, right):
-                return sympy.Integer(int(self.index(left, at) == self.index(right, at)))
-            case s.OneHot(index):
-                return sympy.ImmutableMatrix(self.classes, 1, lambda r, _: int(r + 1 == self.index(index, at)))
-            case s.Derivative(operand, variable):
-                return self._derivative(operand, variable, at)
-            case s.Gradient(operand, variable):
-                return self._gradient(operand, variable.symbol, at)
-            case s.Vector():
-                return self._vector(node, at)
-            case s.Transpose(operand):
-                value = self.value(operand, at)
-                return value.T if _is_matrix(value) else value
-        raise InputError(f"{type(node).__name__} cannot be checked")
+        return super().value(node, at)
 
-    def _name(self, symbol: str, at: dict[str, int]) -> Any:
-        if symbol in self.values:
-            return self.values[symbol]
-        entry = self.definition(symbol)
-        if not entry.indices:
-            return self.value(entry.expression, at)
-        rows, columns = (*self.setting.axes(symbol, self.classes), 1)[:2]
+    def number(self, number: Fraction) -> Any:
+        return sympy.Rational(number.numerator, number.denominator)
 
-        def element(r: int, c: int) -> Any:
-            return self._element_of_name(symbol, [int(r) + 1, int(c) + 1][: len(entry.indices)], at)
+    def matrix(self, rows: list[list[Any]]) -> Any:
+        return sympy.ImmutableMatrix(rows)
 
-        return sympy.ImmutableMatrix(rows, columns, element)
+    def rows(self, value: Any) -> list[list[Any]] | None:
+        return value.tolist() if _is_matrix(value) else None
 
-    def _element_of_name(self, symbol: str, indices: list[int], at: dict[str, int]) -> Any:
-        found = self.element(symbol, indices, at)
-        return self.value(*found) if found else _pick(self._name(symbol, at), indices)
+    def function(self, name: str) -> Callable[[Any], Any]:
+        return lambda x: _call(name, x)
 
-    def _vector(self, vector: s.Vector, at: dict[str, int]) -> Any:
-        pattern = vector_pattern(vector)
-        if pattern is None:
-            return sympy.ImmutableMatrix(
-                [self.value(element, at) for element in vector.elements if element is not None]
-            )
-        return sympy.ImmutableMatrix([self.value(pattern, {**at, PATTERN_INDEX: n}) for n in _from_one(self.classes)])
+    def added(self, values: list[Any]) -> Any:
+        if not any(_is_matrix(value) for value in values):
+            return sympy.Add(*values)
+        if not all(_is_matrix(value) and value.shape == values[0].shape for value in values):
+            raise MisfitError("terms of different dimensions are added")
+        return functools.reduce(lambda x, y: x + y, values)
 
-    def _cases(self, values: Sequence[s.Node], conditions: Sequence[s.Comparison], at: dict[str, int]) -> Any:
+    def elementwise(self, x: Any, y: Any) -> Any:
+        if not _is_matrix(x) and not _is_matrix(y):
+            return x * y
+        if not (_is_matrix(x) and _is_matrix(y) and x.shape == y.shape):
+            raise MisfitError("the sides of ⊙ have different dimensions")
+        return x.multiply_elementwise(y)
+
+    def times(self, x: Any, y: Any, sign: str) -> Any:
+        if not (_is_matrix(x) and _is_matrix(y)):
+            return x * y
+        if x.cols == y.rows:
+            product = x * y
+            return product[0, 0] if product.shape == (1, 1) else product
+        if sign == "·" and x.shape == y.shape and x.cols == 1:
+            return (x.T * y)[0, 0]
+        raise MisfitError("the factors of a product have different dimensions")
+
+    def power(self, base: Any, exponent: Any) -> Any:
+        numbers = base.is_Rational and exponent.is_Rational
+        if numbers and abs(exponent) * max(int(base.p).bit_length(), int(base.q).bit_length()) > _LARGEST_POWER:
+            raise GivenUpError
+        return base**exponent
+
+    def greater(self, left: Any, right: Any) -> Any:
+        return _above(left - right)
+
+    def cases(self, values: Sequence[s.Node], conditions: Sequence[s.Comparison], at: dict[str, int]) -> Any:
         """Each value times 1 where its condition holds, and 0 where not. Conditions are taken to exclude each other:
         where they do not, the numbers tell."""
-        held = [self._held(condition, at) for condition in conditions]
+        held = [self.holds(condition, at) for condition in conditions]
         if len(values) > len(held):
             held.append(1 - sum(held))
         if all(one == 0 for one in held):
             raise UndefinedError("none of the conditions holds")
-        return _added([one * self.value(value, at) for value, one in zip(values, held, strict=True) if one != 0])
+        return self.added([one * self.value(value, at) for value, one in zip(values, held, strict=True) if one != 0])
 
-    def _held(self, condition: s.Comparison, at: dict[str, int]) -> Any:
-        if condition.sign in "=≠":
-            equal = self.index(condition.left, at) == self.index(condition.right, at)  # type: ignore[arg-type]
-            return sympy.Integer(equal == (condition.sign == "="))
-        left, right = (self.value(side, at) for side in (condition.left, condition.right))  # type: ignore[arg-type]
-        return _above(left - right) if condition.sign == ">" else _above(right - left)
+    def slope(self, operand: s.Node, symbol: str, at: dict[str, int]) -> Callable[[list[int]], Any]:
+        """Of the operand as an expression in which the varied name stands for itself."""
+        here = self.whole(symbol, at)
+        by, inside, back = here, self, {}
+        if not all(entry.is_Symbol for entry in (here if _is_matrix(here) else [here])):
+            if _is_matrix(here):
+                by = sympy.ImmutableMatrix(*here.shape, lambda r, c: sympy.Dummy(f"{symbol}{r}{c}", positive=True))
+                back = dict(zip(by, here, strict=True))
+            else:
+                by = sympy.Dummy(symbol, real=True)
+                back = {by: here}
+            inside = _Symbols(self.setting, self.classes, {**self.values, symbol: by}, self.effort)
+        value = inside.value(operand, at)
 
-    def _softmax(self, value: Any) -> Any:
-        if not _is_matrix(value) or value.cols != 1:
-            raise MisfitError("softmax of something that is not a column")
-        exponentials = value.applyfunc(sympy.exp)
-        return exponentials / sum(exponentials)
+        def slope(place: list[int]) -> Any:
+            variable = self.pick(by, place) if place else by
+            return self.each(lambda x: self._diff(x, variable).xreplace(back), value)
 
-    # --- Derivatives: of an expression in which the varied name stands for itself ---
-
-    def _varied(self, operand: s.Node, symbol: str, at: dict[str, int]) -> tuple[Any, Any, dict[Any, Any]]:
-        """The operand, the varied name's symbols, and what they are replaced by after differentiation."""
-        here = self._name(symbol, at)
-        if all(entry.is_Symbol for entry in (here if _is_matrix(here) else [here])):
-            return self.value(operand, at), here, {}
-        if _is_matrix(here):
-            fresh = sympy.ImmutableMatrix(
-                here.rows, here.cols, lambda r, c: sympy.Dummy(f"{symbol}{r}{c}", positive=True)
-            )
-            back = dict(zip(fresh, here, strict=True))
-        else:
-            fresh = sympy.Dummy(symbol, real=True)
-            back = {fresh: here}
-        inside = _Evaluator(self.setting, self.classes, {**self.values, symbol: fresh}, self.effort)
-        return inside.value(operand, at), fresh, back
+        return slope
 
     def _diff(self, value: Any, by: Any) -> Any:
         parts = itertools.islice(sympy.preorder_traversal(value), _LARGEST_DIFFERENTIATED + 1)
@@ -282,89 +242,6 @@ class _Evaluator(Places):
         self.effort.spend()
         return sympy.diff(value, by)
 
-    def _derivative(self, operand: s.Node, variable: s.Node, at: dict[str, int]) -> Any:
-        if isinstance(variable, s.Indexed):
-            value, symbols, back = self._varied(operand, variable.symbol, at)
-            by = _pick(symbols, [self.index(index, at) for index in variable.indices])
-            return _replaced(self._diff(value, by), back)
-        if not isinstance(variable, s.Name):
-            raise InputError("a derivative is taken with respect to a name or an element of one")
-        axes = self.setting.axes(variable.symbol, self.classes)
-        if len(axes) == 2:
-            return self._gradient(operand, variable.symbol, at)
-        value, symbols, back = self._varied(operand, variable.symbol, at)
-        if not axes:
-            return _replaced(self._diff(value, symbols), back)
-        column = value if _is_matrix(value) else sympy.ImmutableMatrix([value])
-        jacobian = sympy.ImmutableMatrix(column.rows, axes[0], lambda r, c: self._diff(column[r, 0], symbols[c, 0]))
-        return _replaced(jacobian, back)
-
-    def _gradient(self, operand: s.Node, symbol: str, at: dict[str, int]) -> Any:
-        value, symbols, back = self._varied(operand, symbol, at)
-        if not _is_matrix(symbols):
-            return _replaced(self._diff(value, symbols), back)
-        return _replaced(symbols.applyfunc(lambda by: self._diff(value, by)), back)
-
-
-def _replaced(value: Any, back: dict[Any, Any]) -> Any:
-    return value.xreplace(back) if back else value
-
 
 def _is_matrix(value: Any) -> bool:
     return isinstance(value, sympy.MatrixBase)
-
-
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    return value.applyfunc(function) if _is_matrix(value) else function(value)
-
-
-def _nonzero(divisor: Any) -> Any:
-    if divisor == 0:
-        raise UndefinedError("a division by zero")
-    return divisor
-
-
-def _raised(base: Any, exponent: Any) -> Any:
-    numbers = base.is_Rational and exponent.is_Rational
-    if numbers and abs(exponent) * max(int(base.p).bit_length(), int(base.q).bit_length()) > _LARGEST_POWER:
-        raise GivenUpError
-    return base**exponent
-
-
-def _pick(value: Any, indices: list[int]) -> Any:
-    if not _is_matrix(value) or len(indices) > 2:
-        raise MisfitError("an element of a number")
-    if len(indices) == 1:
-        if 1 not in value.shape:
-            return value[indices[0] - 1, :].T
-        indices = [indices[0], 1] if value.cols == 1 else [1, indices[0]]
-    if not all(1 <= index <= length for index, length in zip(indices, value.shape, strict=True)):
-        raise MisfitError(f"index {indices[0]} is outside of 1 … {value.rows}")
-    return value[indices[0] - 1, indices[1] - 1]
-
-
-def _added(values: list[Any]) -> Any:
-    if not any(_is_matrix(value) for value in values):
-        return sympy.Add(*values)
-    if not all(_is_matrix(value) and value.shape == values[0].shape for value in values):
-        raise MisfitError("terms of different dimensions are added")
-    return functools.reduce(lambda x, y: x + y, values)
-
-
-def _elementwise(x: Any, y: Any) -> Any:
-    if not _is_matrix(x) and not _is_matrix(y):
-        return x * y
-    if not (_is_matrix(x) and _is_matrix(y) and x.shape == y.shape):
-        raise MisfitError("the sides of ⊙ have different dimensions")
-    return x.multiply_elementwise(y)
-
-
-def _times(x: Any, y: Any, sign: str) -> Any:
-    if not (_is_matrix(x) and _is_matrix(y)):
-        return x * y
-    if x.cols == y.rows:
-        product = x * y
-        return product[0, 0] if product.shape == (1, 1) else product
-    if sign == "·" and x.shape == y.shape and x.cols == 1:
-        return (x.T * y)[0, 0]
-    raise MisfitError("the factors of a product have different dimensions")

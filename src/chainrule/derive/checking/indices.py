@@ -66,7 +66,8 @@ def _uses(node: s.Node, setting: Setting, classes: int, bound: frozenset[str]) -
             yield from letters((without,), (None,))
             yield from _uses(body, setting, classes, bound | {index})
         case _:
-            yield from _uses_in_parts(node, setting, classes, bound)
+            for part in s.parts(node):
+                yield from _uses(part, setting, classes, bound)
 
 
 def _uses_in_definition(
@@ -75,10 +76,3 @@ def _uses_in_definition(
     entry = setting.defined.get(symbol)
     if entry is not None:
         yield from _uses(entry.expression, setting, classes, bound | set(entry.indices))
-
-
-def _uses_in_parts(
-    node: s.Node, setting: Setting, classes: int, bound: frozenset[str]
-) -> Iterator[tuple[str, int | None]]:
-    for part in s.parts(node):
-        yield from _uses(part, setting, classes, bound)

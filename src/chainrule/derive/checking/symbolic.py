@@ -69,7 +69,7 @@ def _equal(before: s.Node, after: s.Node, setting: Setting, classes: int, at: At
 def _rational_entries(
     node: s.Node, setting: Setting, classes: int, at: At, root: int, effort: Effort
 ) -> tuple[tuple[Any, ...], Roots]:
-    known = _known(node, setting, classes, at, root)
+    known = _known(node, setting, classes, at, root)  # a step's right side is the next one's left
     if not known:
         value = expression_of(node, setting, classes, dict(at), effort)
         entries = list(value) if isinstance(value, sympy.MatrixBase) else [value]
@@ -82,5 +82,5 @@ def _rational_entries(
 
 @functools.lru_cache(maxsize=4096)
 def _known(node: s.Node, setting: Setting, classes: int, at: At, root: int) -> list[tuple[tuple[Any, ...], Roots]]:
-    """What was computed before, or nothing yet: a step's right side is the next one's left."""
+    """What was computed before, or nothing yet."""
     return []

@@ -9,17 +9,9 @@ from chainrule.derive import syntax as s
 from chainrule.errors import InputError
 
 __all__ = [
-    "GREEK",
-    "Piece",
-    "Terms",
-    "UnreadableError",
-    "index_in",
-    "indices_of",
-    "named",
-    "position_of",
-    "primes_in",
+    "GREEK", "Piece", "Terms", "UnreadableError", "index_in", "indices_of", "named", "position_of", "primes_in",
     "rule_of",
-]
+]  # fmt: skip
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε", "eta": "η", "theta": "θ",

@@ -111,21 +111,18 @@ def sum_of(terms: Terms) -> s.Node:
             operand = ([(False, rest)] if rest else []) + terms[start:k]
             if not operand:
                 raise UnreadableError("nothing follows for the operator to act on", pieces[at].position)
-            pieces = [*pieces[:at], _applied(pieces[at], sum_of(operand))]
+            operator, body = pieces[at], sum_of(operand)
+            if operator.kind == "operator":
+                applied = derivative_of(body, operator.variables, follows=True)
+            else:
+                applied = _gradient(body, operator)
+            pieces = [*pieces[:at], Piece("node", operator.position, applied)]
         elif pieces[-1].kind == "sum" and k < len(terms):  # Σ −x: the sign belongs to what is summed
             pieces = [*pieces, Piece("node", pieces[-1].position, sum_of([terms[k]]))]
             k += 1
         node = _term(pieces)
         parts.append(s.Negative(node) if negative else node)
     return parts[0] if len(parts) == 1 else s.Sum(tuple(parts))
-
-
-def _applied(operator: Piece, operand: s.Node) -> Piece:
-    if operator.kind == "operator":
-        node = derivative_of(operand, operator.variables, follows=True)
-    else:
-        node = _gradient(operand, operator)
-    return Piece("node", operator.position, node)
 
 
 def _gradient(operand: s.Node, nabla: Piece) -> s.Node:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from chainrule.derive import syntax as s
 from chainrule.derive.records import LONG_VALUE, Line
 from chainrule.derive.writing.tex import Tex, escape, latex
-from chainrule.derive.writing.unicode import Text
+from chainrule.derive.writing.unicode import Notation
 
 if TYPE_CHECKING:
     from chainrule.derive.derivation import Derivation
@@ -206,7 +206,7 @@ def aligned(derivation: Derivation) -> str:
     return r"\begin{aligned} " + " \\\\ ".join(rows) + r" \end{aligned}"
 
 
-class _Width(Text):
+class _Width(Notation):
     """The expression on one line, but a fraction or a column is as wide as its widest part: its length is a measure."""
 
     bars = True

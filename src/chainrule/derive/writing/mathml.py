@@ -23,6 +23,8 @@ _HAT = "\N{COMBINING CIRCUMFLEX ACCENT}"
 class MathML(Notation):
     """What stands inside `<math>`."""
 
+    bars = True
+
     def digits(self, value: int) -> str:
         return _tag("mn", str(value))
 

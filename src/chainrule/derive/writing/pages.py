@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from chainrule.boundary.html import part
 from chainrule.derive.records import LONG_VALUE, Line
 from chainrule.derive.writing import mathml
-from chainrule.derive.writing.documents import aligned
 from chainrule.derive.writing.tex import SYMBOL
 from chainrule.derive.writing.unicode import equation
 from chainrule.version import __version__
@@ -19,7 +18,7 @@ from chainrule.version import __version__
 if TYPE_CHECKING:
     from chainrule.derive.derivation import Derivation
 
-__all__ = ["STYLE", "html", "notebook_html", "notebook_latex"]
+__all__ = ["STYLE", "html", "notebook_html"]
 
 # Every rule begins at .derivation, so that a notebook may carry it beside its own; the colours are style.css's where
 # that is there. A formula that is too wide scrolls in its own box, never the page, and a shadow tells where more of it
@@ -128,18 +127,6 @@ def notebook_html(derivation: Derivation) -> str:
     """
     heading = f"<p><strong>{_prose(derivation.title)}</strong></p>"
     return f'<style>{part("math.css")}{STYLE}</style><div class="derivation">\n{heading}{_body(derivation)}</div>'
-
-
-def notebook_latex(derivation: Derivation) -> str:
-    r"""A derivation as one display of LaTeX, for `_repr_latex_`.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace as Some
-    >>> print(notebook_latex(Some(name="x", title="X", intro="", lines=[])))
-    $$\begin{aligned}  \end{aligned}$$
-    """
-    return f"$${aligned(derivation)}$$"
 
 
 def _prose(words: str) -> str:

@@ -31,6 +31,8 @@ _FUNCTIONS = {name: f"\\{name}" for name in ("exp", "log", "tanh", "max", "min",
 class Tex(Notation):
     """LaTeX's mathematics."""
 
+    bars = True
+
     def digits(self, value: int) -> str:
         return str(value)
 

@@ -8,7 +8,6 @@ two alone, so they are decided here and nowhere else; a notation says only how a
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from fractions import Fraction
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from chainrule.derive import syntax as s
 
-__all__ = ["Drawn", "Level", "Notation", "Reach", "Text", "equation", "text"]
+__all__ = ["Drawn", "Level", "Notation", "Reach", "equation", "text"]
 
 
 class Level(IntEnum):
@@ -62,10 +61,11 @@ class Drawn(NamedTuple):
     digit: bool = False
 
 
-class Notation(ABC):
-    """A way of writing expressions: a method for each node decides on brackets, abstract ones draw."""
+class Notation:
+    """A way of writing expressions: a method for each node decides on brackets, others draw. This one is plain Unicode
+    on one line, as in `lecture.md`."""
 
-    bars = True  # fractions have a bar: what is above and below it needs no brackets
+    bars = False  # whether fractions have a bar: what is above and below it then needs no brackets
 
     def draw(self, node: s.Node) -> Drawn:
         """A node, whichever it is."""
@@ -226,72 +226,7 @@ class Notation(ABC):
     def _bracketed(self, piece: Drawn, *, square: bool = False) -> Drawn:
         return Drawn(self.bracket(piece.text, square=square), Level.ATOM)
 
-    @abstractmethod
-    def digits(self, value: int) -> str: ...
-    @abstractmethod
-    def name(self, base: str, parts: tuple[str, ...], *, bold: bool = False) -> str: ...
-    @abstractmethod
-    def element(self, vector: str, indices: tuple[str, ...]) -> str: ...
-    @abstractmethod
-    def apply(self, function: str, argument: str, *, bare: bool) -> str: ...
-    @abstractmethod
-    def bracket(self, inner: str, *, square: bool = False) -> str: ...
-    @abstractmethod
-    def chain(self, parts: Sequence[tuple[str, str]]) -> str:
-        """Terms or factors in a row, each with the sign before it."""
-
-    @abstractmethod
-    def fraction(self, above: str, below: str) -> str: ...
-    @abstractmethod
-    def power(self, base: str, exponent: str) -> str: ...
-    @abstractmethod
-    def transpose(self, operand: str) -> str: ...
-    @abstractmethod
-    def summation(self, node: s.SumOver, body: str) -> str: ...
-    @abstractmethod
-    def indicator(self, left: str, right: str) -> str: ...
-    @abstractmethod
-    def one_hot(self, index: str) -> str: ...
-    @abstractmethod
-    def derivative(self, operand: str, variable: str) -> str: ...
-    @abstractmethod
-    def operator(self, variable: str, operand: str) -> str: ...
-    @abstractmethod
-    def gradient(self, variable: str, operand: str) -> str: ...
-    @abstractmethod
-    def vector(self, elements: Sequence[str | None]) -> str: ...
-    @abstractmethod
-    def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
-        """Each value with its condition, None for a last one that is for all else."""
-
-
-def _split(symbol: str) -> tuple[str, tuple[str, ...]]:
-    """A symbol's letter, and its subscript if it has one: a_{k+1} is ("a", ("k+1",))."""
-    base, _, below = symbol.partition("_")
-    below = below.removeprefix("{").removesuffix("}")
-    return base, (below,) if below else ()
-
-
-def _terms(node: s.Node) -> Iterator[s.Node]:
-    """The terms of a sum, those of sums added inside it too, with numbers below 0 as negatives."""
-    if isinstance(node, s.Sum):
-        for term in node.terms:
-            yield from _terms(term)
-    elif isinstance(node, s.Number) and node.value < 0:
-        yield s.Negative(s.Number(-node.value))
-    else:
-        yield node
-
-
-def comma(parts: Sequence[str]) -> str:
-    """What stands between the parts of a subscript: nothing where each is one letter or digit, as in a_{Li'}."""
-    return "" if all(len(part.rstrip("'′")) == 1 for part in parts) else ","
-
-
-class Text(Notation):
-    """Plain Unicode on one line, as in `lecture.md`."""
-
-    bars = False
+    # --- How it is drawn, as plain text: a notation of its own draws all of these in its way ---
 
     def digits(self, value: int) -> str:
         return str(value)
@@ -310,6 +245,7 @@ class Text(Notation):
         return f"[{inner}]" if square else f"({inner})"
 
     def chain(self, parts: Sequence[tuple[str, str]]) -> str:
+        """Terms or factors in a row, each with the sign before it."""
         (sign, first), *others = parts
         return sign + first + "".join(f" {sign} {part}" if sign else f" {part}" for sign, part in others)
 
@@ -349,8 +285,32 @@ class Text(Notation):
         return "[" + ", ".join("…" if element is None else element for element in elements) + "]ᵀ"
 
     def cases(self, branches: Sequence[tuple[str, str | None]]) -> str:
+        """Each value with its condition, None for a last one that is for all else."""
         words = [f"{value} otherwise" if when is None else f"{value} if {when}" for value, when in branches]
         return ", and ".join(words) if len(words) < 3 else ", ".join([*words[:-1], f"and {words[-1]}"])
+
+
+def _split(symbol: str) -> tuple[str, tuple[str, ...]]:
+    """A symbol's letter, and its subscript if it has one: a_{k+1} is ("a", ("k+1",))."""
+    base, _, below = symbol.partition("_")
+    below = below.removeprefix("{").removesuffix("}")
+    return base, (below,) if below else ()
+
+
+def _terms(node: s.Node) -> Iterator[s.Node]:
+    """The terms of a sum, those of sums added inside it too, with numbers below 0 as negatives."""
+    if isinstance(node, s.Sum):
+        for term in node.terms:
+            yield from _terms(term)
+    elif isinstance(node, s.Number) and node.value < 0:
+        yield s.Negative(s.Number(-node.value))
+    else:
+        yield node
+
+
+def comma(parts: Sequence[str]) -> str:
+    """What stands between the parts of a subscript: nothing where each is one letter or digit, as in a_{Li'}."""
+    return "" if all(len(part.rstrip("'′")) == 1 for part in parts) else ","
 
 
 def _script(mark: str, inner: str) -> str:
@@ -365,7 +325,7 @@ def text(node: s.Node) -> str:
     >>> text(s.Negative(s.Sum((s.Indicator("ℓ", "i"), s.Negative(s.Indexed("ŷ", ("i",)))))))
     '−(𝟙[ℓ=i] − ŷ_i)'
     """
-    return Text().draw(node).text
+    return Notation().draw(node).text
 
 
 def equation(left: s.Node | None, right: s.Node) -> str:

@@ -22,7 +22,7 @@ def chain_latex(chain: Chain) -> str:
     """The chain as one displayed formula, a line for each group."""
     groups = []
     for g in chain.groups:
-        factors = r" \cdot ".join(map(_factor, g.factors))
+        factors = r" \cdot ".join(rf"\underset{{{_value(f)}}}{{{_fraction(f.symbol)}}}" for f in g.factors)
         groups.append(rf"\underbrace{{{factors}}}_{{\text{{{g.heading}}}}}")
     product = " \\cdot {} \\\\\n&\\quad ".join(groups)
     left = _fraction(f"∂{chain.of}/∂{chain.symbol}")
@@ -30,10 +30,6 @@ def chain_latex(chain: Chain) -> str:
     if len(groups) > ON_A_PAGE:
         return f"{{\\allowdisplaybreaks\n\\begin{{align*}}\n{lines}\n\\end{{align*}}}}\n"
     return f"\\[\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n\\]\n"
-
-
-def _factor(f: Factor) -> str:
-    return rf"\underset{{{_value(f)}}}{{{_fraction(f.symbol)}}}"
 
 
 def _fraction(symbol: str) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chainrule.boundary import html
 from chainrule.boundary.files import write_atomically
@@ -43,6 +43,7 @@ def page(explanation: Example, chain: Chain) -> str:
     """The page of one chain, as HTML."""
     e = explanation
     shape = image_shape(e)
+    kept = json.loads(html.part("derivations.json"))  # of the factors, as chainrule/derive/writing/kept.py wrote them
     units = e.output_units()
     if len(units) > CLASSES:
         units.sort(key=lambda u: (u.unit - 1 != e.label, -u.probability))
@@ -62,7 +63,7 @@ def page(explanation: Example, chain: Chain) -> str:
         gradient_image=html.image(e.backward.grad_activations[0][0].tolist(), shape),
         value_text=value_text,
         largest=lambda values: max(values, key=abs),
-        derivations=_derivations(e.net.activation),
+        derivations={"style": kept["style"], "shown": [*kept["factors"], kept["activations"][e.net.activation]]},
         payload=payload(e, chain),
         script=html.part("explain.js"),
     )
@@ -91,9 +92,3 @@ def _path_formula(e: Example, chain: Chain) -> str:
     )
     end = f"<mo>=</mo><mn>{number(chain.paths[0].product, 5)}</mn>"
     return f'<math display="block"><mrow>{factors}{end}</mrow></math>'
-
-
-def _derivations(activation: str) -> dict[str, Any]:
-    """The derivations of the factors, and the style that they share, as chainrule/derive/writing/kept.py wrote them."""
-    kept = json.loads(html.part("derivations.json"))
-    return {"style": kept["style"], "shown": [*kept["factors"], kept["activations"][activation]]}
