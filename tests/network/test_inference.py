@@ -98,9 +98,9 @@ def test_what_does_not_fit_is_named():
     net = made([5, 3], "relu", "float64")
     with pytest.raises(InputError, match=r"^x: got shape \(2, 4\), expected \(N, 5\)"):
         net.logits(np.zeros((2, 4)))
-    with pytest.raises(InputError, match="^x: got dtype"):
+    with pytest.raises(InputError, match=r"^x: got dtype"):
         net.predict_proba([["a"] * 5])
-    with pytest.raises(InputError, match="^threads: got 0"):
+    with pytest.raises(InputError, match=r"^threads: got 0"):
         net.predict(np.zeros((2, 5)), threads=0)
 
 

@@ -307,10 +307,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Any) -> Array:
         coefs, intercepts = [c.T for c in self.coefs_], self.intercepts_
         if issparse(X):
-            X = np.asarray(X @ self.coefs_[0]) + intercepts[0]
+            first: Array = X @ self.coefs_[0] + intercepts[0]
             if len(coefs) == 1:
-                return X
-            X, coefs, intercepts = ACTIVATIONS[self.activation].function(X), coefs[1:], intercepts[1:]
+                return first
+            X, coefs, intercepts = ACTIVATIONS[self.activation].function(first), coefs[1:], intercepts[1:]
         x = np.asarray(X).astype(coefs[0].dtype, copy=False)
         return infer(coefs, intercepts, self.activation, x, softmax=False, threads=self._threads())
 

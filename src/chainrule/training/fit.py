@@ -1,7 +1,8 @@
 """`fit`: epochs, schedules, early stopping, checkpoints, history.
 
 Every random choice comes from (seed, epoch), so that a run resumed at an epoch has no random state to restore,
-and the same seed gives the same weights, bit for bit, on the same machine and library versions, whatever the number of threads.
+and the same seed gives the same weights, bit for bit, on the same machine and library versions, whatever the number
+of threads.
 """
 
 from __future__ import annotations
