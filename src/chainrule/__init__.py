@@ -1,5 +1,6 @@
 """Backpropagation for softmax classifiers in closed form, with its work shown."""
 
+from chainrule.boundary.threads import announce
 from chainrule.errors import ChainruleError
 from chainrule.network.gradcheck import GradientReport, check_gradients
 from chainrule.network.network import Backward, Forward, Network
@@ -28,3 +29,5 @@ __all__ = [
     "WarmUp", "__version__", "check_gradients", "cross_entropy", "fit", "hessian_diagonal", "hessian_vector_product",
     "linear_cross_entropy", "log_softmax", "softmax", "softmax_cross_entropy", "softmax_jacobian", "which_kernel",
 ]  # fmt: skip
+
+announce()

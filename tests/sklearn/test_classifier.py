@@ -463,3 +463,31 @@ def test_accuracy_of_logistic_outputs():
         seen, start = [], MLPClassifier((5,), max_iter=1, random_state=0, learning_rate_init=1e-12).fit(X, y)
         start.set_params(callbacks=[lambda record, seen=seen: seen.append(record.accuracy)], warm_start=True).fit(X, y)
         assert seen == [start.score(X, y)]
+
+
+def test_n_jobs_is_how_many_threads_and_changes_no_bit(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(700, 300)), random.integers(0, 3, 700)
+    models = {}
+    for n_jobs, threads in ((None, 4), (-1, 4), (-2, 3), (-9, 1), (1, 1), (2, 2), (7, 7)):
+        models[n_jobs] = MLPClassifier((200,), batch_size=350, max_iter=2, random_state=0, n_jobs=n_jobs, tol=1.0).fit(
+            x, y
+        )
+        assert models[n_jobs]._threads() == threads
+    for model in models.values():
+        assert model.coefs_[0].tobytes() == models[1].coefs_[0].tobytes()
+        assert model.predict_proba(x).tobytes() == models[1].predict_proba(x).tobytes()
+    for bad in (0, 1.5, "all"):
+        with pytest.raises(ValueError, match="n_jobs"):
+            MLPClassifier(n_jobs=bad).fit(x, y)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (7, 6)])
+def test_sparse_and_dense_rows_get_the_same_logits(hidden):
+    random = np.random.default_rng(1)
+    x = np.where(random.uniform(size=(90, 12)) < 0.2, random.normal(size=(90, 12)), 0.0)
+    model = MLPClassifier(hidden, activation="tanh", max_iter=3, tol=1.0).fit(x, random.integers(0, 3, 90))
+    dense = model.predict_log_proba(x)
+    for sparse in (scipy.sparse.csr_array(x), scipy.sparse.csc_array(x)):
+        np.testing.assert_allclose(model.predict_log_proba(sparse), dense, rtol=1e-12)

@@ -152,6 +152,7 @@ NB_MODULE(_kernels, m) {
   m.def("multiply_float64", &multiply<double>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   bind_training(m);
   m.def("max_threads", &chainrule::max_threads);
+  m.def("limit_threads", &chainrule::limit_threads, "threads"_a);
   m.def("instruction_set", &chainrule::instruction_set);
   m.def("instruction_sets", &chainrule::instruction_sets);
   nb::set_leak_warnings(false);  // what a daemon thread holds when the process ends is not given back

@@ -2,6 +2,7 @@
 #include "output_layer.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <thread>
@@ -43,14 +44,25 @@ template double run(const Job<double>&, int);
 template double run(const Job<bfloat16>&, int);
 template double run(const Job<float16>&, int);
 
-int max_threads() {
+namespace {
+
+constexpr int no_limit = 1024;
+std::atomic<int> limit{no_limit};
+
+int own_threads() {
   const char* told = std::getenv("OMP_NUM_THREADS");  // by which users limit every numerical library
-  if (const int count = told ? std::atoi(told) : 0; count > 0) return std::min(count, 1024);
+  if (const int count = told ? std::atoi(told) : 0; count > 0) return count;
 #ifdef __linux__
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
 #endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
+
+}  // namespace
+
+int max_threads() { return std::min(own_threads(), limit.load()); }
+
+void limit_threads(int threads) { limit = threads < own_threads() ? std::max(threads, 1) : no_limit; }
 
 }  // namespace chainrule

@@ -8,6 +8,7 @@ namespace chainrule {
 template <class T>
 double run(const Job<T>& job, int threads);
 
-int max_threads();  // what `threads=None` may use
+int max_threads();  // what `threads=None` may use: at most what was set
+void limit_threads(int threads);
 
 }  // namespace chainrule
