@@ -99,7 +99,8 @@ PAIRS = (
 def told(record, before):
     seconds, cells = record["seconds"], []
     for ours, theirs in PAIRS:
-        cells += [f"{1e6 * seconds[theirs]:.1f}", f"{1e6 * seconds[ours]:.1f}", f"{seconds[ours] / seconds[theirs]:.2f}"]
+        peer, own = seconds[theirs], seconds[ours]
+        cells += [f"{1e6 * peer:.1f}", f"{1e6 * own:.1f}", f"{own / peer:.2f}"]
     row = f"| {record['n']} × {record['k']} | {' | '.join(cells)} |"
     header = f"\nfloat32, {record['threads']} thread(s), µs for a call\n\n| N × K |"
     header += "".join(f" {theirs} | {ours} | ratio |" for ours, theirs in PAIRS) + "\n|" + "---|" * 13 + "\n"

@@ -144,6 +144,7 @@ void multiply(nb::object a, nb::object b, nb::object c, bool adds, int threads) 
 }  // namespace
 
 void bind_training(nb::module_& m);  // training_binding.cpp
+void bind_xla(nb::module_& m);       // xla.cpp
 
 NB_MODULE(_kernels, m) {
   m.doc() = "The output layer's kernels; chainrule.output checks what goes in.";
@@ -151,6 +152,7 @@ NB_MODULE(_kernels, m) {
   m.def("multiply_float32", &multiply<float>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   m.def("multiply_float64", &multiply<double>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   bind_training(m);
+  bind_xla(m);
   m.def("max_threads", &chainrule::max_threads);
   m.def("instruction_set", &chainrule::instruction_set);
   m.def("instruction_sets", &chainrule::instruction_sets);
