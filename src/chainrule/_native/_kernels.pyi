@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 def run(
@@ -12,6 +13,17 @@ def run(
     options: dict[str, Any],
     threads: int,
 ) -> float: ...
+def loss_and_gradient(
+    logits: Any,
+    labels: Any,
+    reduction: str,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    z_loss: float,
+    threads: int,
+) -> tuple[Any, npt.NDArray[Any]] | None: ...
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]: ...
 def multiply_float32(
     a: npt.NDArray[Any], b: npt.NDArray[Any], c: npt.NDArray[Any], adds: bool, threads: int
 ) -> None: ...
