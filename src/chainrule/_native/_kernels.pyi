@@ -23,6 +23,15 @@ def loss_and_gradient(
     z_loss: float,
     threads: int,
 ) -> tuple[Any, npt.NDArray[Any]] | None: ...
+def loss_and_gradient_into(
+    logits: Any,
+    labels: Any,
+    gradient: Any,
+    losses: Any | None,
+    reduction: str,
+    ignore_index: int | None,
+    label_smoothing: float,
+) -> float | None: ...
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]: ...
 def multiply_float32(
     a: npt.NDArray[Any], b: npt.NDArray[Any], c: npt.NDArray[Any], adds: bool, threads: int

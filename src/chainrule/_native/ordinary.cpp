@@ -11,6 +11,7 @@
 #include <atomic>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "errors.hpp"
@@ -47,17 +48,25 @@ nb::object empty(nb::tuple shape, nb::handle dtype, std::size_t itemsize) {
   return nb::handle(numpy.array)(shape, dtype, memory, start);
 }
 
-template <class T>
-T* address_of(nb::handle array) {
-  return static_cast<T*>(nb::cast<nb::ndarray<nb::device::cpu>>(array, false).data());
+using In = nb::ndarray<nb::ro, nb::device::cpu>;
+using Out = nb::ndarray<nb::device::cpu>;
+
+template <class A>
+bool lies_well(const A& array, std::size_t rank) {
+  return array.ndim() == rank && reinterpret_cast<std::uintptr_t>(array.data()) % ((array.dtype().bits + 7) / 8) == 0;
 }
 
-// Is it NumPy's own, and no subclass? Then of which dtype and where, if it lies as the kernels want it.
-using Array = nb::ndarray<nb::ro, nb::device::cpu>;
-bool borrow(nb::handle value, std::size_t rank, Array& array) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(value.ptr())) != numpy.array || !nb::try_cast(value, array, false)) return false;
-  const std::size_t size = (array.dtype().bits + 7) / 8;
-  return array.ndim() == rank && reinterpret_cast<std::uintptr_t>(array.data()) % size == 0;
+// Numbers one after another, that can be written.
+template <class T>
+T* written(nb::handle value, std::size_t rank, std::size_t rows, std::size_t columns) {
+  Out array;
+  if (!nb::try_cast(value, array, false) || !lies_well(array, rank) || array.dtype() != nb::dtype<T>() ||
+      array.shape(0) != rows || (rank == 2 && array.shape(1) != columns))
+    throw std::invalid_argument("a result has another shape or dtype than it should");
+  for (std::size_t axis = 0, step = rank == 2 ? columns : 1; axis < rank; ++axis, step = 1)
+    if (array.shape(axis) > 1 && array.stride(axis) != static_cast<std::int64_t>(step))
+      throw std::invalid_argument("a result has gaps");
+  return static_cast<T*>(array.data());
 }
 
 // What decides the loss beside logits and labels; LossOptions has checked it.
@@ -67,61 +76,93 @@ struct Scalars {
   double label_smoothing, temperature, z_loss;
 };
 
-// The sum of the losses divided as the reduction says, or 0 where nothing counts; false where a label is out of range, and
+// The sum of the losses divided as the reduction says, or 0 where nothing counts; none where a label is out of range, and
 // then nothing has been written. options.py's divisor_for and reduced say the same.
 template <class T>
-bool run(chainrule::Job<T>& job, const Scalars& given, int threads, T& reduced) {
+std::optional<T> run(chainrule::Job<T>& job, const Scalars& given, int threads) {
+  constexpr double nothing = std::numeric_limits<double>::infinity();
   const chainrule::Unlocked unlocked;
   const chainrule::DefaultMode mode;
   job.ignores = given.ignore_index.has_value(), job.ignored = given.ignore_index.value_or(0);
   job.label_smoothing = given.label_smoothing, job.temperature = given.temperature, job.z_loss = given.z_loss;
-  if (!chainrule::labels_fit(job)) return false;
+  if (!chainrule::labels_fit(job)) return std::nullopt;
   double divisor = 1.0;
   if (given.reduction == "mean") {
     std::size_t counted = 0;
     for (std::size_t row = 0; row < job.n; ++row) counted += !(job.ignores & (job.labels[row] == job.ignored));
-    divisor = counted ? static_cast<double>(counted) : std::numeric_limits<double>::infinity();
+    divisor = counted ? static_cast<double>(counted) : nothing;
   }
   job.scale = 1.0 / divisor;
   std::atomic<bool> changed{false};
   job.changed = &changed;
   const double sum = chainrule::run(job, threads);
   if (changed) throw chainrule::InputError(chainrule::labels_changed);
-  reduced = static_cast<T>(divisor < std::numeric_limits<double>::infinity() ? sum / divisor : 0.0);
-  return true;
+  return static_cast<T>(divisor < nothing ? sum / divisor : 0.0);
 }
 
 template <class T>
-nb::object of_arrays(const Array& logits, const Array& labels, const Scalars& given, int threads) {
+chainrule::Job<T> job_of(const In& logits, const In& labels) {
   chainrule::Job<T> job{};
   job.output = chainrule::Output::gradient, job.n = logits.shape(0), job.k = logits.shape(1);
   job.logits = {static_cast<const T*>(logits.data()), static_cast<std::ptrdiff_t>(logits.stride(0)),
                 static_cast<std::ptrdiff_t>(logits.stride(1))};
   job.labels = static_cast<const std::int64_t*>(labels.data());
-  const nb::object gradient = empty(nb::make_tuple(job.n, job.k), dtype<T>(), sizeof(T));
-  job.result = {address_of<T>(gradient), static_cast<std::ptrdiff_t>(job.k), 1};
-  nb::object losses;
-  if (given.reduction == "none") {
-    losses = empty(nb::make_tuple(job.n), dtype<T>(), sizeof(T));
-    job.losses = address_of<T>(losses);
-  }
-  T reduced;
-  if (!run(job, given, threads, reduced)) return nb::none();
-  return nb::make_tuple(losses ? losses : dtype<T>()(reduced), gradient);
+  return job;
 }
 
-// (loss, gradient), or None where something is not ordinary.
+bool are_ordinary(const In& logits, const In& labels) {
+  return lies_well(logits, 2) && lies_well(labels, 1) && logits.shape(1) > 0 && labels.shape(0) == logits.shape(0) &&
+         labels.dtype() == nb::dtype<std::int64_t>() && (labels.shape(0) <= 1 || labels.stride(0) == 1);
+}
+
+// Calls f with a number of the format, for one that is ordinary.
+template <class F>
+nb::object of_format(const In& logits, F f) {
+  if (logits.dtype() == nb::dtype<float>()) return f(float{});
+  if (logits.dtype() == nb::dtype<double>()) return f(double{});
+  return nb::none();
+}
+
+// (loss, gradient) of NumPy's own arrays, or None where something is not ordinary.
 nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::string& reduction,
                              std::optional<std::int64_t> ignore_index, double label_smoothing, double temperature,
                              double z_loss, int threads) {
-  Array a, given;
-  if (!borrow(logits, 2, a) || !borrow(labels, 1, given)) return nb::none();
-  if (a.shape(1) == 0 || given.shape(0) != a.shape(0) || given.dtype() != nb::dtype<std::int64_t>()) return nb::none();
-  if (given.shape(0) > 1 && given.stride(0) != 1) return nb::none();
-  const Scalars scalars{reduction, ignore_index, label_smoothing, temperature, z_loss};
-  if (a.dtype() == nb::dtype<float>()) return of_arrays<float>(a, given, scalars, threads);
-  if (a.dtype() == nb::dtype<double>()) return of_arrays<double>(a, given, scalars, threads);
-  return nb::none();
+  const auto borrow = [](nb::handle value, In& array) {  // no subclass's
+    return reinterpret_cast<PyObject*>(Py_TYPE(value.ptr())) == numpy.array && nb::try_cast(value, array, false);
+  };
+  In a, given;
+  if (!borrow(logits, a) || !borrow(labels, given) || !are_ordinary(a, given)) return nb::none();
+  return of_format(a, [&](auto number) -> nb::object {
+    using T = decltype(number);
+    chainrule::Job<T> job = job_of<T>(a, given);
+    const nb::object gradient = empty(nb::make_tuple(job.n, job.k), dtype<T>(), sizeof(T));
+    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    nb::object loss;
+    if (reduction == "none") {
+      loss = empty(nb::make_tuple(job.n), dtype<T>(), sizeof(T));
+      job.losses = written<T>(loss, 1, job.n, 0);
+    }
+    const auto reduced = run(job, {reduction, ignore_index, label_smoothing, temperature, z_loss}, threads);
+    if (!reduced) return nb::none();
+    return nb::make_tuple(loss ? loss : dtype<T>()(*reduced), gradient);
+  });
+}
+
+// The same into memory that is there, of arrays of any kind by DLPack: the reduced loss, or None.
+nb::object loss_and_gradient_into(nb::handle logits, nb::handle labels, nb::handle gradient, nb::handle losses,
+                                  const std::string& reduction, std::optional<std::int64_t> ignore_index,
+                                  double label_smoothing) {
+  In a, given;
+  if (!nb::try_cast(logits, a, false) || !nb::try_cast(labels, given, false) || !are_ordinary(a, given)) return nb::none();
+  return of_format(a, [&](auto number) -> nb::object {
+    using T = decltype(number);
+    chainrule::Job<T> job = job_of<T>(a, given);
+    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    if (!losses.is_none()) job.losses = written<T>(losses, 1, job.n, 0);
+    const auto reduced = run(job, {reduction, ignore_index, label_smoothing, 1.0, 0.0}, chainrule::max_threads());
+    if (!reduced) return nb::none();
+    return nb::float_(static_cast<double>(*reduced));
+  });
 }
 
 }  // namespace
@@ -132,6 +173,8 @@ void bind_ordinary(nb::module_& m) {
   numpy = {kept("ndarray"), kept("empty"), kept("uint8"), kept("float32"), kept("float64")};
   m.def("loss_and_gradient", &loss_and_gradient, "logits"_a.none(), "labels"_a.none(), "reduction"_a, "ignore_index"_a.none(),
         "label_smoothing"_a, "temperature"_a, "z_loss"_a, "threads"_a);
+  m.def("loss_and_gradient_into", &loss_and_gradient_into, "logits"_a, "labels"_a, "gradient"_a, "losses"_a.none(),
+        "reduction"_a, "ignore_index"_a.none(), "label_smoothing"_a);
   m.def("empty", [](nb::tuple shape, nb::handle dtype) {
     return empty(shape, dtype, nb::cast<std::size_t>(dtype.attr("itemsize")));
   }, "shape"_a, "dtype"_a);

@@ -198,7 +198,7 @@ def softmax_cross_entropy(
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ). Smoothing: Szegedy et al., 2016 (arXiv:1512.00567).
     z-loss: Chowdhery et al., "PaLM", 2022, section 5.
     """
-    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    options = LossOptions.kept(reduction, ignore_index, label_smoothing, temperature, z_loss)
     team = check_threads(threads)
     if class_weights is None and out is None and type(extras) is tuple and not extras:
         ordinary = ordinary_loss(logits, labels, options, team)

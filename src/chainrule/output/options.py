@@ -59,8 +59,18 @@ class LossOptions:
         z_loss: Any = 0.0,
     ) -> LossOptions:
         """The options that depend on no array."""
-        given = reduction, ignore_index, label_smoothing, temperature, z_loss
-        return _made_once(*given) if tuple(map(type, given)) in _BUILT_IN else _made(*given)
+        return cls(
+            check_choice("reduction", reduction, REDUCTIONS),
+            None if ignore_index is None else check_ignore_index(ignore_index),
+            check_fraction("label_smoothing", label_smoothing, one=True),
+            check_positive("temperature", temperature, least=1e-150),
+            check_positive("z_loss", z_loss, zero=True),
+        )
+
+    @classmethod
+    def kept(cls, *given: Any) -> LossOptions:
+        """The same; a record that is made once where Python's own numbers are given, which never change."""
+        return _kept(*given) if tuple(map(type, given)) in _BUILT_IN else cls.checked(*given)
 
     def of(
         self, labels: Any, shape: tuple[int, int], format: str, class_weights: Any = None, *, signed: bool = False
@@ -105,18 +115,8 @@ class LossOptions:
         return total / self.divisor if self.divisor < math.inf else 0.0
 
 
-def _made(reduction: Any, ignore_index: Any, label_smoothing: Any, temperature: Any, z_loss: Any) -> LossOptions:
-    return LossOptions(
-        check_choice("reduction", reduction, REDUCTIONS),
-        None if ignore_index is None else check_ignore_index(ignore_index),
-        check_fraction("label_smoothing", label_smoothing, one=True),
-        check_positive("temperature", temperature, least=1e-150),
-        check_positive("z_loss", z_loss, zero=True),
-    )
-
-
-_made_once = lru_cache(_made)  # for what never changes its value, as a tensor may
-_BUILT_IN = {(str, index, float, float, float) for index in (int, type(None))}
+_kept = lru_cache(LossOptions.checked)
+_BUILT_IN = {(str, index, *[float] * floats) for index in (int, type(None)) for floats in (1, 3)}
 
 
 def loss_into(
