@@ -60,6 +60,7 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.output_layer
+	$(BIN)/python -m benchmarks.small_calls
 	$(BIN)/python -m benchmarks.torch_face
 	$(BIN)/python -m benchmarks.jax_face
 	$(BIN)/python -m benchmarks.training

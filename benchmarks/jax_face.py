@@ -15,7 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.machine import limit_threads, peak_bytes_of, run_workers, take_turns
+from benchmarks.machine import limit_threads, peak_bytes_of, repeated, run_workers, take_turns
 
 SIZES = [(1, 10), (65536, 10), (32768, 1000), (4096, 32000), (1024, 128000)]
 LAYER = (4096, 512, 32000)
@@ -86,17 +86,9 @@ def _by_callback(logits, labels):
 def measure(n, k, threads, repeats):
     runs = contestants(n, k)
     calls = CALLS if n == 1 else 1
-    together = {name: _repeated(run, calls) for name, run in runs.items()}
+    together = {name: repeated(run, calls) for name, run in runs.items()}
     seconds = take_turns(together, repeats, awake=n > 1)
     return {"n": n, "k": k, "threads": threads, "seconds": {name: s / calls for name, s in seconds.items()}}
-
-
-def _repeated(run, calls):
-    def every():
-        for _ in range(calls):
-            run()
-
-    return every
 
 
 def measure_layer(threads, repeats):

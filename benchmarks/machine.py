@@ -76,6 +76,16 @@ def take_turns(runs: dict, repeats: int, rest: float = 0.01, awake: bool = False
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def repeated(run, calls: int):
+    """So many calls, timed together where one is short."""
+
+    def every():
+        for _ in range(calls):
+            run()
+
+    return every
+
+
 def peak_bytes_of(run) -> int | None:
     """How much the process's resident memory rises above where it stands while `run` runs; None where not known."""
     gc.collect()  # what is freed while `run` runs would count against it

@@ -32,9 +32,10 @@ WORK = ROOT / "build" / "environments"
 UV = [sys.executable, "-m", "uv", "--quiet", "--no-progress"]
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
-    "none": "equations output/layer output/exact output/safety network/network training/engine training/fit "
-    "training/checkpoint training/divergence training/examples training/optimizers network/gradcheck network/inference "
-    "explain/explanation explain/factors explain/paths explain/views native/instruction_sets native/threads "
+    "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
+    "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
+    "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets native/threads "
+    "native/xla "
     "softmax_collapse notation imports activations boundary/extras",
     "cli": "command/cli command/train tables/tables tables/cells tables/learning network/model_file boundary/files "
     "pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "

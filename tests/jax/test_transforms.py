@@ -218,7 +218,7 @@ def test_shard_map_over_four_devices():
 
 @pytest.mark.parametrize("held", [True, False])
 def test_python_may_end_while_work_is_in_flight(held):
-    """XLA must not call back into an interpreter that has gone: that ends the process with an abort, or never."""
+    """XLA's threads must not be in a kernel of a process that has gone: that may end it with an abort, or never."""
     run(
         f"""
         import jax, jax.numpy as jnp

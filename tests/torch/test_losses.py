@@ -388,3 +388,35 @@ def test_random_arguments_answer_or_explain():
         assert loss.shape == (shape[:1] + shape[2:] if len(shape) > 1 and options["reduction"] == "none" else ())
     assert answers > 20
     assert messages == {"input", "target", "reduction", "label_smoothing", "ignore_index"}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_matrix_with_its_labels_has_the_bits_of_what_is_not_ordinary(dtype, reduction):
+    for shape, smoothing, ignore in itertools.product([(0, 3), (1, 10), (7, 5), (300, 70)], [0.0, 0.1], [-100, 2]):
+        logits = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 4
+        target = torch.arange(shape[0]) % shape[1]
+        options = {"reduction": reduction, "label_smoothing": smoothing, "ignore_index": ignore}
+        ways = []
+        others = (logits, target.int()), (logits.T.contiguous().T, target), (logits[..., None], target[:, None])
+        for x, t in ((logits, target), *others):
+            leaf = x.clone().requires_grad_()
+            loss = ours.cross_entropy(leaf, t, **options)
+            alone = ours.cross_entropy(leaf.detach(), t, **options)
+            assert torch.equal(loss, alone)
+            loss.sum().backward()
+            ways.append((loss.detach().reshape(-1).tolist(), leaf.grad.reshape(shape).tolist()))
+        assert all(way == ways[0] for way in ways)
+
+
+def test_a_tensor_from_outside_a_transform_is_differentiated_by_it_and_by_autograd():
+    x, target = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.tensor([0, 1, 2, 0])
+    truth = torch.autograd.grad(F.cross_entropy(x, target), x)[0]
+    scales = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    batched = torch.func.vmap(lambda s: s * ours.cross_entropy(x, target))(scales)
+    torch.testing.assert_close(torch.autograd.grad(batched.sum(), x)[0], -truth)
+    slope = torch.func.grad(lambda s: s * ours.cross_entropy(x, target))(scales[0])
+    torch.testing.assert_close(torch.autograd.grad(slope, x)[0], truth)
+    loss = ours.cross_entropy(x, target)  # its backward, batched
+    rows = torch.autograd.grad(loss, x, scales, is_grads_batched=True)[0]
+    torch.testing.assert_close(rows, scales[:, None, None] * truth)

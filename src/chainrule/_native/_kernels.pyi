@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 def run(
@@ -12,6 +13,26 @@ def run(
     options: dict[str, Any],
     threads: int,
 ) -> float: ...
+def loss_and_gradient(
+    logits: Any,
+    labels: Any,
+    reduction: str,
+    ignore_index: int | None,
+    label_smoothing: float,
+    temperature: float,
+    z_loss: float,
+    threads: int,
+) -> tuple[Any, npt.NDArray[Any]] | None: ...
+def loss_and_gradient_into(
+    logits: Any,
+    labels: Any,
+    gradient: Any,
+    losses: Any | None,
+    reduction: str,
+    ignore_index: int | None,
+    label_smoothing: float,
+) -> float | None: ...
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]: ...
 def multiply_float32(
     a: npt.NDArray[Any], b: npt.NDArray[Any], c: npt.NDArray[Any], adds: bool, threads: int
 ) -> None: ...
@@ -36,6 +57,7 @@ def infer_float64(
     softmax: bool,
     threads: int,
 ) -> None: ...
+def xla_handlers() -> dict[str, Any]: ...
 def max_threads() -> int: ...
 def limit_threads(threads: int) -> None: ...
 def instruction_set() -> str: ...

@@ -64,9 +64,6 @@ chainrule::Output output_named(const std::string& name) {
   return chainrule::Output::hessian_vector_product;
 }
 
-// The caller has checked them.
-constexpr const char* labels_changed = "labels: out of range; another thread changed them after they were checked";
-
 // Runs the kernel for one format. `options` holds the names of Job's members that differ from their defaults.
 template <class T>
 double compute(const std::string& output, nb::object logits, nb::object result, const nb::dict& options, int threads) {
@@ -99,16 +96,12 @@ double compute(const std::string& output, nb::object logits, nb::object result, 
   if (product) require(job.second.data || n == 0, "no vectors");
   const chainrule::Unlocked unlocked;
   const chainrule::DefaultMode mode;
-  if (job.labels) {  // before anything is written; without a branch, so that the compiler vectorises it
-    bool wrong = false;
-    for (std::size_t row = 0; row < n; ++row)
-      wrong |= (static_cast<std::uint64_t>(job.labels[row]) >= k) & !(job.ignores & (job.labels[row] == job.ignored));
-    if (wrong) throw chainrule::InputError(labels_changed);
-  }
+  if (job.labels && !chainrule::labels_fit(job))  // before anything is written
+    throw chainrule::InputError(chainrule::labels_changed);
   std::atomic<bool> changed{false};
   job.changed = &changed;
   const double sum = chainrule::run(job, threads);
-  if (changed) throw chainrule::InputError(labels_changed);
+  if (changed) throw chainrule::InputError(chainrule::labels_changed);
   return sum;
 }
 
@@ -144,6 +137,8 @@ void multiply(nb::object a, nb::object b, nb::object c, bool adds, int threads) 
 }  // namespace
 
 void bind_training(nb::module_& m);  // training_binding.cpp
+void bind_ordinary(nb::module_& m);  // ordinary.cpp
+void bind_xla(nb::module_& m);       // xla.cpp
 
 NB_MODULE(_kernels, m) {
   m.doc() = "The output layer's kernels; chainrule.output checks what goes in.";
@@ -151,6 +146,8 @@ NB_MODULE(_kernels, m) {
   m.def("multiply_float32", &multiply<float>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   m.def("multiply_float64", &multiply<double>, "a"_a, "b"_a, "c"_a, "adds"_a, "threads"_a);
   bind_training(m);
+  bind_ordinary(m);
+  bind_xla(m);
   m.def("max_threads", &chainrule::max_threads);
   m.def("limit_threads", &chainrule::limit_threads, "threads"_a);
   m.def("instruction_set", &chainrule::instruction_set);

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from chainrule._native import _kernels
 from chainrule.errors import InputError, shown
 
 __all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "to_float"]
@@ -151,11 +152,7 @@ def describe(value: object) -> str:
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """Like np.empty, on a cache line's boundary: stores do not straddle lines, and JAX takes it without a copy."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    return _kernels.empty(shape, np.dtype(dtype))
 
 
 def to_float(view: Array, format: str) -> Array:

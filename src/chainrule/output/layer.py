@@ -27,7 +27,7 @@ from chainrule.boundary.checks import (
     check_threads,
 )
 from chainrule.errors import InputError, shown
-from chainrule.output.options import LossOptions, loss_into
+from chainrule.output.options import LossOptions, loss_into, ordinary_loss
 
 __all__ = [
     "EXTRAS",
@@ -198,11 +198,16 @@ def softmax_cross_entropy(
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ). Smoothing: Szegedy et al., 2016 (arXiv:1512.00567).
     z-loss: Chowdhery et al., "PaLM", 2022, section 5.
     """
+    options = LossOptions.kept(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    team = check_threads(threads)
+    if class_weights is None and out is None and type(extras) is tuple and not extras:
+        ordinary = ordinary_loss(logits, labels, options, team)
+        if ordinary is not None:
+            return _result(*ordinary, {})
     a = check_logits("logits", logits)
     n, k = a.view.shape
-    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss)
     options = options.of(labels, (n, k), a.format, class_weights)
-    into, team = _check_extras(extras), check_threads(threads)
+    into = _check_extras(extras)
     read = options.labels, options.targets, options.class_weights
     grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
     for name in into | {"losses": None} if reduction == "none" or "correct" in into else into:
@@ -212,9 +217,8 @@ def softmax_cross_entropy(
     if "correct" in into:  # a NaN is the largest for argmax, and no class's logit
         into["correct"] &= ~np.isnan(to_float(losses, a.format))
     loss = a.give(losses) if reduction == "none" else scalar(a, options.reduced(total))
-    result = SoftmaxCrossEntropy(loss, a.give(grad) if out is None else out)
-    result.extras = {name: a.give(value) for name, value in into.items()}
-    return result
+    given = {name: a.give(value) for name, value in into.items()}
+    return _result(loss, a.give(grad) if out is None else out, given)
 
 
 def softmax(logits: Any, *, threads: int | None = None) -> Any:
@@ -395,6 +399,12 @@ def row_into(
     """Write "softmax", "log_softmax", "hessian_diagonal" or, with a vector for each row, "hessian_vector_product" into
     `result`, which may be the logits themselves; all of them are views of the format's storage."""
     _kernels.run(format, output, logits, result, {} if vectors is None else {"second": vectors}, threads)
+
+
+def _result(loss: Any, grad: Any, extras: dict[str, Any]) -> SoftmaxCrossEntropy:
+    result = SoftmaxCrossEntropy(loss, grad)
+    result.extras = extras
+    return result
 
 
 def _check_extras(extras: Sequence[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from chainrule.boundary.checks import (
     rank_of,
 )
 
-__all__ = ["LossOptions", "loss_into"]
+__all__ = ["LossOptions", "loss_into", "ordinary_loss"]
 
 Array = npt.NDArray[Any]
 
@@ -65,6 +66,11 @@ class LossOptions:
             check_positive("temperature", temperature, least=1e-150),
             check_positive("z_loss", z_loss, zero=True),
         )
+
+    @classmethod
+    def kept(cls, *given: Any) -> LossOptions:
+        """The same; a record that is made once where Python's own numbers are given, which never change."""
+        return _kept(*given) if tuple(map(type, given)) in _BUILT_IN else cls.checked(*given)
 
     def of(
         self, labels: Any, shape: tuple[int, int], format: str, class_weights: Any = None, *, signed: bool = False
@@ -109,6 +115,10 @@ class LossOptions:
         return total / self.divisor if self.divisor < math.inf else 0.0
 
 
+_kept = lru_cache(LossOptions.checked)
+_BUILT_IN = {(str, index, *[float] * floats) for index in (int, type(None)) for floats in (1, 3)}
+
+
 def loss_into(
     logits: Array,
     grad: Array,
@@ -145,3 +155,12 @@ def loss_into(
     if into:
         given |= into
     return _kernels.run(format, "gradient", logits, grad, given, threads)
+
+
+def ordinary_loss(logits: Any, labels: Any, options: LossOptions, threads: int) -> tuple[Any, Array] | None:
+    """The reduced loss, or the loss of each row, and its gradient; or None for what the native part leaves to the
+    boundary's checks: anything but NumPy's own arrays of float32 or float64, and int64 labels that fit."""
+    o = options
+    return _kernels.loss_and_gradient(
+        logits, labels, o.reduction, o.ignore_index, o.label_smoothing, o.temperature, o.z_loss, threads
+    )

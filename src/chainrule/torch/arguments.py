@@ -53,32 +53,46 @@ def check_same(name: str, value: Any, shape: tuple[int, ...], like: torch.Tensor
 
 def check_target(target: Any, logits_shape: tuple[int, ...], class_dim: int, like: torch.Tensor) -> bool:
     """Does `target` hold class probabilities, of the logits' shape? Else it holds indices, of that without classes."""
-    without = logits_shape[:class_dim] + logits_shape[class_dim + 1 :]
-    classes = logits_shape[class_dim]
-    expected = f"class indices of shape {without} in [0, {classes}), or class probabilities of shape {logits_shape}"
     if not isinstance(target, torch.Tensor):
-        raise InputError(f"target: got {describe(target)}, expected a tensor of {expected}")
+        raise InputError(f"target: got {describe(target)}, expected a tensor of {_targets(logits_shape, class_dim)}")
     if target.device != like.device:
         raise InputError(f"target: got a tensor on {target.device}, expected one on {like.device}, as the input is")
     if target.layout != torch.strided:
-        raise InputError(f"target: got {target.layout}, expected a dense tensor of {expected}")
+        raise InputError(f"target: got {target.layout}, expected a dense tensor of {_targets(logits_shape, class_dim)}")
     shape = tuple(target.shape)
     if shape == logits_shape:
         if target.dtype not in DTYPES:
-            raise InputError(f"target: got dtype {target.dtype} in the logits' shape {shape}, expected {expected}")
+            raise InputError(
+                f"target: got dtype {target.dtype} in the logits' shape {shape}, "
+                f"expected {_targets(logits_shape, class_dim)}"
+            )
         return True
-    if shape != without:
-        raise InputError(f"target: got shape {shape} for logits of shape {logits_shape}, expected {expected}")
+    if shape != logits_shape[:class_dim] + logits_shape[class_dim + 1 :]:
+        raise InputError(
+            f"target: got shape {shape} for logits of shape {logits_shape}, "
+            f"expected {_targets(logits_shape, class_dim)}"
+        )
     if target.is_floating_point() or target.dtype in NOT_DTYPES:
-        raise InputError(f"target: got dtype {target.dtype} and shape {shape}, expected {expected}")
+        raise InputError(
+            f"target: got dtype {target.dtype} and shape {shape}, expected {_targets(logits_shape, class_dim)}"
+        )
     return False
+
+
+def _targets(logits_shape: tuple[int, ...], class_dim: int) -> str:
+    """What is expected, in words: made where something else came."""
+    without = logits_shape[:class_dim] + logits_shape[class_dim + 1 :]
+    indices = f"class indices of shape {without} in [0, {logits_shape[class_dim]})"
+    return f"{indices}, or class probabilities of shape {logits_shape}"
 
 
 def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> LossOptions:
     """The options, checked. No `ignore_index` is −100, and PyTorch takes True for a number."""
     index = -100 if ignore_index is None else ignore_index
     smoothing = float(label_smoothing) if isinstance(label_smoothing, bool) else label_smoothing
-    return LossOptions.checked(reduction, index, smoothing)
+    if torch.compiler.is_compiling():  # which traces what makes a record, and would not keep it
+        return LossOptions.checked(reduction, index, smoothing)
+    return LossOptions.kept(reduction, index, smoothing)
 
 
 def in_schema(options: LossOptions) -> tuple[str, int | None, float]:

@@ -12,9 +12,9 @@ import torch
 
 from chainrule.output.options import LossOptions
 from chainrule.torch import ops
+from chainrule.torch.derivatives import Softmax, curved, factor_of, hessian_product, masses, third
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.linear import Head
-from chainrule.torch.losses import Softmax, curved, factor_of, hessian_product, masses, third
 
 __all__: list[str] = []
 

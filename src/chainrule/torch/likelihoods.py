@@ -12,9 +12,9 @@ from chainrule.boundary.checks import check_integer
 from chainrule.errors import InputError
 from chainrule.torch import devices, ops
 from chainrule.torch.arguments import check_target, in_program, names, options_of
+from chainrule.torch.derivatives import log_softmax
 from chainrule.torch.layer import Inputs
 from chainrule.torch.linear import check_head, flat_loss, in_autocast
-from chainrule.torch.losses import log_softmax
 
 __all__ = ["entropy", "logprobs"]
 TEMPORARIES = 4

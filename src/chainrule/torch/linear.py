@@ -19,9 +19,10 @@ from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
 from chainrule.torch import layer, ops
 from chainrule.torch.arguments import as_float, autocasts, check_same, check_target, check_tensor, describe, in_program
+from chainrule.torch.derivatives import Gradient, Loss, handed_on, hessian_product, masses
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 from chainrule.torch.layer import Inputs, Plan
-from chainrule.torch.losses import Gradient, Loss, differentiates, handed_on, hessian_product, masses, of_logits
+from chainrule.torch.losses import differentiates, of_logits
 
 __all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 

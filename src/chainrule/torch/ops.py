@@ -1,7 +1,7 @@
 """The operators that PyTorch knows: what they compute, what shapes they give (fake kernels), how they batch (vmap).
 
-Eager code reaches them by the functions of `losses` and `linear`, which know derivatives of every order and forward
-mode; compiled and exported programs call them by themselves, with the gradients of `formulas`.
+Eager code reaches them by the functions of `derivatives` and `linear`, which know derivatives of every order and
+forward mode; compiled and exported programs call them by themselves, with the gradients of `formulas`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from chainrule.torch.arguments import in_schema
 from chainrule.torch.layer import Inputs, Plan
 
 __all__ = [
-    "by_row", "cross_entropy", "from_schema", "is_plain", "layer_backward", "layer_loss", "linear_backward",
+    "by_row", "cross_entropy", "from_schema", "is_eager", "is_plain", "layer_backward", "layer_loss", "linear_backward",
     "linear_cross_entropy", "loss_of_logits", "scales",
 ]  # fmt: skip
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
 Tensors = tuple[torch.Tensor, ...]
 PLAIN = (torch.Tensor, torch.nn.Parameter)
+_is_wrapped, _is_batched = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._functorch.is_legacy_batchedtensor
 
 
 def loss_of_logits(
@@ -36,11 +37,16 @@ def loss_of_logits(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of logits (N, K, …), and its gradient, or an empty tensor: without PyTorch's way through its dispatcher,
     which takes longer than a small loss, where nobody looks there: no subclass, transform, mode or tracer."""
-    plain = is_plain(logits) and is_plain(target) and (weight is None or is_plain(weight))
-    if not plain or torch._C._len_torch_dispatch_stack():
+    if not is_eager(logits, target, weight):
         loss, grad = cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide)
         return loss, grad
     return _loss_of_logits(logits, target, weight, options, wants_grad, wide)
+
+
+def is_eager(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> bool:
+    """Does nobody look at what PyTorch dispatches: no subclass, transform, mode or tracer?"""
+    plain = is_plain(logits) and is_plain(target) and (weight is None or is_plain(weight))
+    return plain and not torch._C._len_torch_dispatch_stack()
 
 
 def _loss_of_logits(
@@ -69,9 +75,7 @@ def cross_entropy(
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Is it no subclass, and of no transform?"""
-    functorch = torch._C._functorch
-    wrapped = functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
-    return type(tensor) in PLAIN and tensor.device.type != "meta" and not wrapped
+    return type(tensor) in PLAIN and not (tensor.is_meta or _is_wrapped(tensor) or _is_batched(tensor))
 
 
 @cross_entropy.register_fake  # type: ignore[untyped-decorator]

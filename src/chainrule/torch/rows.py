@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.dlpack import to_dlpack
 
+from chainrule._native import _kernels
 from chainrule.boundary.arrays import borrow, empty
 from chainrule.boundary.checks import check_threads
 from chainrule.output.layer import row_into
@@ -26,6 +28,7 @@ __all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_lik
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
+ORDINARY = (torch.float32, torch.float64)
 FORMATS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -43,8 +46,33 @@ def loss_and_gradient(
     wide: bool = False,
 ) -> torch.Tensor:
     """The loss; `grad` receives the gradient, and may be the logits themselves. `wide`: a reduced loss in float32."""
-    compute = _by_kernel if is_native(logits) else devices.loss_and_gradient
-    return compute(logits, target, weight, options, grad, torch.float32 if wide else logits.dtype)
+    loss_dtype = torch.float32 if wide else logits.dtype
+    if not is_native(logits):
+        return devices.loss_and_gradient(logits, target, weight, options, grad, loss_dtype)
+    if weight is None and logits.dtype in ORDINARY:
+        loss = _ordinary(logits, target, options, grad)
+        if loss is not None:
+            return loss
+    return _by_kernel(logits, target, weight, options, grad, loss_dtype)
+
+
+def _ordinary(
+    logits: torch.Tensor, target: torch.Tensor, options: LossOptions, grad: torch.Tensor | None
+) -> torch.Tensor | None:
+    """The loss of a matrix and its labels, which the native part looks at by itself; None for what it leaves to the
+    checks of the boundary, and those take many times as long as the kernel does for a few rows."""
+    if logits.is_neg() or logits._is_zerotensor():  # numbers that are not what the memory holds
+        return None
+    if grad is None and logits.nbytes <= BUFFER_BYTES:
+        grad = torch.empty(logits.shape, dtype=logits.dtype)
+    if grad is None or not grad.is_contiguous():
+        return None
+    losses = torch.empty(logits.shape[:1], dtype=logits.dtype) if options.reduction == "none" else None
+    given = to_dlpack(logits), to_dlpack(target), to_dlpack(grad), None if losses is None else to_dlpack(losses)
+    loss = _kernels.loss_and_gradient_into(*given, options.reduction, options.ignore_index, options.label_smoothing)
+    if loss is None:
+        return None
+    return torch.scalar_tensor(loss, dtype=logits.dtype) if losses is None else losses
 
 
 def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
@@ -148,7 +176,8 @@ def _tensor(view: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
 
 def new_like(tensor: torch.Tensor) -> torch.Tensor:
     """An empty tensor, with the strides of `tensor` where they are dense and rows lie evenly, contiguous elsewhere."""
-    if is_native(tensor) and tensor.is_contiguous() and type(tensor) is torch.Tensor:
+    large = tensor.nbytes >= buffers.LARGE
+    if large and is_native(tensor) and tensor.is_contiguous() and type(tensor) is torch.Tensor:
         return buffers.empty(tuple(tensor.shape), tensor.dtype)
     return new_empty_like(tensor)
 

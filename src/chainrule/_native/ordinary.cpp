@@ -1,0 +1,181 @@
+// The ordinary call of the output layer, whole: its arguments are looked at, the results are made, the kernel runs.
+//
+// Ordinary are NumPy's own arrays of float32 or float64, with int64 labels that are in range or ignored, and no weights.
+// Whatever else may come is left to Python, whose checks take many times as long as the kernel does for a few rows: other
+// arrays and other options, and every error with its words. Nothing has been written then.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <atomic>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "errors.hpp"
+#include "gil.hpp"
+#include "mode.hpp"
+#include "output_layer.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+// NumPy's own, found when the module is imported, and kept.
+struct NumPy {
+  PyObject *array, *empty, *bytes, *float32, *float64;
+};
+NumPy numpy;
+
+template <class T>
+nb::handle dtype() {
+  return sizeof(T) == sizeof(float) ? numpy.float32 : numpy.float64;
+}
+
+// Like numpy.empty, on a cache line's boundary: stores do not straddle lines, and JAX takes it without a copy.
+nb::object empty(nb::tuple shape, nb::handle dtype, std::size_t itemsize) {
+  std::size_t size = itemsize;
+  for (const nb::handle count : shape) size *= nb::cast<std::size_t>(count);
+  constexpr std::size_t line = 64;
+  const nb::object memory = nb::handle(numpy.empty)(size + line, nb::handle(numpy.bytes));
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(memory.ptr(), &buffer, PyBUF_WRITABLE) != 0) throw nb::python_error();
+  const std::size_t start = -reinterpret_cast<std::uintptr_t>(buffer.buf) % line;
+  PyBuffer_Release(&buffer);
+  return nb::handle(numpy.array)(shape, dtype, memory, start);
+}
+
+using In = nb::ndarray<nb::ro, nb::device::cpu>;
+using Out = nb::ndarray<nb::device::cpu>;
+
+template <class A>
+bool lies_well(const A& array, std::size_t rank) {
+  return array.ndim() == rank && reinterpret_cast<std::uintptr_t>(array.data()) % ((array.dtype().bits + 7) / 8) == 0;
+}
+
+// Numbers one after another, that can be written.
+template <class T>
+T* written(nb::handle value, std::size_t rank, std::size_t rows, std::size_t columns) {
+  Out array;
+  if (!nb::try_cast(value, array, false) || !lies_well(array, rank) || array.dtype() != nb::dtype<T>() ||
+      array.shape(0) != rows || (rank == 2 && array.shape(1) != columns))
+    throw std::invalid_argument("a result has another shape or dtype than it should");
+  for (std::size_t axis = 0, step = rank == 2 ? columns : 1; axis < rank; ++axis, step = 1)
+    if (array.shape(axis) > 1 && array.stride(axis) != static_cast<std::int64_t>(step))
+      throw std::invalid_argument("a result has gaps");
+  return static_cast<T*>(array.data());
+}
+
+// What decides the loss beside logits and labels; LossOptions has checked it.
+struct Scalars {
+  const std::string& reduction;
+  std::optional<std::int64_t> ignore_index;
+  double label_smoothing, temperature, z_loss;
+};
+
+// The sum of the losses divided as the reduction says, or 0 where nothing counts; none where a label is out of range, and
+// then nothing has been written. options.py's divisor_for and reduced say the same.
+template <class T>
+std::optional<T> run(chainrule::Job<T>& job, const Scalars& given, int threads) {
+  constexpr double nothing = std::numeric_limits<double>::infinity();
+  const chainrule::Unlocked unlocked;
+  const chainrule::DefaultMode mode;
+  job.ignores = given.ignore_index.has_value(), job.ignored = given.ignore_index.value_or(0);
+  job.label_smoothing = given.label_smoothing, job.temperature = given.temperature, job.z_loss = given.z_loss;
+  if (!chainrule::labels_fit(job)) return std::nullopt;
+  double divisor = 1.0;
+  if (given.reduction == "mean") {
+    std::size_t counted = 0;
+    for (std::size_t row = 0; row < job.n; ++row) counted += !(job.ignores & (job.labels[row] == job.ignored));
+    divisor = counted ? static_cast<double>(counted) : nothing;
+  }
+  job.scale = 1.0 / divisor;
+  std::atomic<bool> changed{false};
+  job.changed = &changed;
+  const double sum = chainrule::run(job, threads);
+  if (changed) throw chainrule::InputError(chainrule::labels_changed);
+  return static_cast<T>(divisor < nothing ? sum / divisor : 0.0);
+}
+
+template <class T>
+chainrule::Job<T> job_of(const In& logits, const In& labels) {
+  chainrule::Job<T> job{};
+  job.output = chainrule::Output::gradient, job.n = logits.shape(0), job.k = logits.shape(1);
+  job.logits = {static_cast<const T*>(logits.data()), static_cast<std::ptrdiff_t>(logits.stride(0)),
+                static_cast<std::ptrdiff_t>(logits.stride(1))};
+  job.labels = static_cast<const std::int64_t*>(labels.data());
+  return job;
+}
+
+bool are_ordinary(const In& logits, const In& labels) {
+  return lies_well(logits, 2) && lies_well(labels, 1) && logits.shape(1) > 0 && labels.shape(0) == logits.shape(0) &&
+         labels.dtype() == nb::dtype<std::int64_t>() && (labels.shape(0) <= 1 || labels.stride(0) == 1);
+}
+
+// Calls f with a number of the format, for one that is ordinary.
+template <class F>
+nb::object of_format(const In& logits, F f) {
+  if (logits.dtype() == nb::dtype<float>()) return f(float{});
+  if (logits.dtype() == nb::dtype<double>()) return f(double{});
+  return nb::none();
+}
+
+// (loss, gradient) of NumPy's own arrays, or None where something is not ordinary.
+nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::string& reduction,
+                             std::optional<std::int64_t> ignore_index, double label_smoothing, double temperature,
+                             double z_loss, int threads) {
+  const auto borrow = [](nb::handle value, In& array) {  // no subclass's
+    return reinterpret_cast<PyObject*>(Py_TYPE(value.ptr())) == numpy.array && nb::try_cast(value, array, false);
+  };
+  In a, given;
+  if (!borrow(logits, a) || !borrow(labels, given) || !are_ordinary(a, given)) return nb::none();
+  return of_format(a, [&](auto number) -> nb::object {
+    using T = decltype(number);
+    chainrule::Job<T> job = job_of<T>(a, given);
+    const nb::object gradient = empty(nb::make_tuple(job.n, job.k), dtype<T>(), sizeof(T));
+    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    nb::object loss;
+    if (reduction == "none") {
+      loss = empty(nb::make_tuple(job.n), dtype<T>(), sizeof(T));
+      job.losses = written<T>(loss, 1, job.n, 0);
+    }
+    const auto reduced = run(job, {reduction, ignore_index, label_smoothing, temperature, z_loss}, threads);
+    if (!reduced) return nb::none();
+    return nb::make_tuple(loss ? loss : dtype<T>()(*reduced), gradient);
+  });
+}
+
+// The same into memory that is there, of arrays of any kind by DLPack: the reduced loss, or None.
+nb::object loss_and_gradient_into(nb::handle logits, nb::handle labels, nb::handle gradient, nb::handle losses,
+                                  const std::string& reduction, std::optional<std::int64_t> ignore_index,
+                                  double label_smoothing) {
+  In a, given;
+  if (!nb::try_cast(logits, a, false) || !nb::try_cast(labels, given, false) || !are_ordinary(a, given)) return nb::none();
+  return of_format(a, [&](auto number) -> nb::object {
+    using T = decltype(number);
+    chainrule::Job<T> job = job_of<T>(a, given);
+    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    if (!losses.is_none()) job.losses = written<T>(losses, 1, job.n, 0);
+    const auto reduced = run(job, {reduction, ignore_index, label_smoothing, 1.0, 0.0}, chainrule::max_threads());
+    if (!reduced) return nb::none();
+    return nb::float_(static_cast<double>(*reduced));
+  });
+}
+
+}  // namespace
+
+void bind_ordinary(nb::module_& m) {
+  const nb::module_ module = nb::module_::import_("numpy");
+  const auto kept = [&](const char* name) { return nb::object(module.attr(name)).release().ptr(); };
+  numpy = {kept("ndarray"), kept("empty"), kept("uint8"), kept("float32"), kept("float64")};
+  m.def("loss_and_gradient", &loss_and_gradient, "logits"_a.none(), "labels"_a.none(), "reduction"_a, "ignore_index"_a.none(),
+        "label_smoothing"_a, "temperature"_a, "z_loss"_a, "threads"_a);
+  m.def("loss_and_gradient_into", &loss_and_gradient_into, "logits"_a, "labels"_a, "gradient"_a, "losses"_a.none(),
+        "reduction"_a, "ignore_index"_a.none(), "label_smoothing"_a);
+  m.def("empty", [](nb::tuple shape, nb::handle dtype) {
+    return empty(shape, dtype, nb::cast<std::size_t>(dtype.attr("itemsize")));
+  }, "shape"_a, "dtype"_a);
+}
