@@ -61,7 +61,9 @@ int own_threads() {
 
 }  // namespace
 
-int max_threads() { return std::min(own_threads(), limit.load()); }
+int within_limit(int threads) { return std::min(threads, limit.load()); }
+
+int max_threads() { return within_limit(own_threads()); }
 
 void limit_threads(int threads) { limit = threads < own_threads() ? std::max(threads, 1) : no_limit; }
 

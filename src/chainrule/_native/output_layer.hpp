@@ -21,6 +21,7 @@ bool labels_fit(const Job<T>& job) {
 constexpr const char* labels_changed = "labels: out of range; another thread changed them after they were checked";
 
 int max_threads();  // what `threads=None` may use: at most what was set
+int within_limit(int threads);
 void limit_threads(int threads);
 
 }  // namespace chainrule

@@ -200,7 +200,7 @@ template <class T>
 void run(chainrule::Job<T>& job) {
   std::atomic<bool> changed{false};
   job.changed = &changed;
-  chainrule::run(job, threads);
+  chainrule::run(job, chainrule::within_limit(threads));
   require(!changed, "labels changed while the loss was computed");
 }
 
