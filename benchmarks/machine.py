@@ -16,8 +16,8 @@ from pathlib import Path
 
 def limit_threads(threads: int) -> None:
     """The process, and every library in it, keeps to so many cores; called before what starts threads is imported."""
-    # this setting would make NumPy's matrix products slower, for every contestant
-    os.environ.pop("OPENBLAS_CORETYPE", None)
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # which would make NumPy's products slower, for everybody
+        os.environ.pop(name, None)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     if hasattr(os, "sched_setaffinity"):
@@ -60,8 +60,23 @@ def run_workers(module: str, threads: list[int], packages: tuple[str, ...], path
     print(f"\nwritten to {path}")
 
 
+def blas() -> str:
+    """What NumPy's BLAS is, and for which processor its kernels are."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "unknown"
+    found = [lib for lib in threadpool_info() if lib["user_api"] == "blas" and "numpy" in lib["filepath"]]
+    return ", ".join(f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}".strip() for lib in found)
+
+
 def take_turns(runs: dict, repeats: int, rest: float = 0.01, awake: bool = False) -> dict[str, float]:
-    """The median time of each, in seconds. They take turns, so that a slow moment of the machine meets them all. With
+    """The median time of each, in seconds; see `turns`."""
+    return {name: statistics.median(times) for name, times in turns(runs, repeats, rest, awake).items()}
+
+
+def turns(runs: dict, repeats: int, rest: float = 0.01, awake: bool = False) -> dict[str, list[float]]:
+    """The times of each, in seconds. They take turns, so that a slow moment of the machine meets them all. With
     `awake` each runs once more before it is timed: its threads are awake then, as in a loop of its own."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
@@ -73,7 +88,12 @@ def take_turns(runs: dict, repeats: int, rest: float = 0.01, awake: bool = False
             run()
             if repeat >= 2:  # the first two warm the caches and the page tables, and compile
                 times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def paired_ratio(times: list[float], others: list[float]) -> float:
+    """The median of the ratios of what was timed in the same turn."""
+    return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
 def repeated(run, calls: int):

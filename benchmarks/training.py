@@ -1,14 +1,15 @@
-"""Speed of training with Adam, per step, side by side with its matrix products alone and with peers.
+"""Speed of training with Adam, per step, and of prediction, side by side with the matrix products alone and with peers.
 
-    python -m benchmarks.training [--threads 2 1] [--repeats 7] [--json FILE]
+    python -m benchmarks.training [--threads 2 1] [--repeats 7] [--dtype float64] [--set x86-64-v3] [--json FILE]
 
 Each contestant trains the same network on the same examples, an epoch at a time (five where a call sets up as well):
-shuffling, gathering, forward, loss, backward and Adam, float32, ReLU. The products alone are NumPy's, into arrays that
+shuffling, gathering, forward, loss, backward and Adam, with ReLU. The products alone are NumPy's, into arrays that
 exist: forward, and the gradients w.r.t. weights and, but for the first layer, w.r.t. inputs. Functions that compile
-have done so before they are timed. NumPy in closed form writes into arrays that exist, where NumPy lets it. "busy":
-the same epoch of ours while another process keeps one of the cores busy. Every number of threads has a
-process of its own, bound to as many cores. PyTorch's MKL takes AVX2 kernels on AMD processors: its ratio says nothing
-about Intel's.
+have done so before they are timed. NumPy in closed form writes into arrays that exist, where NumPy lets it. "busy": the
+same epoch of ours while another process keeps one of the cores busy. Ratios are medians over the turns of the ratios in
+a turn. Every number of threads has a process of its own, bound to as many cores. With `--set x86-64-v3` OpenBLAS is
+held to its kernels for Haswell, which are of that set too. PyTorch's MKL takes AVX2 kernels on AMD processors: its
+ratio says nothing about Intel's. Prediction is measured by prediction.py.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.machine import limit_threads, peak_bytes_of, run_workers, take_turns
+from benchmarks import prediction
+from benchmarks.machine import blas, limit_threads, paired_ratio, peak_bytes_of, run_workers, take_turns, turns
 
 NETWORKS = [  # widths, batch, examples
     ([64, 64, 10], 32, 32 * 45),
@@ -32,11 +35,11 @@ NETWORKS = [  # widths, batch, examples
 ]
 EPOCHS = 5  # of one call where a call also sets up: ours and scikit-learn's
 REST = 0.1  # seconds between contestants: OpenBLAS's threads spin for 30 ms after their last product
-PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn", "keras")
+PACKAGES = ("chainrule", "numpy", "torch", "jax", "scikit-learn", "keras", "onnxruntime")
 
 
 def contestants(widths, batch, x, labels, threads):
-    runs = {"products": products(widths, batch, len(x) // batch), "chainrule": ours(widths, batch, x, labels, threads)}
+    runs = {"products": products(widths, batch, x), "chainrule": ours(widths, batch, x, labels, threads)}
     for make in (by_numpy, by_jax, by_torch, by_sklearn, by_keras):
         try:
             runs |= make(widths, batch, x, labels, threads)
@@ -48,17 +51,17 @@ def contestants(widths, batch, x, labels, threads):
 def ours(widths, batch, x, labels, threads):
     import chainrule
 
-    net = chainrule.Network.create(widths, seed=0)
+    net = chainrule.Network.create(widths, seed=0, dtype=x.dtype)
     return lambda: chainrule.fit(net, x, labels, epochs=EPOCHS, batch_size=batch, validation=0, threads=threads)
 
 
-def products(widths, batch, steps):
+def products(widths, batch, x):
     import numpy as np
 
-    random = np.random.default_rng(0)
-    weights = [random.standard_normal((u, d), dtype=np.float32) for d, u in pairwise(widths)]
-    h = [random.standard_normal((batch, w), dtype=np.float32) for w in widths]
-    g = [random.standard_normal((batch, w), dtype=np.float32) for w in widths]
+    random, steps = np.random.default_rng(0), len(x) // batch
+    weights = [random.standard_normal((u, d), dtype=x.dtype) for d, u in pairwise(widths)]
+    h = [random.standard_normal((batch, w), dtype=x.dtype) for w in widths]
+    g = [random.standard_normal((batch, w), dtype=x.dtype) for w in widths]
     out, back, grads = [a.copy() for a in h], [a.copy() for a in g], [w.copy() for w in weights]
 
     def run():
@@ -73,21 +76,21 @@ def products(widths, batch, steps):
     return run
 
 
-def _start(widths):
+def _start(widths, dtype):
     import chainrule
 
-    net = chainrule.Network.create(widths, seed=0)
+    net = chainrule.Network.create(widths, seed=0, dtype=dtype)
     return net.weights, net.biases
 
 
 def by_numpy(widths, batch, x, labels, threads):
     import numpy as np
 
-    weights, biases = _start(widths)
+    weights, biases = _start(widths, x.dtype)
     parameters = [*weights, *biases]
     grads, m, v, work = ([np.zeros_like(p) for p in parameters] for _ in range(4))
-    h = [np.empty((batch, w), np.float32) for w in widths]
-    g = [np.empty((batch, w), np.float32) for w in widths]
+    h = [np.empty((batch, w), x.dtype) for w in widths]
+    g = [np.empty((batch, w), x.dtype) for w in widths]
     random, rows, depth, t = np.random.default_rng(0), np.arange(batch), len(weights), 0
 
     def run():
@@ -139,7 +142,8 @@ def by_jax(widths, batch, x, labels, threads):
     import jax
     import jax.numpy as jnp
 
-    weights, biases = _start(widths)
+    jax.config.update("jax_enable_x64", x.dtype == "float64")
+    weights, biases = _start(widths, x.dtype)
     parameters = [(jnp.asarray(w.T), jnp.asarray(b)) for w, b in zip(weights, biases, strict=True)]
     xs, ys, steps = jnp.asarray(x), jnp.asarray(labels), len(x) // batch
 
@@ -229,92 +233,110 @@ def by_keras(widths, batch, x, labels, threads):
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
+    keras.config.set_floatx(str(x.dtype))
+
     layers = [keras.layers.Dense(u, activation="relu") for u in widths[1:-1]] + [keras.layers.Dense(widths[-1])]
     model = keras.Sequential(layers)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return {"Keras on JAX": lambda: model.fit(x, labels, batch_size=batch, verbose=0)}
 
 
-def measure(widths, batch, n, threads, repeats):
+def measure(widths, batch, n, threads, options):
     import numpy as np
 
     random = np.random.default_rng(0)
-    x = random.standard_normal((n, widths[0]), dtype=np.float32)
+    x = random.standard_normal((n, widths[0]), dtype=options.dtype)
     labels = random.integers(0, widths[-1], n)
-    runs = contestants(widths, batch, x, labels, threads)
-    seconds = take_turns(runs, repeats, REST)
+    runs, steps = contestants(widths, batch, x, labels, threads), n // batch
+    seconds = turns(runs, options.repeats, REST)
+    for name in ("chainrule", "our MLPClassifier", "scikit-learn"):
+        seconds[name] = [time / EPOCHS for time in seconds.get(name, [])]
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(0.2)
-        beside = take_turns({"chainrule": runs["chainrule"]}, repeats, REST)["chainrule"]
+        beside = take_turns({"chainrule": runs["chainrule"]}, options.repeats, REST)["chainrule"] / EPOCHS
     finally:
         busy.kill()
         busy.wait()
-    steps = n // batch
-    steps_of = {
-        name: steps * (EPOCHS if name in ("chainrule", "our MLPClassifier", "scikit-learn") else 1) for name in seconds
-    }
+    own = seconds["chainrule"]
     return {
         "widths": widths,
         "batch": batch,
         "threads": threads,
-        "microseconds": {name: 1e6 * value / steps_of[name] for name, value in seconds.items()},
-        "beside a busy process": 1e6 * beside / (steps * EPOCHS),
+        "dtype": options.dtype,
+        "microseconds": {name: 1e6 * statistics.median(times) / steps for name, times in seconds.items() if times},
+        "ratio": paired_ratio(own, seconds["products"]),
+        "peers": {
+            name: paired_ratio(times, own)
+            for name, times in seconds.items()
+            if times and name not in ("products", "chainrule", "our MLPClassifier")
+        },
+        "face": paired_ratio(seconds["scikit-learn"], seconds["our MLPClassifier"])
+        if seconds["scikit-learn"]
+        else None,
+        "busy": beside / statistics.median(own),
         "bytes beyond": peak_bytes_of(runs["chainrule"]),
-        "batch bytes": 4 * batch * widths[0],
-        "parameter bytes": 4 * sum((d + 1) * u for d, u in pairwise(widths)),
     }
 
 
 def worker(options):
+    import chainrule
+
+    print(json.dumps({"about": f"Chainrule: {chainrule.which_kernel()}; NumPy's BLAS: {blas()}"}), flush=True)
     for widths, batch, n in NETWORKS:
-        print(json.dumps(measure(widths, batch, n, options.worker, options.repeats)), flush=True)
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            named = {key: library.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
-            print(json.dumps({"blas": named}), flush=True)
+        print(json.dumps(measure(widths, batch, n, options.worker, options)), flush=True)
+    for widths, _, _ in NETWORKS:
+        for record in prediction.measure(widths, options.dtype, options.worker, options.repeats):
+            print(json.dumps(record), flush=True)
 
 
 def tell(record):
-    times = dict(record["microseconds"])
-    alone, own = times.pop("products"), times.pop("chainrule")
-    # scikit-learn's MLPClassifier against ours, by the same call
-    face = times["scikit-learn"] / times.pop("our MLPClassifier") if "scikit-learn" in times else float("nan")
-    peers = ", ".join(f"{name} {time / own:.1f}" for name, time in times.items())
+    times = record["microseconds"]
+    peers = ", ".join(f"{name} {ratio:.1f}" for name, ratio in record["peers"].items())
+    face = "" if record["face"] is None else f"{record['face']:.1f}"
     memory = "unknown" if record["bytes beyond"] is None else f"{record['bytes beyond'] / 2**20:.1f}"
-    cells = ["-".join(map(str, record["widths"])), record["batch"], f"{alone:.1f}", f"{own:.1f}", f"{own / alone:.2f}"]
-    cells += [peers, f"{face:.1f}", f"{record['beside a busy process'] / own:.1f}", memory]
+    cells = [
+        "-".join(map(str, record["widths"])),
+        record["batch"],
+        f"{times['products']:.1f}",
+        f"{times['chainrule']:.1f}",
+    ]
+    cells += [f"{record['ratio']:.2f}", peers, face, f"{record['busy']:.1f}", memory]
     return f"| {' | '.join(map(str, cells))} |"
 
 
 HEADER = """
-float32, Adam, {threads} thread(s), µs a step
+{dtype}, Adam, {threads} thread(s), µs a step
 
 | network | batch | products | Chainrule | ratio | peers / Chainrule | scikit-learn / face | busy | MiB beyond |
 |---|---|---|---|---|---|---|---|---|"""
 
 
 def told(record, before):
-    """A record as a row, under a header where it is the first with its number of threads."""
-    if "blas" in record:
-        return record
-    new = record["threads"] not in [r.get("threads") for r in before]
-    return (HEADER.format(**record) + "\n" if new else "") + tell(record)
+    """A record as a row, under a header where it is the first of its kind with its number of threads."""
+    if "about" in record:
+        return "\n" + record["about"]
+    of_kind = [r for r in before if ("rows" in r) == ("rows" in record)]
+    new = record["threads"] not in [r.get("threads") for r in of_kind]
+    header, row = (prediction.HEADER, prediction.tell) if "rows" in record else (HEADER, tell)
+    return (header.format(**record) + "\n" if new else "") + row(record)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--set", choices=("baseline", "x86-64-v3", "x86-64-v4"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/training.json"))
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         limit_threads(options.worker)
+        if options.set:
+            os.environ["CHAINRULE_INSTRUCTION_SET"] = options.set
+        if options.set == "x86-64-v3":
+            os.environ["OPENBLAS_CORETYPE"] = "Haswell"
         return worker(options)
     run_workers("benchmarks.training", options.threads, PACKAGES, options.json, told)
 

@@ -26,14 +26,10 @@ def infer(
     or float64."""
     compute = _kernels.infer_float32 if x.dtype == np.float32 else _kernels.infer_float64
     result = empty((len(x), len(weights[-1])), x.dtype)
-    compute(
-        [_whole(w) for w in weights], [np.require(b, requirements=("C", "A")) for b in biases], activation, _whole(x),
-        result, softmax, threads,
-    )  # fmt: skip
+    compute([*map(_whole, weights)], [*map(_whole, biases)], activation, _whole(x), result, softmax, threads)
     return result
 
 
-def _whole(matrix: Array) -> Array:
-    """A matrix as the kernels take it: aligned, and its strides multiples of an element's size."""
-    whole = matrix.flags.aligned and all(step % matrix.itemsize == 0 for step in matrix.strides)
-    return matrix if whole else matrix.copy()
+def _whole(array: Array) -> Array:
+    """The array as the kernels take it: aligned, and without gaps."""
+    return array if array.flags.forc and array.flags.aligned else array.copy()

@@ -390,7 +390,8 @@ class Network(Layers):
         return forward.probabilities if softmax else forward.logits
 
     def _uses_kernels(self) -> bool:
-        return isinstance(self.weights[0], np.ndarray) and self.weights[0].dtype.name in ("float32", "float64")
+        first = self.weights[0]
+        return isinstance(first, np.ndarray) and first.dtype.char in "fd" and first.dtype.isnative
 
     def _softmax(self, logits: Any) -> Any:
         return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)
