@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard src/chainrule/_native/*.cpp src/chainrule/_native/*.hpp)
+# An editable install looks once for what is a package, so that a new one needs another.
+PACKAGES := $(wildcard src/chainrule/*/__init__.py src/chainrule/*/*/__init__.py)
 
 .PHONY: demo test environments nightly clang sanitize fuzz lint bench docs web clean
 
@@ -83,13 +85,13 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q --upgrade 'pip>=25.1'
 
-$(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
+$(VENV)/.demo: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE) $(PACKAGES)
 	@echo "Building Chainrule in $(VENV): a few minutes, the first time."
 	$(PIP) install -q -e '.[cli]'
 	touch $@
 
 # PyTorch in its pinned version first, so that the extras do not bring another. One build for both: it takes minutes.
-$(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE)
+$(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(NATIVE) $(PACKAGES)
 	@echo "Installing what the tests need and building Chainrule in $(VENV): some minutes, the first time."
 	$(PIP) install -q --group test
 	$(PIP) install -q -e '.[all]'
