@@ -391,7 +391,7 @@ def test_random_arguments_answer_or_explain():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_a_matrix_with_its_labels_has_the_bits_of_what_is_not_ordinary(dtype, reduction):
     for shape, smoothing, ignore in itertools.product([(0, 3), (1, 10), (7, 5), (300, 70)], [0.0, 0.1], [-100, 2]):
         logits = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 4

@@ -1,8 +1,8 @@
 // The ordinary call of the output layer, whole: its arguments are looked at, the results are made, the kernel runs.
 //
-// Ordinary are NumPy's own arrays of float32 or float64, with int64 labels that are in range or ignored, and no weights.
-// Whatever else may come is left to Python, whose checks take many times as long as the kernel does for a few rows: other
-// arrays and other options, and every error with its words. Nothing has been written then.
+// Ordinary are NumPy's own arrays of float32 or float64, or what the PyTorch face hands over, with int64 labels that are in
+// range or ignored, and no weights. Whatever else may come is left to Python, whose checks take many times as long as the
+// kernel does for a few rows: other arrays and other options, and every error with its words. Nothing has been written then.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -13,6 +13,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "errors.hpp"
 #include "gil.hpp"
@@ -56,11 +57,18 @@ bool lies_well(const A& array, std::size_t rank) {
   return array.ndim() == rank && reinterpret_cast<std::uintptr_t>(array.data()) % ((array.dtype().bits + 7) / 8) == 0;
 }
 
+template <class T>
+bool holds(const nb::dlpack::dtype& dtype) {
+  constexpr bool is_bfloat16 = std::is_same_v<T, chainrule::bfloat16>;
+  const auto code = is_bfloat16 ? nb::dlpack::dtype_code::Bfloat : nb::dlpack::dtype_code::Float;
+  return dtype == nb::dlpack::dtype{static_cast<std::uint8_t>(code), 8 * sizeof(T), 1};
+}
+
 // Numbers one after another, that can be written.
 template <class T>
 T* written(nb::handle value, std::size_t rank, std::size_t rows, std::size_t columns) {
   Out array;
-  if (!nb::try_cast(value, array, false) || !lies_well(array, rank) || array.dtype() != nb::dtype<T>() ||
+  if (!nb::try_cast(value, array, false) || !lies_well(array, rank) || !holds<T>(array.dtype()) ||
       array.shape(0) != rows || (rank == 2 && array.shape(1) != columns))
     throw std::invalid_argument("a result has another shape or dtype than it should");
   for (std::size_t axis = 0, step = rank == 2 ? columns : 1; axis < rank; ++axis, step = 1)
@@ -76,10 +84,11 @@ struct Scalars {
   double label_smoothing, temperature, z_loss;
 };
 
-// The sum of the losses divided as the reduction says, or 0 where nothing counts; none where a label is out of range, and
-// then nothing has been written. options.py's divisor_for and reduced say the same.
+// The sum of the losses divided as the reduction says, or 0 where nothing counts; for float32 it is rounded, where the
+// caller's mode does not flush. None where a label is out of range, and then nothing has been written. options.py's
+// divisor_for and reduced say the same.
 template <class T>
-std::optional<T> run(chainrule::Job<T>& job, const Scalars& given, int threads) {
+std::optional<double> run(chainrule::Job<T>& job, const Scalars& given, int threads) {
   constexpr double nothing = std::numeric_limits<double>::infinity();
   const chainrule::Unlocked unlocked;
   const chainrule::DefaultMode mode;
@@ -97,7 +106,8 @@ std::optional<T> run(chainrule::Job<T>& job, const Scalars& given, int threads) 
   job.changed = &changed;
   const double sum = chainrule::run(job, threads);
   if (changed) throw chainrule::InputError(chainrule::labels_changed);
-  return static_cast<T>(divisor < nothing ? sum / divisor : 0.0);
+  const double reduced = divisor < nothing ? sum / divisor : 0.0;
+  return std::is_same_v<T, float> ? static_cast<float>(reduced) : reduced;
 }
 
 template <class T>
@@ -115,12 +125,12 @@ bool are_ordinary(const In& logits, const In& labels) {
          labels.dtype() == nb::dtype<std::int64_t>() && (labels.shape(0) <= 1 || labels.stride(0) == 1);
 }
 
-// Calls f with a number of the format, for one that is ordinary.
-template <class F>
+// Calls f with a number of the logits' format, if that is one of those.
+template <class... Formats, class F>
 nb::object of_format(const In& logits, F f) {
-  if (logits.dtype() == nb::dtype<float>()) return f(float{});
-  if (logits.dtype() == nb::dtype<double>()) return f(double{});
-  return nb::none();
+  nb::object result = nb::none();
+  (void)((holds<Formats>(logits.dtype()) && (result = f(Formats{}), true)) || ...);
+  return result;
 }
 
 // (loss, gradient) of NumPy's own arrays, or None where something is not ordinary.
@@ -132,7 +142,7 @@ nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::st
   };
   In a, given;
   if (!borrow(logits, a) || !borrow(labels, given) || !are_ordinary(a, given)) return nb::none();
-  return of_format(a, [&](auto number) -> nb::object {
+  return of_format<float, double>(a, [&](auto number) -> nb::object {
     using T = decltype(number);
     chainrule::Job<T> job = job_of<T>(a, given);
     const nb::object gradient = empty(nb::make_tuple(job.n, job.k), dtype<T>(), sizeof(T));
@@ -148,20 +158,20 @@ nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::st
   });
 }
 
-// The same into memory that is there, of arrays of any kind by DLPack: the reduced loss, or None.
+// The same into memory that is there, of arrays of any kind by DLPack and of 16 bits too: the reduced loss, or None.
 nb::object loss_and_gradient_into(nb::handle logits, nb::handle labels, nb::handle gradient, nb::handle losses,
                                   const std::string& reduction, std::optional<std::int64_t> ignore_index,
                                   double label_smoothing) {
   In a, given;
   if (!nb::try_cast(logits, a, false) || !nb::try_cast(labels, given, false) || !are_ordinary(a, given)) return nb::none();
-  return of_format(a, [&](auto number) -> nb::object {
+  return of_format<float, double, chainrule::bfloat16, chainrule::float16>(a, [&](auto number) -> nb::object {
     using T = decltype(number);
     chainrule::Job<T> job = job_of<T>(a, given);
     job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
     if (!losses.is_none()) job.losses = written<T>(losses, 1, job.n, 0);
     const auto reduced = run(job, {reduction, ignore_index, label_smoothing, 1.0, 0.0}, chainrule::max_threads());
     if (!reduced) return nb::none();
-    return nb::float_(static_cast<double>(*reduced));
+    return nb::float_(*reduced);
   });
 }
 
@@ -171,8 +181,8 @@ void bind_ordinary(nb::module_& m) {
   const nb::module_ module = nb::module_::import_("numpy");
   const auto kept = [&](const char* name) { return nb::object(module.attr(name)).release().ptr(); };
   numpy = {kept("ndarray"), kept("empty"), kept("uint8"), kept("float32"), kept("float64")};
-  m.def("loss_and_gradient", &loss_and_gradient, "logits"_a.none(), "labels"_a.none(), "reduction"_a, "ignore_index"_a.none(),
-        "label_smoothing"_a, "temperature"_a, "z_loss"_a, "threads"_a);
+  m.def("loss_and_gradient", &loss_and_gradient, "logits"_a.none(), "labels"_a.none(), "reduction"_a,
+        "ignore_index"_a.none(), "label_smoothing"_a, "temperature"_a, "z_loss"_a, "threads"_a);
   m.def("loss_and_gradient_into", &loss_and_gradient_into, "logits"_a, "labels"_a, "gradient"_a, "losses"_a.none(),
         "reduction"_a, "ignore_index"_a.none(), "label_smoothing"_a);
   m.def("empty", [](nb::tuple shape, nb::handle dtype) {

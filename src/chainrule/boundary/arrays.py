@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,12 +71,19 @@ def borrow(name: str, value: Any, expected: str) -> Borrowed:
     def give(result: Array) -> Any:
         return result.view(dtype) if result.dtype == np.uint16 else result
 
-    return Borrowed(_bits(array), dtype.name, give, dtype.type)
+    return Borrowed(_bits(array), _name_of(dtype), give, dtype.type)
 
 
 def _bits(array: Array) -> Array:
-    half = array.dtype.name in ("float16", "bfloat16") and array.dtype.isnative
+    dtype = array.dtype
+    half = dtype.itemsize == 2 and dtype.isnative and _name_of(dtype) in ("float16", "bfloat16")
     return array.view(np.uint16) if half else array
+
+
+@lru_cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """The name, which NumPy puts together anew with each question."""
+    return dtype.name
 
 
 def _from_torch(torch: Any, name: str, value: Any, expected: str) -> Borrowed:
@@ -122,7 +130,7 @@ def _from_jax(jax: Any, name: str, value: Any, expected: str) -> Borrowed:
     def give(result: Array) -> Any:
         return jax.numpy.asarray(result.view(dtype) if result.dtype == np.uint16 else result)
 
-    return Borrowed(_bits(array), dtype.name, give, lambda number: jax.numpy.asarray(number, dtype=dtype))
+    return Borrowed(_bits(array), _name_of(dtype), give, lambda number: jax.numpy.asarray(number, dtype=dtype))
 
 
 def _from_dlpack(name: str, value: Any, expected: str) -> Borrowed:
@@ -139,7 +147,7 @@ def _from_dlpack(name: str, value: Any, expected: str) -> Borrowed:
     def give(result: Array) -> Any:
         return space.from_dlpack(result.view(dtype) if result.dtype == np.uint16 else result)
 
-    return Borrowed(_bits(array), dtype.name, give, lambda number: give(np.asarray(number, dtype=dtype)))
+    return Borrowed(_bits(array), _name_of(dtype), give, lambda number: give(np.asarray(number, dtype=dtype)))
 
 
 def describe(value: object) -> str:

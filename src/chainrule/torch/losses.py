@@ -23,6 +23,7 @@ from chainrule.torch.arguments import (
 from chainrule.torch.derivatives import Loss, factor_of, log_softmax
 
 __all__ = ["cross_entropy", "differentiates", "of_logits"]
+WIDE = (torch.float32, torch.float64)  # which autocast leaves alone
 
 
 def cross_entropy(
@@ -67,7 +68,7 @@ def _is_ordinary(input: torch.Tensor, target: torch.Tensor) -> bool:
     ):
         return False
     strided = input.layout is torch.strided and target.layout is torch.strided
-    if not strided or input.dtype not in rows.ORDINARY or target.dtype is not torch.int64 or input.dim() != 2:
+    if not strided or input.dtype not in WIDE or target.dtype is not torch.int64 or input.dim() != 2:
         return False
     n, k = input.shape
     return bool(k > 0 and target.shape == (n,))

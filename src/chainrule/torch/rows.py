@@ -28,7 +28,6 @@ __all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_lik
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
-ORDINARY = (torch.float32, torch.float64)
 FORMATS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -49,15 +48,19 @@ def loss_and_gradient(
     loss_dtype = torch.float32 if wide else logits.dtype
     if not is_native(logits):
         return devices.loss_and_gradient(logits, target, weight, options, grad, loss_dtype)
-    if weight is None and logits.dtype in ORDINARY:
-        loss = _ordinary(logits, target, options, grad)
+    if weight is None:
+        loss = _ordinary(logits, target, options, grad, loss_dtype)
         if loss is not None:
             return loss
     return _by_kernel(logits, target, weight, options, grad, loss_dtype)
 
 
 def _ordinary(
-    logits: torch.Tensor, target: torch.Tensor, options: LossOptions, grad: torch.Tensor | None
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    options: LossOptions,
+    grad: torch.Tensor | None,
+    loss_dtype: torch.dtype,
 ) -> torch.Tensor | None:
     """The loss of a matrix and its labels, which the native part looks at by itself; None for what it leaves to the
     checks of the boundary, and those take many times as long as the kernel does for a few rows."""
@@ -72,7 +75,7 @@ def _ordinary(
     loss = _kernels.loss_and_gradient_into(*given, options.reduction, options.ignore_index, options.label_smoothing)
     if loss is None:
         return None
-    return torch.scalar_tensor(loss, dtype=logits.dtype) if losses is None else losses
+    return torch.scalar_tensor(loss, dtype=loss_dtype) if losses is None else losses
 
 
 def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
