@@ -296,7 +296,7 @@ def test_entropy_gradcheck_and_a_masked_class():
         ({"target": torch.tensor([0, 1, 2, 5])}, r"target: got 5 at index 3, expected integers in \[0, 5\)"),
         ({"target": torch.zeros(4)}, "target: got dtype torch.float32"),
         ({"target": torch.zeros(3, dtype=torch.int64)}, r"target: got shape \(3,\) for logits of shape \(4, 5\)"),
-        ({"target": torch.rand(4, 5), "ignore_index": -100}, "ignore_index: got -100 with class probabilities"),
+        ({"target": torch.full((4, 5), 0.2), "ignore_index": -100}, "ignore_index: got -100 with class probabilities"),
         ({"weight": torch.ones(4)}, r"weight: got a tensor of shape \(4,\)"),
         ({"reduction": "max"}, "reduction: got 'max'"),
         ({"label_smoothing": -0.5}, "label_smoothing: got -0.5"),

@@ -344,7 +344,7 @@ def test_modules():
         ({"target": torch.tensor([0, -1, 0, 0])}, "target: got -1 at index 1"),
         ({"target": torch.full((4, 5), -0.1)}, "target: got -0.1.* at row 0, column 0, expected finite numbers >= 0"),
         ({"target": torch.full((4, 5), torch.nan)}, "target: got nan at row 0"),
-        ({"target": torch.rand(4, 5), "ignore_index": 1}, "ignore_index: got 1 with class probabilities"),
+        ({"target": torch.full((4, 5), 0.2), "ignore_index": 1}, "ignore_index: got 1 with class probabilities"),
         ({"weight": torch.ones(4)}, r"weight: got a tensor of shape \(4,\).*, expected shape \(5,\)"),
         ({"weight": torch.ones(5, dtype=torch.int64)}, "weight: got a tensor of shape"),
         ({"weight": torch.ones(5, device="meta")}, "weight: got .*on meta, expected shape .* on cpu"),
