@@ -21,10 +21,12 @@ demo: $(VENV)/.demo
 # The kernels' tests run once more for each instruction set but the best, which all tests have run with.
 SETS = $$($(BIN)/python -c 'from chainrule._native import _kernels; print(*_kernels.instruction_sets()[:-1])')
 KERNELS := tests/native tests/output tests/test_faces_accuracy.py tests/training/test_engine.py tests/network/test_inference.py
+# Files of tests side by side, each process with a PyTorch and a JAX of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q $(TESTS)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(TESTS)
 	for set in $(SETS); do echo "With the instruction set $$set:"; CHAINRULE_INSTRUCTION_SET=$$set \
-		$(BIN)/python -m pytest -q -m "not slow" $(TESTS) $(KERNELS) || exit 1; done
+		$(BIN)/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) $(TESTS) $(KERNELS) || exit 1; done
 
 # The wheel, with NumPy alone and with each extra alone, newest and lowest versions, in every Python of this machine.
 environments: $(VENV)/.environments
@@ -40,7 +42,7 @@ nightly: $(VENV)/.test $(VENV)/.environments
 # By Clang, where a warning is an error:
 CLANG := clang++-14
 clang: build/clang/.built
-	build/clang/bin/python -m pytest -q -m "not slow" tests
+	build/clang/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) tests
 
 # With AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: Python and its packages keep memory to
 # their end.
