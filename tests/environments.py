@@ -5,7 +5,12 @@ for each extra, in each Python that this machine has, with the newest versions a
 allows: install, do what is advertised (advertised.py) while no test tool is there, then run the tests below against
 the wheel. The lowest versions are tested in full in one Python; in the others they do what is advertised.
 
-Every test file is for one environment, or needs several things at once: then only `make test` runs it.
+Every test file is for one environment, or needs several things at once: then only `make test` runs it. `--here` makes
+no environment: cibuildwheel, which has made one, tests its wheel so.
+
+The lowest PyTorch is the package index's, which on Linux brings CUDA's libraries: 3 GB to download, 5 GB on the disk,
+and nothing that runs here uses them. UV_TORCH_BACKEND=cpu has uv take PyTorch's own build without
+them, where its index can be reached.
 """
 
 from __future__ import annotations
@@ -83,6 +88,12 @@ class Failed(Exception):
 def file_of(name: str) -> str:
     """The file of tests that TESTS or TOGETHER names, below tests/."""
     return str(Path(name).with_name(f"test_{Path(name).name}.py"))
+
+
+def tests_of(extra: str) -> list[str]:
+    """What Python is called with, in the folder that holds tests/, to test what an extra carries."""
+    files = [f"tests/{file_of(name)}" for name in TESTS[extra].split()]
+    return ["-m", "pytest", "-q", "-m", "not slow", f"--carries={CARRIES[extra]}", *files]
 
 
 def pythons() -> list[Python]:
@@ -170,8 +181,7 @@ def check_environment(
         constraints.write_text(run(log, *UV, "pip", "freeze", "--exclude", "chainrule", "--python", inside))
         tools = ["--group", f"{source / 'pyproject.toml'}:tools", *TOOLS.get(extra, [])]
         run(log, *UV, "pip", "install", "--python", inside, "--constraint", constraints, *tools)
-        files = [f"tests/{file_of(name)}" for name in TESTS[extra].split()]
-        run(log, inside, "-m", "pytest", "-q", "-m", "not slow", f"--carries={CARRIES[extra]}", *files, cwd=source)
+        run(log, inside, *tests_of(extra), cwd=source)
     shutil.rmtree(home)  # gigabytes in all
 
 
@@ -179,8 +189,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"by default {' '.join(EXTRAS)}")
     parser.add_argument("--one-python", action="store_true", help="only the Python that runs this")
+    parser.add_argument("--here", action="store_true", help="only the tests, with the Chainrule of this Python")
     options = parser.parse_args()
     extras = options.extras or EXTRAS
+    if options.here:
+        sys.exit(max(subprocess.run([sys.executable, *tests_of(extra)], cwd=ROOT).returncode for extra in extras))
     listed = " ".join([*TESTS.values(), TOGETHER]).split()
     if other := {str(p.relative_to(ROOT / "tests")) for p in ROOT.glob("tests/**/test_*.py")} ^ set(
         map(file_of, listed)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -237,6 +236,7 @@ def test_step_without_a_terminal_waits_for_nobody():
 
 
 def test_step_waits_for_enter_and_ends_at_q():
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     controller, terminal_end = pty.openpty()
     command = [sys.executable, "-m", "chainrule", "derive", "loss", "--step"]
     process = subprocess.Popen(command, stdin=terminal_end, stdout=terminal_end, stderr=subprocess.STDOUT)

@@ -132,7 +132,7 @@ def interrupting(monkeypatch, epoch):
     def interrupted(*arguments, **options):
         def press(record):
             if record.epoch == epoch:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
         return fit(*arguments, **options | {"progress": press})
 

@@ -103,6 +103,7 @@ def test_the_largest_logits_with_a_z_loss():
     np.testing.assert_allclose(grad, [[2e8, 0.0]])  # 2λ lse
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nm is asked about Linux's object files")
 def test_no_function_is_shared_by_two_sets():
     """A linker keeps one of several definitions of a name: one for another set would run where it cannot."""
     assert OBJECTS or len(_kernels.instruction_sets()) == 1

@@ -8,7 +8,7 @@ from chainrule.activations import ACTIVATIONS
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-reference = pytest.importorskip("onnx.reference")
+reference = pytest.importorskip("onnx.reference", reason="onnx is not installed")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_named():
 
 
 def test_networks_of_other_libraries_answer_in_their_own_arrays():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     net = made([5, 4, 3], "tanh", "float64")
     other = Network([torch.from_numpy(w) for w in net.weights], [torch.from_numpy(b) for b in net.biases], "tanh")
     x = np.random.default_rng(3).normal(size=(6, 5))
@@ -115,7 +115,7 @@ def test_networks_of_other_libraries_answer_in_their_own_arrays():
 
 
 def test_inference_keeps_subnormal_probabilities_where_the_caller_flushes_them():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     net = Network([np.eye(2, dtype="float32")], [np.zeros(2, "float32")])
     torch.set_flush_denormal(True)
     try:

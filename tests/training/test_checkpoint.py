@@ -1,6 +1,5 @@
 """A run that ends early, killed, by Ctrl-C or by a callback, and goes on from its checkpoint."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -103,7 +102,7 @@ def test_a_checkpoint_is_of_one_size_of_blocks(tmp_path):
 def test_ctrl_c_stops_within_an_epoch_and_keeps_what_was_learned(ctrl_c):
     x, labels = blobs(100_000)  # an epoch of a minute
     net, before = (Network.create([4, 512, 512, 3], seed=0) for _ in range(2))
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
 
     class Started:
         """A schedule that is asked when the epoch begins."""

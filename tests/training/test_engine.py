@@ -210,7 +210,7 @@ def test_any_number_of_threads_takes_the_same_steps(dtype):
 
 
 def test_any_number_of_threads_takes_the_same_steps_of_sparse_logistic_and_weighted_examples():
-    scipy_sparse = pytest.importorskip("scipy.sparse")
+    scipy_sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
     x, labels, random = problem(n=700, d=400, k=4)
     net = Network.create([400, 300, 4], dtype="float64", seed=0)
     targets, weights = np.eye(4)[labels], random.uniform(0, 2, 700)
