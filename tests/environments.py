@@ -61,7 +61,7 @@ TOGETHER = (
 TOOLS = {
     "cli": ["pandas", "pyarrow"],
     "onnx": ["onnxruntime"],
-    "torch": ["expecttest", "transformers>=5,<6"],
+    "torch": ["expecttest", "setuptools", "transformers>=5,<6"],  # PyTorch 2.6's OpInfo needs setuptools
     "jax": ["flatbuffers", "optax"],
 }
 CARRIES = {
