@@ -9,8 +9,8 @@ Every test file is for one environment, or needs several things at once: then on
 no environment: cibuildwheel, which has made one, tests its wheel so.
 
 The lowest PyTorch is the package index's, which on Linux brings CUDA's libraries: 3 GB to download, 5 GB on the disk,
-and nothing that runs here uses them. UV_TORCH_BACKEND=cpu has uv take PyTorch's own build without
-them, where its index can be reached.
+and nothing that runs here uses them. UV_TORCH_BACKEND=cpu has uv take PyTorch's own build without them, where its index
+can be reached.
 """
 
 from __future__ import annotations
