@@ -7,10 +7,6 @@ the wheel. The lowest versions are tested in full in one Python; in the others t
 
 Every test file is for one environment, or needs several things at once: then only `make test` runs it. `--here` makes
 no environment: cibuildwheel, which has made one, tests its wheel so.
-
-The lowest PyTorch is the package index's, which on Linux brings CUDA's libraries: 3 GB to download, 5 GB on the disk,
-and nothing that runs here uses them. UV_TORCH_BACKEND=cpu has uv take PyTorch's own build without them, where its index
-can be reached.
 """
 
 from __future__ import annotations
@@ -61,7 +57,7 @@ TOGETHER = (
 TOOLS = {
     "cli": ["pandas", "pyarrow"],
     "onnx": ["onnxruntime"],
-    "torch": ["expecttest", "setuptools", "transformers>=5,<6"],  # PyTorch 2.6's OpInfo needs setuptools
+    "torch": ["expecttest", "transformers>=5,<6"],
     "jax": ["flatbuffers", "optax"],
 }
 CARRIES = {
