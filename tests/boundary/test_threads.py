@@ -38,8 +38,8 @@ def test_limits_hold_and_end(imports):
 
 
 def test_a_fit_in_each_of_two_processes_of_joblib_takes_its_share_of_the_threads():
-    joblib = pytest.importorskip("joblib")
-    pytest.importorskip("sklearn")
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
     def fitted(seed):
