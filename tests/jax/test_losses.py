@@ -270,6 +270,19 @@ def test_labels_out_of_range_are_nan_and_only_theirs(path):
         assert np.isnan(INTS(logits, far)).tolist() == [True, True, False, False, False]
         assert np.isnan(INTS(logits, jnp.full(5, 2**64 - 1, jnp.uint64))).all()
     assert np.isnan(INTS(logits, jnp.full(5, 2**32 - 1, jnp.uint32))).all()
+    cut = np.array([0, 2**32, 2**63 + 1, 2**64 - 1, 2], "uint64")  # JAX's 32 bits of them would be 0, 1 and -1
+    assert np.isnan(INTS(logits, cut)).tolist() == [False, True, True, True, False]
+    cut = np.array([0, 2**32, -(2**63), 1 - 2**32, 2])
+    assert np.isnan(INTS(logits, cut)).tolist() == [False, True, True, True, False]
+    assert np.isnan(face.linear_cross_entropy(logits, jnp.eye(3), cut, reduction="none"))[1:4].all()
+
+
+def test_strict_promotion_beside_64_bits(path):
+    logits, labels = jnp.zeros((2, 4), "float32"), jnp.array([1, 3], "int32")
+    with x64(True), jax.numpy_dtype_promotion("strict"):
+        loss, grad = jax.value_and_grad(lambda a: INTS(a, labels).sum())(logits)
+    np.testing.assert_allclose(float(loss), 2 * np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(grad, (np.full((2, 4), 0.25) - np.eye(4)[[1, 3]]), rtol=1e-6)
 
 
 def test_what_counts_for_nothing_has_no_gradient_even_where_it_is_nan(path):

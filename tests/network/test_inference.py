@@ -123,3 +123,12 @@ def test_inference_keeps_subnormal_probabilities_where_the_caller_flushes_them()
     finally:
         torch.set_flush_denormal(False)
     assert found[0, 1] == np.float32(np.exp(-100.0)) > 0  # 27 units of 2^-149
+
+
+def test_arrays_of_another_dtype_put_in_later():
+    net = Network.create([3, 4, 2])
+    net.weights[0] = net.weights[0].astype("float64")
+    x = np.ones((2, 3), "float32")
+    wanted = np.maximum(x @ net.weights[0].T + net.biases[0], 0) @ net.weights[1].T + net.biases[1]
+    np.testing.assert_allclose(net.logits(x), wanted, rtol=1e-6)
+    np.testing.assert_allclose(net.predict_proba(x).sum(axis=1), 1.0, rtol=1e-12)

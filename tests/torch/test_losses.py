@@ -137,6 +137,7 @@ def layouts():
     yield "channels last", random(2, 7, 3, 4, dtype=torch.float64).to(memory_format=torch.channels_last)
     yield "positions", random(3, 2, 7, 4, dtype=torch.float64).permute(1, 2, 3, 0)
     yield "parts", random(4, 9, 6, 8, dtype=torch.float64)[:2, 1:8, ::2, 1:5]
+    yield "not aligned", torch.frombuffer(bytearray(8 * 6 * 7 + 1), dtype=torch.float64, offset=1).view(6, 7).normal_()
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -21,6 +21,7 @@ require("jax", "jax")
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 
 from chainrule.boundary.arrays import FORMATS  # noqa: E402
 from chainrule.jax import losses  # noqa: E402
@@ -72,7 +73,7 @@ def softmax_cross_entropy_with_integer_labels(
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
     """
     logits, axes = _check_logits(logits, axis), _check_axis(axis, logits)
-    labels = jnp.asarray(labels)
+    labels = _integers(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(f"labels: got dtype {labels.dtype}, expected integers")
     batch = tuple(n for i, n in enumerate(logits.shape) if i not in axes)
@@ -179,7 +180,7 @@ def linear_cross_entropy(
 
     Source: the lecture, sections 1 and 2.
     """
-    hidden, weight, labels = _floats("hidden", hidden), _floats("weight", weight), jnp.asarray(labels)
+    hidden, weight, labels = _floats("hidden", hidden), _floats("weight", weight), _integers(labels)
     check_choice("reduction", reduction, REDUCTIONS)
     if hidden.ndim == 0 or weight.ndim != 2 or weight.shape[1] != hidden.shape[-1] or weight.dtype != hidden.dtype:
         width = hidden.shape[-1] if hidden.ndim else "D"
@@ -203,6 +204,15 @@ def linear_cross_entropy(
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     rows = max(1, budget // (k * max(hidden.dtype.itemsize, 4)))
     return _linear(Layer(hidden, weight, bias), labels, where, reduction, rows)
+
+
+def _integers(labels: Any) -> Any:
+    """Labels as JAX has them: NumPy's of 64 bits that do not fit into JAX's 32 stay out of range, for JAX cuts them."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu":
+        kept = jax.dtypes.canonicalize_dtype(labels.dtype)
+        if kept != labels.dtype:
+            labels = np.clip(labels, -1 if labels.dtype.kind == "i" else 0, np.iinfo(kept).max).astype(kept)
+    return jnp.asarray(labels)
 
 
 def _floats(name: str, value: Any) -> Any:

@@ -77,6 +77,7 @@ def loss_and_gradient(logits: Any, second: Any) -> tuple[Any, Any]:
 
 
 def _of_labels(logits: Any, labels: Any) -> tuple[Any, Any]:
+    labels = labels.astype(jnp.arange(0).dtype)  # the classes', beside which strict promotion allows no other
     e, at_label = _exponentials(logits), output.place_of(labels, logits)
     below = output.at(at_label, e.below)
     slight = e.others < 2.0 ** (LIFT - 60)  # whose log1p is themselves

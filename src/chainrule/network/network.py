@@ -390,8 +390,11 @@ class Network(Layers):
         return forward.probabilities if softmax else forward.logits
 
     def _uses_kernels(self) -> bool:
+        """Are the arrays, which may have been replaced since they were checked, NumPy's and of one dtype of kernels?"""
         first = self.weights[0]
-        return isinstance(first, np.ndarray) and first.dtype.char in "fd" and first.dtype.isnative
+        if not isinstance(first, np.ndarray) or first.dtype.char not in "fd" or not first.dtype.isnative:
+            return False
+        return all(isinstance(a, np.ndarray) and a.dtype == first.dtype for a in (*self.weights, *self.biases))
 
     def _softmax(self, logits: Any) -> Any:
         return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)

@@ -86,7 +86,7 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None
         return result
     team, format = check_threads(None), FORMATS[logits.dtype]
     given = [logits, result] if vector is None else [logits, result, vector]
-    direct = [_matrix(tensor) for tensor in given]
+    direct = [_aligned(_matrix(tensor)) for tensor in given]
     if all(view is not None for view in direct):
         a, r, *v = (_bits(view) for view in direct)
         row_into(output, a, r, format, team, *v)
@@ -136,7 +136,7 @@ def of_tensors(
 
 def _steps(logits: torch.Tensor, grad: torch.Tensor | None) -> Iterator[tuple[slice, Any, Any, Block | None]]:
     """Rows, their logits, where the gradient goes, and which block that is of the whole."""
-    a, g = _matrix(logits), None if grad is None else _matrix(grad)
+    a, g = _aligned(_matrix(logits)), None if grad is None else _matrix(grad)
     if a is not None and g is not None:
         yield slice(0, len(a)), _bits(a), _bits(g), None
     elif a is not None and grad is None:
@@ -164,8 +164,15 @@ def _matrix(tensor: torch.Tensor) -> torch.Tensor | None:
         return None
 
 
+def _aligned(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    """The tensor if its elements lie as the kernels read them; those of a file's or a message's memory need not."""
+    return None if tensor is None or tensor.data_ptr() % tensor.itemsize else tensor
+
+
 def is_even(tensor: torch.Tensor) -> bool:
     """Can a gradient be put where these logits (N, K, …) lie?"""
+    if tensor.data_ptr() % tensor.itemsize:
+        return False
     return _matrix(tensor) is not None or tensor.flatten(2).data_ptr() == tensor.data_ptr()
 
 
