@@ -18,7 +18,7 @@ constexpr std::size_t pays_threads = 1 << 20;  // multiplications; below, waking
 
 template <class T>
 std::size_t rows_together(std::size_t widest) {
-  return std::clamp<std::size_t>((192 << 10) / (2 * widest * sizeof(T)) / 12 * 12, 24, tall);
+  return std::clamp<std::size_t>((512 << 10) / (2 * widest * sizeof(T)) / 12 * 12, 24, tall);
 }
 
 // W by rows of inputs, in one run.

@@ -22,7 +22,8 @@ from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_threads
 from chainrule.errors import shown
 from chainrule.network.inference import infer
-from chainrule.output.layer import log_softmax, softmax, softmax_cross_entropy
+from chainrule.output import layer
+from chainrule.output.layer import log_softmax, softmax_cross_entropy
 from chainrule.sklearn.fitting import Data, fit_lbfgs, fit_stochastic
 from chainrule.sklearn.targets import as_targets, class_weights, other_targets
 from chainrule.training.engine import Engine, StepOptions, as_rows
@@ -304,15 +305,16 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             outputs.append(np.maximum(a, 0, out=a) if self.activation == "relu" else g(a))
         return outputs
 
-    def _logits(self, X: Any) -> Array:
+    def _logits(self, X: Any, *, softmax: bool = False) -> Array:
+        """Or their softmax."""
         coefs, intercepts = [c.T for c in self.coefs_], self.intercepts_
         if issparse(X):
             first: Array = X @ self.coefs_[0] + intercepts[0]
             if len(coefs) == 1:
-                return first
+                return np.asarray(layer.softmax(first)) if softmax else first
             X, coefs, intercepts = ACTIVATIONS[self.activation].function(first), coefs[1:], intercepts[1:]
         x = np.asarray(X).astype(coefs[0].dtype, copy=False)
-        return infer(coefs, intercepts, self.activation, x, softmax=False, threads=self._threads())
+        return infer(coefs, intercepts, self.activation, x, softmax=softmax, threads=self._threads())
 
     def _threads(self) -> int:
         """`n_jobs` as scikit-learn counts: −1 for all, −2 for all but one."""
@@ -323,7 +325,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _probabilities(self, logits: Array) -> Array:
         if self.out_activation_ == "softmax":
-            return np.asarray(softmax(logits))
+            return np.asarray(layer.softmax(logits))
         return np.asarray(ACTIVATIONS["logistic"].function(logits))
 
     def _decided(self, logits: Array) -> Array:
@@ -350,7 +352,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (N, classes)."""
-        logits = self._logits(self._fitted_input(X))
+        X = self._fitted_input(X)
+        if self.out_activation_ == "softmax":
+            return self._logits(X, softmax=True)
+        logits = self._logits(X)
         if self.n_outputs_ == 1:
             logits = np.hstack([-logits, logits])  # 1 − σ(a) = σ(−a), without the subtraction
         return self._probabilities(logits)
