@@ -224,8 +224,9 @@ void Training<T>::cut_bands(bool sparse) {
   bands_.clear();
   const auto team = static_cast<std::size_t>(threads);
   for (std::size_t k = 0; k < depth_; ++k) {
-    const std::size_t length = widths[sparse && k == 0 ? 1 : k], even = (length + team - 1) / team;
-    const std::size_t step = team == 1 ? length : std::clamp<std::size_t>((even + 11) / 12 * 12, 48, tall);
+    const std::size_t length = widths[sparse && k == 0 ? 1 : k], each = (length + team * tall - 1) / (team * tall) * team;
+    const std::size_t even = ((length + each - 1) / each + 11) / 12 * 12;  // every thread gets as many
+    const std::size_t step = team == 1 ? length : std::clamp<std::size_t>(even, 24, tall);
     for (std::size_t i = 0; i < length; i += step) bands_.push_back({k, i, std::min(i + step, length), false});
     bands_.push_back({k, 0, 0, true});
   }
