@@ -30,7 +30,9 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "environments"
-UV = [sys.executable, "-m", "uv", "--quiet", "--no-progress"]
+UV = [sys.executable, "-m", "uv", "--no-progress"]
+# uv's own cache, below build/: what another run left half written in the user's would be taken for whole.
+os.environ.setdefault("UV_CACHE_DIR", str(ROOT / "build" / "uv"))
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
@@ -174,7 +176,7 @@ def check_environment(
             run(log, "sh", "-c", run(log, inside, "-c", code, cwd=empty), env=pip, cwd=empty)
     run(log, inside, "-P", source / "tests" / "advertised.py", extra, cwd=empty)
     if not lowest or python.version == sys.version_info[:2]:
-        constraints.write_text(run(log, *UV, "pip", "freeze", "--exclude", "chainrule", "--python", inside))
+        constraints.write_text(run(log, *UV, "--quiet", "pip", "freeze", "--exclude", "chainrule", "--python", inside))
         tools = ["--group", f"{source / 'pyproject.toml'}:tools", *TOOLS.get(extra, [])]
         run(log, *UV, "pip", "install", "--python", inside, "--constraint", constraints, *tools)
         run(log, inside, *tests_of(extra), cwd=source)
