@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule import equations
 from chainrule.activations import ACTIVATIONS
+from chainrule.boundary.arrays import as_numpy
 from chainrule.boundary.checks import check_choice, check_integer, check_labels, check_threads
 from chainrule.errors import InputError
 from chainrule.network import conversion, model_file
@@ -371,10 +372,11 @@ class Network(Layers):
         return as_network(conversion.from_sklearn(classifier))
 
     def forward_input(self, x: Any) -> Any:
-        """x as `forward` takes it: checked, and in the dtype of the weights."""
+        """x as `forward` takes it: checked, as are the weights, and in their dtype."""
+        self.check()
         weights = self.weights[0]
         if isinstance(weights, np.ndarray):
-            x = np.asarray(x)
+            x = as_numpy("x", x, f"(N, {weights.shape[1]}) numbers")
             if x.dtype.kind not in "biuf":
                 raise InputError(f"x: got dtype {x.dtype}, expected numbers")
             x = x.astype(weights.dtype, copy=False)
@@ -390,11 +392,11 @@ class Network(Layers):
         return forward.probabilities if softmax else forward.logits
 
     def _uses_kernels(self) -> bool:
-        """Are the arrays, which may have been replaced since they were checked, NumPy's and of one dtype of kernels?"""
-        first = self.weights[0]
-        if not isinstance(first, np.ndarray) or first.dtype.char not in "fd" or not first.dtype.isnative:
+        """Are the arrays NumPy's and of a dtype of kernels?"""
+        if not all(isinstance(a, np.ndarray) for a in (*self.weights, *self.biases)):
             return False
-        return all(isinstance(a, np.ndarray) and a.dtype == first.dtype for a in (*self.weights, *self.biases))
+        dtype = self.weights[0].dtype
+        return dtype.char in "fd" and bool(dtype.isnative)
 
     def _softmax(self, logits: Any) -> Any:
         return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)
