@@ -38,7 +38,7 @@ TESTS = {
     "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
     "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
     "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
-    "native/threads native/xla softmax_collapse notation imports activations boundary/extras",
+    "native/product native/threads native/xla softmax_collapse notation imports activations boundary/extras",
     "cli": "command/cli command/train tables/tables tables/cells tables/learning network/model_file boundary/files "
     "pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
