@@ -171,6 +171,25 @@ INLINE void tile_of(std::size_t m, A a, const T* b, std::ptrdiff_t b_row, std::s
   }
 }
 
+constexpr std::size_t broad = 8 * width;
+
+// One row alone: B is read once, and in long runs.
+INLINE void row_of(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c) {
+  Vector sum[8];
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < 8; ++i) sum[i] = bias ? load(bias + i * width) : Vector{};
+  for (std::size_t p = 0; p < k; ++p, a.data += a.column, b += b_row) {
+    const T x = *a.data;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) sum[i] += x * load(b + i * width);
+  }
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < 8; ++i) {
+    if (adds) sum[i] += load(c + i * width);
+    store(c + i * width, sum[i]);
+  }
+}
+
 // Fewer numbers than a tile is wide, by two moves that overlap, and not a call.
 INLINE void copy_some(const T* from, std::size_t n, T* to) {
   const auto halves = [&](auto size) {
@@ -244,7 +263,11 @@ void multiply(const Product<T>& job) {
       const bool adds = job.adds || part > 0;
       const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
       if (packs) pack({a + first, job.a_row, job.a_column}, last - first, k, job.packed);
-      for (std::size_t j = 0, n; j < job.n; j += n) {
+      std::size_t j = 0;
+      for (; job.m == 1 && job.b_column == 1 && j + broad <= job.n; j += broad)
+        row_of({a, job.a_row, job.a_column}, job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + j, job.b_row, k,
+               job.bias && part == 0 ? job.bias + j : nullptr, adds, job.c + j);
+      for (std::size_t n; j < job.n; j += n) {
         n = std::min(columns, job.n - j);
         if (width < n && n <= width + half) n = width;  // then half a vector: less than two
         const std::size_t pitch = n <= half ? half : n <= width ? width : columns;

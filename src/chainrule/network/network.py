@@ -188,6 +188,7 @@ class Network(Layers):
 
         Source: the lecture, Setting.
         """
+        self.check()
         g = ACTIVATIONS[self.activation].function
         activations, preactivations = [self.forward_input(x)], []
         for k, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
@@ -372,8 +373,7 @@ class Network(Layers):
         return as_network(conversion.from_sklearn(classifier))
 
     def forward_input(self, x: Any) -> Any:
-        """x as `forward` takes it: checked, as are the weights, and in their dtype."""
-        self.check()
+        """x as `forward` takes it: checked, and in the dtype of the weights."""
         weights = self.weights[0]
         if isinstance(weights, np.ndarray):
             x = as_numpy("x", x, f"(N, {weights.shape[1]}) numbers")
@@ -387,7 +387,11 @@ class Network(Layers):
     def _infer(self, x: Any, threads: int | None, *, softmax: bool) -> Any:
         if self._uses_kernels():
             x, team = self.forward_input(x), check_threads(threads)
-            return infer(self.weights, self.biases, self.activation, x, softmax=softmax, threads=team)
+            try:
+                return infer(self.weights, self.biases, self.activation, x, softmax=softmax, threads=team)
+            except (RuntimeError, TypeError, ValueError):  # what the kernel cannot read, check has words for
+                self.check()
+                raise
         forward = self.forward(x)
         return forward.probabilities if softmax else forward.logits
 
