@@ -40,8 +40,8 @@ TESTS = {
     "network/inference network/passes scores/last_layer scores/selection explain/explanation explain/factors "
     "explain/paths explain/views native/instruction_sets native/product native/threads native/xla softmax_collapse "
     "notation imports activations boundary/extras",
-    "cli": "command/cli command/train tables/tables tables/cells tables/learning network/model_file boundary/files "
-    "pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
+    "cli": "command/cli command/train command/audit tables/tables tables/cells tables/learning network/model_file "
+    "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",
