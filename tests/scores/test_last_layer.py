@@ -5,7 +5,7 @@ import naive
 import numpy as np
 import pytest
 
-from chainrule import scores
+from chainrule import Network, scores
 from chainrule.errors import InputError
 
 N, K, D, M = 11, 4, 6, 5
@@ -206,5 +206,7 @@ def test_label_errors_by_their_definition():
     assert not found.probable.all()
     with pytest.raises(InputError, match="logits: row 1 has no probabilities"):
         scores.label_errors([[0.0, 1.0], [np.nan, 0.0]], [0, 1])
+    with pytest.raises(InputError, match="logits: got Network, expected an array"):
+        scores.label_errors(Network.create([2, 2]), [0])
     with pytest.raises(InputError, match="at least two classes"):
         scores.label_errors([[0.0]], [0])

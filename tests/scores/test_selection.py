@@ -97,5 +97,8 @@ def test_what_is_refused():
     hidden[5, 2] = np.inf
     with pytest.raises(InputError, match="row 5 has a gradient that is not finite"):
         scores.badge(logits, hidden, 1)
+    hidden[5, 2], logits[6, 1] = 0.0, np.nan
+    with pytest.raises(InputError, match="row 6 has a gradient that is not finite"):
+        scores.badge(logits, hidden, 1)
     with pytest.raises(TypeError, match="got no count"):
         scores.badge(logits, hidden)

@@ -14,7 +14,7 @@ from chainrule.boundary.extras import require
 from chainrule.boundary.files import require_apart, require_writable, write_atomically
 from chainrule.command.data import AnyPath, Part, Say, labelled_rows, silent
 from chainrule.command.training import DECAY, EPOCHS
-from chainrule.errors import DivergenceWarning, InputError
+from chainrule.errors import DivergenceWarning, InputError, TableError
 from chainrule.network.network import Network
 from chainrule.pages.audit import Suspect, write_audit
 from chainrule.scores import LabelErrors, label_errors
@@ -54,9 +54,11 @@ class AuditRequest:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What `audit` found: of each row that has a class its place in `found` and its number in the file."""
+    """What `audit` found of the rows that have a class: `rows` are their numbers in the file, `logits` those of the
+    networks that were not trained on them."""
 
     found: LabelErrors
+    logits: Any
     labels: Any
     rows: Any
     classes: list[str]
@@ -129,7 +131,7 @@ def audit(request: AuditRequest, say: Say = silent) -> AuditResult:
     held_out = _cross_validated(request, examples, len(schema.classes), say)
     found = label_errors(held_out.logits, labels)
     result = AuditResult(
-        found, labels, rows, [str(c) for c in schema.classes], len(held_out.networks), held_out.epochs,
+        found, held_out.logits, labels, rows, [str(c) for c in schema.classes], len(held_out.networks), held_out.epochs,
         None if request.output is None else Path(request.output),
         None if request.report is None else Path(request.report),
     )  # fmt: skip
@@ -209,6 +211,12 @@ def _cross_validated(request: AuditRequest, examples: Part, k: int, say: Say) ->
             networks.append(net)
             diverged += history.diverged is not None
             logits[chosen], by[chosen] = net.logits(examples.x[chosen]), fold
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise TableError(
+            f"{request.table}: row {examples.rows[bad[0]]} is so far from the other rows' numbers that its prediction "
+            "is not finite"
+        )
     if diverged:
         say(f"training diverged in {diverged} of the {len(splits)} folds")
     return _HeldOut(logits, networks, by, epochs)

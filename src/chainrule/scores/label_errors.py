@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 from chainrule.output.layer import softmax_cross_entropy
-from chainrule.scores.sources import Floats, chunks, errors, outputs_of, wide
+from chainrule.scores.sources import Floats, chunks, errors, model_of, outputs_of, wide
 
 __all__ = ["LabelErrors", "label_errors"]
 
@@ -61,6 +61,10 @@ def label_errors(logits: Any, labels: Any) -> LabelErrors:
     Source: the rank is by the lecture's loss; `probable` is the rule of C. Northcutt et al., "Confident Learning", 2021
     (arXiv:1911.00068), section 3.1.
     """
+    if model_of(logits) is not None:
+        raise InputError(
+            f"logits: got {type(logits).__name__}, expected an array (N, K), of networks that never saw the rows"
+        )
     out = outputs_of(logits, (labels,), {}, ["labels"])
     n, k = out.logits.shape
     if k < 2:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.checks import check_index, check_integer
-from chainrule.equations import norms
 from chainrule.errors import InputError
 from chainrule.scores.sources import Array, Floats, Outputs, chunks, errors, outputs_of, row_norms, wide
 
@@ -102,32 +101,35 @@ def badge_distances(source: Any, /, *given: Any, bias: bool | None = None, **nam
 
 
 class _Gradients:
-    """g = e (h, 1)ᵀ of N examples as its two factors: e over its largest element, `unit`, in the wider of both dtypes.
+    """g = e (h, 1)ᵀ of N examples as its factors: each row of e over its largest element, in the wider dtype of logits
+    and hidden units, so that none underflows; `sizes`, these elements over the largest of all, `unit`; and h.
 
     squares : ‖g‖², (N,), over unit²
     """
 
     def __init__(self, out: Outputs) -> None:
-        (n, k), self.bias = out.logits.shape, float(out.bias)
-        e = np.empty((n, k))
+        (n, k), self.bias, self.hidden = out.logits.shape, float(out.bias), out.hidden
+        self.e = np.empty((n, k), np.result_type(out.logits, out.hidden))
+        lengths, largest = np.empty(n), np.empty(n)
         for at in chunks(n, k):
-            e[at] = errors(out.logits[at], out.logits[at].argmax(axis=1))
-        self.unit = float(np.abs(e).max(initial=0.0)) or 1.0
-        e /= self.unit
+            e = errors(out.logits[at], out.logits[at].argmax(axis=1))
+            largest[at] = np.abs(e).max(axis=1)
+            e /= np.where(largest[at] > 0, largest[at], 1.0)[:, None]
+            lengths[at], self.e[at] = np.sqrt(np.vecdot(e, e)), e
+        self.unit = float(np.nanmax(largest, initial=0.0)) or 1.0
+        self.sizes = largest / self.unit
         self.inputs = np.hypot(row_norms(out.hidden), self.bias)  # ‖(h, 1)‖
-        self.lengths = norms(e)
         with np.errstate(over="ignore", invalid="ignore"):
-            self.squares = (self.lengths * self.inputs) ** 2
+            self.squares = (lengths * self.sizes * self.inputs) ** 2
         bad = np.flatnonzero(~np.isfinite(self.squares))
         if bad.size:
             raise InputError(f"logits or hidden: row {bad[0]} has a gradient that is not finite")
-        self.e, self.hidden = e.astype(np.result_type(out.logits, out.hidden), copy=False), out.hidden
 
     def squared_distances(self, row: int) -> Floats:
         """‖g_n − g_row‖² over unit²: ‖g_n‖² + ‖g_row‖² − 2 (e·e′)(h·h′ + 1), but by the differences of e and of h where
         that cancels."""
-        e, size = self.e[row], self.inputs[row] or 1.0
-        alike = self.e @ e
+        alike = (self.e @ self.e[row]) * self.sizes * self.sizes[row]
+        size = self.inputs[row] or 1.0
         inputs = self.hidden @ (self.hidden[row] / self.hidden.dtype.type(size))  # within the range of the dtype
         both = self.squares + self.squares[row]
         found = both - 2.0 * alike * (inputs * size + self.bias)
@@ -138,7 +140,7 @@ class _Gradients:
 
     def _by_differences(self, rows: Array, row: int) -> Floats:
         """The same: ‖Δe‖² ‖(h, 1)‖² + ‖e′‖² ‖Δh‖² + 2 (Δe·e′)((h, 1)·(Δh, 0))."""
-        e, h = wide(self.e[row]), wide(self.hidden[rows])
-        by_e, by_h = wide(self.e[rows]) - e, h - wide(self.hidden[row])
+        e, h = wide(self.e[row]) * self.sizes[row], wide(self.hidden[rows])
+        by_e, by_h = wide(self.e[rows]) * self.sizes[rows, None] - e, h - wide(self.hidden[row])
         alone = np.vecdot(by_e, by_e) * self.inputs[rows] ** 2 + (e @ e) * np.vecdot(by_h, by_h)
         return np.asarray(alone + 2.0 * (by_e @ e) * np.vecdot(h, by_h))
