@@ -29,9 +29,10 @@ def el2n(source: Any, /, *given: Any, **named: Any) -> Floats:
 
     Parameters
     ----------
-    logits : array (N, K), float16, bfloat16, float32 or float64
-    labels : array (N,), int in [0, K); of a classifier, of its `classes_`
-    model, x : a Network, a fitted MLPClassifier or a PyTorch module, and what it takes, (N, D)
+    source : logits, array (N, K), float16, bfloat16, float32 or float64; or a model: a Network, a fitted MLPClassifier
+        or a PyTorch module
+    *given, **named : after logits, labels: array (N,), int in [0, K); after a model x, what it takes, (N, D), and then
+        labels, of a classifier those of its `classes_`
 
     Raises
     ------
@@ -60,8 +61,8 @@ def grand(source: Any, /, *given: Any, layers: str = "last", bias: bool | None =
 
     Parameters
     ----------
-    logits, labels, model, x : as for `el2n`
-    hidden : array (N, D), the last layer's inputs h
+    source : logits or a model, as for `el2n`
+    *given, **named : after logits labels and hidden, array (N, D), the last layer's inputs h; after a model x, labels
     layers : "last", or for a model "all"
     bias : whether the last layer's biases count; by default where it has some, and for arrays
 
@@ -99,7 +100,8 @@ def margin(source: Any, /, *given: Any, **named: Any) -> Floats:
 
     Parameters
     ----------
-    logits, labels, model, x : as for `el2n`
+    source : logits or a model, as for `el2n`
+    *given, **named : after logits labels, if there are any; after a model x, and labels, if there are any
 
     Raises
     ------
@@ -138,7 +140,8 @@ def entropy(source: Any, /, *given: Any, **named: Any) -> Floats:
 
     Parameters
     ----------
-    logits, model, x : as for `el2n`
+    source : logits or a model, as for `el2n`
+    *given, **named : after a model, x
 
     Raises
     ------
@@ -169,8 +172,8 @@ def gradnorm(source: Any, /, *given: Any, **named: Any) -> Floats:
 
     Parameters
     ----------
-    logits, model, x : as for `el2n`
-    hidden : array (N, D), the last layer's inputs h
+    source : logits or a model, as for `el2n`
+    *given, **named : after logits hidden, array (N, D), the last layer's inputs h; after a model x
 
     Raises
     ------
@@ -204,8 +207,8 @@ def expected_gradient_length(source: Any, /, *given: Any, bias: bool | None = No
 
     Parameters
     ----------
-    logits, model, x : as for `el2n`
-    hidden : array (N, D), the last layer's inputs h
+    source : logits or a model, as for `el2n`
+    *given, **named : after logits hidden, array (N, D), the last layer's inputs h; after a model x
     bias : as for `grand`
 
     Raises
@@ -253,7 +256,7 @@ def tracin(
 
     Parameters
     ----------
-    logits, labels, hidden, model, x, bias : as for `grand`
+    source, *given, **named, bias : as for `grand`
     against : the same of the other set, without the model: (logits, labels, hidden) or (x, labels); by default the set
         itself
     reduction : "none" for every pair, (N, M); "sum" or "mean" over the other set, (N,), with no pair formed

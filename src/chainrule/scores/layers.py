@@ -9,15 +9,15 @@ import numpy as np
 from chainrule.errors import InputError
 from chainrule.network.network import Network
 from chainrule.network.passes import Backward
-from chainrule.scores.sources import Floats, given_by_name, model_of
+from chainrule.scores.sources import Floats, model_of
 
 __all__ = ["gradient_norms"]
 
 
-def gradient_norms(model: Any, /, *given: Any, **named: Any) -> Floats:
+def gradient_norms(model: Any, x: Any, labels: Any) -> Floats:
     """‖∇_{W_k} 𝓛, ∇_{b_k} 𝓛‖ = ‖∇_{a_k} 𝓛‖ √(‖h_{k−1}‖² + 1) of each example at each layer, (N, L).
 
-    `gradient_norms(model, x, labels)`. It takes a pass forward and one back, and no gradient of a weight. Sums of the
+    It takes a pass forward and one back, and no gradient of a weight. Sums of the
     examples' gradients, weighted or clipped, are `Backward.weighted_sum` and `Backward.clipped_sum`.
 
     Parameters
@@ -29,8 +29,6 @@ def gradient_norms(model: Any, /, *given: Any, **named: Any) -> Floats:
     ------
     InputError
         A wrong shape, dtype or label, or no model.
-    TypeError
-        Other arguments than these.
 
     Examples
     --------
@@ -43,12 +41,11 @@ def gradient_norms(model: Any, /, *given: Any, **named: Any) -> Floats:
     found = model_of(model)
     if found is None:
         raise InputError(f"model: got {type(model).__name__}, expected a Network, a classifier or a PyTorch module")
-    values = given_by_name(["x", "labels"], given, named)
-    net, x = found.net, found.taken(values["x"])
-    labels = found.labels(values["labels"], x.shape[0])
-    result = np.empty((len(labels), net.depth))
-    for at, rows in found.rows(x):
-        result[at] = np.stack(_pass(net, rows, labels[at]).norms(found.biases), axis=-1)
+    net, taken = found.net, found.taken(x)
+    checked = found.labels(labels, taken.shape[0])
+    result = np.empty((len(checked), net.depth))
+    for at, rows in found.rows(taken):
+        result[at] = np.stack(_pass(net, rows, checked[at]).norms(found.biases), axis=-1)
     return result
 
 

@@ -24,10 +24,10 @@ def badge(source: Any, /, *given: Any, seed: int = 0, bias: bool | None = None, 
 
     Parameters
     ----------
-    logits : array (N, K), float16, bfloat16, float32 or float64
-    hidden : array (N, D), the last layer's inputs h
-    model, x : a Network, a fitted MLPClassifier or a PyTorch module, and what it takes, (N, D)
-    count : int in [1, N]
+    source : logits, array (N, K), float16, bfloat16, float32 or float64; or a model: a Network, a fitted MLPClassifier
+        or a PyTorch module
+    *given, **named : after logits hidden, array (N, D), the last layer's inputs h, and count, int in [1, N]; after a
+        model x, what it takes, (N, D), and count
     seed : int >= 0
     bias : whether the biases' gradients count; by default where the layer has some, and for arrays
 
@@ -78,8 +78,8 @@ def badge_distances(source: Any, /, *given: Any, bias: bool | None = None, **nam
 
     Parameters
     ----------
-    logits, hidden, model, x, bias : as for `badge`
-    rows : sequence of M ints in [0, N)
+    source, bias : as for `badge`
+    *given, **named : the same, with rows, a sequence of M ints in [0, N), in count's place
 
     Raises
     ------
