@@ -35,10 +35,11 @@ UV = [sys.executable, "-m", "uv", "--no-progress"]
 os.environ.setdefault("UV_CACHE_DIR", str(ROOT / "build" / "uv"))
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
-    "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
-    "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
-    "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
-    "native/threads native/xla softmax_collapse notation imports activations boundary/extras",
+    "none": "equations output/layer output/exact output/last_layer output/ordinary output/safety network/network "
+    "training/engine training/fit training/checkpoint training/divergence training/examples training/optimizers "
+    "network/gradcheck network/inference explain/explanation explain/factors explain/paths explain/views "
+    "native/instruction_sets native/threads native/xla softmax_collapse notation imports activations "
+    "boundary/extras",
     "cli": "command/cli command/train tables/tables tables/cells tables/learning network/model_file boundary/files "
     "pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
@@ -47,8 +48,8 @@ TESTS = {
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
-    "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
-    "training/fit_options",
+    "torch/opinfo torch/programs torch/safety torch/transforms torch/last_layer torch/as_used torch/architectures "
+    "network/conversion explain/modules output/linear training/fit_options",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.
