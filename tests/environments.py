@@ -49,7 +49,7 @@ TESTS = {
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms torch/last_layer torch/as_used torch/architectures "
-    "network/conversion explain/modules output/linear training/fit_options",
+    "torch/reports network/conversion explain/modules output/linear training/fit_options",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.
