@@ -1,6 +1,7 @@
 """chainrule.torch.accelerate: tiny random models from their config classes give the original's loss and gradients."""
 
 import copy
+import importlib
 import inspect
 import io
 
@@ -11,6 +12,8 @@ transformers = pytest.importorskip("transformers", reason="accelerate changes mo
 
 from chainrule.errors import InputError  # noqa: E402
 from chainrule.torch import accelerate  # noqa: E402
+
+accelerator = importlib.import_module("chainrule.torch.accelerate")
 
 # PyTorch's compiler scripts what it has deprecated itself
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
@@ -266,15 +269,29 @@ def test_exported_and_called_as_a_function():
     ],
     ids=str,
 )
-def test_changed_logits_are_refused(kind, more):
-    """Capped, scaled, divided: and without labels they are what they were."""
+def test_capped_and_multiplied_logits(kind, more):
+    """Loss and gradients are the original's; without labels, and in evaluation, so are the logits."""
     model = tiny(f"{kind}ForCausalLM", f"{kind}Config", **more)
+    fast = accelerate(copy.deepcopy(model))
     tokens, labels = inputs()
-    logits = model(tokens).logits
-    accelerate(model)
-    with pytest.raises(InputError, match="model: reads or changes its logits after its last layer"):
-        model(tokens, labels=labels)
-    assert torch.equal(model(tokens).logits, logits)
+    theirs, wanted = gradients(model, input_ids=tokens, labels=labels)
+    ours, got = gradients(fast, input_ids=tokens, labels=labels)
+    torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    assert ours.logits is None
+    assert torch.equal(fast(tokens).logits, model(tokens).logits)
+    with torch.no_grad():  # as compute_metrics needs them
+        assert torch.equal(fast(tokens, labels=labels).logits, model(tokens, labels=labels).logits)
+    # a form that the configuration does not tell is written down as the model applies it
+    name = {"Gemma2": "final_logit_softcapping", "Cohere": "logit_scale", "Granite": "logits_scaling"}[kind]
+    fast.zero_grad()
+    form = accelerator._form_of(fast)
+    assert form != (1.0, 0.0), name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accelerator, "_form_of", lambda _: (1.0, 0.0))
+        again, got = gradients(fast, input_ids=tokens, labels=labels)
+    torch.testing.assert_close(again.loss, theirs.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # Dynamo looks

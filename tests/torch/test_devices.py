@@ -120,5 +120,54 @@ def test_nothing_counted_and_bad_targets():
     assert not logits.grad.any()
     with pytest.raises(InputError, match="target: got 3 at index 1"):
         ours.cross_entropy(logits, torch.tensor([0, 3]))
-    with pytest.raises(InputError, match="target: got class probabilities from -1"):
-        ours.cross_entropy(logits, torch.full((2, 3), -1.0))
+    with pytest.raises(InputError, match="target: got class probabilities from -inf"):
+        ours.cross_entropy(logits, torch.full((2, 3), -torch.inf))
+
+
+def test_a_bad_label_poisons_its_row_where_a_check_would_wait(monkeypatch):
+    monkeypatch.setattr(devices, "ON_HOST", ())
+    logits, hidden, weight, _ = case("indices", (4, 5))
+    target = torch.tensor([1, 5, -100, -1])
+    losses = ours.cross_entropy(logits, target, reduction="none", weight=torch.ones(5, dtype=torch.float64))
+    assert losses.isnan().tolist() == [False, True, False, True]
+    (grad,) = torch.autograd.grad(losses.sum(), logits)
+    assert grad.isnan().all(1).tolist() == [False, True, False, True]
+    assert not grad[2].any()
+    torch.testing.assert_close(losses[0], F.cross_entropy(logits[:1], target[:1]))
+    assert ours.linear_cross_entropy(hidden, weight, target).isnan()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("target", ["indices", "probabilities"])
+def test_options_and_extras_are_the_kernels(target, reduction, monkeypatch):
+    options = {"softcap": 2.0, "scale": 1.7, "temperature": 0.6, "z_loss": 0.1, "reduction": reduction}
+    names = ("logsumexp", "log_likelihood", "entropy", "prediction", "correct")
+
+    def found():
+        results = []
+        for smoothing in (0.0, 0.1):
+            logits, hidden, weight, given = case(target)
+            more = options | {"label_smoothing": smoothing, "extras": names}
+            for record, leaves in (
+                (ours.cross_entropy(logits, given, **more), (logits,)),
+                (ours.linear_cross_entropy(hidden, weight, given, chunk_bytes=1700, **more), (hidden, weight)),
+            ):
+                total = sum(value.sum() * (i + 1) for i, value in enumerate(record[:4]))
+                results += [*record, *torch.autograd.grad(total, leaves)]
+        return results
+
+    here = found()
+    monkeypatch.setattr(rows, "NATIVE", ("cpu",))
+    for got, wanted in zip(here, found(), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_products_of_a_device_take_many_rows(monkeypatch):
+    """64 MiB of float64 temporaries are few rows of 128,256 classes; a chunk's products take 4096."""
+    from chainrule.torch import layer
+
+    hidden = torch.empty(10000, 8, dtype=torch.float32)
+    assert layer._chunks(10000, 8, 128256, hidden, None)[0] < 50
+    monkeypatch.setattr(devices, "ON_HOST", ())
+    assert layer._chunks(10000, 8, 128256, hidden, None)[0] == 4096
+    assert layer._chunks(10000, 8, 128256, hidden, 64 << 20)[0] < 50

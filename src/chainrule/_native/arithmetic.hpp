@@ -122,7 +122,10 @@ INLINE double scale_by_power(double value, double shifted) {
 // The temperature by which differences of logits are divided; 1 costs nothing, being known at compile time.
 struct NoTemperature {};
 struct Temperature {
-  double value, inverse;
+  double value, inverse, low;  // `low` is what `value` lacks of T/s, where logits are multiplied by s
+  INLINE explicit Temperature(double temperature, double multiplier = 1.0)
+      : value(temperature / multiplier), inverse(multiplier / temperature),
+        low(std::fma(-value, multiplier, temperature) / multiplier) {}
 };
 
 INLINE double over(double difference, NoTemperature) { return difference; }
@@ -187,7 +190,7 @@ INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
   double error = (a - (x - b)) - (m + b);
   if constexpr (std::is_same_v<Tempering, Temperature>) {
     const double quotient = x * t.inverse;
-    error = (std::fma(-quotient, t.value, x) + error) * t.inverse;
+    error = ((std::fma(-quotient, t.value, x) - quotient * t.low) + error) * t.inverse;
     x = quotient;
   }
   const bool below = x < -746.0;  // exp rounds to 0 there; -inf - m has no finite error either

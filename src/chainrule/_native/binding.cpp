@@ -55,6 +55,13 @@ V* vector(nb::handle value, std::size_t length) {
   return array.data();
 }
 
+// In the logits' own format, or of 16-bit logits in float32.
+template <class T>
+chainrule::Column<T> column(nb::handle value, std::size_t length) {
+  if (sizeof(T) == 2 && nb::isinstance<Vector<float>>(value)) return {nullptr, vector<float>(value, length)};
+  return {reinterpret_cast<T*>(vector<Stored<T>>(value, length)), nullptr};
+}
+
 chainrule::Output output_named(const std::string& name) {
   if (name == "gradient") return chainrule::Output::gradient;
   if (name == "softmax") return chainrule::Output::softmax;
@@ -82,11 +89,13 @@ double compute(const std::string& output, nb::object logits, nb::object result, 
     else if (name == "temperature") job.temperature = nb::cast<double>(value);
     else if (name == "z_loss") job.z_loss = nb::cast<double>(value);
     else if (name == "scale") job.scale = nb::cast<double>(value);
-    else if (name == "losses") job.losses = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "multiplier") job.multiplier = nb::cast<double>(value);
+    else if (name == "softcap") job.softcap = nb::cast<double>(value);
+    else if (name == "losses") job.losses = column<T>(value, n);
     else if (name == "probabilities") job.probabilities = matrix<T>(nb::cast<Out<T>>(value, false), n, k);
-    else if (name == "logsumexp") job.logsumexp = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
-    else if (name == "log_likelihood") job.log_likelihood = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
-    else if (name == "entropy") job.entropy = reinterpret_cast<T*>(vector<Stored<T>>(value, n));
+    else if (name == "logsumexp") job.logsumexp = column<T>(value, n);
+    else if (name == "log_likelihood") job.log_likelihood = column<T>(value, n);
+    else if (name == "entropy") job.entropy = column<T>(value, n);
     else if (name == "prediction") job.prediction = vector<std::int64_t>(value, n);
     else if (name == "correct") job.correct = vector<bool>(value, n);
     else throw std::invalid_argument("no such option: " + name);

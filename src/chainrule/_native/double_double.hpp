@@ -61,11 +61,17 @@ INLINE DoubleDouble plus_product(DoubleDouble c, DoubleDouble a, DoubleDouble b)
   return {sum.high, sum.low + (c.low + (error + (a.high * b.low + a.low * b.high)))};
 }
 
+// exp(x) as 2^k (1 + e), with 2^k in two factors, of which neither is subnormal.
+struct Power {
+  DoubleDouble e;
+  double first, second;
+};
+
 // exp(x) to 2^-102 or so, for x <= 0 or little more; 0 where float64's is, and for -inf.
 //
 // With x = k ln 2 + r and s = r/8, exp(s) - 1 is Taylor's series, whose last half needs only float64's digits, and is
 // doubled three times by (1 + E)^2 - 1 = 2E + E^2.
-INLINE DoubleDouble exp_of(DoubleDouble x) {
+INLINE Power power_of(DoubleDouble x) {
   constexpr double ln2_lowest = -0x1.ff0342542fc33p-94;  // ln 2 - ln2_high - ln2_low
   constexpr DoubleDouble reciprocals[] = {               // of 8!, 7! … 3!
       {0x1.a01a01a01a01ap-16, 0x1.a01a01a01a01ap-76}, {0x1.a01a01a01a01ap-13, 0x1.a01a01a01a01ap-73},
@@ -98,11 +104,13 @@ INLINE DoubleDouble exp_of(DoubleDouble x) {
   e = plus_product({2.0 * e.high, 2.0 * e.low}, e, e);
   e = plus_product({2.0 * e.high, 2.0 * e.low}, e, e);
   e = plus_product({2.0 * e.high, 2.0 * e.low}, e, e);
-  const DoubleDouble value = quick_two_sum(1.0, e.high);
-  // 2^k in two factors: neither is subnormal
   const double power = bits_of<double>((bits_of<std::uint64_t>(shifted + 600.0) << 52) + 0x3ff0000000000000u);
-  const double high = value.high * power * 0x1p-600, low = (value.low + e.low) * power * 0x1p-600;
-  return {below ? 0.0 : high, below ? 0.0 : low};
+  return {e, power, below ? 0.0 : 0x1p-600};
+}
+INLINE DoubleDouble exp_of(DoubleDouble x) {
+  const auto [e, first, second] = power_of(x);
+  const DoubleDouble value = quick_two_sum(1.0, e.high);
+  return {value.high * first * second, (value.low + e.low) * first * second};
 }
 
 // log(1 + y) for y >= 0, given its value in float64: one step of Newton's method, which has nothing to add where y is so

@@ -47,6 +47,14 @@ struct Matrix {
   std::ptrdiff_t row_stride = 0, column_stride = 0;
 };
 
+// A number for each row, in the logits' format or in float32.
+template <class T>
+struct Column {
+  T* own = nullptr;
+  float* wide = nullptr;
+  explicit operator bool() const { return own || wide; }
+};
+
 template <class T>
 struct Job {
   Output output;
@@ -59,18 +67,19 @@ struct Job {
   bool ignores = false;
   std::int64_t ignored = 0;
   double label_smoothing = 0.0, temperature = 1.0, z_loss = 0.0;
+  double multiplier = 1.0, softcap = 0.0;   // of the logits: c tanh(s a/c) with s and c; 0 for no cap
   double scale = 1.0;                       // of every gradient: 1, or what a mean divides by
   std::atomic<bool>* changed = nullptr;     // set where a label that is read is out of range after all
   // What is written beside the result, where it is asked for: (N,) each, but for the probabilities.
-  T* losses = nullptr;
+  Column<T> losses;
   Matrix<T> probabilities;
-  T *logsumexp = nullptr, *log_likelihood = nullptr, *entropy = nullptr;
+  Column<T> logsumexp, log_likelihood, entropy;
   std::int64_t* prediction = nullptr;
   bool* correct = nullptr;
 };
 
-// What a thread needs: one row of exponentials, or with options five.
-INLINE std::size_t scratch_size(std::size_t k) { return 5 * (k + block); }
+// What a thread needs: one row of exponentials, or with options seven.
+INLINE std::size_t scratch_size(std::size_t k) { return 7 * (k + block); }
 
 template <class T>
 struct RowKernels {

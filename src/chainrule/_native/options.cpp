@@ -7,6 +7,7 @@
 // A_j and B_j cancel. Where their difference has too few digits, the row is computed again in double-double, as
 //     grad_j = (e_j (Q + 2 lambda lse)/S - q_j)/T;
 // a row that does not cancel does not pay for it. In float64 every difference loses digits: there all rows go that way.
+// Logits multiplied by s count as a temperature of T/s; with a cap c, a is c tanh(s a/c) before, and grad_j times its slope.
 #include "options.hpp"
 
 #include <bit>
@@ -84,19 +85,92 @@ INLINE bool cancels(double difference, double terms, bool is_float64) {
   return std::fabs(difference) < terms * least_share(is_float64);
 }
 
+// What divides the logits that are in `x`.
+INLINE Temperature tempering(const OptionsRow& row) {
+  return row.softcap != 0.0 ? Temperature(row.temperature) : Temperature(row.temperature, row.multiplier);
+}
+INLINE bool is_one(Temperature t) { return t.value == 1.0 && t.low == 0.0; }
+
+// c tanh(s a/c) by exp(-2|s a/c|) = E: tanh = (1 - E)/(1 + E), its slope 4 E/(1 + E)^2. -inf stays what it is.
+struct Cap {
+  double cap, multiplier;
+  INLINE double far(double a) const { return std::fabs(a) * (multiplier / cap); }  // near enough for a bound
+};
+
+INLINE double capped(double a, Cap by, double& slope) {
+  const double y = -2.0 * std::fabs(a * by.multiplier / by.cap);
+  const bool below = y < -746.0;
+  const double at = below ? -746.0 : y, shifted = at * log2e + round_shift, k = shifted - round_shift;
+  const double r = (at - k * ln2_high) - k * ln2_low, e = (exp_series(r) * r + 1.0) * r;  // exp(r) - 1
+  const double power = scale_by_power(1.0, shifted + 600.0) * (below ? 0.0 : 0x1p-600);
+  const double minus = (1.0 - power) - power * e, inverse = 1.0 / ((1.0 + power) + power * e);
+  slope = by.multiplier * 4.0 * (power * (1.0 + e)) * inverse * inverse;
+  const double value = std::copysign(by.cap * (minus * inverse), a);
+  return a == -std::numeric_limits<double>::infinity() ? a : value;
+}
+
+INLINE DoubleDouble exactly_capped(double a, Cap by, double& slope) {
+  const bool far = by.far(a) > 373.0;  // the slope is 0 in float64
+  const double near = far ? 0.0 : std::fabs(a), scaled = near * by.multiplier;
+  const DoubleDouble product{scaled, product_error(near, by.multiplier, scaled)};
+  const DoubleDouble u = product / DoubleDouble{by.cap, 0.0};
+  const auto [e, first, second] = power_of({-2.0 * u.high, -2.0 * u.low});
+  const double power = first * second;
+  const DoubleDouble part{e.high * power, e.low * power};
+  const DoubleDouble minus = two_sum(1.0, -power) - part, plus = two_sum(1.0, power) + part;
+  const DoubleDouble value = (minus / plus) * by.cap;
+  const double inverse = 1.0 / plus.high, high = far ? by.cap : value.high;
+  slope = far ? 0.0 : by.multiplier * 4.0 * (1.0 + e.high) * inverse * inverse * first * second;
+  const bool masked = a == -std::numeric_limits<double>::infinity();
+  const double sign = std::copysign(1.0, a), low = (far | masked) ? 0.0 : value.low;
+  return {masked ? a : sign * high, sign * low};
+}
+
+// The capped logits, from those in `low`.
+void cap_row(OptionsRow& row, bool exactly) {
+  const Cap by{row.softcap, row.multiplier};
+  double *const x = row.x, *const slope = row.slope, *const low = row.low;
+  if (exactly) {
+    each(row.k, [=](std::size_t j, std::size_t) {
+      const DoubleDouble value = exactly_capped(low[j], by, slope[j]);
+      x[j] = value.high, low[j] = value.low;
+    });
+  } else {
+    each(row.k, [=](std::size_t j, std::size_t) { x[j] = capped(low[j], by, slope[j]); });
+  }
+  row.exactly_capped = exactly;
+  row.top = x[row.largest];
+}
+
+// top - x_j, to float64's last digit.
+template <bool in_parts>
+struct BelowTop {
+  const double *x, *low;
+  double top, top_low;
+  INLINE explicit BelowTop(const OptionsRow& row)
+      : x(row.x), low(row.low), top(row.top), top_low(in_parts ? row.low[row.largest] : 0.0) {}
+  INLINE double operator()(std::size_t j) const {
+    if constexpr (in_parts) return (top - x[j]) + (top_low - low[j]);
+    else return top - x[j];
+  }
+};
+
 // The exponentials, their low parts into `gradient`, and the sum of all but the largest, which is 1.
-template <bool tempered>
+template <bool tempered, bool in_parts>
 DoubleDouble exact_exponentials(const OptionsRow& row) {
-  const double top = row.top, temperature = row.temperature;
-  double *const e = row.e, *const low = row.gradient, *const x = row.x;
+  const Temperature t = tempering(row);
+  const double temperature = t.value, temperature_low = t.low;
+  const DoubleDouble top{row.top, in_parts ? row.low[row.largest] : 0.0};
+  double *const e = row.e, *const low = row.gradient, *const x = row.x, *const x_low = row.low;
   DoubleDoubleSums sums;
   const double largest = x[row.largest];
   x[row.largest] = -std::numeric_limits<double>::infinity();
   each(row.k, [&](std::size_t j, std::size_t l) {
-    const DoubleDouble found = two_sum(x[j], -top);
+    DoubleDouble found = two_sum(x[j], -top.high);
     const bool far = found.high < -800.0 * temperature;  // -inf too, whose low part is NaN
+    if constexpr (in_parts) found = found + DoubleDouble{x_low[j] - top.low, 0.0};
     DoubleDouble difference{far ? -800.0 * temperature : found.high, far ? 0.0 : found.low};
-    if constexpr (tempered) difference = difference / DoubleDouble{temperature, 0.0};
+    if constexpr (tempered) difference = difference / DoubleDouble{temperature, temperature_low};
     const DoubleDouble value = exp_of(difference);
     e[j] = value.high, low[j] = value.low;
     sums.add(l, value);
@@ -105,17 +179,24 @@ DoubleDouble exact_exponentials(const OptionsRow& row) {
   return sums.total();
 }
 
+template <bool tempered>
+DoubleDouble exact_exponentials(const OptionsRow& row) {
+  return row.exactly_capped ? exact_exponentials<tempered, true>(row) : exact_exponentials<tempered, false>(row);
+}
+
 void make_exact(OptionsRow& row) {
+  if (row.softcap != 0.0 && !row.exactly_capped) cap_row(row, true);
   const DoubleDouble others =
-      row.temperature == 1.0 ? exact_exponentials<false>(row) : exact_exponentials<true>(row);
+      is_one(tempering(row)) ? exact_exponentials<false>(row) : exact_exponentials<true>(row);
   row.exact = true;
   row.others = others.high, row.others_low = others.low;
 }
 
 DoubleDouble exact_logsumexp(const OptionsRow& row) {
-  const double over = row.top / row.temperature;
+  const Temperature t = tempering(row);
+  const double over = row.top / t.value, low = row.exactly_capped ? row.low[row.largest] : 0.0;
   const DoubleDouble shift = std::fabs(row.top) < 0x1p900  // else the low parts overflow, and mean nothing
-                                 ? DoubleDouble{row.top, 0.0} / DoubleDouble{row.temperature, 0.0}
+                                 ? DoubleDouble{row.top, low} / DoubleDouble{t.value, t.low}
                                  : DoubleDouble{over, 0.0};
   return shift + log1p_of({row.others, row.others_low}, log1p_of(row.others));
 }
@@ -129,15 +210,17 @@ INLINE void exponentials_of(OptionsRow& row, Tempering t) {
 }
 
 // sum_j q_j (m - x_j)/T; a class of weight 0 counts for nothing, even at -inf.
-template <class Weights, class Tempering>
+template <bool in_parts, class Weights, class Tempering>
 INLINE double cross_of(const OptionsRow& row, Weights q, Tempering t) {
-  const double *const x = row.x, top = row.top;
-  return sum_over(row.k, [=](std::size_t j) { return q[j] != 0.0 ? q[j] * over(top - x[j], t) : 0.0; });
+  const BelowTop<in_parts> below(row);
+  return sum_over(row.k, [=](std::size_t j) { return q[j] != 0.0 ? q[j] * over(below(j), t) : 0.0; });
 }
 template <class Weights>
 double cross_of(const OptionsRow& row, Weights q) {
-  if (row.temperature == 1.0) return cross_of(row, q, NoTemperature{});
-  return cross_of(row, q, Temperature{row.temperature, 1.0 / row.temperature});
+  const Temperature t = tempering(row);
+  if (row.exactly_capped) return cross_of<true>(row, q, t);
+  if (is_one(t)) return cross_of<false>(row, q, NoTemperature{});
+  return cross_of<false>(row, q, t);
 }
 
 // The gradient as A - B. Returns whether any of its elements cancels.
@@ -149,7 +232,7 @@ INLINE bool gradient_of(const OptionsRow& row, const Targets& q, const Terms& te
   // without a branch or a pair of results, which would keep the loop from being vectorised
   const auto at = [=](std::size_t j, double rest, double o, double& is_lost) {
     const double b = q[j] * o, difference = e[j] * (rest + terms.pull) - b;
-    is_lost += std::fabs(difference) < (e[j] * (rest + terms.widest_pull) + b) * bar ? 1.0 : 0.0;
+    is_lost += std::fabs(difference) < (e[j] * (std::fabs(rest) + terms.widest_pull) + std::fabs(b)) * bar ? 1.0 : 0.0;
     gradient[j] = difference * terms.factor;
   };
   each(row.k, [&](std::size_t j, std::size_t l) { at(j, terms.total - q[j], sum - e[j], lost[l]); });
@@ -171,14 +254,14 @@ INLINE void exact_gradient_of(const OptionsRow& row, const Targets& q, const Ter
     scale = scale + (far ? DoubleDouble{terms.pull, 0.0} : exact_logsumexp(row) * (2.0 * row.z_loss));
   }
   const DoubleDouble by = scale / (DoubleDouble{1.0, 0.0} + DoubleDouble{row.others, row.others_low});
-  const double *const e = row.e, sum = row.sum, inverse = 1.0 / sum, per_logit = row.scale / row.temperature;
+  const double *const e = row.e, sum = row.sum, inverse = 1.0 / sum, per_logit = row.scale / tempering(row).value;
   double* const gradient = row.gradient;
   const bool is_float64 = row.is_float64;
   const auto at = [=](std::size_t j, double rest, double o) {
     const DoubleDouble target = exact_q[j], share = DoubleDouble{e[j], gradient[j]} * by, exact = share - target;
     const double b = target.high * o, difference = e[j] * (rest + terms.pull) - b;
-    const bool few = std::fabs(exact.high) < 0x1p-45 * (std::fabs(share.high) + target.high);
-    const bool many = !cancels(difference, e[j] * (rest + terms.widest_pull) + b, is_float64);
+    const bool few = std::fabs(exact.high) < 0x1p-45 * (std::fabs(share.high) + std::fabs(target.high));
+    const bool many = !cancels(difference, e[j] * (std::fabs(rest) + terms.widest_pull) + std::fabs(b), is_float64);
     return ((few & many) ? difference * inverse : exact.high) * per_logit;
   };
   const double at_largest = at(row.largest, row.largest == heavy ? away : terms.total - q[row.largest], row.others);
@@ -193,13 +276,18 @@ void softmax_of(OptionsRow& row) {
   Reader<double> x{row.x, 1, whole_vectors(row.k)};
   row.top = maximum(x);
   row.largest = first_of(row.k, row.top, [&](std::size_t j) { return row.x[j]; });
+  if (row.softcap != 0.0) {  // it leaves the order of the logits as it is
+    std::copy(row.x, row.x + whole_vectors(row.k), row.low);
+    cap_row(row, row.caps_exactly);
+  }
+  const Temperature t = tempering(row);
   const bool finite = row.top - row.top == 0.0;
-  if (row.is_float64 && row.has_options && finite) make_exact(row);
-  else if (row.temperature == 1.0) exponentials_of(row, NoTemperature{});
-  else exponentials_of(row, Temperature{row.temperature, 1.0 / row.temperature});
+  if ((row.is_float64 || row.caps_exactly) && row.has_options && finite) make_exact(row);
+  else if (is_one(t)) exponentials_of(row, NoTemperature{});
+  else exponentials_of(row, t);
   row.sum = row.others + row.e[row.largest];
   row.log_sum = log1p_of(row.others) + (row.sum - row.sum);
-  const double shift = row.top / row.temperature;
+  const double shift = row.top / t.value;
   row.logsumexp = shift + row.log_sum;
   if (row.wants_logsumexp && cancels(row.logsumexp, std::fabs(shift) + row.log_sum, row.is_float64)) {
     if (!row.exact) make_exact(row);
@@ -218,13 +306,19 @@ void loss_and_gradient_of(OptionsRow& row) {
   most.add(whole_vectors(k), [=](std::size_t j) { return q[j]; });
   const std::size_t heavy = first_of(k, most.total(), [=](std::size_t j) { return q[j]; });
   const double away = sum_over(k, [=](std::size_t j) { return j == heavy ? 0.0 : q[j]; });
-  const double total = away + q[heavy], z = row.z_loss, shift = row.top / row.temperature;
+  const double total = away + q[heavy], z = row.z_loss, temperature = tempering(row).value, shift = row.top / temperature;
   row.loss = cross_of(row, q) + total * row.log_sum + (z == 0.0 ? 0.0 : z * row.logsumexp * row.logsumexp);
-  Terms terms{total, 0.0, 0.0, row.scale / row.temperature / row.sum};
+  Terms terms{total, 0.0, 0.0, row.scale / temperature / row.sum};
   if (z != 0.0) terms.pull = 2.0 * z * row.logsumexp, terms.widest_pull = 2.0 * z * (std::fabs(shift) + row.log_sum);
-  if (!row.exact && !gradient_of(row, q, terms, heavy, away)) return;
-  if (!row.exact) make_exact(row);
-  exact_gradient_of(row, q, terms, heavy, away);
+  // targets of either sign may cancel in their own sums
+  const double lows = sum_over(k, [=](std::size_t j) { return q[j] < 0.0 ? 1.0 : 0.0; });
+  if (row.exact || gradient_of(row, q, terms, heavy, away) || lows != 0.0) {
+    if (!row.exact) make_exact(row);
+    exact_gradient_of(row, q, terms, heavy, away);
+  }
+  if (row.softcap == 0.0) return;
+  double *const gradient = row.gradient, *const slope = row.slope;
+  each(k, [=](std::size_t j, std::size_t) { gradient[j] *= slope[j]; });
 }
 
 double cross_entropy_of(const OptionsRow& row) {
@@ -233,11 +327,15 @@ double cross_entropy_of(const OptionsRow& row) {
 }
 
 double entropy_of(const OptionsRow& row) {
-  const double *const x = row.x, *const e = row.e, top = row.top, temperature = row.temperature, inverse = 1.0 / row.sum;
-  return row.log_sum + sum_over(row.k, [=](std::size_t j) {
-    const double distance = (top - x[j]) / temperature;
-    return distance < 700.0 ? e[j] * inverse * distance : 0.0;  // where exp is 0, or nearly, and for a masked class
-  });
+  const double *const e = row.e, temperature = tempering(row).value, inverse = 1.0 / row.sum;
+  const std::size_t k = row.k;
+  const auto sum = [=](auto below) {
+    return sum_over(k, [=](std::size_t j) {
+      const double distance = below(j) / temperature;
+      return distance < 746.0 ? e[j] * inverse * distance : 0.0;  // where exp is 0, or nearly, and for a masked class
+    });
+  };
+  return row.log_sum + (row.exactly_capped ? sum(BelowTop<true>(row)) : sum(BelowTop<false>(row)));
 }
 
 }  // namespace SET

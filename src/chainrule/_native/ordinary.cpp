@@ -150,7 +150,7 @@ nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::st
     nb::object loss;
     if (reduction == "none") {
       loss = empty(nb::make_tuple(job.n), dtype<T>(), sizeof(T));
-      job.losses = written<T>(loss, 1, job.n, 0);
+      job.losses.own = written<T>(loss, 1, job.n, 0);
     }
     const auto reduced = run(job, {reduction, ignore_index, label_smoothing, temperature, z_loss}, threads);
     if (!reduced) return nb::none();
@@ -168,7 +168,7 @@ nb::object loss_and_gradient_into(nb::handle logits, nb::handle labels, nb::hand
     using T = decltype(number);
     chainrule::Job<T> job = job_of<T>(a, given);
     job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
-    if (!losses.is_none()) job.losses = written<T>(losses, 1, job.n, 0);
+    if (!losses.is_none()) job.losses.own = written<T>(losses, 1, job.n, 0);
     const auto reduced = run(job, {reduction, ignore_index, label_smoothing, 1.0, 0.0}, chainrule::max_threads());
     if (!reduced) return nb::none();
     return nb::float_(*reduced);

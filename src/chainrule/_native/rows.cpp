@@ -1,6 +1,7 @@
 // The rows of one FORMAT in one instruction SET: CMake compiles this file once for each pair, side by side. Few classes go by groups.hpp and the rest by rows.hpp, which K alone decides, never N or the
 // threads; bytes moved: 2 N K sizeof(T), as told there.
 #include "groups.hpp"
+#include "labels.hpp"
 
 namespace chainrule {
 inline namespace SET {
@@ -16,7 +17,7 @@ INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pend
     pending.added[i] += pending.weight[i] * (pending.linear[i] + log1p_of(pending.y[i]));
   for (std::size_t i = 0; i < computed; i += lanes) sum.add(pending.added + i);
   if (job.losses)
-    for (std::size_t i = 0; i < count; ++i) job.losses[begin + i] = narrow<T>(pending.added[i]);
+    for (std::size_t i = 0; i < count; ++i) put(job.losses, begin + i, pending.added[i]);
 }
 
 template <class T, class Tempering>
@@ -46,7 +47,8 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
     } else {
       for (std::size_t i = 0; i < count; ++i)
         if (plain(job)) plain_row(job, begin + i, t, scratch, pending, i);
-        else gradient_row(job, begin + i, scratch, pending, i);
+        else if (!labelled(job) || !label_row(job, begin + i, scratch, pending, i))
+          gradient_row(job, begin + i, scratch, pending, i);
     }
     finish(job, begin, count, pending, sum);
   }
@@ -56,8 +58,8 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
 
 template <class T>
 double rows(const Job<T>& job, std::size_t begin, std::size_t end, double* scratch) {
-  if (job.temperature == 1.0) return some_rows(job, begin, end, scratch, NoTemperature{});
-  return some_rows(job, begin, end, scratch, Temperature{job.temperature, 1.0 / job.temperature});
+  if (job.temperature == job.multiplier) return some_rows(job, begin, end, scratch, NoTemperature{});
+  return some_rows(job, begin, end, scratch, Temperature(job.temperature, job.multiplier));
 }
 
 }  // namespace

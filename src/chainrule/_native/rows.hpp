@@ -29,10 +29,16 @@ INLINE bool streams(const Job<T>& job) {
   return job.result.data != job.logits.data && job.result.column_stride == 1 && job.k >= 512 &&
          job.n * job.k * sizeof(T) > (32u << 20);
 }
-// Neither smoothing, targets nor a z-loss: the gradient is that of one label, times a weight.
+// Neither smoothing, targets, a z-loss nor a cap: the gradient is that of one label, times a weight.
 template <class T>
 INLINE bool plain(const Job<T>& job) {
-  return job.labels && job.label_smoothing == 0.0 && job.z_loss == 0.0 && !wants_extras(job);
+  return job.labels && job.label_smoothing == 0.0 && job.z_loss == 0.0 && job.softcap == 0.0 && !wants_extras(job);
+}
+
+template <class T>
+INLINE void put(const Column<T>& column, std::size_t row, double value) {
+  if (column.own) column.own[row] = narrow<T>(value);
+  if (column.wide) column.wide[row] = narrow<float>(value);
 }
 
 template <class T>
@@ -343,21 +349,30 @@ INLINE void widen_row(const T* row, std::ptrdiff_t step, std::size_t k, double* 
   for (std::size_t l = 0; l < lanes; ++l) to[k + l] = beyond;
 }
 
-// The gradient with every option, and what else was asked for. `scratch` holds five rows, the first of them the weights.
+// Float64 keeps more digits of capped logits than it has; so must others, where the cap is so high that it loses them.
+template <class T>
+INLINE bool caps_exactly(const Job<T>& job) {
+  return sizeof(T) == 8 || job.softcap > 0x1p15;
+}
+
+// The gradient with every option, and what else was asked for. `scratch` holds seven rows, the first of them the weights.
 template <class T>
 APART void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pending& pending, std::size_t i) {
   const std::size_t k = job.k, room = k + block;
-  OptionsRow r{k, scratch + room, scratch + 2 * room, scratch, job.label_smoothing, job.temperature, job.z_loss, job.scale,
-               sizeof(T) == 8, !job.labels || job.label_smoothing != 0.0 || job.z_loss != 0.0,
-               job.logsumexp || job.z_loss != 0.0, scratch + 3 * room, scratch + 4 * room};
+  const bool has_options = !job.labels || job.label_smoothing != 0.0 || job.z_loss != 0.0 || job.softcap != 0.0;
+  OptionsRow r{k, scratch + room, scratch + 2 * room, scratch, job.label_smoothing, job.temperature, job.multiplier,
+               job.softcap, job.z_loss, job.scale, sizeof(T) == 8, has_options, job.logsumexp || job.z_loss != 0.0,
+               job.softcap != 0.0 && caps_exactly(job), scratch + 3 * room, scratch + 4 * room, scratch + 5 * room,
+               scratch + 6 * room};
   widen_row(row_of(job.logits, row), job.logits.column_stride, k, r.x, -std::numeric_limits<double>::infinity());
+  const std::size_t predicted = job.prediction || job.correct ? argmax(r.x, k) : 0;
   softmax_of(r);
   const bool ignored = is_ignored(job, row);
   if (job.probabilities.data)
     write(row_of(job.probabilities, row), job.probabilities.column_stride, k,
           [e = r.e, inverse = 1.0 / r.sum](std::size_t j) { return e[j] * inverse; });
-  if (job.logsumexp) job.logsumexp[row] = narrow<T>(r.logsumexp);
-  if (job.entropy) job.entropy[row] = narrow<T>(entropy_of(r));
+  if (job.logsumexp) put(job.logsumexp, row, r.logsumexp);
+  if (job.entropy) put(job.entropy, row, entropy_of(r));
 
   std::size_t label = 0;
   if (job.labels) {
@@ -366,12 +381,9 @@ APART void gradient_row(const Job<T>& job, std::size_t row, double* scratch, Pen
   } else {
     widen_row(row_of(job.second, row), job.second.column_stride, k, r.given, 0.0);
   }
-  if (job.log_likelihood) job.log_likelihood[row] = narrow<T>(ignored ? 0.0 : 0.0 - cross_entropy_of(r));
-  if (job.prediction || job.correct) {
-    const std::size_t predicted = argmax(r.x, k);
-    if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(predicted);
-    if (job.correct) job.correct[row] = !ignored && predicted == (job.labels ? label : argmax(r.given, k));
-  }
+  if (job.log_likelihood) put(job.log_likelihood, row, ignored ? 0.0 : 0.0 - cross_entropy_of(r));
+  if (job.prediction) job.prediction[row] = static_cast<std::int64_t>(predicted);
+  if (job.correct) job.correct[row] = !ignored && predicted == (job.labels ? label : argmax(r.given, k));
   if (ignored) return count_for_nothing(job, row, pending, i);
   loss_and_gradient_of(r);
   pending.set(i, 0.0, 0.0, 0.0, r.loss);

@@ -125,7 +125,7 @@ void Training<T>::output(const Step& step, std::size_t begin, std::size_t end, s
   job.class_weights = class_weights.empty() ? nullptr : class_weights.data();
   job.label_smoothing = label_smoothing;
   job.scale = x.weights ? 1.0 : 1.0 / step.divisor;
-  job.losses = x.weights ? losses_.data() : nullptr;
+  job.losses.own = x.weights ? losses_.data() : nullptr;
   for (; begin < end; begin += together) {
     const std::size_t last = std::min(begin + together, end);
     T* const logits = a_[depth_] + begin * classes;

@@ -222,7 +222,7 @@ void of_labels(chainrule::Job<T>& job, const Label* labels) {
   run(job);
   for (std::size_t row = 0; any && row < job.n; ++row) {
     if (!wrong(row)) continue;
-    job.losses[row] = nan_of<T>();
+    job.losses.own[row] = nan_of<T>();
     std::fill_n(job.result.data + row * job.k, job.k, nan_of<T>());
   }
 }
@@ -236,7 +236,7 @@ void losses_into(const Buffer& logits, const Buffer& given, T* losses, T* grad, 
   for (std::size_t begin = 0; begin < n; begin += together) {
     const std::size_t rows = std::min(together, n - begin);
     chainrule::Job<T> job = job_of(chainrule::Output::gradient, {rows, k}, a + begin * k, grad);
-    job.losses = losses + begin;
+    job.losses.own = losses + begin;
     if (given.dtype == Dtype::int32) of_labels(job, data_of<const std::int32_t>(given, Dtype::int32, n) + begin);
     else if (given.dtype == Dtype::int64) of_labels(job, data_of<const std::int64_t>(given, Dtype::int64, n) + begin);
     else {

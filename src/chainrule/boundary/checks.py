@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from chainrule.errors import InputError, shown
 __all__ = [
     "REDUCTIONS", "check_arrays", "check_bias", "check_choice", "check_class_weights", "check_fraction",
     "check_ignore_index", "check_index", "check_integer", "check_labels", "check_logits", "check_matrix",
-    "check_names", "check_no_ignore_index", "check_out", "check_positive", "check_sample_weight", "check_targets",
-    "check_threads", "rank_of",
+    "check_names", "check_no_ignore_index", "check_out", "check_positive", "check_rows", "check_sample_weight",
+    "check_targets", "check_threads", "rank_of",
 ]  # fmt: skip
 
 _FLOATS = ("float32", "float64")
@@ -65,6 +65,35 @@ def check_logits(name: str, value: Any, meaning: str = "(N, K)") -> Borrowed:
     return _check_floats(name, borrow(name, value, f"an array {meaning} of floats"), meaning)
 
 
+def check_rows(name: str, value: Any, axis: Any) -> tuple[Borrowed, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]:
+    """Borrow an array of one axis or more as a matrix whose rows lie along `axis`, and what gives such a matrix the
+    array's shape again.
+
+    Examples
+    --------
+    >>> check_rows("logits", [1, 2, 3], -1)[0].view.shape
+    (1, 3)
+    """
+    if not hasattr(value, "dtype") and not hasattr(value, "__dlpack__"):
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name}: got {describe(value)}, expected an array of floats") from error
+        value = array.astype(np.float64) if array.dtype.kind in "iuf" else array
+    borrowed = borrow(name, value, "an array of floats")
+    rank, number = borrowed.view.ndim, check_integer("axis", axis, -(2**31))
+    if rank == 0 or not -rank <= number < rank:
+        raise InputError(f"axis: got {shown(axis)} for {name} of shape {borrowed.view.shape}, expected one of its axes")
+    moved = np.moveaxis(borrowed.view, number, -1)
+    k = moved.shape[-1]
+    rows = moved if rank == 2 else np.ascontiguousarray(moved).reshape(moved.size // max(k, 1), k)
+
+    def back(result: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(np.moveaxis(result.reshape(moved.shape), -1, number))
+
+    return _check_floats(name, borrowed._replace(view=rows), "rows and columns"), back
+
+
 def _check_floats(name: str, borrowed: Borrowed, meaning: str = "(N, K)") -> Borrowed:
     shape = borrowed.view.shape
     if len(shape) != 2:
@@ -83,8 +112,9 @@ def _whole_steps(view: npt.NDArray[Any]) -> bool:
     return view.flags.aligned and all(step % view.itemsize == 0 for step in view.strides)
 
 
-def check_targets(targets: Any, shape: tuple[int, int], format: str) -> Borrowed:
-    """Borrow target probabilities, (N, K), finite and not negative, of the logits' format or a narrower one."""
+def check_targets(targets: Any, shape: tuple[int, int], format: str, *, signed: bool = False) -> Borrowed:
+    """Borrow target probabilities, (N, K), finite and, unless they may be `signed`, not negative, of the logits' format
+    or a narrower one."""
     expected = f"({shape[0]},) integers or {shape} target probabilities"
     borrowed = borrow("labels", targets, expected)
     if borrowed.view.shape != shape:
@@ -104,10 +134,12 @@ def check_targets(targets: Any, shape: tuple[int, int], format: str) -> Borrowed
     step = max(1, 2**16 // shape[1])
     for begin in range(0, len(view), step):  # a part at a time: 16 bits are widened to be looked at
         numbers = to_float(view[begin : begin + step], borrowed.format)
-        if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
-            row, column = np.argwhere(~((numbers >= 0) & (numbers < np.inf)))[0]
+        if numbers.size and not (numbers.min() > -np.inf and (signed or numbers.min() >= 0) and numbers.max() < np.inf):
+            right = np.isfinite(numbers) & (signed | (numbers >= 0))
+            row, column = np.argwhere(~right)[0]
             where = f"at row {begin + row}, column {column}"
-            raise InputError(f"labels: got {numbers[row, column]} {where}, expected finite numbers >= 0")
+            least = "" if signed else " >= 0"
+            raise InputError(f"labels: got {numbers[row, column]} {where}, expected finite numbers{least}")
     return borrowed
 
 

@@ -5,6 +5,9 @@ them, and their sum Q need not be 1. With a temperature T, ŷ = softmax(a/T). Th
 lse = log Σ_j exp(a_j/T):
 
     𝓛 = Σ_j q_j (−log ŷ_j) + λ lse²,    ∇_a 𝓛 = (Q ŷ − q + 2 λ lse ŷ) / T,    ∂²(−log ŷ_ℓ)/∂a² = diag(ŷ) − ŷ ŷᵀ = H
+
+A scale s and a cap c stand before all that: where the lecture has a_j, there is s a_j, or c tanh(s a_j/c), and ∇_a 𝓛 is
+multiplied by its slope, s or s (1 − tanh²(s a_j/c)) = s sech²(s a_j/c).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from chainrule.activations import array_namespace
 from chainrule.equations.output import Exponentials, at, exponentials, one_hot, softmax, sum_without, where_largest
 
 __all__ = [
-    "grad_from_targets", "grad_of_targets", "hessian_diagonal", "hessian_product", "loss_from_targets",
+    "capped_logits", "grad_from_targets", "grad_of_targets", "hessian_diagonal", "hessian_product", "loss_from_targets",
     "loss_of_targets", "softmax_cross_entropy", "weighted_targets",
 ]  # fmt: skip
 
@@ -44,6 +47,28 @@ def weighted_targets(labels: Any, like: Any, class_weights: Any = None, label_sm
     q = one_hot(labels, like) if whole else labels
     q = q * (1 - label_smoothing) + label_smoothing / like.shape[-1]
     return q if class_weights is None else q * class_weights
+
+
+def capped_logits(logits: Any, softcap: float | None = None, scale: float = 1.0) -> tuple[Any, Any]:
+    """c tanh(s a/c), or s a without a cap, and its slope, (..., K) each. −∞ stays −∞.
+
+    With E = exp(−2 |s a/c|): tanh = ±(1 − E)/(1 + E), and its slope is 4 E/(1 + E)², which does not cancel.
+
+    Examples
+    --------
+    >>> capped, slope = capped_logits(np.array([0.0, 60.0, -np.inf]), softcap=30.0)
+    >>> capped.round(4).tolist(), slope.round(4).tolist()
+    ([0.0, 28.9208, -inf], [1.0, 0.0707, 0.0])
+
+    Source: Bello et al., "Neural Combinatorial Optimization", 2016, section 4 (the cap), as Gemma 2 has it.
+    """
+    xp = array_namespace(logits)
+    if softcap is None:
+        return logits * scale, xp.ones_like(logits) * scale
+    u = logits * (scale / softcap)
+    e = xp.exp(-2 * xp.abs(u))
+    capped = xp.where(logits == -xp.inf, logits, softcap * xp.tanh(u))
+    return capped, scale * (4 * e / (1 + e) ** 2)
 
 
 def loss_from_targets(logits: Any, targets: Any, temperature: float = 1.0, z_loss: float = 0.0) -> Any:
@@ -151,6 +176,8 @@ def softmax_cross_entropy(
     ignore_index: int | None = None,
     temperature: float = 1.0,
     z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
 ) -> tuple[Any, Any]:
     """The loss and its gradient w.r.t. the logits with all options together: what `chainrule.softmax_cross_entropy` is.
 
@@ -183,10 +210,11 @@ def softmax_cross_entropy(
         weights = xp.where(counts, weights, 0)
     else:
         counts = weights > 0
-    loss = xp.where(counts, loss_from_targets(logits, q, temperature, z_loss), 0)
-    grad = xp.where(counts[:, None], grad_from_targets(logits, q, temperature, z_loss), 0)
+    z, slope = (logits, 1) if softcap is None and scale == 1.0 else capped_logits(logits, softcap, scale)
+    loss = xp.where(counts, loss_from_targets(z, q, temperature, z_loss), 0)
+    grad = xp.where(counts[:, None], grad_from_targets(z, q, temperature, z_loss) * slope, 0)
     if reduction == "none":
         return loss, grad
     divisor = xp.sum(weights) if reduction == "mean" else xp.ones_like(xp.sum(weights))
-    scale = xp.where(divisor == 0, 0, 1 / xp.where(divisor == 0, 1, divisor))
-    return xp.sum(loss) * scale, grad * scale
+    share = xp.where(divisor == 0, 0, 1 / xp.where(divisor == 0, 1, divisor))
+    return xp.sum(loss) * share, grad * share

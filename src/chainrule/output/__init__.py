@@ -1,7 +1,7 @@
 """The output layer: softmax and cross entropy from logits, or from the hidden units before them."""
 
+from chainrule.output.extras import EXTRAS
 from chainrule.output.layer import (
-    EXTRAS,
     CrossEntropy,
     SoftmaxCrossEntropy,
     cross_entropy,

@@ -8,7 +8,7 @@ kind that lives on the CPU (NumPy, PyTorch, JAX, DLPack), and results are of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,13 +24,14 @@ from chainrule.boundary.checks import (
     check_logits,
     check_matrix,
     check_out,
+    check_rows,
     check_threads,
 )
-from chainrule.errors import InputError, shown
+from chainrule.errors import InputError
+from chainrule.output.extras import EXTRAS, WithExtras, check_extras, dtype_of, kept_correct, loss_format, scalar
 from chainrule.output.options import LossOptions, loss_into, ordinary_loss
 
 __all__ = [
-    "EXTRAS",
     "CrossEntropy",
     "SoftmaxCrossEntropy",
     "cross_entropy",
@@ -45,7 +46,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-EXTRAS = ("probabilities", "logsumexp", "log_likelihood", "entropy", "prediction", "correct")
 
 
 class CrossEntropy(NamedTuple):
@@ -60,18 +60,9 @@ class _LossAndGradient(NamedTuple):
     grad_logits: Any
 
 
-class SoftmaxCrossEntropy(_LossAndGradient):
+class SoftmaxCrossEntropy(WithExtras, _LossAndGradient):
     """Loss, and its gradient w.r.t. the logits, (N, K): a pair. `extras` holds what else was asked for, by name,
     and each is an attribute too."""
-
-    extras: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        extras = self.__dict__.get("extras", {})
-        if name in extras:
-            return extras[name]
-        hint = f"; ask for it with extras=({name!r},)" if name in EXTRAS else ""
-        raise AttributeError(f"{type(self).__name__} has no {name!r}{hint}")
 
 
 def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -> CrossEntropy:
@@ -124,7 +115,7 @@ def cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "mean") -
         losses = 0.0 - np.log(chosen)
         if reduction == "none":
             return CrossEntropy(borrowed.give(from_float(losses, borrowed.format)), borrowed.give(grad))
-    return CrossEntropy(scalar(borrowed, losses.sum() * weight), borrowed.give(grad))
+    return CrossEntropy(scalar(borrowed, losses.sum() * weight, borrowed.format), borrowed.give(grad))
 
 
 def softmax_cross_entropy(
@@ -137,6 +128,9 @@ def softmax_cross_entropy(
     ignore_index: int | None = None,
     temperature: float = 1.0,
     z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: Any = None,
     out: Any = None,
     threads: int | None = None,
     extras: Sequence[str] = (),
@@ -150,7 +144,8 @@ def softmax_cross_entropy(
 
     With every option, for targets q (e(ℓ) for a label), weights w, smoothing ε, temperature T and z-loss λ:
     loss = Σ_j w_j ((1−ε) q_j + ε/K) (−log ŷ_j) + λ lse², where ŷ = softmax(a/T) and lse = logsumexp(a/T); but a
-    label's own weight w_ℓ multiplies (1−ε), as it does in PyTorch, which this equals wherever PyTorch has it.
+    label's own weight w_ℓ multiplies (1−ε), as it does in PyTorch, which this equals wherever PyTorch has it. Before
+    all that, a is s·a with a scale s, and c·tanh(s·a/c) with a softcap c.
 
     Parameters
     ----------
@@ -166,6 +161,13 @@ def softmax_cross_entropy(
         Divides the logits. The gradient is w.r.t. the logits as given: the factor 1/T is in it.
     z_loss : float >= 0
         λ of the term λ·logsumexp², added for each counted example, whatever its class's weight.
+    softcap : float > 0, at least 1e-150, optional
+        c of a = c·tanh(s·a/c), as in Gemma 2. −∞ stays −∞.
+    scale : float > 0, at least 1e-150
+        s, which multiplies the logits, before the cap (Cohere's logit_scale, 1/logits_scaling of Granite). The gradient
+        is w.r.t. the logits as given.
+    loss_dtype : "float32", optional
+        The dtype of the loss and the extras of float16 and bfloat16 logits, instead of theirs.
     out : array (N, K) of the logits' dtype, optional
         Receives the gradient; `out=logits` overwrites the logits with it.
     threads : int, optional
@@ -198,40 +200,41 @@ def softmax_cross_entropy(
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ). Smoothing: Szegedy et al., 2016 (arXiv:1512.00567).
     z-loss: Chowdhery et al., "PaLM", 2022, section 5.
     """
-    options = LossOptions.kept(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    options = LossOptions.kept(reduction, ignore_index, label_smoothing, temperature, z_loss, softcap, scale)
     team = check_threads(threads)
-    if class_weights is None and out is None and type(extras) is tuple and not extras:
+    if class_weights is None and out is None and loss_dtype is None and type(extras) is tuple and not extras:
         ordinary = ordinary_loss(logits, labels, options, team)
         if ordinary is not None:
             return _result(*ordinary, {})
     a = check_logits("logits", logits)
     n, k = a.view.shape
     options = options.of(labels, (n, k), a.format, class_weights)
-    into = _check_extras(extras)
+    into, told = check_extras(extras, EXTRAS), loss_format(loss_dtype, a.format)
     read = options.labels, options.targets, options.class_weights
     grad = empty((n, k), a.view.dtype) if out is None else check_out(out, a, *read)
     for name in into | {"losses": None} if reduction == "none" or "correct" in into else into:
-        into[name] = empty((n, k) if name == "probabilities" else (n,), _dtype_of(name, a))
+        into[name] = empty((n, k), a.view.dtype) if name == "probabilities" else empty((n,), dtype_of(name, told))
     total = loss_into(a.view, grad, options, a.format, team, into=into)
     losses = into.pop("losses", None)
-    if "correct" in into:  # a NaN is the largest for argmax, and no class's logit
-        into["correct"] &= ~np.isnan(to_float(losses, a.format))
-    loss = a.give(losses) if reduction == "none" else scalar(a, options.reduced(total))
+    kept_correct(into, losses, told)
+    loss = a.give(losses) if reduction == "none" else scalar(a, options.reduced(total), told)
     given = {name: a.give(value) for name, value in into.items()}
     return _result(loss, a.give(grad) if out is None else out, given)
 
 
-def softmax(logits: Any, *, threads: int | None = None) -> Any:
+def softmax(logits: Any, *, axis: int = -1, threads: int | None = None) -> Any:
     """Probabilities of each class, ŷ_i = exp(a_i) / Σ_{i'} exp(a_{i'}).
 
     Parameters
     ----------
-    logits : array (N, K), float16, bfloat16, float32 or float64
+    logits : array (N, K), float16, bfloat16, float32 or float64, or of any other number of axes
+    axis : int
+        Along which the probabilities sum to 1.
     threads : int, optional
 
     Returns
     -------
-    array (N, K) of the logits' dtype
+    array of the logits' shape and dtype
 
     Raises
     ------
@@ -245,20 +248,22 @@ def softmax(logits: Any, *, threads: int | None = None) -> Any:
 
     Source: the lecture, section 1: ŷ = softmax(a_L).
     """
-    return _by_row("softmax", check_logits("logits", logits), threads)
+    return _along("softmax", logits, axis, threads)
 
 
-def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
+def log_softmax(logits: Any, *, axis: int = -1, threads: int | None = None) -> Any:
     """Logarithm of the probabilities, log ŷ_i = (a_i − m) − log Σ_{i'} exp(a_{i'} − m), with m = max a.
 
     Parameters
     ----------
-    logits : array (N, K), float16, bfloat16, float32 or float64
+    logits : array (N, K), float16, bfloat16, float32 or float64, or of any other number of axes
+    axis : int
+        Along which the probabilities sum to 1.
     threads : int, optional
 
     Returns
     -------
-    array (N, K) of the logits' dtype; exact also where ŷ_i rounds to 1
+    array of the logits' shape and dtype; exact also where ŷ_i rounds to 1
 
     Raises
     ------
@@ -272,7 +277,7 @@ def log_softmax(logits: Any, *, threads: int | None = None) -> Any:
 
     Source: the lecture, section 1, with the sum of the others taken apart.
     """
-    return _by_row("log_softmax", check_logits("logits", logits), threads)
+    return _along("log_softmax", logits, axis, threads)
 
 
 def softmax_jacobian(logits: Any) -> Array:
@@ -387,6 +392,13 @@ def which_kernel() -> str:
     return f"native, {_kernels.instruction_set()}, {_kernels.max_threads()} threads at most"
 
 
+def _along(output: str, logits: Any, axis: Any, threads: int | None) -> Any:
+    a, back = check_rows("logits", logits, axis)
+    result = empty(a.view.shape, a.view.dtype)
+    row_into(output, a.view, result, a.format, check_threads(threads))
+    return a.give(back(result))
+
+
 def _by_row(output: str, a: Borrowed, threads: int | None, vectors: Array | None = None) -> Any:
     result = empty(a.view.shape, a.view.dtype)
     row_into(output, a.view, result, a.format, check_threads(threads), vectors)
@@ -405,20 +417,3 @@ def _result(loss: Any, grad: Any, extras: dict[str, Any]) -> SoftmaxCrossEntropy
     result = SoftmaxCrossEntropy(loss, grad)
     result.extras = extras
     return result
-
-
-def _check_extras(extras: Sequence[str]) -> dict[str, Any]:
-    """A place for each that is asked for."""
-    if isinstance(extras, str) or not isinstance(extras, Iterable):
-        raise InputError(f"extras: got {shown(extras)}, expected a sequence of names, such as ('entropy',)")
-    return {check_choice("extras", name, EXTRAS): None for name in extras}
-
-
-def _dtype_of(extra: str, a: Borrowed) -> npt.DTypeLike:
-    return {"prediction": np.int64, "correct": np.bool_}.get(extra, a.view.dtype)
-
-
-def scalar(a: Borrowed, loss: float) -> Any:
-    """A reduced loss as a scalar of the array's kind."""
-    with np.errstate(under="ignore", over="ignore"):
-        return a.scalar(loss)

@@ -12,6 +12,7 @@ float32, and rounded once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from chainrule.boundary.checks import (
     check_threads,
 )
 from chainrule.errors import InputError
-from chainrule.output.layer import scalar
+from chainrule.output.extras import OF_EACH, WithExtras, check_extras, dtype_of, kept_correct, loss_format, scalar
 from chainrule.output.options import LossOptions, loss_into
 
 __all__ = ["LinearCrossEntropy", "linear_cross_entropy"]
@@ -36,13 +37,16 @@ Array = npt.NDArray[Any]
 CHUNK_BYTES = 64 << 20
 
 
-class LinearCrossEntropy(NamedTuple):
-    """Loss, and its gradients w.r.t. the hidden units, (N, D), the weights, (K, D), and the biases, (K,) or None."""
-
+class _LossAndGradients(NamedTuple):
     loss: Any
     grad_hidden: Any
     grad_weight: Any
     grad_bias: Any
+
+
+class LinearCrossEntropy(WithExtras, _LossAndGradients):
+    """Loss, and its gradients w.r.t. the hidden units, (N, D), the weights, (K, D), and the biases, (K,) or None: four.
+    `extras` holds what else was asked for, by name, and each is an attribute too."""
 
 
 def linear_cross_entropy(
@@ -57,9 +61,13 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     temperature: float = 1.0,
     z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: Any = None,
     out: tuple[Any, Any, Any] | None = None,
     threads: int | None = None,
     chunk_bytes: int | None = None,
+    extras: Sequence[str] = (),
 ) -> LinearCrossEntropy:
     """Cross entropy of softmax(hidden · weightᵀ + bias) with its gradients, without storing the logits.
 
@@ -72,13 +80,15 @@ def linear_cross_entropy(
     reduction : "mean", "sum" or "none"
         For "none" the loss is (N,), row n of grad_hidden is that of loss n, and the gradients w.r.t. the weights and
         biases, which every example shares, are those of the sum.
-    class_weights, label_smoothing, ignore_index, temperature, z_loss, threads
+    class_weights, label_smoothing, ignore_index, temperature, z_loss, softcap, scale, loss_dtype, threads
         As in `softmax_cross_entropy`.
     out : tuple of three arrays, of the shapes and dtypes of hidden, weight and bias, each of them optional
         Receive the gradients; the first may be `hidden` itself, which is overwritten then.
     chunk_bytes : int, optional
         At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are, for weights
         of 16 bits or an `out` whose columns lie apart, the sums of their gradient, 4 K D or 8 K D.
+    extras : sequence of names
+        As in `softmax_cross_entropy`, but for "probabilities".
 
     Returns
     -------
@@ -103,7 +113,7 @@ def linear_cross_entropy(
     Source: the lecture, sections 1 and 2.
     """
     layer = check_layer(hidden, weight, bias)
-    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss)
+    options = LossOptions.checked(reduction, ignore_index, label_smoothing, temperature, z_loss, softcap, scale)
     options = options.of(labels, layer.shape, layer.format, class_weights)
     given = _check_outs(out, layer, options)
     team = check_threads(threads)
@@ -111,15 +121,24 @@ def linear_cross_entropy(
         empty(like.view.shape, like.view.dtype) if like is not None and view is None else view
         for like, view in zip(layer, given, strict=True)
     ))  # fmt: skip
-    losses = empty(layer.shape[:1], layer.format) if reduction == "none" else None
-    total = layer_into(layer, buffers, options, team, chunk_bytes, losses=losses)
-    h = layer.hidden
-    loss = scalar(h, options.reduced(total)) if losses is None else h.give(from_float(losses, h.format))
+    into, h = check_extras(extras, OF_EACH), layer.hidden
+    told = loss_format(loss_dtype, h.format)
+    for name in into | {"losses": None} if reduction == "none" or "correct" in into else into:
+        into[name] = empty(layer.shape[:1], dtype_of(name, layer.format))
+    total = layer_into(layer, buffers, options, team, chunk_bytes, of_each=into)
+    losses = into.pop("losses", None)
+    kept_correct(into, losses, layer.format)
+    loss = h.give(from_float(losses, told)) if reduction == "none" else scalar(h, options.reduced(total), told)
     grads = (
         None if like is None or view is None else (like.give(view) if came is None else came)
         for like, view, came in zip(layer, buffers, out or (None, None, None), strict=True)
     )
-    return LinearCrossEntropy(loss, *grads)
+    result = LinearCrossEntropy(loss, *grads)
+    result.extras = {
+        name: h.give(value if name in ("prediction", "correct") else from_float(value, told))
+        for name, value in into.items()
+    }
+    return result
 
 
 class Layer(NamedTuple):
@@ -165,15 +184,16 @@ def layer_into(
     team: int,
     chunk_bytes: int | None = None,
     *,
-    losses: Array | None = None,
+    of_each: dict[str, Array] | None = None,
     factors: Any = 1.0,
     adds: bool = False,
 ) -> float:
     """Fill the buffers that are there, and return the sum of the losses; what has been checked comes in.
 
-    A gradient without a buffer is not computed, nor is its product. `losses`, float64 for float64 and float32
-    for all else, receives each example's; `factors`, (N,) or one float, multiply each example's gradient. With `adds`,
-    the weights' and biases' gradients are added to what their buffers hold.
+    A gradient without a buffer is not computed, nor is its product. `of_each` names what receives something of each
+    example: "losses", float64 for float64 and float32 for all else, and extras alike. `factors`, (N,) or one float,
+    multiply each example's gradient. With `adds`, the weights' and biases' gradients are added to what their buffers
+    hold.
     """
     (h, w, b), format = layer, layer.format
     (n, d), k = h.view.shape, w.view.shape[0]
@@ -197,21 +217,21 @@ def layer_into(
         a = logits[: chunk.stop - chunk.start]
         x = np.ascontiguousarray(_numbers(h, chunk)) if copies else _numbers(h, chunk)
         here = options.rows(chunk)
-        if here.labels is not None and ignore_index is not None:
-            ignored = here.labels == ignore_index
-            if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
-                x = np.where(ignored[:, None], dtype.type(0), x)
         for block in blocks:
             multiply(x, _numbers(w, block).T, a[:, block], False, team)
         if biases is not None:
             a += biases
-        each = None if losses is None else {"losses": losses[chunk]}
+        each = {name: array[chunk] for name, array in (of_each or {}).items()}
         totals.append(loss_into(a, a, here, format, team, factor=one, into=each))
         if not isinstance(factors, float):
             a *= factors[chunk, None]
         if grad_bias is not None:
             grad_bias += np.ones(len(a), dtype) @ a
         if sums is not None:
+            if here.labels is not None and ignore_index is not None:
+                ignored = here.labels == ignore_index
+                if ignored.any():  # a gradient of 0 times a hidden unit that is NaN is NaN
+                    x = np.where(ignored[:, None], dtype.type(0), x)
             multiply(a.T, x, sums, adds or chunk.start > 0, team)
         if into.hidden is not None and backs is not None:
             back = backs[: len(a)]

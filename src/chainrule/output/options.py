@@ -34,8 +34,9 @@ Array = npt.NDArray[Any]
 class LossOptions:
     """What decides the loss beside the logits: `checked` takes what can be kept for many calls, `of` adds the rest.
 
-    class_weights: (K,), float64; labels: (N,), int64; or else targets: (N, K), in target_format, the logits' or a
-    narrower one; divisor: what the sum of the losses is divided by, of all rows.
+    softcap: 0 for none; scale: what multiplies the logits; class_weights: (K,), float64; labels: (N,), int64; or else
+    targets: (N, K), in target_format, the logits' or a narrower one; divisor: what the sum of the losses is divided by,
+    of all rows.
     """
 
     reduction: str = "mean"
@@ -43,6 +44,8 @@ class LossOptions:
     label_smoothing: float = 0.0
     temperature: float = 1.0
     z_loss: float = 0.0
+    softcap: float = 0.0
+    scale: float = 1.0
     class_weights: Array | None = None
     labels: Array | None = None
     targets: Array | None = None
@@ -57,6 +60,8 @@ class LossOptions:
         label_smoothing: Any = 0.0,
         temperature: Any = 1.0,
         z_loss: Any = 0.0,
+        softcap: Any = None,
+        scale: Any = 1.0,
     ) -> LossOptions:
         """The options that depend on no array."""
         return cls(
@@ -65,7 +70,14 @@ class LossOptions:
             check_fraction("label_smoothing", label_smoothing, one=True),
             check_positive("temperature", temperature, least=1e-150),
             check_positive("z_loss", z_loss, zero=True),
+            0.0 if softcap is None else check_positive("softcap", softcap, least=1e-150),
+            check_positive("scale", scale, least=1e-150),
         )
+
+    @property
+    def shapes(self) -> bool:
+        """Does the loss see other logits than those given, or a term besides the cross entropy?"""
+        return (self.temperature, self.z_loss, self.softcap, self.scale) != (1.0, 0.0, 0.0, 1.0)
 
     @classmethod
     def kept(cls, *given: Any) -> LossOptions:
@@ -76,12 +88,12 @@ class LossOptions:
         self, labels: Any, shape: tuple[int, int], format: str, class_weights: Any = None, *, signed: bool = False
     ) -> LossOptions:
         """With labels or target probabilities and classes' weights, for logits of this shape and format; `signed`
-        weights may be negative."""
+        weights and probabilities may be negative."""
         n, k = shape
         weights = None if class_weights is None else check_class_weights(class_weights, k, signed=signed)
         if rank_of(labels) == 2:
             check_no_ignore_index(self.ignore_index)
-            came = check_targets(labels, shape, format)
+            came = check_targets(labels, shape, format, signed=signed)
             given = {"targets": came.view, "target_format": came.format}
         else:
             given = {"labels": check_labels(labels, n, k, self.ignore_index)}
@@ -116,7 +128,11 @@ class LossOptions:
 
 
 _kept = lru_cache(LossOptions.checked)
-_BUILT_IN = {(str, index, *[float] * floats) for index in (int, type(None)) for floats in (1, 3)}
+_BUILT_IN = {
+    (str, index, *floats)
+    for index in (int, type(None))
+    for floats in ((float,), *((float, float, float, cap, float) for cap in (float, type(None))))
+}
 
 
 def loss_into(
@@ -141,6 +157,10 @@ def loss_into(
         given["temperature"] = options.temperature
     if options.z_loss != 0.0:
         given["z_loss"] = options.z_loss
+    if options.softcap != 0.0:
+        given["softcap"] = options.softcap
+    if options.scale != 1.0:
+        given["multiplier"] = options.scale
     if options.labels is not None:
         given["labels"] = options.labels
     if options.targets is not None:
@@ -161,6 +181,8 @@ def ordinary_loss(logits: Any, labels: Any, options: LossOptions, threads: int) 
     """The reduced loss, or the loss of each row, and its gradient; or None for what the native part leaves to the
     boundary's checks: anything but NumPy's own arrays of float32 or float64, and int64 labels that fit."""
     o = options
+    if o.softcap != 0.0 or o.scale != 1.0:
+        return None
     return _kernels.loss_and_gradient(
         logits, labels, o.reduction, o.ignore_index, o.label_smoothing, o.temperature, o.z_loss, threads
     )

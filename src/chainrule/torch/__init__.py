@@ -9,6 +9,7 @@ docs/torch.md lists what differs from PyTorch on purpose.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainrule.boundary.extras import require
@@ -22,7 +23,8 @@ from chainrule.torch import formulas as _formulas  # noqa: E402, F401
 from chainrule.torch import linear as _linear  # noqa: E402
 from chainrule.torch import losses as _losses  # noqa: E402
 from chainrule.torch.accelerate import accelerate  # noqa: E402
-from chainrule.torch.arguments import options_of, reduction_of  # noqa: E402
+from chainrule.torch.arguments import loss_is_wide, options_of, reduction_of  # noqa: E402
+from chainrule.torch.extras import names_of  # noqa: E402
 from chainrule.torch.layer import Inputs  # noqa: E402
 from chainrule.torch.likelihoods import entropy, logprobs  # noqa: E402
 
@@ -54,7 +56,13 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     *,
     inplace: bool = False,
-) -> torch.Tensor:
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: torch.dtype | None = None,
+    extras: Sequence[str] = (),
+) -> Any:
     """Cross entropy of softmax(input), with `torch.nn.functional.cross_entropy`'s signature and meaning.
 
     loss = Σ_j q_j (−log ŷ_j) with ŷ = softmax(input), and ∇ loss = Q ŷ − q, Q = Σ q; for a label q = e(ℓ): ŷ − e(ℓ).
@@ -77,11 +85,25 @@ def cross_entropy(
         Write the gradient over the logits, which must not be needed any more: no other N × C buffer is used. Then
         backward runs once, and there is no second derivative. A hint only where no gradient is wanted, under
         torch.compile and torch.func, and where logits of a K-dimensional loss lie unevenly.
+    temperature : float > 0
+        Divides the logits.
+    z_loss : float >= 0
+        λ of the term λ·logsumexp², added for each counted example.
+    softcap : float > 0, optional
+        c of c·tanh(input/c), which the loss sees for the logits; −∞ stays −∞.
+    scale : float > 0
+        Multiplies the logits, before the cap.
+    loss_dtype : torch.float32, optional
+        The dtype of the loss and the extras of 16-bit input.
+    extras : sequence of names
+        "logsumexp", "log_likelihood" (log ŷ_ℓ, neither weighted nor smoothed), "entropy" (of ŷ, in nats), each with its
+        gradient, "prediction" and "correct", each of the input's shape without C.
 
     Returns
     -------
     tensor
-        The loss: a scalar, or for "none" of the input's shape without C.
+        The loss: a scalar, or for "none" of the input's shape without C. With extras a named tuple: `loss`, and what
+        was asked for by name, None for the others.
 
     Raises
     ------
@@ -101,9 +123,13 @@ def cross_entropy(
     if has_torch_function((input, target, weight)):  # subclasses, modes, and what torch.fx traces
         tensors = input, target, weight
         others = size_average, ignore_index, reduce, reduction, label_smoothing
-        return handle_torch_function(cross_entropy, tensors, *tensors, *others, inplace=inplace)
-    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing)
-    return _losses.cross_entropy(input, target, weight, options, inplace)
+        more: dict[str, Any] = {"temperature": temperature, "z_loss": z_loss, "softcap": softcap, "scale": scale}
+        more |= {"loss_dtype": loss_dtype, "extras": extras}
+        return handle_torch_function(cross_entropy, tensors, *tensors, *others, inplace=inplace, **more)
+    shape = temperature, z_loss, softcap, scale
+    options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing, *shape)
+    in_float32 = loss_is_wide(loss_dtype, input)
+    return _losses.cross_entropy(input, target, weight, options, inplace, in_float32, names_of(extras))
 
 
 def linear_cross_entropy(
@@ -119,7 +145,13 @@ def linear_cross_entropy(
     options: Any = None,
     accumulate: bool = False,
     chunk_bytes: int | None = None,
-) -> torch.Tensor:
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: torch.dtype | None = None,
+    extras: Sequence[str] = (),
+) -> Any:
     """Cross entropy of softmax(input · linear_weightᵀ + linear_bias), with the logits never stored.
 
     a = W h + b,  loss = −log softmax(a)_ℓ,  ∇_W = (ŷ − e(ℓ)) hᵀ,  ∇_h = Wᵀ (ŷ − e(ℓ)).
@@ -147,11 +179,16 @@ def linear_cross_entropy(
     chunk_bytes : int, optional
         At most this much memory beside inputs and outputs, in bytes: 64 MiB unless told. Not counted are, for 16 bits,
         the float32 sums of the weights' gradient. Second derivatives and forward mode store the logits.
+    temperature, z_loss, softcap, scale, extras
+        As in `cross_entropy`. Extras are computed in the loss's own pass; in a compiled program, and under torch.func,
+        they store the logits.
+    loss_dtype : torch.float32, optional
+        The dtype of the loss and the extras of 16-bit input; float16 is multiplied in float32 too.
 
     Returns
     -------
     tensor
-        The loss: a scalar, or for "none" of the logits' shape without C.
+        The loss: a scalar, or for "none" of the logits' shape without C; with extras a named tuple.
 
     Raises
     ------
@@ -181,12 +218,24 @@ def linear_cross_entropy(
             options=options,
             accumulate=accumulate,
             chunk_bytes=chunk_bytes,
+            temperature=temperature,
+            z_loss=z_loss,
+            softcap=softcap,
+            scale=scale,
+            loss_dtype=loss_dtype,
+            extras=extras,
         )
     _linear.check_options(options)
     inputs = Inputs(input, linear_weight, linear_bias, target, weight)
-    loss = options_of(reduction, ignore_index, label_smoothing)
+    loss = options_of(reduction, ignore_index, label_smoothing, temperature, z_loss, softcap, scale)
     return _linear.linear_cross_entropy(
-        inputs, loss, chunk_bytes, ignores=ignore_index is not None, accumulate=accumulate
+        inputs,
+        loss,
+        chunk_bytes,
+        ignores=ignore_index is not None,
+        accumulate=accumulate,
+        in_float32=loss_is_wide(loss_dtype, input),
+        extras=names_of(extras),
     )
 
 
@@ -197,7 +246,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
 
     Parameters
     ----------
-    weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing, inplace, temperature, z_loss, softcap,
+    scale, loss_dtype, extras
         As in `cross_entropy`.
 
     Raises
@@ -223,11 +273,19 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
         label_smoothing: float = 0.0,
         *,
         inplace: bool = False,
+        temperature: float = 1.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        scale: float = 1.0,
+        loss_dtype: torch.dtype | None = None,
+        extras: Sequence[str] = (),
     ) -> None:
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
         self.inplace = inplace
+        self.temperature, self.z_loss, self.softcap, self.scale = temperature, z_loss, softcap, scale
+        self.loss_dtype, self.extras = loss_dtype, names_of(extras)
 
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         return cross_entropy(
             input,
             target,
@@ -236,6 +294,12 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):  # type: ignore[misc]
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
             inplace=self.inplace,
+            temperature=self.temperature,
+            z_loss=self.z_loss,
+            softcap=self.softcap,
+            scale=self.scale,
+            loss_dtype=self.loss_dtype,
+            extras=self.extras,
         )
 
 
@@ -252,7 +316,8 @@ class LinearCrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
     bias : bool
     device, dtype
         Of the weights, which `self.linear` holds.
-    reduction, weight, ignore_index, label_smoothing, options, accumulate, chunk_bytes
+    reduction, weight, ignore_index, label_smoothing, options, accumulate, chunk_bytes, temperature, z_loss,
+    softcap, scale, loss_dtype, extras
         As in `linear_cross_entropy`.
 
     Raises
@@ -285,16 +350,24 @@ class LinearCrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
         options: Any = None,
         accumulate: bool = False,
         chunk_bytes: int | None = None,
+        temperature: float = 1.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        scale: float = 1.0,
+        loss_dtype: torch.dtype | None = None,
+        extras: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.num_classes, self.out_features = num_classes, tuple(out_features)
         self.reduction, self.ignore_index, self.label_smoothing = reduction, ignore_index, label_smoothing
         self.options, self.accumulate, self.chunk_bytes = options, accumulate, chunk_bytes
+        self.temperature, self.z_loss, self.softcap, self.scale = temperature, z_loss, softcap, scale
+        self.loss_dtype, self.extras = loss_dtype, names_of(extras)
         rows = num_classes * math.prod(self.out_features)
         self.linear = torch.nn.Linear(in_features, rows, bias=bias, device=device, dtype=dtype)
 
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         weight, bias = self.linear.weight, self.linear.bias
         if self.out_features:
             shape = (self.num_classes, *self.out_features)
@@ -311,6 +384,12 @@ class LinearCrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
             options=self.options,
             accumulate=self.accumulate,
             chunk_bytes=self.chunk_bytes,
+            temperature=self.temperature,
+            z_loss=self.z_loss,
+            softcap=self.softcap,
+            scale=self.scale,
+            loss_dtype=self.loss_dtype,
+            extras=self.extras,
         )
 
     def extra_repr(self) -> str:

@@ -4,7 +4,8 @@ A model and its head are given classes of their own, derived from what they were
 compute with their own weights. Called with labels, the head computes the loss, where FSDP has its weights together, and
 hands on a tensor of the logits' shape without memory. The model's own forward goes its way with that, adds what it adds
 (losses of experts), and its `loss_function` returns the head's loss for just that tensor: logits that were changed are
-not it.
+not it, but for a multiplier and a cap (Gemma 2, Cohere, Granite), which the head has read in the configuration and
+which the tensor writes down as the model applies them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from chainrule.errors import InputError
+from chainrule.output.options import LossOptions
 from chainrule.torch.arguments import options_of
 from chainrule.torch.layer import Inputs
 from chainrule.torch.linear import linear_cross_entropy
@@ -32,11 +34,42 @@ OPTIONS = ("num_items_in_batch", "ignore_index", "shift_labels")
 class _Request:
     """The labels of a forward pass that asks for a loss, and what the last layer makes of them."""
 
-    def __init__(self, head: Any, labels: Any, options: dict[str, Any]):
+    def __init__(self, head: Any, labels: Any, options: dict[str, Any], form: tuple[float, float]):
         self.head, self.labels, self.options = head, labels, options
+        self.form = form  # the multiplier and the cap that the loss was computed with, 0 for none
         self.logits: Any = None  # what stands for them
+        self.nothing: Any = None  # the same as a tensor like any other
         self.loss: Any = None
+        self.inputs: Any = None  # of the loss
         self.taken = False
+        self.before = 1.0  # what the model multiplies logits with before tanh,
+        self.after: float | None = None  # and after it, if it is there
+
+    def write_down(self, name: str, args: Any) -> bool:
+        """Is this an operation that a form can have? Then what stands for the logits is what comes of it."""
+        multiplies = name in ("mul", "__mul__", "__rmul__", "multiply")
+        divides = name in ("div", "__truediv__", "true_divide", "divide")
+        if args[0] is not self.logits:
+            args = args[::-1] if multiplies else ()
+        if not args or args[0] is not self.logits:
+            return False
+        if name == "tanh" and self.after is None:
+            self.after = 1.0
+        elif (multiplies or divides) and len(args) == 2 and type(args[1]) in (int, float) and args[1] > 0:
+            by = float(args[1]) if multiplies else 1.0 / float(args[1])
+            if self.after is None:
+                self.before *= by
+            else:
+                self.after *= by
+        else:
+            return False
+        return True
+
+    def written(self) -> tuple[float, float]:
+        """The form: c tanh(s a/c) is `after` times the tanh of `before` times a."""
+        if self.after is None:
+            return self.before, 0.0
+        return self.before * self.after, self.after
 
 
 class _State(threading.local):
@@ -56,8 +89,9 @@ def accelerate(model: Model) -> Model:
     Parameters
     ----------
     model : a causal language model of Hugging Face Transformers
-        Its output embedding is a `torch.nn.Linear` and its loss the library's own for causal models. It is changed:
-        called with labels it returns the loss and no logits; without labels nothing is different.
+        Its output embedding is a `torch.nn.Linear`, with LoRA or without, and its loss the library's own for causal
+        models. It is changed: called with labels it returns the loss and no logits. Nothing is different without
+        labels, nor in evaluation (`model.eval()` under `torch.no_grad()`), where metrics may need the logits.
 
     Returns
     -------
@@ -67,7 +101,8 @@ def accelerate(model: Model) -> Model:
     ------
     InputError
         The model has another head or another loss, or hooks in the place of a forward; or, when it is called with
-        labels, it changes the logits after its last layer, or computes its loss by other means.
+        labels, it changes the logits after its last layer otherwise than by a multiplier and a cap, or computes its
+        loss by other means.
 
     Examples
     --------
@@ -84,31 +119,94 @@ def accelerate(model: Model) -> Model:
     if isinstance(model, _Accelerated):
         return model
     head = get_head()
-    if type(head) is not torch.nn.Linear and not isinstance(head, _Head):
+    if not _takes(head):
         raise InputError(f"model: got a {name} whose head is {type(head).__name__}, expected torch.nn.Linear")
     if getattr(loss, "__name__", "") != "ForCausalLMLoss":
         raise InputError(f"model: got a {name} with the loss {loss!r}, expected the library's ForCausalLMLoss")
     if "forward" in vars(model) or "forward" in vars(head):
         raise InputError(f"model: got a {name} with a forward put in the place of its class's, expected it without")
     kind: Any = type(model)
-    head.__class__, model.__class__ = _Head, _accelerated(kind)
+    _head_of(model)
+    model.__class__ = _accelerated(kind)
     return model
 
 
-class _Head(torch.nn.Linear):  # type: ignore[misc]
-    """The last layer; asked for a loss, it computes that and returns what stands for the logits."""
+class _Asked:
+    """What the last layer's class has before its own: asked for a loss, it computes that and returns what stands for
+    the logits."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         request = _state.request
         if request is None or request.head is not self:
-            return super().forward(input)
-        request.loss = _loss(input, self.weight, self.bias, request.labels, **request.options)
-        nothing = input.new_full((), torch.nan).expand(*input.shape[:-1], self.weight.shape[0])
+            output: torch.Tensor = super().forward(input)  # type: ignore[misc]
+            return output
+        request.inputs = _with_adapters(self, input)
+        hidden, weight, bias = request.inputs
+        request.loss = _loss(hidden, weight, bias, request.labels, request.form, **request.options)
+        nothing = input.new_full((), torch.nan).expand(*input.shape[:-1], request.inputs[1].shape[0])
+        request.nothing = nothing
         request.logits = nothing.as_subclass(_Logits) if type(nothing) is torch.Tensor else nothing  # else fake
         return request.logits
 
+
+class _Head(_Asked, torch.nn.Linear):  # type: ignore[misc]
+    """The last layer of most models."""
+
     def _get_name(self) -> str:
         return "Linear"
+
+
+@functools.cache
+def _asked(kind: Any) -> Any:
+    """The class of a last layer that is no plain `torch.nn.Linear`: of one with parametrized weights, or with LoRA."""
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        parts: Any = kind.__reduce_ex__(self, max(2, protocol))
+        return (_new_head, (kind,), *parts[2:])
+
+    own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__reduce_ex__": __reduce_ex__}
+    return _Head if kind is torch.nn.Linear else type(kind.__name__, (_Asked, kind), own)
+
+
+def _new_head(kind: Any) -> Any:
+    found = _asked(kind)
+    return found.__new__(found)
+
+
+def _has_lora(head: Any) -> bool:
+    """Is this a linear layer with adapters of low rank, as PEFT makes one?"""
+    parts = ("base_layer", "lora_A", "lora_B", "lora_dropout", "scaling", "active_adapters")
+    return all(hasattr(head, part) for part in parts) and isinstance(head.base_layer, torch.nn.Linear)
+
+
+def _takes(head: Any) -> bool:
+    """Is this a linear layer, called as one?"""
+    if isinstance(head, _Asked):
+        return True
+    linear = isinstance(head, torch.nn.Linear) and type(head).forward is torch.nn.Linear.forward
+    return linear or _has_lora(head)
+
+
+def _with_adapters(head: Any, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any]:
+    """Hidden units, weights and biases whose product is the head's output: W h + s B A h = [W, B] [h; s A h]."""
+    if not _has_lora(head):
+        return input, head.weight, head.bias
+    base = head.base_layer
+    hidden, weights = [input], [base.weight]
+    if not getattr(head, "disable_adapters", False) and not getattr(head, "merged", False):
+        for name in head.active_adapters:
+            if name not in head.lora_A:
+                continue
+            if getattr(head, "use_dora", {}).get(name, False):
+                raise InputError(f"model: got a last layer with DoRA in its adapter {name!r}, expected LoRA")
+            a, b = head.lora_A[name], head.lora_B[name]
+            hidden.append(a(head.lora_dropout[name](input.to(a.weight.dtype))) * head.scaling[name])
+            weights.append(b.weight)
+    if len(hidden) == 1:
+        return input, base.weight, base.bias
+    dtype = functools.reduce(torch.promote_types, (part.dtype for part in (*hidden, *weights)))
+    joined = (torch.cat([part.to(dtype) for part in parts], -1) for parts in (hidden, weights))
+    return *joined, None if base.bias is None else base.bias.to(dtype)
 
 
 class _Logits(torch.Tensor):  # type: ignore[misc]
@@ -119,6 +217,10 @@ class _Logits(torch.Tensor):  # type: ignore[misc]
         name = function.__name__
         if name in ("contiguous", "float"):  # some models ask for these, which change no number
             return args[0]
+        request = _state.request
+        if request is not None and not kwargs and request.write_down(name, args):
+            request.logits = request.nothing.as_subclass(_Logits)  # the one before may be read no more
+            return request.logits
         if name not in ("__get__", "__repr__", "dim", "numel", "size"):
             raise InputError(f"model: reads or changes its logits after its last layer ({name}), {NO_PLACE}")
         with torch._C.DisableTorchFunctionSubclass():
@@ -134,9 +236,9 @@ class _Accelerated:
         """The model's own forward, with labels or without."""
         given = dict(zip(self._names, args, strict=False)) | kwargs
         before, request = _state.request, None  # within another model's forward there is one already
-        if given.get("labels") is not None:
+        if given.get("labels") is not None and (self.training or torch.is_grad_enabled()):  # type: ignore[attr-defined]
             options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
-            request = _Request(_head_of(self), given["labels"], options)
+            request = _Request(_head_of(self), given["labels"], options, _form_of(self))
         _state.request = request
         try:
             output = original(*args, **kwargs)
@@ -151,8 +253,11 @@ class _Accelerated:
             )
         if isinstance(output, tuple):
             return tuple(part for part in output if part is not request.logits)
+        if not dataclasses.is_dataclass(output):
+            return output
         values = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return type(output)(**values | {"logits": None})  # whose keys are what is not None
+        made: Any = type(output)
+        return made(**values | {"logits": None})  # whose keys are what is not None
 
     @property
     def loss_function(self) -> Any:
@@ -170,6 +275,10 @@ class _Accelerated:
         if labels is not request.labels or any(kwargs.get(name) is not request.options.get(name) for name in OPTIONS):
             raise InputError(f"model: computes its loss from other labels than it was called with, {NO_PLACE}")
         request.taken = True
+        form = request.written()
+        if any(abs(a - b) > 1e-6 * abs(b) for a, b in zip(form, request.form, strict=True)):  # not what was foreseen
+            hidden, weight, bias = request.inputs
+            return _loss(hidden, weight, bias, request.labels, form, **request.options)
         return request.loss
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -200,12 +309,25 @@ def _new(kind: Any) -> Any:
 def _head_of(model: Any) -> Any:
     """The head, which may have come since (resized embeddings bring a new one)."""
     head = model.get_output_embeddings()
-    if type(head) is torch.nn.Linear:
-        head.__class__ = _Head
-    if not isinstance(head, _Head):
+    if not _takes(head):
         name, kind = type(model).__name__, type(head).__name__
         raise InputError(f"model: got a {name} whose head has become a {kind}, expected torch.nn.Linear")
+    if not isinstance(head, _Asked):
+        own: Any = type(head)
+        head.__class__ = _asked(own)
     return head
+
+
+def _form_of(model: Any) -> tuple[float, float]:
+    """The multiplier and the cap of a model's logits, by the names that these have in the library."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", None) or config
+    cap: Any = getattr(config, "final_logit_softcapping", None)
+    divisor: Any = getattr(config, "logits_scaling", None)
+    scale: Any = getattr(model, "logit_scale", None)
+    if type(scale) not in (int, float):
+        scale = 1.0 / divisor if type(divisor) in (int, float) and divisor else 1.0
+    return float(scale), float(cap) if type(cap) in (int, float) else 0.0
 
 
 def _loss(
@@ -213,6 +335,7 @@ def _loss(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     labels: torch.Tensor,
+    form: tuple[float, float] = (1.0, 0.0),
     num_items_in_batch: Any = None,
     ignore_index: int = -100,
     shift_labels: torch.Tensor | None = None,
@@ -223,7 +346,9 @@ def _loss(
     reduction = "mean" if num_items_in_batch is None else "sum"
     target = shift_labels.reshape(-1).to(hidden.device)
     inputs = Inputs(hidden.reshape(-1, hidden.shape[-1]), weight, bias, target, None)
-    loss = linear_cross_entropy(inputs, options_of(reduction, ignore_index, 0.0), None, in_float32=True)
+    scale = 1.0 if abs(form[0] - 1.0) < 1e-12 else form[0]  # (1/c) c
+    options: LossOptions = options_of(reduction, ignore_index, 0.0, 1.0, 0.0, form[1] or None, scale)
+    loss = linear_cross_entropy(inputs, options, None, in_float32=True)
     if num_items_in_batch is None:
         return loss
     count = num_items_in_batch.to(loss.device) if isinstance(num_items_in_batch, torch.Tensor) else num_items_in_batch

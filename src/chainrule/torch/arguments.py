@@ -14,7 +14,7 @@ from chainrule.output.options import LossOptions
 
 __all__ = [
     "DTYPES", "as_float", "autocasts", "check_same", "check_target", "check_tensor", "in_program", "in_schema",
-    "is_wide", "names", "options_of", "reduction_of",
+    "is_wide", "loss_is_wide", "names", "options_of", "reduction_of", "shape_in_schema",
 ]  # fmt: skip
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -86,18 +86,24 @@ def _targets(logits_shape: tuple[int, ...], class_dim: int) -> str:
     return f"{indices}, or class probabilities of shape {logits_shape}"
 
 
-def options_of(reduction: str, ignore_index: Any, label_smoothing: Any) -> LossOptions:
-    """The options, checked. No `ignore_index` is −100, and PyTorch takes True for a number."""
+def options_of(reduction: str, ignore_index: Any, label_smoothing: Any, *shape: Any) -> LossOptions:
+    """The options, checked. No `ignore_index` is −100, and PyTorch takes True for a number. `shape`: temperature,
+    z-loss, softcap and scale, or nothing."""
     index = -100 if ignore_index is None else ignore_index
     smoothing = float(label_smoothing) if isinstance(label_smoothing, bool) else label_smoothing
     if torch.compiler.is_compiling():  # which traces what makes a record, and would not keep it
-        return LossOptions.checked(reduction, index, smoothing)
-    return LossOptions.kept(reduction, index, smoothing)
+        return LossOptions.checked(reduction, index, smoothing, *shape)
+    return LossOptions.kept(reduction, index, smoothing, *shape)
 
 
 def in_schema(options: LossOptions) -> tuple[str, int | None, float]:
     """As the operators take them, and LossOptions takes them back."""
     return options.reduction, options.ignore_index, options.label_smoothing
+
+
+def shape_in_schema(options: LossOptions) -> tuple[float, float, float, float]:
+    """The rest of them, which the operators take last."""
+    return options.temperature, options.z_loss, options.softcap, options.scale
 
 
 def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -117,6 +123,16 @@ def in_program() -> bool:
 def is_wide(like: torch.Tensor) -> bool:
     """Does autocast ask for a float32 loss of these 16-bit numbers?"""
     return bool(like.dtype.itemsize == 2 and autocasts(like))
+
+
+def loss_is_wide(loss_dtype: Any, like: Any) -> bool:
+    """Does `loss_dtype` ask for a float32 loss of 16-bit numbers?"""
+    if loss_dtype is None:
+        return False
+    if loss_dtype is not torch.float32 or (isinstance(like, torch.Tensor) and like.dtype == torch.float64):
+        came = f"{loss_dtype} for input of {getattr(like, 'dtype', type(like).__name__)}"
+        raise InputError(f"loss_dtype: got {came}, expected None, or torch.float32 for 16 bits and float32")
+    return isinstance(like, torch.Tensor) and like.dtype.itemsize == 2
 
 
 def autocasts(like: torch.Tensor) -> bool:

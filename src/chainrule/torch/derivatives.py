@@ -6,7 +6,10 @@ With ŷ = softmax(a), targets q (weighted and smoothed) of mass Q = Σ q, and a 
     ∂(uᵀ H v)/∂a = H (u⊙v) − (ŷᵀv) H u − (ŷᵀu) H v,    ∂ŷ/∂a = H
 
 so products with H, which a kernel computes, are all that any derivative needs. L is linear in q: its derivatives
-w.r.t. class probabilities and weights are those of q_j (−log ŷ_j).
+w.r.t. class probabilities and weights are those of q_j (−log ŷ_j). Where z(a) stands between the logits and the loss,
+and a z-loss λ lse² beside it, with ⊙ element by element and P = Q + 2λ lse:
+
+    ∂L/∂a = z′ ⊙ (P ŷ − q),    (∂²L/∂a²) v = z′ ⊙ (P H u + 2λ ŷ (ŷᵀu)) + z″ ⊙ (P ŷ − q) ⊙ v,    u = z′ ⊙ v
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from chainrule.output.options import LossOptions
 from chainrule.torch import ops
 from chainrule.torch.arguments import in_program
 from chainrule.torch.forward_mode import no_tangent, saved_primals
+from chainrule.torch.shapes import shaped, slopes
 
 __all__ = [
-    "Gradient", "Loss", "Softmax", "curved", "factor_of", "handed_on", "hessian_product", "log_softmax", "masses",
+    "Gradient", "Loss", "Softmax", "curvature", "factor_of", "handed_on", "hessian_product", "log_softmax", "masses",
     "third",
 ]  # fmt: skip
 # Does this backward keep the graph for another one? PyTorch's compiler asks the same, before it reuses a buffer.
@@ -84,10 +88,10 @@ class Loss(Function):  # type: ignore[misc]
         if grad_loss is None:
             return None, None, None, None, None
         logits, grad, target, weight = ctx.saved_tensors
-        factor = factor_of(grad_loss, logits, ctx.options)
         if torch.is_grad_enabled():
+            factor = factor_of(grad_loss, logits, ctx.options)
             return Gradient.apply(factor, logits, grad, target, weight, ctx.options), None, None, None, None
-        return handed_on(grad, factor), None, None, None, None
+        return handed_on(grad, factor_of(grad_loss, logits, ctx.options, rounded=False)), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor | None, *_: Any) -> Any:
@@ -103,16 +107,18 @@ class Loss(Function):  # type: ignore[misc]
 Loss.forward.__signature__ = inspect.signature(Loss.forward)  # type: ignore[attr-defined]  # PyTorch asks for it with each call
 
 
-def factor_of(grad_loss: torch.Tensor, logits: torch.Tensor, options: LossOptions) -> torch.Tensor:
-    """The loss's gradient, as a scalar or (N, 1, …)."""
-    factor = grad_loss if grad_loss.dtype is logits.dtype else grad_loss.to(logits.dtype)
+def factor_of(
+    grad_loss: torch.Tensor, logits: torch.Tensor, options: LossOptions, *, rounded: bool = True
+) -> torch.Tensor:
+    """The loss's gradient, as a scalar or (N, 1, …); `rounded` to the logits' dtype."""
+    factor = grad_loss if grad_loss.dtype is logits.dtype or not rounded else grad_loss.to(logits.dtype)
     return factor.unsqueeze(1) if options.reduction == "none" else factor
 
 
 def handed_on(grad: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
-    if _keeps_graph() or not (ops.is_plain(grad) and ops.is_plain(factor)):
-        return grad * factor
+    if torch.compiler.is_compiling() or _keeps_graph() or not ops.is_eager(grad, factor, None):
+        return (grad * factor).to(grad.dtype)
     if factor.dim() == 0 and factor.is_cpu and float(factor) == 1.0:  # no device is waited for
         return grad
     return grad.mul_(factor)
@@ -144,7 +150,7 @@ class Gradient(Function):  # type: ignore[misc]
             product = v * Gradient.apply(torch.ones_like(factor), logits, grad, target, weight, ctx.options)
             grad_factor = product.sum(1, keepdim=True) if factor.dim() else product.sum()
         if ctx.needs_input_grad[1]:
-            grad_logits = curved(logits, v, masses(target, weight, ctx.options, logits) * factor)
+            grad_logits = curvature(logits, v, target, weight, ctx.options, factor)
         return grad_factor, grad_logits, None, None, None, None
 
     @staticmethod
@@ -155,14 +161,46 @@ class Gradient(Function):  # type: ignore[misc]
                 one = torch.ones_like(factor)
                 tangent = tangent + d_factor * Gradient.apply(one, logits, grad, target, weight, ctx.options)
             if d_logits is not None:
-                q = masses(target, weight, ctx.options, logits) * factor
-                tangent = tangent + curved(logits, d_logits, q)
+                tangent = tangent + curvature(logits, d_logits, target, weight, ctx.options, factor)
             return tangent
 
 
-def curved(logits: torch.Tensor, vector: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """q H v; a row that counts for nothing has none, even if its logits are NaN."""
-    return torch.where(q == 0, 0.0, hessian_product(logits, vector) * q)
+def curvature(
+    logits: torch.Tensor,
+    vector: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    options: LossOptions,
+    factor: torch.Tensor | float = 1.0,
+) -> torch.Tensor:
+    """The loss's Hessian times v, and a factor; a row that counts for nothing has none, even if its logits are NaN."""
+    mass = masses(target, weight, options, logits) * factor
+    if not options.shapes:
+        return torch.where(mass == 0, 0.0, hessian_product(logits, vector) * mass)
+    z, (first, second) = shaped(logits, options), slopes(logits, options)
+    labels = target.dim() < logits.dim()
+    counted = (target != options.ignore_index).unsqueeze(1) if labels else torch.ones_like(mass, dtype=torch.bool)
+    p, u = Softmax.apply(z), first * vector
+    reduced = ops.scales(target, weight, options, logits.shape[1], not labels, each=False).to(logits.dtype) * factor
+    pull = reduced * (2.0 * options.z_loss)
+    both = mass + pull * torch.logsumexp(z, 1, keepdim=True)
+    product = (both * hessian_product(z, u) + pull * p * (p * u).sum(1, keepdim=True)) * first
+    if second is not None:
+        q = _targets(target, weight, options, logits) * reduced
+        product = product + second * (both * p - q) * vector
+    return torch.where(counted, product, 0.0)
+
+
+def _targets(
+    target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, logits: torch.Tensor
+) -> torch.Tensor:
+    """q, of the logits' shape, weighted and smoothed."""
+    k, epsilon, shape = logits.shape[1], options.label_smoothing, (-1, *[1] * (logits.dim() - 2))
+    q = target
+    if target.dim() < logits.dim():
+        q = (torch.arange(k, device=target.device).reshape(shape) == target.unsqueeze(1)).to(logits.dtype)
+    q = q * (1.0 - epsilon) + epsilon / k
+    return q if weight is None else q * weight.to(logits.dtype).reshape(shape)
 
 
 class _HessianProduct(Function):  # type: ignore[misc]

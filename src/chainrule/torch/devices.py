@@ -11,16 +11,24 @@ themselves a chunk would hold several times as many arrays in the wide format, a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
 from chainrule.torch.blocks import blocks_of, put
+from chainrule.torch.shapes import shaped
 
-__all__ = ["CHUNK_BYTES", "by_row", "check_values", "divisor_of", "loss_and_gradient", "of_matrix", "wide_dtype"]
+__all__ = [
+    "CHUNK_BYTES", "ON_HOST", "ROWS", "by_row", "check_values", "join", "loss_and_gradient", "of_matrix", "scale_of",
+    "wide_dtype",
+]  # fmt: skip
 
 CHUNK_BYTES = 64 << 20
+ROWS = 4096  # of a chunk's products, where the device is not a CPU
+ON_HOST = ("cpu",)  # where a number is there without waiting for it
 TEMPORARIES = 6  # arrays of a chunk's shape, in the wide format, that live together at most
 
 
@@ -31,24 +39,41 @@ def loss_and_gradient(
     options: LossOptions,
     grad: torch.Tensor | None,
     loss_dtype: torch.dtype,
+    extras: dict[str, Any] | None = None,
 ) -> torch.Tensor:
     """See `rows.loss_and_gradient`."""
     n, dtype = logits.numel() // logits.shape[1], wide_dtype(logits)
     check_values(target, weight, options, logits.shape[1], probabilities=target.shape == logits.shape)
-    divisor = divisor_of(target, weight, options, n, probabilities=target.shape == logits.shape)
-    losses, total = [], torch.zeros((), dtype=dtype, device=logits.device)
+    scale = scale_of(target, weight, options, n, probabilities=target.shape == logits.shape)
+    told: list[dict[str, torch.Tensor]] = []
     for block in blocks_of(logits, _share(logits)):
         chosen = block(target) if target.shape == logits.shape else block.of_rows(target)
-        some, back = of_matrix(block(logits), chosen, weight, options, 1.0 / divisor, wants_grad=grad is not None)
-        total += some.sum()
-        if options.reduction == "none":
-            losses.append(some.to(logits.dtype))
+        wants = grad is not None
+        some, back = of_matrix(block(logits), chosen, weight, options, scale, wants_grad=wants, extras=extras or ())
+        told.append(some)
         if grad is not None and back is not None:
             put(grad, block, back)
+    shape = logits.shape[:1] + logits.shape[2:]
+    each = [some.pop("losses") for some in told]
+    losses = torch.cat(each) if each else torch.zeros(0, dtype=dtype, device=logits.device)
+    join(extras, told, losses, loss_dtype, shape)
     if options.reduction == "none":
-        shape = logits.shape[:1] + logits.shape[2:]
-        return torch.cat(losses).reshape(shape) if losses else logits.new_zeros(shape)
-    return (total / divisor).to(loss_dtype) if divisor < math.inf else total.new_zeros(()).to(loss_dtype)
+        return losses.to(loss_dtype).reshape(shape)
+    return (losses.sum() * scale).to(loss_dtype)
+
+
+def join(
+    extras: dict[str, Any] | None, told: list[dict[str, torch.Tensor]], losses: torch.Tensor, dtype: torch.dtype,
+    shape: Any = (-1,),
+) -> None:  # fmt: skip
+    """Fill in the extras of all rows from those of chunks."""
+    for name in extras or ():
+        kind = {"prediction": torch.int64, "correct": torch.bool}.get(name, dtype)
+        parts = [some[name] for some in told]
+        joined = torch.cat(parts) if parts else losses
+        if name == "correct":
+            joined = joined & ~losses.isnan()
+        extras[name] = joined.to(kind).reshape(shape)  # type: ignore[index]
 
 
 def of_matrix(
@@ -56,33 +81,51 @@ def of_matrix(
     target: torch.Tensor,
     weight: torch.Tensor | None,
     options: LossOptions,
-    scale: float,
+    scale: torch.Tensor,
     *,
     wants_grad: bool,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Losses (rows,), and their gradients times `scale`, (rows, K), of logits (rows, K), both in the wide format."""
-    k, dtype = a.shape[1], wide_dtype(a)
+    extras: Iterable[str] = (),
+) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+    """Losses and extras, each (rows,), and the gradients times `scale`, (rows, K), of logits (rows, K), in the wide
+    format. A label that is out of range makes its row NaN."""
+    raw, k, dtype = a, a.shape[1], wide_dtype(a)
+    slope: torch.Tensor | float | None = None
+    if options.softcap != 0.0 or options.scale != 1.0 or options.temperature != 1.0:
+        a = shaped(a.to(dtype), options)
+        slope = _slope(raw.to(dtype), options)
     smoothing, labels = options.label_smoothing, target.dim() == 1
     weights = None if weight is None else weight.to(dtype)
     top = a.amax(1, keepdim=True).to(dtype)
     e = _exponentials(a, top)
     if labels:
         ignored = (target == options.ignore_index)[:, None]
-        pivot = torch.where(ignored, 0, target[:, None]).long()
+        wrong = ((target < 0) | (target >= k))[:, None] & ~ignored
+        pivot = torch.where(ignored | wrong, 0, target[:, None]).long()
     else:
-        ignored, pivot = None, a.argmax(1, keepdim=True)
+        ignored, wrong, pivot = None, None, a.argmax(1, keepdim=True)
     e_pivot = e.gather(1, pivot)
     others = e.scatter_(1, pivot, 0.0).sum(1, keepdim=True)
     total = others + e_pivot
     below = top - a.gather(1, pivot).to(dtype)
     log_sum = torch.where(below == 0, torch.log1p(others), torch.log(total))
+    logsumexp, names = top + log_sum, set(extras)
+    pull = logsumexp * (2.0 * options.z_loss)
+    told = {"logsumexp": logsumexp} if "logsumexp" in names else {}
+    if "entropy" in names:
+        far = torch.where(e == 0, 0.0, (top - a.to(dtype)) * e).sum(1, keepdim=True)
+        told["entropy"] = log_sum + (far + below.clamp(max=1e300) * e_pivot) / total
+    if "log_likelihood" in names:
+        told["log_likelihood"] = 0.0 - _cross_entropy(a, top, target, below, log_sum)
+    if "prediction" in names or "correct" in names:
+        told["prediction"] = raw.argmax(1, keepdim=True)
+        told["correct"] = told["prediction"] == (pivot if labels else target.argmax(1, keepdim=True))
     if labels and smoothing == 0.0:
         each = torch.ones_like(others) if weights is None else weights[pivot]
         loss = each * (torch.where(below == 0, 0.0, below) + log_sum)
         grad = None
         if wants_grad:
-            factor = each * scale / total
-            grad = e.mul_(factor).scatter_(1, pivot, 0.0 - others * factor)
+            factor = scale / total
+            grad = e.mul_((each + pull) * factor).scatter_(1, pivot, (pull * e_pivot - others * each) * factor)
     else:
         q = torch.zeros_like(e).scatter_(1, pivot, 1.0) if labels else target.to(dtype)
         q = q * (1.0 - smoothing) + smoothing / k
@@ -96,11 +139,37 @@ def of_matrix(
         if wants_grad:
             e.scatter_(1, pivot, e_pivot)
             o = (total - e).scatter_(1, pivot, others).mul_(q)
-            grad = (mass - q).scatter_(1, heavy, rest).mul_(e).sub_(o).mul_(scale / total)
-    if ignored is not None:
-        loss = loss.masked_fill(ignored, 0.0)
-        grad = None if grad is None else grad.masked_fill_(ignored, 0.0)
-    return loss[:, 0], grad
+            grad = (mass - q).scatter_(1, heavy, rest).add_(pull).mul_(e).sub_(o).mul_(scale / total)
+    if options.z_loss != 0.0:
+        loss = loss + logsumexp * logsumexp * options.z_loss
+    if grad is not None and slope is not None:
+        grad *= slope
+    if ignored is not None and wrong is not None:
+        loss = loss.masked_fill(ignored, 0.0).masked_fill_(wrong, torch.nan)
+        grad = None if grad is None else grad.masked_fill_(ignored, 0.0).masked_fill_(wrong, torch.nan)
+        for name, none in (("log_likelihood", 0.0), ("correct", False)):
+            if name in told:
+                told[name] = told[name].masked_fill(ignored, none)
+    return {name: value[:, 0] for name, value in (told | {"losses": loss}).items()}, grad
+
+
+def _slope(a: torch.Tensor, options: LossOptions) -> torch.Tensor | float:
+    """What the logits' gradients are multiplied with."""
+    if options.softcap == 0.0:
+        return options.scale / options.temperature
+    e = torch.exp(-2.0 * (a * (options.scale / options.softcap)).abs_())  # 1 − tanh² would cancel
+    return e.div_((1.0 + e).square_()).mul_(4.0 * options.scale / options.temperature)
+
+
+def _cross_entropy(
+    a: torch.Tensor, top: torch.Tensor, target: torch.Tensor, below: torch.Tensor, log_sum: torch.Tensor
+) -> torch.Tensor:
+    """−log ŷ_ℓ, or −Σ q log ŷ of targets as they were given."""
+    if target.dim() == 1:
+        return torch.where(below == 0, 0.0, below) + log_sum
+    q = target.to(top.dtype)
+    far = torch.where(q == 0, 0.0, (top - a.to(top.dtype)) * q).sum(1, keepdim=True)
+    return far + q.sum(1, keepdim=True) * log_sum
 
 
 def _masses(q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -142,15 +211,18 @@ def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None, resul
 def check_values(
     target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, k: int, *, probabilities: bool
 ) -> None:
-    """Targets and weights that the formulas hold for, which waits for the device once."""
+    """Targets and weights that the formulas hold for, where that waits for no device: elsewhere a bad label makes its
+    row NaN, as what is not finite does everywhere."""
+    if target.device.type not in ON_HOST:
+        return
     if weight is not None and not torch.isfinite(weight).all():
         raise InputError("weight: got NaN or an infinity, expected finite numbers")
     if target.numel() == 0:
         return
     if probabilities:
         low, high = (float(bound) for bound in torch.aminmax(target))
-        if not (low >= 0 and high < math.inf):
-            raise InputError(f"target: got class probabilities from {low} to {high}, expected finite numbers >= 0")
+        if not (low > -math.inf and high < math.inf):
+            raise InputError(f"target: got class probabilities from {low} to {high}, expected finite numbers")
         return
     wrong = ((target < 0) | (target >= k)) & (target != options.ignore_index)
     if wrong.any():
@@ -161,12 +233,24 @@ def check_values(
         )
 
 
-def divisor_of(
+def scale_of(
     target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, n: int, *, probabilities: bool
-) -> float:
-    """What the sum is divided by, as in `chainrule.output`."""
-    weight = None if weight is None else weight.to(wide_dtype(weight))
-    return options.divisor_for(n, None if probabilities else target.long(), weight)
+) -> torch.Tensor:
+    """What the sum of the losses is multiplied by, on the device; `LossOptions.divisor_for` says it of numbers."""
+    dtype = torch.float32 if target.device.type == "mps" else torch.float64
+    one = torch.ones((), dtype=dtype, device=target.device)
+    if options.reduction != "mean":
+        return one
+    if probabilities:
+        return one / n if n else one * 0.0
+    counted = target != options.ignore_index
+    if weight is None:
+        mass = counted.sum().to(dtype)
+    else:
+        wrong = (target < 0) | (target >= len(weight))
+        chosen = weight.to(dtype)[torch.where(counted & ~wrong, target, 0).long()]
+        mass = torch.where(counted, chosen, 0).sum()
+    return torch.where(mass == 0, 0.0, 1.0 / torch.where(mass == 0, 1.0, mass))
 
 
 def wide_dtype(tensor: torch.Tensor) -> torch.dtype:

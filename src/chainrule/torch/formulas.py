@@ -12,7 +12,7 @@ import torch
 
 from chainrule.output.options import LossOptions
 from chainrule.torch import ops
-from chainrule.torch.derivatives import Softmax, curved, factor_of, hessian_product, masses, third
+from chainrule.torch.derivatives import Softmax, curvature, factor_of, hessian_product, third
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.linear import Head
 
@@ -29,7 +29,7 @@ def _of_those(v: tuple[torch.Tensor | None, ...], there: Any) -> tuple[torch.Ten
 
 
 def _keep_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    ctx.options, wants_grad = LossOptions(*inputs[3:6]), inputs[6]
+    ctx.options, wants_grad = LossOptions(*inputs[3:6], *inputs[8:]), inputs[6]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:3], output[1] if wants_grad else None)
 
@@ -39,8 +39,8 @@ def _of_logits(ctx: Any, grad_loss: torch.Tensor | None, v: torch.Tensor | None)
     if grad is None:
         raise RuntimeError("chainrule::cross_entropy: its gradient is asked for, and was not computed (wants_grad)")
     first = None if grad_loss is None else grad * factor_of(grad_loss, logits, ctx.options)
-    second = None if v is None else curved(logits, v, masses(target, weight, ctx.options, logits))
-    return _sum(first, second), *[None] * 7
+    second = None if v is None else curvature(logits, v, target, weight, ctx.options)
+    return _sum(first, second), *[None] * 11
 
 
 def _keep_row(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -58,7 +58,7 @@ def _of_row(ctx: Any, v: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _keep_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    tensors, ctx.plan = ops.from_schema(inputs)
+    tensors, ctx.plan = ops.from_schema(inputs, says_wide=True)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, *output[1:])
 
@@ -78,11 +78,11 @@ def _of_layer(ctx: Any, grad_loss: torch.Tensor | None, *v: torch.Tensor | None)
         one = tensors[0].new_ones(())
         second = Head(one, tensors, options).second(*v)[1:]
     sums = (_sum(a, b) if wanted else None for a, b, wanted in zip(first, second, wants, strict=True))
-    return (*sums, *[None] * 8)
+    return (*sums, *[None] * 12)
 
 
 def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    tensors, ctx.plan = ops.from_schema(inputs[1:])
+    tensors, ctx.plan = ops.from_schema(inputs[1:], says_wide=False)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(inputs[0], *tensors)
 
@@ -90,9 +90,9 @@ def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor
 def _of_backward(ctx: Any, *v: torch.Tensor | None) -> tuple[Any, ...]:
     v = _of_those(v, ctx.plan.wants)
     if all(x is None for x in v):
-        return (None,) * 11
+        return (None,) * 15
     factors, *tensors = ctx.saved_tensors
-    return *Head(factors, tensors, ctx.plan.options).second(*v), *[None] * 7
+    return *Head(factors, tensors, ctx.plan.options).second(*v), *[None] * 11
 
 
 ops.cross_entropy.register_autograd(_of_logits, setup_context=_keep_logits)

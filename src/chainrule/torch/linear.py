@@ -8,6 +8,7 @@ weights. Second derivatives and forward mode store the logits.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +20,12 @@ from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
 from chainrule.torch import layer, ops
 from chainrule.torch.arguments import as_float, autocasts, check_same, check_target, check_tensor, describe, in_program
-from chainrule.torch.derivatives import Gradient, Loss, handed_on, hessian_product, masses
+from chainrule.torch.derivatives import Gradient, Loss, curvature, handed_on
+from chainrule.torch.extras import LayerWithExtras, composed, record
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 from chainrule.torch.layer import Inputs, Plan
-from chainrule.torch.losses import differentiates, of_logits
+from chainrule.torch.losses import differentiates, is_transformed, of_logits
+from chainrule.torch.sharded import is_sharded, of_shards
 
 __all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
 
@@ -35,11 +38,14 @@ def linear_cross_entropy(
     ignores: bool = True,
     accumulate: bool = False,
     in_float32: bool = False,
-) -> torch.Tensor:
+    extras: tuple[str, ...] = (),
+) -> Any:
     """The loss of tensors as the caller gave them. `ignores`: there was an `ignore_index`; `in_float32`: multiply and
     return in float32 what has 16 bits."""
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
+    if is_sharded(*inputs):
+        return _of_shards(inputs, options, chunk_bytes, ignores, accumulate, in_float32, extras)
     leaf, weight = inputs.weight, inputs.class_weight
     target: torch.Tensor = inputs.target
     input, linear_weight, linear_bias, wide = in_autocast(*inputs[:3])
@@ -59,13 +65,43 @@ def linear_cross_entropy(
     if accumulate:
         _check_leaf(leaf, linear_weight, bool(positions))
     target = as_float(target, torch.float32 if input.dtype.itemsize == 2 else input.dtype) if probabilities else target
+    if positions and extras:
+        raise InputError(
+            f"extras: got {extras!r} with linear_weight of shape {tuple(linear_weight.shape)}, expected (K, D)"
+        )
     if positions:
         return _of_positions(Inputs(input, linear_weight, linear_bias, target, weight), options, chunk_bytes, wide)
     hidden = input.reshape(-1, input.shape[-1])
     given = target.reshape(-1, k) if probabilities else target.reshape(-1)
     flat = Inputs(hidden, linear_weight, linear_bias, given, weight)
+    if extras:
+        if accumulate:
+            raise InputError(f"accumulate: got True with extras={extras!r}, expected one of the two")
+        results = _with_extras(flat, options, chunk_bytes, wide, extras)
+        return record(extras, [r if r.dim() == 0 else r.reshape(lead) for r in results])
     loss = flat_loss(flat, options, chunk_bytes, wide, leaf if accumulate else None)
     return loss.reshape(lead) if options.reduction == "none" else loss
+
+
+def _of_shards(
+    inputs: Inputs, options: LossOptions, chunk_bytes: int | None, ignores: bool, accumulate: bool, in_float32: bool,
+    extras: tuple[str, ...],
+) -> torch.Tensor:  # fmt: skip
+    """The loss of DTensors, whose hidden units and targets may be split by examples."""
+    if extras or accumulate or inputs.hidden.dim() < 2 or inputs.weight.dim() != 2:
+        raise InputError("input: got a DTensor, expected (N, …, D) with linear_weight (K, D), no extras, no accumulate")
+
+    def loss(local: Any, options: LossOptions) -> Any:
+        return linear_cross_entropy(Inputs(**local), options, chunk_bytes, ignores=ignores, in_float32=in_float32)
+
+    def scale(local: Any, options: LossOptions) -> torch.Tensor:
+        k, t, rows = local["weight"].shape[0], local["target"], local["hidden"].shape[:-1]
+        t = t.reshape(-1, k) if t.dim() > len(rows) else t.reshape(-1)
+        return ops.scales(t, local["class_weight"], options, k, t.dim() == 2, each=False)
+
+    split = {"hidden": inputs.hidden, "target": inputs.target}
+    whole = {"weight": inputs.weight, "bias": inputs.bias, "class_weight": inputs.class_weight}
+    return of_shards(loss, scale, options, split, whole)
 
 
 def check_options(options: Any) -> None:
@@ -146,7 +182,8 @@ def flat_loss(
 ) -> torch.Tensor:
     """The loss of hidden units (N, D) and weights (K, D) that have been checked."""
     hidden, weight, bias, target, class_weight = inputs
-    if differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
+    exports = torch.jit.is_tracing() or (in_program() and torch.onnx.is_in_onnx_export())
+    if exports or differentiates(target, class_weight) or _in_forward_transform():  # which need the logits, stored
         logits = torch.nn.functional.linear(hidden, weight, bias)
         target = as_float(target, hidden.dtype) if target.dim() == 2 else target
         return of_logits(logits, target, class_weight, options, wide and options.reduction != "none")
@@ -157,6 +194,26 @@ def flat_loss(
     if in_program() or not any(wants):
         return ops.layer_loss(inputs, plan)[0]
     return _Loss.apply(*inputs, plan)[0]
+
+
+def _with_extras(
+    inputs: Inputs, options: LossOptions, chunk_bytes: int | None, wide: bool, names: tuple[str, ...]
+) -> Sequence[torch.Tensor]:
+    """The loss and the extras, which in programs and under transformations need the logits, stored."""
+    hidden, weight, bias, target, class_weight = inputs
+    if in_program() or is_transformed() or not _are_plain(inputs) or differentiates(target, class_weight):
+        loss = flat_loss(inputs, options, chunk_bytes, wide)
+        head = [x.float() if wide and x is not None else x for x in (hidden, weight, bias)]
+        logits = torch.nn.functional.linear(*head)
+        given = target.to(logits.dtype) if target.dim() == 2 else target
+        return [loss, *composed(logits, given, options, names)]
+    wants = differentiates(hidden), differentiates(weight), differentiates(bias)
+    results: Sequence[torch.Tensor] = LayerWithExtras.apply(*inputs, Plan(options, wants, chunk_bytes, wide), names)
+    return results
+
+
+def _are_plain(inputs: Inputs) -> bool:
+    return all(x is None or ops.is_plain(x) for x in inputs) and not torch._C._len_torch_dispatch_stack()
 
 
 def _in_forward_transform() -> bool:
@@ -235,7 +292,7 @@ class Head:
         one = torch.ones_like(self.factor)
         self.plain = Gradient.apply(one, self.logits, grad, target, class_weight, options)
         self.gradient = self.plain * self.factor  # w.r.t. the logits
-        self.mass = masses(target, class_weight, options, self.logits) * self.factor
+        self.rest = target, class_weight, options, self.factor
 
     def along(self, hidden: Any, weight: Any, bias: Any) -> torch.Tensor:
         """The logits' change along changes of what they are made of."""
@@ -248,7 +305,7 @@ class Head:
 
     def curved(self, change: torch.Tensor) -> torch.Tensor:
         """The change of the gradient w.r.t. the logits."""
-        return torch.where(self.mass == 0, 0.0, hessian_product(self.logits, change) * self.mass)
+        return curvature(self.logits, change, *self.rest)
 
     def moved(self, change: torch.Tensor, hidden: Any, weight: Any) -> tuple[Any, Any, Any]:
         """The changes of the three gradients along one of that w.r.t. the logits, of hidden units, and of weights."""

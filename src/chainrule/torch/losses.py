@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,22 +18,27 @@ from chainrule.torch.arguments import (
     check_target,
     check_tensor,
     in_program,
-    in_schema,
     is_wide,
 )
 from chainrule.torch.derivatives import Loss, factor_of, log_softmax
+from chainrule.torch.extras import WithExtras, composed, record
+from chainrule.torch.shapes import shaped
+from chainrule.torch.sharded import is_sharded, of_shards
 
-__all__ = ["cross_entropy", "differentiates", "of_logits"]
+__all__ = ["cross_entropy", "differentiates", "is_transformed", "of_logits"]
 WIDE = (torch.float32, torch.float64)  # which autocast leaves alone
 
 
 def cross_entropy(
-    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, inplace: bool = False
-) -> torch.Tensor:
-    if weight is None and not inplace and _is_ordinary(input, target):
+    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, inplace: bool = False,
+    in_float32: bool = False, extras: tuple[str, ...] = (),
+) -> Any:  # fmt: skip
+    if weight is None and not inplace and not extras and _is_ordinary(input, target):
         if torch.is_grad_enabled() and input.requires_grad:
             return _directly(input, target, None, options, False)
         return rows.loss_and_gradient(input, target, None, options, None)
+    if is_sharded(input, target, weight):
+        return _of_shards(input, target, weight, options, in_float32, extras)
     check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
     class_dim = 0 if input.dim() == 1 else 1
     shape = tuple(input.shape)
@@ -45,21 +51,64 @@ def cross_entropy(
         check_same("weight", weight, (shape[class_dim],), input, dtype=False)
     logits = input if class_dim else input.unsqueeze(0)
     given = target if class_dim else target.unsqueeze(0)
-    wide = is_wide(input)
+    wide = in_float32 or is_wide(input)
     narrow = probabilities and target.dtype not in (input.dtype, torch.float16)  # the logits, beside their targets
     # float16 would lose gradients before what scales the loss has scaled them
     if wide and (options.reduction == "none" or narrow or input.dtype == torch.float16):
         logits, wide, inplace = logits.float(), False, False
     if probabilities:
         given = as_float(given, logits.dtype)
+    if extras:
+        if inplace:
+            raise InputError(f"inplace: got True with extras={extras!r}, whose gradients need the logits")
+        results = _with_extras(logits, given, weight, options, wide, extras)
+        if class_dim == 0:
+            results = [*(r if r.dim() == 0 else r.squeeze(0) for r in results)]
+        return record(extras, results)
     loss = of_logits(logits, given, weight, options, wide, inplace)
     return loss.squeeze(0) if class_dim == 0 and options.reduction == "none" else loss
+
+
+def _of_shards(
+    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, in_float32: bool,
+    extras: tuple[str, ...],
+) -> torch.Tensor:  # fmt: skip
+    """The loss of DTensors."""
+    if extras or input.dim() < 2:
+        came = f"extras={extras!r}" if extras else f"shape {tuple(input.shape)}"
+        raise InputError(f"input: got a DTensor with {came}, expected (N, C) or (N, C, d_1, …) without extras")
+
+    def loss(local: Any, options: LossOptions) -> Any:
+        return cross_entropy(local["input"], local["target"], local["weight"], options, False, in_float32)
+
+    def scale(local: Any, options: LossOptions) -> torch.Tensor:
+        a, t = local["input"], local["target"]
+        return ops.scales(t, local["weight"], options, a.shape[1], t.dim() == a.dim(), each=False)
+
+    return of_shards(loss, scale, options, {"input": input, "target": target}, {"weight": weight})
+
+
+def _with_extras(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, wide: bool,
+    names: tuple[str, ...],
+) -> Sequence[torch.Tensor]:  # fmt: skip
+    """The loss and the extras of logits (N, K, …) that have been checked."""
+    composes = in_program() or is_transformed() or not ops.is_eager(logits, target, weight)
+    if composes or differentiates(target, weight):
+        loss = of_logits(logits, target, weight, options, wide)
+        wider = logits.float() if wide else logits
+        given = target.to(wider.dtype) if target.is_floating_point() else target
+        return [loss, *composed(wider, given, options, names)]
+    results: Sequence[torch.Tensor] = WithExtras.apply(
+        logits, target, weight, options, wide, names, differentiates(logits)
+    )
+    return results
 
 
 def _is_ordinary(input: torch.Tensor, target: torch.Tensor) -> bool:
     """Is this what most calls give, a matrix and its labels, where neither a check has more to ask nor a transform? The
     checks take longer than the loss of a few rows."""
-    if not isinstance(input, torch.Tensor) or not isinstance(target, torch.Tensor) or in_program() or _is_transformed():
+    if not isinstance(input, torch.Tensor) or not isinstance(target, torch.Tensor) or in_program() or is_transformed():
         return False
     if (
         not (ops.is_eager(input, target, None) and input.is_cpu and target.is_cpu)
@@ -96,14 +145,37 @@ def _of_fixed(
     """The same where no derivative w.r.t. targets or weights is wanted."""
     wants_grad = differentiates(logits)
     if in_program():
-        return ops.cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide)[0]
+        if torch.onnx.is_in_onnx_export():
+            return in_onnx(logits, target, weight, options)
+        wants_grad = wants_grad or torch.jit.is_tracing()  # what is traced without gradients may be trained
+        return ops.in_program_loss(logits, target, weight, options, wants_grad, wide)[0]
     if not wants_grad:
         return ops.loss_of_logits(logits, target, weight, options, False, wide)[0]
     if inplace and _can_overwrite(logits):
         return _InPlace.apply(logits, target, weight, options, wide)
-    if not _is_transformed() and ops.is_eager(logits, target, weight):
+    if not is_transformed() and ops.is_eager(logits, target, weight):
         return _directly(logits, target, weight, options, wide)
     return Loss.apply(logits, target, weight, options, wide)[0]
+
+
+def in_onnx(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions
+) -> torch.Tensor:
+    """The loss by PyTorch's operators, which ONNX has."""
+    z, index = shaped(logits, options), -100 if options.ignore_index is None else options.ignore_index
+    smoothing = options.label_smoothing
+    loss = torch.nn.functional.cross_entropy(z, target, weight, None, index, None, options.reduction, smoothing)
+    if options.z_loss == 0.0:
+        return loss
+    each = torch.logsumexp(z, 1).square() * options.z_loss
+    if target.dim() < logits.dim():
+        each = torch.where(target == index, 0.0, each)
+    if options.reduction == "none":
+        return loss + each
+    probabilities = target.dim() == logits.dim()
+    return loss + each.sum() * ops.scales(target, weight, options, logits.shape[1], probabilities, each=False).to(
+        z.dtype
+    )
 
 
 def _can_overwrite(logits: torch.Tensor) -> bool:
@@ -113,10 +185,10 @@ def _can_overwrite(logits: torch.Tensor) -> bool:
     if _overlaps(logits):
         raise InputError("inplace: got logits with elements in one place, expected one place for each")
     its_own = type(logits) is torch.Tensor and not logits.is_neg() and not logits._is_zerotensor()
-    return its_own and not _is_transformed() and rows.is_even(logits)
+    return its_own and not is_transformed() and rows.is_even(logits)
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Is this within a transform of torch.func, or forward mode?"""
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
@@ -145,17 +217,22 @@ def differentiates(*tensors: torch.Tensor | None) -> bool:
         return True
     if torch.compiler.is_compiling():
         return False
-    return _is_transformed() and any(map(_has_derivative, floats))
+    return is_transformed() and any(map(_has_derivative, floats))
 
 
 def _has_derivative(tensor: torch.Tensor) -> bool:
-    """Looks through vmap's and other wrappers for one that a transform differentiates."""
+    """Looks through vmap's and other wrappers for one that a transform differentiates: it wraps all arguments."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_gradtrackingtensor(tensor):
+        tracked = functorch.is_gradtrackingtensor(tensor)
+        if tracked and (tensor.requires_grad or (forward_ad._current_level >= 0 and _has_tangent(tensor))):
             return True
         tensor = functorch.get_unwrapped(tensor)
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+    return forward_ad._current_level >= 0 and _has_tangent(tensor)
+
+
+def _has_tangent(tensor: torch.Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor, level=0).tangent is not None
 
 
 def _by_targets(
@@ -172,7 +249,7 @@ def _by_targets(
     if weight is not None:
         q = q * weight.to(logits.dtype).reshape(k, *[1] * (logits.dim() - 2))
     # where a class is masked its −log ŷ is ∞, and 0 · ∞ would be NaN
-    loss = -log_softmax(logits, finite=True) * (q - q.detach())
+    loss = -log_softmax(shaped(logits, options), finite=True) * (q - q.detach())
     each = loss.sum(1)
     return (
         each

@@ -13,7 +13,7 @@ import torch
 
 from chainrule.output.options import LossOptions
 from chainrule.torch import devices, layer, rows
-from chainrule.torch.arguments import in_schema
+from chainrule.torch.arguments import in_schema, shape_in_schema
 from chainrule.torch.layer import Inputs, Plan
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
+SHAPE = "float temperature=1.0, float z_loss=0.0, float softcap=0.0, float scale=1.0"
 Tensors = tuple[torch.Tensor, ...]
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 _is_wrapped, _is_batched = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._functorch.is_legacy_batchedtensor
@@ -38,9 +39,22 @@ def loss_of_logits(
     """Loss of logits (N, K, …), and its gradient, or an empty tensor: without PyTorch's way through its dispatcher,
     which takes longer than a small loss, where nobody looks there: no subclass, transform, mode or tracer."""
     if not is_eager(logits, target, weight):
-        loss, grad = cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide)
-        return loss, grad
+        return in_program_loss(logits, target, weight, options, wants_grad, wide)
     return _loss_of_logits(logits, target, weight, options, wants_grad, wide)
+
+
+def in_program_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    options: LossOptions,
+    wants_grad: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same by the operator."""
+    shape = shape_in_schema(options)
+    loss, grad = cross_entropy(logits, target, weight, *in_schema(options), wants_grad, wide, *shape)
+    return loss, grad
 
 
 def is_eager(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> bool:
@@ -65,12 +79,13 @@ def _loss_of_logits(
 @torch.library.custom_op(
     "chainrule::cross_entropy",
     mutates_args=(),
-    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide) -> (Tensor, Tensor)",
+    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide, {SHAPE}) -> "
+    "(Tensor, Tensor)",
 )  # type: ignore[untyped-decorator]
 def cross_entropy(
     logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, *others: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return _loss_of_logits(logits, target, weight, LossOptions(*others[:3]), *others[3:])
+    return _loss_of_logits(logits, target, weight, LossOptions(*others[:3], *others[5:]), *others[3:5])
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -88,6 +103,7 @@ def _(
     label_smoothing: float,
     wants_grad: bool,
     wide: bool,
+    *_: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     shape = logits.shape[:1] + logits.shape[2:] if reduction == "none" else ()
     loss = logits.new_empty(shape, dtype=torch.float32 if wide and reduction != "none" else logits.dtype)
@@ -96,7 +112,7 @@ def _(
 
 @cross_entropy.register_vmap  # type: ignore[untyped-decorator]
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
-    logits, target, weight, reduction, ignore_index, smoothing, wants_grad, wide = args
+    logits, target, weight, reduction, ignore_index, smoothing, wants_grad, wide, *shape = args
     if dims[2] is not None:  # the classes' weights differ
         return _one_by_one(cross_entropy, info, dims, args)
     logits, target = (_front(x, dim, info.batch_size) for x, dim in zip((logits, target), dims[:2], strict=True))
@@ -107,7 +123,7 @@ def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int,
         # what is divided and summed is rounded once, after that
         logits, target = logits.double(), target.double() if probabilities else target
     losses, grads = cross_entropy(
-        logits.flatten(0, 1), target.flatten(0, 1), weight, "none", ignore_index, smoothing, wants_grad, False
+        logits.flatten(0, 1), target.flatten(0, 1), weight, "none", ignore_index, smoothing, wants_grad, False, *shape
     )
     losses = losses.unflatten(0, logits.shape[:2])
     grads = grads.unflatten(0, logits.shape[:2]) if wants_grad else grads.new_empty((info.batch_size, 0))
@@ -182,38 +198,41 @@ def layer_loss(inputs: Inputs, plan: Plan) -> Tensors:
     """Loss of the logits hidden · weightᵀ + bias, and the gradients that are wanted, empty where they are not or where
     there is a loss of each example."""
     now = [wanted and plan.options.reduction != "none" for wanted in plan.wants]
-    results: Tensors = linear_cross_entropy(*inputs, *in_schema(plan.options), now, plan.chunk_bytes, plan.wide)
+    given = in_schema(plan.options), shape_in_schema(plan.options)
+    results: Tensors = linear_cross_entropy(*inputs, *given[0], now, plan.chunk_bytes, plan.wide, *given[1])
     return results
 
 
 def layer_backward(factors: torch.Tensor, inputs: Inputs, plan: Plan) -> Tensors:
     """The gradients of the sum of losses, each example's times its factor: what a loss of each example leaves to do."""
-    grads: Tensors = linear_backward(factors, *inputs, *in_schema(plan.options), list(plan.wants), plan.chunk_bytes)
+    given = in_schema(plan.options), shape_in_schema(plan.options)
+    grads: Tensors = linear_backward(factors, *inputs, *given[0], list(plan.wants), plan.chunk_bytes, *given[1])
     return grads
 
 
 LAYER = f"Tensor hidden, Tensor weight, Tensor? bias, Tensor target, Tensor? class_weight, {LOSS}, bool[] wants"
 
 
-def from_schema(args: Sequence[Any]) -> tuple[Inputs, Plan]:
+def from_schema(args: Sequence[Any], *, says_wide: bool) -> tuple[Inputs, Plan]:
     """What the two operators that follow are given."""
-    return Inputs(*args[:5]), Plan(LossOptions(*args[5:8]), tuple(args[8]), *args[9:])
+    end = 11 if says_wide else 10
+    return Inputs(*args[:5]), Plan(LossOptions(*args[5:8], *args[end:]), tuple(args[8]), *args[9:end])
 
 
 @torch.library.custom_op(
     "chainrule::linear_cross_entropy",
     mutates_args=(),
-    schema=f"({LAYER}, int? chunk_bytes, bool wide) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"({LAYER}, int? chunk_bytes, bool wide, {SHAPE}) -> (Tensor, Tensor, Tensor, Tensor)",
 )  # type: ignore[untyped-decorator]
 def linear_cross_entropy(*args: Any) -> Tensors:
-    inputs, plan = from_schema(args)
+    inputs, plan = from_schema(args, says_wide=True)
     grads = _buffers(inputs, plan)
     return (layer.loss_and_gradients(inputs, plan, grads), *_results(inputs, grads))
 
 
 @linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
 def _(*args: Any) -> Tensors:
-    inputs, plan = from_schema(args)
+    inputs, plan = from_schema(args, says_wide=True)
     shape = inputs.hidden.shape[:1] if plan.options.reduction == "none" else ()
     loss = inputs.hidden.new_empty(shape, dtype=torch.float32 if plan.wide else inputs.hidden.dtype)
     return (loss, *_results(inputs, _buffers(inputs, plan)))
@@ -243,10 +262,10 @@ def _plain(dims: Sequence[Any]) -> list[Any]:
 @torch.library.custom_op(
     "chainrule::linear_backward",
     mutates_args=(),
-    schema=f"(Tensor factors, {LAYER}, int? chunk_bytes) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor factors, {LAYER}, int? chunk_bytes, {SHAPE}) -> (Tensor, Tensor, Tensor)",
 )  # type: ignore[untyped-decorator]
 def linear_backward(factors: torch.Tensor, *args: Any) -> Tensors:
-    inputs, plan = from_schema(args)
+    inputs, plan = from_schema(args, says_wide=False)
     grads = _buffers(inputs, plan)
     layer.loss_and_gradients(inputs, plan, grads, factors=factors)
     return _results(inputs, grads)
@@ -254,7 +273,7 @@ def linear_backward(factors: torch.Tensor, *args: Any) -> Tensors:
 
 @linear_backward.register_fake  # type: ignore[untyped-decorator]
 def _(factors: torch.Tensor, *args: Any) -> Tensors:
-    inputs, plan = from_schema(args)
+    inputs, plan = from_schema(args, says_wide=False)
     return _results(inputs, _buffers(inputs, plan))
 
 

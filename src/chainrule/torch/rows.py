@@ -18,13 +18,14 @@ from torch.utils.dlpack import to_dlpack
 from chainrule._native import _kernels
 from chainrule.boundary.arrays import borrow, empty
 from chainrule.boundary.checks import check_threads
+from chainrule.output.extras import dtype_of, kept_correct
 from chainrule.output.layer import row_into
 from chainrule.output.options import LossOptions, loss_into
 from chainrule.torch import buffers, devices
 from chainrule.torch.arguments import names
 from chainrule.torch.blocks import Block, blocks_of, put
 
-__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "of_tensors"]
+__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "of_each", "of_tensors"]
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
@@ -43,16 +44,18 @@ def loss_and_gradient(
     options: LossOptions,
     grad: torch.Tensor | None,
     wide: bool = False,
+    extras: dict[str, Any] | None = None,
 ) -> torch.Tensor:
-    """The loss; `grad` receives the gradient, and may be the logits themselves. `wide`: a reduced loss in float32."""
+    """The loss; `grad` receives the gradient, and may be the logits themselves. `wide`: a reduced loss, and extras, in
+    float32. `extras` are replaced by what they name."""
     loss_dtype = torch.float32 if wide else logits.dtype
     if not is_native(logits):
-        return devices.loss_and_gradient(logits, target, weight, options, grad, loss_dtype)
-    if weight is None:
+        return devices.loss_and_gradient(logits, target, weight, options, grad, loss_dtype, extras)
+    if weight is None and not options.shapes and not extras:
         loss = _ordinary(logits, target, options, grad, loss_dtype)
         if loss is not None:
             return loss
-    return _by_kernel(logits, target, weight, options, grad, loss_dtype)
+    return _by_kernel(logits, target, weight, options, grad, loss_dtype, extras)
 
 
 def _ordinary(
@@ -106,21 +109,29 @@ def _by_kernel(
     options: LossOptions,
     grad: torch.Tensor | None,
     loss_dtype: torch.dtype,
+    extras: dict[str, Any] | None,
 ) -> torch.Tensor:
     format, k = FORMATS[logits.dtype], logits.shape[1]
     n = logits.numel() // k
     probabilities = target.shape == logits.shape
     given = target.movedim(1, -1).reshape(n, k) if probabilities else target.reshape(n)
     options = of_tensors(options, given, weight, (n, k), format)
-    losses = empty((n,), np.uint16 if logits.dtype.itemsize == 2 else format) if options.reduction == "none" else None
+    told = FORMATS[loss_dtype]
+    into: dict[str, Any] = dict.fromkeys(extras or ())
+    for name in into | {"losses": None} if options.reduction == "none" or "correct" in into else into:
+        into[name] = empty((n,), dtype_of(name, told))
     team, totals = check_threads(None), []
     for rows, a, result, block in _steps(logits, grad):
-        each = None if losses is None else {"losses": losses[rows]}
+        each = {name: array[rows] for name, array in into.items()}
         totals.append(loss_into(a, result, options.rows(rows), format, team, into=each))
         if block is not None and grad is not None:
             put(grad, block, _tensor(result, grad.dtype))
-    if losses is not None:
-        return _tensor(losses, logits.dtype).reshape(logits.shape[:1] + logits.shape[2:])
+    losses, shape = into.pop("losses", None), logits.shape[:1] + logits.shape[2:]
+    kept_correct(into, losses, told)
+    if extras:
+        extras.update((name, of_each(array, loss_dtype).reshape(shape)) for name, array in into.items())
+    if options.reduction == "none":
+        return _tensor(losses, loss_dtype).reshape(shape)
     return torch.tensor(options.reduced(math.fsum(totals)), dtype=loss_dtype)
 
 
@@ -178,6 +189,11 @@ def is_even(tensor: torch.Tensor) -> bool:
 
 def _bits(tensor: torch.Tensor | None) -> np.ndarray[Any, Any]:
     return borrow("input", tensor, "a tensor").view
+
+
+def of_each(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+    """An extra of each row as a tensor; `dtype` is that of those that are floats."""
+    return torch.from_numpy(array) if array.dtype in (np.int64, np.bool_) else _tensor(array, dtype)
 
 
 def _tensor(view: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
