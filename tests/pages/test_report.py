@@ -180,6 +180,7 @@ def test_a_tap_reads_the_epoch_under_it(browser, report):
     path, _, history, _, _ = report
     tab = opened(browser, path, 390, has_touch=True)
     slider = tab.locator("figure.chart svg[role=slider]").first
+    slider.scroll_into_view_if_needed()
     x, y = slider.evaluate("""svg => {
         const [x, y] = svg.querySelector('polyline').getAttribute('points').split(' ')[4].split(',');
         const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());

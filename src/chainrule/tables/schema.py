@@ -17,9 +17,9 @@ from chainrule.tables import cells
 from chainrule.tables.cells import Form
 from chainrule.tables.reading import as_frame
 
-__all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "values_of"]
+__all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "shown_value", "values_of"]
 
-KINDS = ("number", "boolean", "date", "category")
+KINDS = ("number", "boolean", "date", "time", "category")
 Rows = npt.NDArray[Any]
 
 
@@ -52,13 +52,16 @@ class Counts:
 class Column:
     """How one column becomes features.
 
-    kind : "number", "boolean", "date" (days since 1970) or "category"
+    kind : "number", "boolean", "date" (days since 1970), "time" (hours since midnight) or "category"
     mean, scale : a number x becomes (x − mean)/scale; a missing one becomes 0, the mean. A scale of 0 stands for a
         constant: its feature is 0.
     missing : whether training saw missing values: then a further feature says where they are
     categories : one feature for each; a category not among them is 0 in all
     low, high : the least and the largest number of training
     form : how text writes the numbers or dates
+    rare : categories that training saw and that share one feature, the last, with those that it did not see
+    means : the mean of each of its features over the training rows
+    note : what is odd about it
     """
 
     name: str
@@ -70,6 +73,9 @@ class Column:
     low: float = 0.0
     high: float = 0.0
     form: Form = field(default_factory=Form)
+    rare: list[str] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
+    note: str = ""
 
     @property
     def constant(self) -> bool:
@@ -80,6 +86,8 @@ class Column:
     def feature_names(self) -> list[str]:
         """The names of the features that this column becomes, in their order."""
         names = [f"{self.name}={c}" for c in self.categories] if self.kind == "category" else [self.name]
+        if self.rare:
+            names.append(f"{self.name} is rare")
         return [*names, f"{self.name} is missing"] if self.missing else names
 
     def fill(self, series: Any, into: npt.NDArray[Any], rows: Rows, counts: Counts) -> None:
@@ -90,15 +98,14 @@ class Column:
         counts.add(self.name, "with no value", gone, rows)
         at = 0
         if self.kind == "category":
-            unseen = ~gone
-            for category in self.categories:
-                is_it = (found == category).fill_null(False)
-                unseen &= ~is_it
-                into[:, at] = is_it.to_numpy()
-                at += 1
+            codes, unseen = self.codes(found, gone)
+            into[:] = 0
+            at = len(self.categories) + bool(self.rare)
+            placed = np.flatnonzero(codes >= 0)
+            into[placed, codes[placed]] = 1
             counts.add(self.name, "of a category that training never saw", unseen, rows, found)
         else:
-            what = "date" if self.kind == "date" else "number"
+            what = {"date": "date", "time": "time of day"}.get(self.kind, "number")
             counts.add(
                 self.name, f"that are no {what} as training's: taken as missing", found.is_null() & ~gone, rows, text
             )
@@ -106,6 +113,14 @@ class Column:
             at = 1
         if self.missing:
             into[:, at] = found.is_null().to_numpy()
+
+    def codes(self, found: Any, gone: Any) -> tuple[npt.NDArray[np.int64], Any]:
+        """The feature of each cell's category, (N,), −1 for none; and which cells have one that training never saw."""
+        pl, n = require("polars", "cli"), len(self.categories)
+        names, places = [*self.categories, *self.rare], [*range(n), *([n] * len(self.rare))]
+        codes = found.replace_strict(names, places, default=-1, return_dtype=pl.Int64).fill_null(-1)
+        unseen = ~gone & (codes < 0)
+        return (codes.set(unseen, n) if self.rare else codes).to_numpy().copy(), unseen
 
     def _standardise(self, series: Any, found: Any, into: npt.NDArray[Any], rows: Rows, counts: Counts) -> None:
         infinite = found.is_infinite().fill_null(False)
@@ -129,16 +144,25 @@ class Column:
 
 
 def _range(column: Column) -> str:
-    if column.kind != "date":
-        return f"{column.low:.10g} to {column.high:.10g}"
-    low, high = (np.datetime64(round(day * 86_400), "s").astype("datetime64[D]") for day in (column.low, column.high))
-    return f"{low} to {high}"
+    return f"{shown_value(column, column.low, 10)} to {shown_value(column, column.high, 10)}"
+
+
+def shown_value(column: Column, value: float, digits: int = 4) -> str:
+    """A number of a column as the table would write it: a date, a time of day, a number."""
+    if column.kind == "time":
+        minutes = round(value * 60)
+        return f"{minutes // 60}:{minutes % 60:02}"
+    if column.kind == "date":
+        return str(np.datetime64(round(value * 86_400), "s").astype("datetime64[D]"))
+    return f"{value:.{digits}g}"
 
 
 def values_of(series: Any, kind: str, form: Form) -> Any:
     """A column's cells as float64 numbers, or as names of categories; null where missing or not of the kind."""
     if kind == "category":
         return cells.category(series)
+    if kind == "time":
+        return cells.hours(series)
     return cells.days(series, form) if kind == "date" else cells.numbers(series, form)
 
 
@@ -191,12 +215,22 @@ def keys_of(series: Any, kind: str) -> Any:
 
 @dataclass(frozen=True)
 class Schema:
-    """What training learned of its table."""
+    """What training learned of its table.
+
+    missing : words that stand for a missing value besides those that always do
+    names : all columns of the table, in their order; those of a file without a header are these
+    left_out : for each column that is no feature, why
+    apart : the columns that say something else of a row, by what that is: "id", "weight", "time", "group"
+    """
 
     target: str
     classes: list[Any]
     columns: list[Column]
     target_kind: str = "category"
+    missing: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    apart: dict[str, str] = field(default_factory=dict)
 
     @property
     def feature_names(self) -> list[str]:
@@ -219,7 +253,7 @@ class Schema:
         TableError
             A column is missing, or holds lists or an infinite number, or one that leaves the range of `dtype`.
         """
-        frame = as_frame(table)
+        frame = cells.without(as_frame(table), self.missing)
         lacking = [c.name for c in self.columns if c.name not in frame.columns and not c.constant]
         if lacking:
             raise TableError(
@@ -240,7 +274,12 @@ class Schema:
 
     def labels(self, table: Any, rows: Rows | None = None) -> npt.NDArray[np.int64]:
         """The class of each row as its index in `classes`, (N,); −1 where it is missing. See `Target.labels`."""
-        return Target(self.target, self.target_kind, self.classes).labels(table, rows)
+        target = Target(self.target, self.target_kind, self.classes)
+        return target.labels(cells.without(as_frame(table), self.missing), rows)
+
+    def means(self) -> npt.NDArray[np.float64]:
+        """The mean of each feature over the training rows, (D,)."""
+        return np.array([m for c in self.columns for m in (c.means or [0.0] * len(c.feature_names))], dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON data."""
@@ -263,12 +302,19 @@ class Schema:
         """
         try:
             columns = [Column(**c | {"form": Form(**c["form"])}) for c in data["columns"]]
-            schema = cls(data["target"], list(data["classes"]), columns, data["target_kind"])
+            more = {name: data.get(name, type(empty)()) for name, empty in _MORE.items()}
+            schema = cls(data["target"], list(data["classes"]), columns, data["target_kind"], **more)
             for c in columns:
-                texts = [c.name, *c.categories]
+                texts = [c.name, c.note, *c.categories, *c.rare]
                 sound = all(isinstance(t, str) for t in texts) and c.kind in KINDS and isinstance(c.missing, bool)
-                if not sound or not all(map(math.isfinite, (c.mean, c.scale, c.low, c.high))) or c.scale < 0:
+                sound &= len(c.means) in (0, len(c.feature_names))
+                if not sound or not all(map(math.isfinite, (c.mean, c.scale, c.low, c.high, *c.means))) or c.scale < 0:
                     raise ValueError(f"column {c.name!r:.60}")
+            for name, empty in _MORE.items():
+                value = more[name]
+                texts = [*value, *value.values()] if isinstance(value, dict) else value
+                if type(value) is not type(empty) or not all(isinstance(t, str) for t in texts):
+                    raise ValueError(f"its {name}")
             if not isinstance(schema.target, str) or schema.target_kind not in KINDS or len(schema.classes) < 2:
                 raise ValueError("its target or classes")
             of_kind = {"number": int | float, "boolean": bool}.get(schema.target_kind, str)
@@ -279,6 +325,9 @@ class Schema:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"the schema is damaged: {error}") from error
         return schema
+
+
+_MORE: dict[str, Any] = {"missing": [], "names": [], "left_out": {}, "apart": {}}
 
 
 def no_target(target: str, columns: list[str]) -> str:
