@@ -22,6 +22,8 @@ from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, 
 __all__ = ["by_thresholds", "learn_schema", "learn_target"]
 
 PERFECT = 0.98  # of the rows
+COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
+NAMES = 0.9  # of the texts are different: they name the rows
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
 
@@ -78,6 +80,8 @@ def _kind_of_target(pl: Any, series: Any) -> str:
     if came in ("boolean", "date"):
         return came
     text = cells.text(series).drop_nulls()
+    if len(text) and text.is_in(["+"]).all() and series.cast(pl.String).str.strip_chars().is_in(["-"]).any():
+        return "sign"
     if text.str.to_lowercase().is_in(cells.TRUTH).all():
         return "boolean"
     values = text.cast(pl.Float64, strict=False)
@@ -231,15 +235,15 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     column = _categories(name, sizes, categories, [], found)
     if len(categories) == 1 and n == len(found):
         return column, "is constant"
-    if n >= JUDGED and len(categories) == n and not kept:
+    if n >= JUDGED and len(categories) > NAMES * n and not kept:
         measured = found.drop_nulls().str.contains(r"^\W*\d+(?:\W|\D+$)").sum()
         if measured * 2 < n:
-            return column, "holds texts that are all different"
+            return column, f"holds texts that are {'nearly ' * (len(categories) < n)}all different"
     limit = learner.choices.categories
     if len(categories) > limit or (n >= JUDGED and len(categories) > max(FEW, n / 2) and not kept):
         frequent = sorted((c for c in categories if sizes[c] > 1 or kept), key=lambda c: -sizes[c])[:limit]
         covered = sum(sizes[c] for c in frequent)
-        if covered * 2 >= n or (kept and frequent):
+        if covered >= COVERED * n or (kept and frequent):
             rare = [c for c in categories if c not in set(frequent)]
             learner.say(
                 f"column {name!r}: of {len(categories)} categories the {len(frequent)} most frequent are kept; the "

@@ -170,7 +170,8 @@ def values_of(series: Any, kind: str, form: Form) -> Any:
 class Target:
     """The column that holds the classes, and how its cells name them.
 
-    kind : "number", "boolean", "date" (its classes are named in ISO 8601) or "category"
+    kind : "number", "boolean", "date" (its classes are named in ISO 8601), "category", or "sign" (+ and −, which is a
+        missing value elsewhere)
     """
 
     name: str
@@ -206,6 +207,9 @@ def keys_of(series: Any, kind: str) -> Any:
     """A target's cells as what tells the classes apart."""
     if kind in ("number", "boolean"):
         return cells.numbers(series, Form())
+    if kind == "sign":
+        found = cells.text(series)
+        return found.fill_null(series.cast(found.dtype).str.strip_chars().replace_strict({"-": "-"}, default=None))
     if kind == "date":
         pl = require("polars", "cli")
         micros = (cells.days(series, Form()) * 86_400e6).round().cast(pl.Int64)
@@ -315,7 +319,7 @@ class Schema:
                 texts = [*value, *value.values()] if isinstance(value, dict) else value
                 if type(value) is not type(empty) or not all(isinstance(t, str) for t in texts):
                     raise ValueError(f"its {name}")
-            if not isinstance(schema.target, str) or schema.target_kind not in KINDS or len(schema.classes) < 2:
+            if not isinstance(schema.target, str) or schema.target_kind not in (*KINDS, "sign") or len(schema.classes) < 2:
                 raise ValueError("its target or classes")
             of_kind = {"number": int | float, "boolean": bool}.get(schema.target_kind, str)
             if not all(isinstance(c, of_kind) for c in schema.classes) or len(set(schema.classes)) < len(

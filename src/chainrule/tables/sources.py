@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,8 @@ class Source:
         self.path, self.name = path, "standard input" if os.fspath(path) == STDIN else os.fspath(path)
         self.kept: Any = None
         if os.fspath(path) == STDIN:
-            self.kept = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the table
+            self.kept = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the source
+            weakref.finalize(self, self.kept.close)
             stream = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())
             while block := stream.read(BLOCK):
                 self.kept.write(block)
@@ -164,7 +166,7 @@ def _western(source: Source, line: int, byte: int) -> tuple[str, str]:
                     words, strange = words + 1, strange + bool(FOREIGN.search(word))
                     example = example or word
     except UnicodeDecodeError:
-        strange = words
+        strange, words = 1, 1
     if strange * 7 > words:
         raise TableError(f"{where}; say --encoding, as --encoding cp1251")
     return "cp1252", f"{where}: read as cp1252, in which it has {example!r:.40} (--encoding says another)"

@@ -58,6 +58,7 @@ class Layout:
     header: bool
     names: list[str]
     skip: int = 0
+    quote: str = '"'
 
 
 @dataclass
@@ -75,17 +76,19 @@ class TextTable:
         reader = self._rows()
         while part := list(islice(reader, rows)):
             columns = zip(*part, strict=True)
-            yield pl.DataFrame([pl.Series(n, c, dtype=pl.String) for n, c in zip(names, columns, strict=True)])
+            yield pl.DataFrame({n: pl.Series(n, c, dtype=pl.String) for n, c in zip(names, columns, strict=True)})
 
     def _rows(self) -> Iterator[list[str]]:
         source, layout, n = self.source, self.layout, len(self.layout.names)
         self.left_out, pending, begun = [], 0, False
         with source.text(layout.encoding) as text:
             lines = _Lines(text, layout)
-            reader = csv.reader(lines, delimiter=layout.separator, skipinitialspace=True, strict=True)
+            reader = csv.reader(
+                lines, delimiter=layout.separator, quotechar=layout.quote, skipinitialspace=True, strict=True
+            )
             first = layout.header
             while True:
-                begin = lines.number + 1
+                begin, lines.first = lines.number + 1, ""
                 try:
                     row = next(reader)
                 except StopIteration:
@@ -128,6 +131,7 @@ class _Lines:
     def __init__(self, text: Any, layout: Layout) -> None:
         self.text = text
         self.number, self.last, self.spaces = 0, "", layout.separator == " "
+        self.first = ""  # of the lines of the row that is read
         for _ in range(layout.skip):
             self.text.readline()
             self.number += 1
@@ -148,6 +152,7 @@ class _Lines:
         elif not line.strip():
             line = "\n"
         self.last = line
+        self.first = self.first or line
         return line
 
 
@@ -166,7 +171,7 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
         with source.text(encoding) as text:
             sample = list(islice(text, SAMPLE))
     except UnicodeError as error:
-        raise TableError(f"{source.name}: is not {encoding}: {error}; say --encoding") from error
+        raise TableError(f"{source.name}: is not {encoding}; say --encoding: {error}") from error
     if not any(line.strip() for line in sample):
         raise TableError(f"{source.name}: the file is empty")
     separator, share = _separator(source, sample, how.separator)
@@ -178,12 +183,15 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
             if word != "tab"
             else f"{source.name}: read with tabs between columns"
         )
-    skip = _skipped(sample, separator)
+    skip = _titles(sample, separator, _skipped(sample, separator))
     if skip:
         say(f"{source.name}: {skip} {'line' if skip == 1 else 'lines'} before the table left out")
+    quote = _quote(sample[skip:], separator)
     rows = _parsed(sample[skip:], separator)
     if not rows:
         raise TableError(f"{source.name}: the file is empty")
+    if len(rows) > 1 and all(len(row) == len(rows[0]) > 1 and not row[-1].strip() for row in rows):
+        rows = [row[:-1] for row in rows]  # every line ends with a separator
     first = [name.strip() for name in rows[0]]
     first[0] = first[0].removeprefix("#").strip()
     wide = Counter(map(len, rows[1:])).most_common(1)[0][0] if len(rows) > 1 else len(first)
@@ -192,16 +200,20 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
         names = _without_header(source, len(first), wide, how)
         if how.header is None:
             say(f"{source.name}: has no header: its columns are {names[0]} to {names[-1]}")
-        return Layout(encoding, separator, False, names, skip)
+        return Layout(encoding, separator, False, names, skip, quote)
     trailing = len(first) < wide and all(not row[-1].strip() for row in rows[1:] if len(row) == wide)
     if len(first) + 1 == wide and not trailing:  # as R writes the names of rows
         agreeing = sum(len(row) == wide for row in rows[1:])
         if agreeing == len(rows) - 1 and agreeing > 1:
             say(f"{source.name}: the header has one name less than the rows have cells: the first column has none")
             first = ["", *first]
-    while len(first) > 1 and not first[-1] and all(not (row[len(first) - 1 :] or [""])[0].strip() for row in rows[1:]):
-        first.pop()  # every line ends with a separator
-    return Layout(encoding, separator, True, column_names(source.name, first, say), skip)
+    agree = len(rows) > 2 and all(len(row) == wide for row in rows[1:])
+    if agree and abs(len(first) - wide) > 1 and not trailing:
+        raise TableError(
+            f"{source.name}, line {skip + 1}: has {len(first)} fields, all others have {wide}: no header; "
+            "--no-header --skip-broken leaves it out and numbers the columns"
+        )
+    return Layout(encoding, separator, True, column_names(source.name, first, say), skip, quote)
 
 
 def column_names(source: str, names: list[str], say: Callable[[str], object]) -> list[str]:
@@ -258,11 +270,23 @@ def _cut(row: list[str]) -> list[str]:
     return row[:-1] if len(row) > 1 and not row[-1].strip() else row
 
 
+def _quote(lines: list[str], separator: str) -> str:
+    """What stands around texts: an apostrophe where as many cells end as begin with one, and none has the other."""
+    sign, found = re.escape(separator), 0
+    for line in lines:
+        begin, end = re.findall(rf"(?:^|{sign})\s*'", line), re.findall(rf"'\s*(?={sign}|$)", line.rstrip())
+        if len(begin) != len(end) or '"' in line:
+            return '"'
+        found += len(begin)
+    return "'" if found else '"'
+
+
 def _parsed(lines: list[str], separator: str) -> list[list[str]]:
+    quote = _quote(lines, separator)
     if separator == " ":
         lines = [line.replace("\t", " ").strip() for line in lines]
     lines = [line if line.strip() else "\n" for line in lines]
-    rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+    rows = list(csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True))
     return [row for row in rows if row]
 
 
@@ -277,6 +301,22 @@ def _skipped(sample: list[str], separator: str) -> int:
     return last if sample[last].startswith("#") and header and body and len(header[0]) == body[0][0] > 1 else count
 
 
+def _titles(sample: list[str], separator: str, skip: int) -> int:
+    """Lines before the table, with those that are no row of it: a single field, or numbers, where all rows agree on
+    more fields."""
+    while True:
+        lines = [(at, line) for at, line in enumerate(sample[skip:], start=skip) if line.strip()]
+        rows = _parsed([line for _, line in lines], separator)
+        if len(rows) < 3 or len(rows) != len(lines):
+            return skip
+        widths = {len(_cut(row)) for row in rows[1:]}
+        title = len(rows[0]) == 1 or any(NUMBER.fullmatch(cell.strip()) for cell in rows[0])
+        more = min(widths) > len(rows[0]) + (len(rows[0]) > 1)
+        if not (title and more and (len(widths) == 1 or len(rows[0]) == 1)):
+            return skip
+        skip = lines[0][0] + 1
+
+
 def _has_header(first: list[str], rest: list[list[str]], how: Reading) -> bool:
     """Whether the first row names the columns: it does unless it looks like the rows below it."""
     named = [name for name in (how.target, *how.known) if name is not None and not NUMBER.fullmatch(name)]
@@ -284,7 +324,8 @@ def _has_header(first: list[str], rest: list[list[str]], how: Reading) -> bool:
         return True
     if not rest or "" in first:
         return bool(rest) or not how.known
-    if all(cell == str(i) for i, cell in enumerate(first)) or all(cell == str(i + 1) for i, cell in enumerate(first)):
+    placed = 0 if how.known else 1  # numbers that count the columns name them, but where the names are known
+    if placed and any(all(cell == str(i + begin) for i, cell in enumerate(first)) for begin in (0, 1)):
         return True
     again = 0
     for at, cell in enumerate(first):
@@ -293,7 +334,7 @@ def _has_header(first: list[str], rest: list[list[str]], how: Reading) -> bool:
         if not known:
             continue
         numbers = sum(NUMBER.fullmatch(value) is not None for value in known)
-        if numbers >= AGREE * len(known) and NUMBER.fullmatch(cell) and cell != str(at) and cell != str(at + 1):
+        if numbers >= AGREE * len(known) and NUMBER.fullmatch(cell) and not (placed and cell in (str(at), str(at + 1))):
             return False
         again += cell in below and numbers < AGREE * len(known)
     return again * 2 < len(first)
@@ -329,11 +370,12 @@ def _ragged(name: str, line: int, row: list[str], layout: Layout) -> str:
 def _quoted(name: str, layout: Layout, lines: _Lines, begin: int, error: csv.Error) -> str:
     sign = re.escape(layout.separator)
     if lines.number > begin or "end of data" in str(error):
-        what, line = "a quotation mark that opens there is never closed, or closed elsewhere", begin
+        what, line, text = "a quotation mark that opens there is never closed, or closed elsewhere", begin, lines.first
     else:
-        what, line = f"text after a closing quotation mark ({error})", lines.number
-    found = re.search(rf'(?:^|{sign}\s*)"(?:[^"]|"")*(?:$|"(?!\s*(?:{sign}|$|"|\r|\n)))', lines.last)
-    column = len(next(csv.reader([lines.last[: found.start() + 1]], delimiter=layout.separator), [""])) if found else 1
+        what, line, text = f"text after a closing quotation mark ({error})", lines.number, lines.last
+    q = re.escape(layout.quote)
+    found = re.search(rf"(?:^|{sign})\s*{q}(?:[^{q}]|{q}{q})*(?:$|{q}(?!\s*(?:{sign}|$|{q}|\r|\n)))", text)
+    column = text[: found.start() + 1].count(layout.separator) + 1 if found else 1
     return (
         f'{name}, line {line}, column {column}: {what}; write it as two marks (""), or --skip-broken leaves the row out'
     )
