@@ -149,7 +149,11 @@ def test_what_could_be_two_things_names_line_column_and_option(tmp_path, content
 def test_what_is_said_decides(tmp_path):
     assert read(tmp_path, "a;b,c;d\n1;2,3;4\n", how=Reading(separator=";"))[0] == [["a", "b,c", "d"], ["1", "2,3", "4"]]
     assert read(tmp_path, "a;b,c;d\n1;2,3;4\n", how=Reading(separator=","))[0] == [["a;b", "c;d"], ["1;2", "3;4"]]
-    assert read(tmp_path, "a,b\n1,2\n", how=Reading(header=False))[0] == [["column_1", "column_2"], ["a", "b"], ["1", "2"]]
+    assert read(tmp_path, "a,b\n1,2\n", how=Reading(header=False))[0] == [
+        ["column_1", "column_2"],
+        ["a", "b"],
+        ["1", "2"],
+    ]
     russian = "город,y\nМосква,1\nКазань,2\n"
     found = read(tmp_path, russian.encode("cp1251"), how=Reading(encoding="cp1251"))[0]
     assert found == [line.split(",") for line in russian.splitlines()]

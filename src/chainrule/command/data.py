@@ -16,6 +16,7 @@ from chainrule.tables import Choices, Form, Reading, Schema, Target, learn_schem
 from chainrule.tables.cells import numbers, without
 from chainrule.tables.model import TableModel, labelled_rows, silent
 from chainrule.tables.parquet import features_on_disk, open_streamed
+from chainrule.tables.sparse import dense
 from chainrule.training.splitting import TEST, VALIDATION
 
 __all__ = ["AnyPath", "Part", "Read", "Say", "Table", "Wanted", "open_table", "read_streamed", "read_whole"]
@@ -42,7 +43,7 @@ class Part(NamedTuple):
 
     def shown(self) -> tuple[Any, Any, Any]:
         """The examples as matrices, their labels and rows, for a page."""
-        return self.x.dense() if hasattr(self.x, "dense") else self.x, self.labels, self.rows
+        return dense(self.x), self.labels, self.rows
 
 
 class Read(NamedTuple):
@@ -153,11 +154,11 @@ class Table:
         frame = self.frame[rows[training_at].tolist()]
         schema = learn_schema(frame, self.target, wanted.choices, rows=rows[training_at], say=say)
         schema = replace(schema, apart=wanted.apart)
-        x = schema.features(frame, rows=rows[training_at])
+        x = schema.features(frame, rows=rows[training_at], sparse=True)
         training = self._part(x, training_at)
         if len(test_at):
             at = rows[test_at]
-            test = self._part(schema.features(self.frame[at.tolist()], rows=at), test_at)
+            test = self._part(schema.features(self.frame[at.tolist()], rows=at, sparse=True), test_at)
         elif wanted.test_table is not None and test is None:
             test = read_test(wanted, schema, say)
         default = 0.1 if len(training.labels) >= FOLDED or self.split.times is not None else 0.0

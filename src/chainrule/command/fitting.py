@@ -12,6 +12,7 @@ from chainrule.command.data import Part, Read, Say
 from chainrule.command.request import Request
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax
+from chainrule.tables.sparse import logits_of
 from chainrule.training.fit import fit
 from chainrule.training.history import EpochRecord, History
 
@@ -97,7 +98,7 @@ def _by_folds(network: Callable[[], Network], read: Read, patience: int | None, 
             return Found(0, 0.0, 0.0, len(splits), diverged, stopped=(net, history))
         losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * len(held_out.labels))
         right.append(np.array(history.validation_accuracy) * len(held_out.labels))
-        logits[chosen] = net.logits(held_out.x)
+        logits[chosen] = logits_of(net, held_out.x)
     # a fold that was out of patience would not have become better
     longest = max(map(len, losses))
     total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)
@@ -132,4 +133,4 @@ def judged_on(fit: Fitted, held_out: Part | None) -> tuple[Any, Any] | None:
     """The logits and labels of rows that the network, or its like of a fold, did not see; None where there are none."""
     if fit.found is not None:
         return fit.found.logits, fit.found.labels
-    return None if held_out is None else (fit.net.logits(held_out.x), held_out.labels)
+    return None if held_out is None else (logits_of(fit.net, held_out.x), held_out.labels)

@@ -18,6 +18,7 @@ from chainrule.tables import Evaluation, Reading, Why, load
 from chainrule.tables.model import silent
 from chainrule.tables.showing import lines as schema_lines
 from chainrule.tables.showing import parts as schema_parts
+from chainrule.tables.sparse import dense
 
 __all__ = [
     "FORMATS", "check", "evaluate", "explained", "explanation", "form_of", "gallery", "info", "info_text", "predict",
@@ -123,14 +124,14 @@ def gallery(
         raise TableError(f"{table}: no row has a class, expected some to show")
     known.logits(judged)
     names, classes = known.schema.feature_names, known.classes
-    return Gallery(known.network, judged.x, judged.labels, names, classes, image, judged.rows)
+    return Gallery(known.network, dense(judged.x), judged.labels, names, classes, image, judged.rows)
 
 
 def check(model: AnyPath, table: AnyPath, rows: int, say: Say = silent, how: Reading | None = None) -> GradientReport:
     """Every gradient of the chain on a table's first rows, against finite differences."""
     known = load(model)
     judged = known.judged(known.read(table, how, say)[:rows], say, labelled=True)
-    return check_gradients(known.network, judged.x, judged.labels)
+    return check_gradients(known.network, dense(judged.x), judged.labels)
 
 
 def info(model: AnyPath) -> dict[str, Any]:

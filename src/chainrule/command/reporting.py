@@ -22,6 +22,7 @@ from chainrule.scores import example_scores
 from chainrule.tables import Schema
 from chainrule.tables.attribution import attribute
 from chainrule.tables.schema import shown_value
+from chainrule.tables.sparse import dense
 from chainrule.training.history import History
 from chainrule.training.watching import Watch
 
@@ -40,7 +41,7 @@ def beside(report: AnyPath | None) -> Path | None:
 
 def watch_of(report: AnyPath | None, training: Part) -> Watch | None:
     """What looks at the units after each epoch, where there is to be a report."""
-    return None if report is None else Watch(_dense(training.first(512).x))
+    return None if report is None else Watch(dense(training.first(512).x))
 
 
 def seen_of(
@@ -97,7 +98,7 @@ def importance(net: Network, schema: Schema, part: Part) -> tuple[list[tuple[str
     from sklearn.inspection import permutation_importance
 
     some = part.take(np.arange(len(part.labels))[:: max(1, len(part.labels) // SHUFFLED)])
-    x, labels = _dense(some.x), np.asarray(some.labels)
+    x, labels = dense(some.x), np.asarray(some.labels)
     names, blocks, at = [], [], 0
     for column in schema.columns:
         end = at + len(column.feature_names)
@@ -130,10 +131,10 @@ class _Fitted:
 
 def most_surprising(net: Network, schema: Schema, part: Part, path: Path | None) -> dict[str, Any]:
     """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
-    losses = example_scores(net, _dense(part.x), part.labels)[0]
+    losses = example_scores(net, part.x, part.labels)[0]
     worst = int(losses.argmax())
     label, names = int(part.labels[worst]), schema.feature_names
-    x = _dense(part.take(np.array([worst])).x)[0]
+    x = dense(part.take(np.array([worst])).x)[0]
     e = explain(net, x, label, feature_names=names, classes=schema.classes)
     chain = e.weight(*e.strongest_weight(1))  # it names a column
     if path is not None:
@@ -164,9 +165,5 @@ def report_of_failure(
     training = read.training.first(2000)
     message = re.sub(r"^training: ", "", str(error))
     seen = seen_of(read.schema, net, unseen=None, watch=watch, rate=rate, card={}, error=message)
-    train = (_dense(training.x), training.labels, training.rows)
+    train = (dense(training.x), training.labels, training.rows)
     write_report(report, net, history, train, classes=read.schema.classes, settings=settings, seen=seen)
-
-
-def _dense(x: Any) -> Any:
-    return x.dense() if hasattr(x, "dense") else np.asarray(x)

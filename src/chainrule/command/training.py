@@ -32,11 +32,13 @@ from chainrule.pages.report import write_report
 from chainrule.scores import example_scores
 from chainrule.tables.model import silent
 from chainrule.tables.showing import lines as schema_lines
+from chainrule.tables.sparse import SparseFeatures
 from chainrule.training.history import EpochRecord, History
 from chainrule.version import __version__
 
 __all__ = ["EPOCHS", "Request", "TrainingResult", "look", "train"]
 
+PAGE = 2**26  # bytes of sparse features and activations that the report looks at, of the first rows
 LARGEST = 2_000_000  # parameters: the page of a larger network takes seconds to write, and more than 10 MB
 
 
@@ -185,7 +187,9 @@ def train(
     name, part = next((name, part) for name, part in parts.items() if part is not None)
     if sum(p.size for p in (*net.weights, *net.biases)) > LARGEST:
         result = replace(result, explanation=None)
-    fits = len(training.rows) if request.memory is None else max(1, request.memory // (8 * sum(net.widths)))
+    fits = len(training.rows)
+    if request.memory is not None or isinstance(training.x, SparseFeatures):
+        fits = max(1, min(fits, (request.memory or PAGE) // (8 * sum(net.widths))))
     example = {"part": name} | most_surprising(net, schema, part.first(fits), result.explanation) if explained else None
     card = card_of(schema, read, net, result.lines(), unseen, __version__)
     seen = seen_of(schema, net, unseen=unseen, watch=watch, rate=rule.lr, card=card, part=part.first(fits))

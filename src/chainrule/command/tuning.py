@@ -20,6 +20,7 @@ from chainrule.errors import DivergenceWarning, InputError, NonFiniteError
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax, softmax_cross_entropy
 from chainrule.tables.model import silent
+from chainrule.tables.sparse import logits_of
 from chainrule.training.fit import fit
 
 __all__ = ["SETTINGS", "tune"]
@@ -119,12 +120,12 @@ def _searched(request: Request, read: Read, trials: int) -> list[dict[str, Any]]
             return self
 
         def predict_proba(self, places: Any) -> Any:
-            return softmax(self.net_.logits(training.take(places[:, 0]).x))
+            return softmax(logits_of(self.net_, training.take(places[:, 0]).x))
 
     def score(trial: Any, places: Any, labels: Any) -> float:
         if trial.net_ is None:
             return -1e9
-        return -float(softmax_cross_entropy(trial.net_.logits(training.take(places[:, 0]).x), labels).loss)
+        return -float(softmax_cross_entropy(logits_of(trial.net_, training.take(places[:, 0]).x), labels).loss)
 
     splits = list(read.folds(FOLDS)) if read.validation is None else [*read.folds(FOLDS)]
     search = HalvingGridSearchCV(

@@ -26,7 +26,11 @@ USUAL = 1e-4, 1e-2  # of a step's change, as a share of the weights
 HIGH, VERY_HIGH, LOW = 2e-2, 1e-1, 1e-5  # the same: where something is wrong besides
 RISE = 1.25  # times the loss of the epoch before
 DRIFT = 1e3  # between the gradients of the first and the last layer
-GAP = 0.1  # between the accuracy of training and of new rows
+GAP = 0.15  # between the accuracy of training and of new rows
+CAUSES = (  # what may be the cause of another stands first
+    "alike", "wild scale", "diverged", "rate too high", "rate too low", "vanishing", "exploding", "dead", "saturated",
+    "leak", "chance", "overfitting",
+)  # fmt: skip
 EQUAL = 1e-3  # of their size: weights of two units that are alike
 
 
@@ -120,7 +124,7 @@ def diagnose(
         for result in look(run, found):
             (found if isinstance(result, Finding) else quiet).append(result)  # type: ignore[arg-type]
     _add_inputs(inputs, found, quiet)
-    return Diagnosis(sorted(found, key=lambda f: not f.grave), quiet)
+    return Diagnosis(sorted(found, key=lambda f: (not f.grave, CAUSES.index(f.kind))), quiet)
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def _rate(run: _Run, found: list[Finding]) -> list[Finding | Quiet]:
     }  # fmt: skip
     if run.error is not None or history.diverged:
         text = run.error or str(history.diverged)
-        evidence = f" {_first(largest)}" if largest else ""
+        evidence = f" {_first(largest)}" if largest and largest[0] > USUAL[1] else ""
         title = "Training diverged: the learning rate is too high"
         if run.rate is not None and run.rate <= 1e-3 and (not largest or max(largest) < HIGH):
             title = "Training diverged"
@@ -177,7 +181,8 @@ def _rate(run: _Run, found: list[Finding]) -> list[Finding | Quiet]:
             text += f"; the loss of epoch 1 was {number(start, 3)}, where guessing has {number(guess, 3)}"
         return [Finding(**high, title="The learning rate is too high", text=text + ".")]
     fell = (history.loss[0] - min(history.loss)) / history.loss[0] if history.loss and history.loss[0] else 1.0
-    if largest and max(largest) < LOW and fell < 0.1:
+    alike = any(f.kind == "alike" for f in found)
+    if largest and max(largest) < LOW and fell < 0.1 and not alike:
         text = (
             f"No step changed the weights by more than {_percent(max(largest))} of their norm; 0.01 to 1 % is usual. "
             f"In {len(history.loss)} epochs the training loss went from {number(history.loss[0], 4)} to "

@@ -19,6 +19,7 @@ from chainrule.tables.attribution import Why, why
 from chainrule.tables.evaluation import Evaluation, evaluate
 from chainrule.tables.reading import as_frame, read_table
 from chainrule.tables.schema import Counts, Schema
+from chainrule.tables.sparse import dense, logits_of
 from chainrule.tables.text import Reading
 
 __all__ = ["Judged", "TableModel", "labelled_rows", "load", "silent"]
@@ -35,11 +36,12 @@ def silent(line: str) -> None:
 class Judged:
     """Rows of a table as a model reads them.
 
-    frame : the rows; x : their features (N, D); labels : (N,) where they were asked for; rows : the file's numbers
+    frame : the rows; x : their features (N, D), an array or `SparseFeatures`
+    labels : (N,) where they were asked for; rows : the file's numbers
     """
 
     frame: Any
-    x: Array
+    x: Any
     labels: Any
     rows: Array
 
@@ -103,7 +105,7 @@ class TableModel:
             if len(at) < frame.height:
                 rows, frame = rows[at], frame[at.tolist()]
         counts = Counts()
-        x = self.schema.features(frame, rows=rows, counts=counts)
+        x = self.schema.features(frame, rows=rows, counts=counts, sparse=True)
         if strict and counts.lines():
             raise TableError(f"{'; '.join(counts.lines())}; --strict refuses them")
         for line in counts.lines():
@@ -118,11 +120,11 @@ class TableModel:
         TableError
             A number is so far away that the prediction is not finite: its row and column are named.
         """
-        logits = np.asarray(self.network.logits(judged.x))  # what leaves its range is named
+        logits = logits_of(self.network, judged.x)  # what leaves its range is named
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if len(bad):
             at = int(bad[0])
-            column = self.schema.feature_names[int(np.abs(judged.x[at]).argmax())]
+            column = self.schema.feature_names[int(np.abs(dense(judged.x[at : at + 1])[0]).argmax())]
             raise TableError(
                 f"column {column!r}, row {judged.rows[at]}: is so far from training's numbers that the prediction is "
                 "not finite"

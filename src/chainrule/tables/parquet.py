@@ -85,7 +85,8 @@ def features_on_disk(
     Returns a function from a mask of rows, (N,) bool, to those rows' features: a memory map of a nameless file, which
     takes no place on the disk any more once nothing refers to it.
     """
-    rows = max(1, memory // 2 // (width * 24))  # float64 columns, their features, and what lies between
+    # float64 columns, their features, and what lies between; of a text, its cells
+    rows = max(1, memory // 4 // max(width * 24, len(table.columns) * 80))
     at_once = max(1, memory // 8 // (width * np.dtype(dtype).itemsize))
 
     def chosen(mask: Array) -> np.memmap[Any, Any]:

@@ -16,9 +16,12 @@ from chainrule.errors import TableError
 from chainrule.tables import cells
 from chainrule.tables.cells import Form
 from chainrule.tables.reading import as_frame
+from chainrule.tables.sparse import SparseFeatures
 
 __all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "shown_value", "values_of"]
 
+DENSE = 2**24  # elements of a matrix: of a larger one that is mostly 0, only the others are stored
+SPARSE = 0.1  # of its elements are not 0
 KINDS = ("number", "boolean", "date", "time", "category")
 Rows = npt.NDArray[Any]
 
@@ -113,6 +116,22 @@ class Column:
             at = 1
         if self.missing:
             into[:, at] = found.is_null().to_numpy()
+
+    def slots(self, series: Any, dtype: str, rows: Rows, counts: Counts) -> tuple[list[Rows], list[Rows]]:
+        """What `fill` writes, as elements of a sparse row: the features' places, −1 for none, and their values."""
+        if self.kind != "category":
+            full = np.empty((len(series), len(self.feature_names)), dtype=dtype)
+            self.fill(series, full, rows, counts)
+            return [np.full(len(series), j) for j in range(full.shape[1])], list(full.T)
+        found = values_of(series, self.kind, self.form)
+        gone = cells.text(series).is_null()
+        codes, unseen = self.codes(found, gone)
+        counts.add(self.name, "with no value", gone, rows)
+        counts.add(self.name, "of a category that training never saw", unseen, rows, found)
+        places = [codes]
+        if self.missing:
+            places.append(np.where(found.is_null().to_numpy(), len(self.feature_names) - 1, -1))
+        return places, [np.ones(len(series), dtype=dtype) for _ in places]
 
     def codes(self, found: Any, gone: Any) -> tuple[npt.NDArray[np.int64], Any]:
         """The feature of each cell's category, (N,), −1 for none; and which cells have one that training never saw."""
@@ -242,13 +261,15 @@ class Schema:
         return [name for column in self.columns for name in column.feature_names]
 
     def features(
-        self, table: Any, dtype: str = "float32", *, rows: Rows | None = None, counts: Counts | None = None
-    ) -> npt.NDArray[Any]:
+        self, table: Any, dtype: str = "float32", *, rows: Rows | None = None, counts: Counts | None = None,
+        sparse: bool = False,
+    ) -> Any:  # fmt: skip
         """The features of a table, (N, D), C-contiguous: each row's from its own cells alone.
 
         Parameters
         ----------
         table : a data frame of polars or pandas, or a table of Arrow
+        sparse : whether they may be `SparseFeatures`, as they then are where they are many and nearly all 0
         rows : the numbers that messages call its rows by; 0, 1, … by default
         counts : counts the missing values, unseen categories, and what else training did not know
 
@@ -265,7 +286,10 @@ class Schema:
             )
         rows = np.arange(frame.height) if rows is None else rows
         counts = Counts() if counts is None else counts
-        result = np.empty((frame.height, len(self.feature_names)), dtype=dtype)
+        wide = len(self.feature_names)
+        if sparse and frame.height * wide > DENSE and self._elements() < SPARSE * wide:
+            return self._sparse(frame, dtype, rows, counts)
+        result = np.empty((frame.height, wide), dtype=dtype)
         at = 0
         for column in self.columns:
             wide = len(column.feature_names)
@@ -275,6 +299,21 @@ class Schema:
                 column.fill(frame[column.name], result[:, at : at + wide], rows, counts)
             at += wide
         return result
+
+    def _elements(self) -> int:
+        return sum(1 if c.kind == "category" else len(c.feature_names) for c in self.columns)
+
+    def _sparse(self, frame: Any, dtype: str, rows: Rows, counts: Counts) -> SparseFeatures:
+        places: list[Rows] = []
+        values: list[Rows] = []
+        at = 0
+        for column in self.columns:
+            if not column.constant:
+                own, found = column.slots(frame[column.name], dtype, rows, counts)
+                places += [np.where(place < 0, -1, place + at) for place in own]
+                values += found
+            at += len(column.feature_names)
+        return SparseFeatures.of_slots(places, values, at)
 
     def labels(self, table: Any, rows: Rows | None = None) -> npt.NDArray[np.int64]:
         """The class of each row as its index in `classes`, (N,); −1 where it is missing. See `Target.labels`."""
@@ -319,7 +358,11 @@ class Schema:
                 texts = [*value, *value.values()] if isinstance(value, dict) else value
                 if type(value) is not type(empty) or not all(isinstance(t, str) for t in texts):
                     raise ValueError(f"its {name}")
-            if not isinstance(schema.target, str) or schema.target_kind not in (*KINDS, "sign") or len(schema.classes) < 2:
+            if (
+                not isinstance(schema.target, str)
+                or schema.target_kind not in (*KINDS, "sign")
+                or len(schema.classes) < 2
+            ):
                 raise ValueError("its target or classes")
             of_kind = {"number": int | float, "boolean": bool}.get(schema.target_kind, str)
             if not all(isinstance(c, of_kind) for c in schema.classes) or len(set(schema.classes)) < len(
