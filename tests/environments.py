@@ -40,7 +40,7 @@ TESTS = {
     "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
     "native/product native/threads native/xla softmax_collapse notation imports activations boundary/extras",
     "cli": "command/cli command/train tables/tables tables/cells tables/learning tables/text network/model_file "
-    "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
+    "boundary/files pages/doctor pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",

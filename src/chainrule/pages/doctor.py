@@ -23,7 +23,11 @@ Array = npt.NDArray[Any]
 SEEN = 512  # training rows that units are looked at with
 SILENT = 0.5  # of a layer's units are dead or saturated
 USUAL = 1e-4, 1e-2  # of a step's change, as a share of the weights
-HIGH, VERY_HIGH, LOW = 2e-2, 1e-1, 1e-5  # the same: where something is wrong besides
+HIGH, VERY_HIGH, LOW = (
+    2e-2,
+    3e-2,
+    1e-5,
+)  # the same: where the loss says so too, where half of the epochs do, and too low
 RISE = 1.25  # times the loss of the epoch before
 DRIFT = 1e3  # between the gradients of the first and the last layer
 GAP = 0.15  # between the accuracy of training and of new rows
@@ -157,12 +161,12 @@ def _rate(run: _Run, found: list[Finding]) -> list[Finding | Quiet]:
         "kind": "rate too high", "grave": True, "flag": tenth,
         "remedy": f"Train with a tenth of the rate{'' if run.rate is None else f', which was {run.rate:g}'}.", **chart,
     }  # fmt: skip
-    if run.error is not None or history.diverged:
+    # a network that is dead all the same was so before, or its weights decayed
+    calm = bool(largest) and largest[0] < HIGH and history.loss[0] < 1.5 * guess
+    if run.error is not None or (history.diverged and not (calm and "is dead" in history.diverged)):
         text = run.error or str(history.diverged)
         evidence = f" {_first(largest)}" if largest and largest[0] > USUAL[1] else ""
-        title = "Training diverged: the learning rate is too high"
-        if run.rate is not None and run.rate <= 1e-3 and (not largest or max(largest) < HIGH):
-            title = "Training diverged"
+        title = "Training diverged" + ("" if calm else ": the learning rate is too high")
         return [Finding(**high | {"kind": "diverged"}, title=title, text=_sentence(text) + evidence)]
     rises = [
         e + 2
@@ -171,12 +175,22 @@ def _rate(run: _Run, found: list[Finding]) -> list[Finding | Quiet]:
     ]
     many = len(rises) >= max(2, 0.15 * len(history.loss))
     start = history.loss[0] if history.loss else 0.0
-    if largest and ((many and max(largest) > HIGH) or (start > 3 * guess and largest[0] > HIGH)):
+    late, least = (
+        float(np.mean(history.loss[-max(1, len(history.loss) // 4) :] or [0.0])),
+        min(history.loss, default=0.0),
+    )
+    worse = late > 1.3 * least and late - least > 0.1 * guess  # it climbed away from where it was
+    restless = bool(largest) and float(np.median(largest)) > VERY_HIGH
+    if largest and (restless or (max(largest) > HIGH and (many or worse or start > 3 * guess))):
         above = sum(u > USUAL[1] for u in largest)
         text = f"{_first(largest)} It was above 1 % in {above} of {len(largest)} epochs"
         if rises:
             some = ", ".join(map(str, rises[:4])) + (" …" if len(rises) > 4 else "")
             text += f", and the training loss rose by more than a quarter in {len(rises)} of them (epochs {some})"
+        if worse:
+            text += (
+                f"; the training loss was {number(least, 3)} at its least and {number(late, 3)} over the last quarter"
+            )
         if start > 3 * guess:
             text += f"; the loss of epoch 1 was {number(start, 3)}, where guessing has {number(guess, 3)}"
         return [Finding(**high, title="The learning rate is too high", text=text + ".")]
@@ -210,7 +224,7 @@ def _first(largest: list[float]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{number(100 * share, 2)} %"
+    return f"{number(100 * share, 2 if share < 0.995 else 3)} %"
 
 
 def _sentence(text: str) -> str:
@@ -286,7 +300,9 @@ def _alike(run: _Run, found: list[Finding]) -> list[Finding | Quiet]:
     if nearest == math.inf:
         return []
     return [
-        Quiet("units all alike", f"the weights of a layer’s units differ by {_percent(nearest)} of their size and more")
+        Quiet(
+            "units all alike", f"the weights of a layer’s units are {number(nearest, 2)} of their size apart and more"
+        )
     ]
 
 
