@@ -39,12 +39,13 @@ TESTS = {
     "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
     "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
     "native/product native/threads native/xla softmax_collapse notation imports activations boundary/extras",
-    "cli": "command/cli command/train tables/tables tables/cells tables/learning tables/text network/model_file "
-    "boundary/files pages/doctor pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
-    "training/divergence training/examples training/fit",
+    "cli": "command/cli command/table_options command/train tables/tables tables/cells tables/learning tables/model "
+    "tables/text network/model_file boundary/files pages/doctor pages/report pages/gallery explain/explanation "
+    "explain/alone explain/views training/checkpoint training/divergence training/examples training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",
-    "sklearn": "boundary/threads sklearn/callbacks sklearn/classifier sklearn/weights network/conversion_sklearn",
+    "sklearn": "boundary/threads sklearn/callbacks sklearn/classifier sklearn/weights tables/evaluation "
+    "network/conversion_sklearn",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
@@ -53,7 +54,8 @@ TESTS = {
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (
-    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas pages/web"
+    "boosting command/tune derive/browser docs explain/page explain/page_use faces_accuracy output/options "
+    "pages/formulas pages/web"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

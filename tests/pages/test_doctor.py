@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -127,7 +128,9 @@ def test_dead_and_saturated_units_are_counted_by_epoch():
     assert dead.series == {"hidden layer 1": [100 * 20 / 32] * 6}
     assert "20 were so after epoch 1; half were by epoch 1" in dead.text
     assert not dead.grave
-    net = Network([np.array([[50.0], [0.1], [-50.0]]), np.ones((2, 3))], [np.array([60.0, 0, 60.0]), np.zeros(2)], "tanh")
+    net = Network(
+        [np.array([[50.0], [0.1], [-50.0]]), np.ones((2, 3))], [np.array([60.0, 0, 60.0]), np.zeros(2)], "tanh"
+    )
     assert silent_units(net, np.array([[0.5], [-0.5]])) == ([0], [2])
     saturated = diagnose(net, run(x, labels)[1], np.array([[0.5], [-0.5]] * 20), np.array([0, 1] * 20))
     assert "2 of 3 units in hidden layer 1 are saturated" in [f.title for f in saturated.findings]
@@ -185,6 +188,6 @@ def test_updates_are_those_of_the_last_step():
         seen = [[w.copy() for w in net.weights]]
         watch = [lambda record, seen=seen: seen.append([w.copy() for w in record.net.weights])]
         history = fit(net, x, labels, optimizer=optimizer, epochs=4, batch_size=40, validation=0, callbacks=watch)
-        for epoch, (before, after) in enumerate(zip(seen, seen[1:], strict=False)):
+        for epoch, (before, after) in enumerate(pairwise(seen)):
             moved = [np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip(before, after, strict=True)]
             np.testing.assert_allclose(history.updates[epoch], moved, rtol=1e-6)
