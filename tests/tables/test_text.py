@@ -4,7 +4,9 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +196,65 @@ def test_a_long_file_is_read_whole(tmp_path):
     assert [row[0] for row in found[1:]] == [str(i) for i in range(45_000)]
     with pytest.raises(TableError, match=f"line {2 * 45_000 + 2}: has 3 fields"):
         read(tmp_path, text(rows) + "1,2,3\n")
+
+
+def test_quotation_marks_within_words_are_of_the_word(tmp_path):
+    found, _ = read(tmp_path, 'size,what,n\n5" pipe,a"b"c,1\n6" pipe,"x, ""y""",2\nx,y",3\n')
+    assert found[1:] == [['5" pipe', 'a"b"c', "1"], ['6" pipe', 'x, "y"', "2"], ["x", 'y"', "3"]]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_kind_of_cell_is_read_as_the_csv_module_reads_it(tmp_path, end):
+    """Cells of hypothesis' kind, in chunks of a few rows: the module is the truth."""
+    import csv
+    import random
+
+    from chainrule.tables.sources import Source
+    from chainrule.tables.text import TextTable, lay_out
+
+    draw = random.Random(1)
+    cells = ["a", "1", "", " x", "x ", 'say ""hi""', "p,q", "line\nbreak", "'", 'd"e', "é", "  ", "0", "-", "=1"]
+    for _ in range(40):
+        rows = [["h1", "h2", "h3"]]
+        for _ in range(draw.randint(2, 12)):
+            row = [draw.choice(cells) for _ in range(3)]
+            rows.append([f'"{c}"' if any(s in c for s in (",", "\n", '""')) else c for c in row])
+        content = text(rows, end=end)
+        (tmp_path / "t.csv").write_bytes(content.encode())
+        expected = [row for row in csv.reader(io.StringIO(content, newline=""), skipinitialspace=True) if row]
+        source = Source(tmp_path / "t.csv")
+        table = TextTable(source, lay_out(source, Reading(header=True, separator=","), print))
+        frames = list(table.chunks(2))
+        found = [[c or "" for c in row] for frame in frames for row in frame.rows()]
+        blank = [row for row in expected[1:] if any(c.strip() for c in row) or len(row) == 3]
+        assert [[c.strip() for c in row] for row in found] == [[c.strip() for c in row] for row in blank]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc that tells what is resident")
+def test_what_is_laid_down_on_the_disk_does_not_stay_in_memory(tmp_path):
+    """24 MB of features, and the text that they come from, within a few MB of pages; and they are the right ones."""
+    import numpy as np
+
+    from chainrule.tables.parquet import features_on_disk, open_streamed
+
+    n, memory = 200_000, 4 << 20
+    x = np.round(np.random.default_rng(0).normal(size=(n, 30)), 2)
+    pl.DataFrame({f"x{j}": x[:, j] for j in range(30)}).write_csv(tmp_path / "t.csv", separator=";")
+    said, pages = [], []
+    table = open_streamed(tmp_path / "t.csv", Reading(), said.append, memory)
+    assert "';' between columns" in said[0]
+    assert table.height == n
+
+    def resident():
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return 1024 * int(status["RssFile"].split()[0])
+
+    def features(frame, rows):
+        pages.append(resident())
+        return frame.cast(pl.Float32).to_numpy()
+
+    before = resident()
+    mapped = features_on_disk(table, features, 30, "float32", memory)(np.ones(n, dtype=bool))
+    assert max(*pages, resident()) - before < 8_000_000
+    for begin in range(0, n, 50_000):
+        np.testing.assert_array_equal(mapped[begin : begin + 100], x[begin : begin + 100].astype("float32"))

@@ -56,7 +56,8 @@ class ParquetTable:
             raise TableError(f"{path}: has no rows")
         self.rows: Array = np.arange(self.height)
         self._total = self.height
-        self.source: Any = None
+        self.source: Any = None  # of a text, whose end is that of the parts
+        self.parts: list[Path] = []
 
     def only(self, rows: Array) -> ParquetTable:
         """The table of some of the rows, given by their rising numbers in the file."""
@@ -71,9 +72,18 @@ class ParquetTable:
 
     def slices(self, rows: int) -> Iterator[Any]:
         """Data frames of its rows, of at most so many consecutive ones of the file."""
-        for begin in range(0, self._total, rows):
-            at = self.rows[slice(*np.searchsorted(self.rows, (begin, begin + rows)))] - begin
-            yield self._lazy.slice(begin, rows).collect()[at]
+        pl, begin = require("polars", "cli"), 0
+        for part in self.parts:
+            frame = pl.read_parquet(part)
+            for inside in range(0, frame.height, rows):
+                yield self._of(frame.slice(inside, rows), begin)
+                begin += min(rows, frame.height - inside)
+        for at in range(begin, self._total, rows):
+            yield self._of(self._lazy.slice(at, rows).collect(), at)
+
+    def _of(self, frame: Any, begin: int) -> Any:
+        """Of rows that begin there in the file, those that the table consists of."""
+        return frame[self.rows[slice(*np.searchsorted(self.rows, (begin, begin + frame.height)))] - begin]
 
 
 def features_on_disk(
@@ -86,7 +96,7 @@ def features_on_disk(
     takes no place on the disk any more once nothing refers to it.
     """
     # float64 columns, their features, and what lies between; of a text, its cells
-    rows = max(1, memory // 4 // max(width * 24, len(table.columns) * 80))
+    rows = max(1, memory // 3 // max(width * 24, len(table.columns) * (80 if table.parts else 16)))
     at_once = max(1, memory // 8 // (width * np.dtype(dtype).itemsize))
 
     def chosen(mask: Array) -> np.memmap[Any, Any]:
@@ -139,14 +149,26 @@ def open_streamed(
         text = TextTable(source, lay_out(source, how, say), how.skip_broken)
         folder = tempfile.mkdtemp(prefix="chainrule-")
         weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
-        rows, count = max(100, memory // 8 // (100 * len(text.layout.names))), 0
-        for count, chunk in enumerate(text.chunks(rows), start=1):
-            chunk.write_parquet(Path(folder) / f"{count:08}.parquet", compression="lz4")
-    if not count:
+        pl, rows = require("polars", "cli"), max(100, memory // 8 // (100 * len(text.layout.names)))
+        waiting: list[Any] = []
+        parts: list[Path] = []
+
+        def write() -> None:
+            if waiting:
+                parts.append(Path(folder) / f"{len(parts):08}.parquet")
+                pl.concat(waiting).write_parquet(parts[-1], compression="lz4")
+                waiting.clear()
+
+        for chunk in text.chunks(rows):
+            waiting.append(chunk)
+            if sum(frame.estimated_size() for frame in waiting) > memory // 16:
+                write()
+        write()
+    if not parts:
         raise TableError(f"{source.name}: has a header but no rows")
     say_broken(text, say)
     table = ParquetTable(Path(folder) / "*.parquet")
-    table.source = source  # whose end is that of the folder
+    table.source, table.parts = source, parts
     return table
 
 
