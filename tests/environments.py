@@ -37,11 +37,13 @@ EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
     "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
-    "network/inference explain/explanation explain/factors explain/paths explain/views native/instruction_sets "
-    "native/product native/threads native/xla softmax_collapse notation imports activations boundary/extras",
-    "cli": "command/cli command/table_options command/train tables/tables tables/cells tables/learning tables/model "
-    "tables/text network/model_file boundary/files pages/doctor pages/report pages/gallery explain/explanation "
-    "explain/alone explain/views training/checkpoint training/divergence training/examples training/fit",
+    "network/inference network/passes scores/last_layer scores/selection explain/explanation explain/factors "
+    "explain/paths explain/views native/instruction_sets native/product native/threads native/xla softmax_collapse "
+    "notation imports activations boundary/extras",
+    "cli": "command/cli command/audit command/table_options command/train tables/tables tables/cells tables/learning "
+    "tables/model tables/text network/model_file boundary/files pages/doctor pages/report pages/gallery "
+    "explain/explanation explain/alone explain/views training/checkpoint training/divergence training/examples "
+    "training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",
     "sklearn": "boundary/threads sklearn/callbacks sklearn/classifier sklearn/weights tables/evaluation "
@@ -49,7 +51,7 @@ TESTS = {
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
-    "training/fit_options",
+    "training/fit_options scores/models",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.

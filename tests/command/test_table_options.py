@@ -316,13 +316,15 @@ def test_a_run_that_leaves_the_numbers_writes_its_report_and_no_model(tmp_path, 
     assert not (tmp_path / "m.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", ["", "train", "tune", "info", "predict", "evaluate", "explain", "check", "derive"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "tune", "audit", "info", "predict", "evaluate", "explain", "check", "derive"]
+)
 def test_help_fits_a_screen_and_shows_one_example(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*command.split(), "--help"])
     assert caught.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= (24 if command else 28)
+    assert len(lines) <= (24 if command else 30)
     assert max(map(len, lines)) <= 80
     assert sum("chainrule " in line and not line.startswith("usage") for line in lines) >= 1
     assert "\n".join(lines).count("Example") == 1

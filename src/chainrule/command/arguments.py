@@ -95,6 +95,24 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
         )
         _training(command(name, summary, "TABLE --target COLUMN", example, everyday), tune=name == "tune")
 
+    audit = command(
+        "audit", "Rank a table's rows as probable label errors, by cross-validation.", "TABLE --target COLUMN",
+        "chainrule audit iris.csv --target species --report audit.html",
+        "table target output report show folds seed ignore columns id types",
+    )  # fmt: skip
+    _table(audit)
+    audit.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
+    audit.add_argument("-o", "--output", metavar="FILE", default=None, help="write all rows, ranked, as a CSV file")
+    audit.add_argument("--report", metavar="FILE", default=None, help="write the first of them as one HTML page")
+    audit.add_argument(
+        "--show", type=v.a_count, default=50, metavar="N", help="how many rows the page shows; by default 50"
+    )
+    audit.add_argument("--folds", type=v.folds, default=5, help="each is judged by a network of the others")
+    audit.add_argument("--seed", type=v.a_row, default=0, help="of the weights, the folds and the order of the rows")
+    audit.add_argument("--threads", type=v.a_count, default=None, help="at most this many")
+    _columns(audit)
+    _network(audit)
+
     info = command(
         "info", "Show what a model is and what it expects of a table.", "MODEL", "chainrule info iris.safetensors",
         "model json",
@@ -245,35 +263,7 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
     else:
         sub.add_argument("--dry-run", action="store_true", help="only show what the columns are taken for")
 
-    columns = sub.add_argument_group("columns")
-    columns.add_argument("--columns", action="append", default=[], metavar="NAMES", help="use these only: a,b,c")
-    columns.add_argument("--ignore", action="append", default=[], metavar="NAMES", help="leave these out")
-    columns.add_argument(
-        "--id", action="append", default=[], metavar="COLUMN", help="names a row: no feature, and beside predictions"
-    )
-    columns.add_argument(
-        "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
-        help="text, number, date, time, boolean, category",
-    )  # fmt: skip
-    columns.add_argument(
-        "--keep", action="append", default=[], metavar="NAMES",
-        help="use columns that would be left out: those that number or name the rows, constants",
-    )  # fmt: skip
-    columns.add_argument("--decimal", choices=[".", ","], default=None, help="where a comma could be either's")
-    columns.add_argument(
-        "--dates", choices=["day-first", "month-first"], default=None, help="where 03/04/2024 could be either"
-    )
-    columns.add_argument(
-        "--missing", action="append", default=[], metavar="WORD", help="stands for a missing value too: -999"
-    )
-    columns.add_argument(
-        "--categories", type=v.a_count, default=1000, metavar="N",
-        help="the most that a column keeps; the rare ones beyond are one; by default 1000",
-    )  # fmt: skip
-    columns.add_argument(
-        "--as-classes", action="store_true", help="take very many different numbers or texts as classes all the same"
-    )
-
+    _columns(sub)
     rows = sub.add_argument_group("rows")
     rows.add_argument(
         "--test", type=v.a_fraction, default=0.0, metavar="SHARE", help="hold rows out of everything, to judge by"
@@ -300,17 +290,7 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
         )  # fmt: skip
     rows.add_argument("--balanced", action="store_true", help="weigh rare classes up to the others")
 
-    network = sub.add_argument_group("the network")
-    network.add_argument(
-        "--hidden",
-        type=v.widths,
-        default="128,64",
-        metavar="WIDTHS",
-        help="of the hidden layers, or 'none'; by default 128,64",
-    )
-    network.add_argument(
-        "--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers; by default relu"
-    )
+    network = _network(sub)
     network.add_argument(
         "--calibrate", action="store_true", help="divide the logits by the temperature that suits unseen rows"
     )
@@ -349,3 +329,51 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
         training.add_argument(
             "--checkpoint", metavar="FILE", default=None, help="written each epoch; the same command goes on from it"
         )
+
+
+def _columns(sub: argparse.ArgumentParser) -> None:
+    """Which columns are used, and what for."""
+    columns = sub.add_argument_group("columns")
+    columns.add_argument("--columns", action="append", default=[], metavar="NAMES", help="use these only: a,b,c")
+    columns.add_argument("--ignore", action="append", default=[], metavar="NAMES", help="leave these out")
+    columns.add_argument(
+        "--id", action="append", default=[], metavar="COLUMN", help="names a row: no feature, and beside predictions"
+    )
+    columns.add_argument(
+        "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
+        help="text, number, date, time, boolean, category",
+    )  # fmt: skip
+    columns.add_argument(
+        "--keep", action="append", default=[], metavar="NAMES",
+        help="use columns that would be left out: those that number or name the rows, constants",
+    )  # fmt: skip
+    columns.add_argument("--decimal", choices=[".", ","], default=None, help="where a comma could be either's")
+    columns.add_argument(
+        "--dates", choices=["day-first", "month-first"], default=None, help="where 03/04/2024 could be either"
+    )
+    columns.add_argument(
+        "--missing", action="append", default=[], metavar="WORD", help="stands for a missing value too: -999"
+    )
+    columns.add_argument(
+        "--categories", type=v.a_count, default=1000, metavar="N",
+        help="the most that a column keeps; the rare ones beyond are one; by default 1000",
+    )  # fmt: skip
+    columns.add_argument(
+        "--as-classes", action="store_true", help="take very many different numbers or texts as classes all the same"
+    )
+
+
+def _network(sub: argparse.ArgumentParser) -> Any:
+    """The network's layers."""
+    network = sub.add_argument_group("the network")
+    network.add_argument(
+        "--hidden",
+        type=v.widths,
+        default="128,64",
+        metavar="WIDTHS",
+        help="of the hidden layers, or 'none'; by default 128,64",
+    )
+    network.add_argument(
+        "--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers; by default relu"
+    )
+    return network

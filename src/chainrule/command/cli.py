@@ -78,6 +78,14 @@ def _train(options: Any) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
+def _audit(options: Any) -> int:
+    from chainrule.command.audit import AuditRequest, audit
+
+    request = AuditRequest(**{field.name: getattr(options, field.name) for field in fields(AuditRequest)})
+    write_out("\n".join(audit(request, _note).lines()) + "\n")
+    return 0
+
+
 def _tune(options: Any) -> int:
     from chainrule.command.tuning import tune
 
@@ -211,8 +219,8 @@ def _derive(options: Any) -> int:
 
 
 COMMANDS = {
-    "train": _train, "tune": _tune, "info": _info, "predict": _predict, "evaluate": _evaluate, "explain": _explain,
-    "check": _check, "derive": _derive,
+    "train": _train, "tune": _tune, "audit": _audit, "info": _info, "predict": _predict,
+    "evaluate": _evaluate, "explain": _explain, "check": _check, "derive": _derive,
 }  # fmt: skip
 
 
