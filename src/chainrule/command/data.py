@@ -183,7 +183,7 @@ def open_table(wanted: Wanted, say: Say) -> Table:
     wanted = wanted.named(list(frame.columns))
     frame = without(frame, wanted.choices.missing)
     target = learn_target(frame, wanted.target, wanted.choices)
-    rows, labels = labelled_rows(target.labels(frame), target.name, say)
+    rows, labels = labelled_rows(target.labels(frame), target.name, say, frame[target.name])
 
     def column(name: str) -> Any:
         return frame[name][rows.tolist()]

@@ -42,6 +42,7 @@ def learn_target(frame: Any, target: str, choices: Choices | None = None) -> Tar
     series = cells.without(frame[target].to_frame(), choices.missing)[target]
     told = choices.types.get(target)
     kind = _kind_of_target(pl, series) if told in (None, "number", "date") else "category"
+    kind = "text" if told == "text" else kind
     keys = keys_of(series, kind)
     known = keys.drop_nulls()
     if len(known) == 0:

@@ -213,10 +213,12 @@ def load(path: str | os.PathLike[str]) -> TableModel:
     return TableModel(model.network, schema, model.training, model.version)
 
 
-def labelled_rows(labels: Any, target: str, say: Say) -> tuple[Any, Any]:
-    """The rows that have a class, and their labels; the others are counted."""
+def labelled_rows(labels: Any, target: str, say: Say, cells: Any = None) -> tuple[Any, Any]:
+    """The rows that have a class, and their labels; the others are counted. cells : the target's, for the message"""
     rows = np.flatnonzero(labels >= 0)
     if len(rows) < len(labels):
         first = int(np.flatnonzero(labels < 0)[0])
-        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}")
+        word = "" if cells is None or cells[first] is None else str(cells[first]).strip()
+        words = f": {word!r:.20} (--type {target}=text takes every word as a class)" if word.isalpha() else ""
+        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}{words}")
     return rows, labels[rows]

@@ -189,8 +189,8 @@ def values_of(series: Any, kind: str, form: Form) -> Any:
 class Target:
     """The column that holds the classes, and how its cells name them.
 
-    kind : "number", "boolean", "date" (its classes are named in ISO 8601), "category", or "sign" (+ and −, which is a
-        missing value elsewhere)
+    kind : "number", "boolean", "date" (its classes are named in ISO 8601), "category", "text" (every word as it
+        stands, None and - too), or "sign" (+ and −, which is a missing value elsewhere)
     """
 
     name: str
@@ -214,7 +214,8 @@ class Target:
         names = [float(c) for c in self.classes] if self.kind in ("number", "boolean") else self.classes
         index = keys.replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
         labels: npt.NDArray[np.int64] = index.fill_null(-1).to_numpy().copy()
-        strange = np.flatnonzero((labels < 0) & cells.text(series).is_not_null().to_numpy())
+        known = keys if self.kind == "text" else cells.text(series)
+        strange = np.flatnonzero((labels < 0) & known.is_not_null().to_numpy())
         if strange.size:
             row = int(strange[0]) if rows is None else int(rows[strange[0]])
             came = series[int(strange[0])]
@@ -226,6 +227,9 @@ def keys_of(series: Any, kind: str) -> Any:
     """A target's cells as what tells the classes apart."""
     if kind in ("number", "boolean"):
         return cells.numbers(series, Form())
+    if kind == "text":
+        found = series.cast(require("polars", "cli").String).str.strip_chars()
+        return found.set((found == "").fill_null(False), None)
     if kind == "sign":
         found = cells.text(series)
         return found.fill_null(series.cast(found.dtype).str.strip_chars().replace_strict({"-": "-"}, default=None))
@@ -360,7 +364,7 @@ class Schema:
                     raise ValueError(f"its {name}")
             if (
                 not isinstance(schema.target, str)
-                or schema.target_kind not in (*KINDS, "sign")
+                or schema.target_kind not in (*KINDS, "text", "sign")
                 or len(schema.classes) < 2
             ):
                 raise ValueError("its target or classes")
