@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import io
 import json
-import re
 import statistics
 import tempfile
 import time
@@ -55,7 +54,7 @@ def ours(train, test, target, seed):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             if main(["train", str(paths[0]), "--target", target, "-o", str(paths[2]), "--seed", str(seed)]):
                 raise SystemExit(said.getvalue())
-        return float(re.search(r"accuracy: (\S+)", jobs.evaluate(paths[2], paths[1]))[1])
+        return jobs.evaluate(paths[2], paths[1], bootstrap=0).accuracy
 
 
 def theirs(train, test, target, seed):

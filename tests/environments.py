@@ -42,10 +42,11 @@ TESTS = {
     "notation imports activations boundary/extras output/last_layer",
     "cli": "command/cli command/train command/audit tables/tables tables/cells tables/learning network/model_file "
     "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
-    "training/divergence training/examples training/fit",
+    "training/divergence training/examples training/fit command/table_options tables/model tables/text pages/doctor",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",
-    "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn",
+    "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn sklearn/callbacks "
+    "tables/evaluation",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
@@ -54,7 +55,8 @@ TESTS = {
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (
-    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas pages/web"
+    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
+    "pages/web command/tune"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

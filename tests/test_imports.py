@@ -17,7 +17,7 @@ FILES = {
 # A room may import what stands before it.
 ORDER = [
     "version", "errors", "_native", "notation", "activations", "equations", "boundary", "output", "network", "scores",
-    "tables", "training", "derive", "explain", "pages", "sklearn", "torch", "jax", "boosting", "command", "__main__",
+    "derive", "explain", "tables", "training", "pages", "sklearn", "torch", "jax", "boosting", "command", "__main__",
 ]  # fmt: skip
 KNOW_NOBODY = ["errors", "_native", "notation", "activations"]
 

@@ -1,5 +1,9 @@
 """Backpropagation for softmax classifiers in closed form, with its work shown."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from chainrule.boundary.threads import announce
 from chainrule.errors import ChainruleError
 from chainrule.network.gradcheck import GradientReport, check_gradients
@@ -27,7 +31,34 @@ __all__ = [
     "SGD", "Adam", "AdamW", "Backward", "ChainruleError", "Constant", "Cosine", "CrossEntropy", "Forward",
     "GradientReport", "History", "LinearCrossEntropy", "Network", "OnPlateau", "SoftmaxCrossEntropy", "StepDecay",
     "WarmUp", "__version__", "check_gradients", "cross_entropy", "fit", "hessian_diagonal", "hessian_vector_product",
-    "linear_cross_entropy", "log_softmax", "softmax", "softmax_cross_entropy", "softmax_jacobian", "which_kernel",
+    "linear_cross_entropy", "load", "log_softmax", "softmax", "softmax_cross_entropy", "softmax_jacobian",
+    "which_kernel",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    import os
+
+    from chainrule.tables.model import TableModel
+
+
+def load(path: str | os.PathLike[str]) -> TableModel:
+    """A model that `chainrule train` wrote, with its table's schema: it predicts, judges and explains files and data
+    frames of polars and pandas as the command does (chainrule[cli]).
+
+    Raises
+    ------
+    ModelFileError
+        The file is damaged, or holds no table's schema; see `chainrule.tables.load`.
+
+    Examples
+    --------
+    >>> load("nothing.safetensors")
+    Traceback (most recent call last):
+    chainrule.errors.ModelFileError: nothing.safetensors: cannot be read: No such file or directory
+    """
+    from chainrule.tables.model import load as read
+
+    return read(path)
+
 
 announce()

@@ -5,6 +5,8 @@ Every message names the argument (or file, or column), says what came, and says 
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ChainruleError", "CheckpointError", "DivergenceWarning", "InputError", "MissingExtraError", "ModelFileError",
     "NonFiniteError", "OutputFileError", "TableError", "shown",
@@ -34,7 +36,12 @@ class CheckpointError(ChainruleError):
 
 
 class NonFiniteError(ChainruleError):
-    """Training met a NaN or an infinity; the message names the step and the layer."""
+    """Training met a NaN or an infinity; the message names the step and the layer.
+
+    history : what training looked like before, where `fit` raised it
+    """
+
+    history: Any = None
 
 
 class DivergenceWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -53,3 +54,35 @@ def test_what_cannot_be_written(tmp_path):
         require_writable(tmp_path)
     with pytest.raises(OutputFileError, match="does not exist"):
         write_atomically(tmp_path / "none" / "a", "x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="what is being written cannot be told there")
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    """A process is killed while it writes; another writes at the time; a third file is somebody's own."""
+    code = (
+        "import sys, os, time; from chainrule.boundary import files; "
+        "os.fsync = lambda handle: (print('writing', flush=True), time.sleep(60)); "
+        "files.write_atomically(sys.argv[1], b'half')"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
+        for name in ("killed", "writes")
+    ]
+    try:
+        for process in started:
+            assert process.stdout.readline() == "writing\n"
+        started[0].kill()
+        started[0].wait()
+        (tmp_path / ".chainrule-mine.txt").write_text("mine")
+        (tmp_path / ".chainrule-older.part").write_text("of an older version")
+        assert len(list(tmp_path.glob(".chainrule-*.part"))) == 3
+        write_atomically(tmp_path / "whole", "whole")
+        left = [path.name for path in tmp_path.glob(".chainrule-*.part")]
+        assert len(left) == 1
+        assert left[0].startswith(f".chainrule-{started[1].pid}-")
+        assert (tmp_path / ".chainrule-mine.txt").read_text() == "mine"
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+            process.stdout.close()

@@ -61,7 +61,13 @@ def test_a_chain_as_text_json_and_latex(tmp_path, capsys):
     ):
         capsys.readouterr()
         assert main([*command, form]) == 0
-        assert capsys.readouterr().out == expected
+        told = capsys.readouterr().out
+        if form == "text":  # what each column adds comes first
+            told = told[told.index("True class") :]
+        elif form == "json":
+            chain_alone = {key: value for key, value in json.loads(told).items() if key != "prediction"}
+            told = json.dumps(chain_alone, indent=1, ensure_ascii=False) + "\n"
+        assert told == expected
     page = tmp_path / "page.html"
     assert main([*command, "json", "-o", str(page), "--image", "1x3"]) == 0
     told = capsys.readouterr()
@@ -73,10 +79,10 @@ def test_a_chain_as_text_json_and_latex(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*command, "text", "--image", "8"])
     assert "expected rows and columns, as 8x8" in capsys.readouterr().err
-    # by default, the weight with the largest gradient of all layers
+    # by default, the weight with the largest gradient of the first layer: it names a column
     assert main(["explain", str(model), str(table), "--row", "3"]) == 0
     all_of_them = explanation(model, table, 3)
-    assert all_of_them.weight(*all_of_them.strongest_weight()).to_text() in capsys.readouterr().out
+    assert all_of_them.weight(*all_of_them.strongest_weight(1)).to_text() in capsys.readouterr().out
 
 
 def test_check_fails_on_a_wrong_gradient(tmp_path, monkeypatch, capsys):

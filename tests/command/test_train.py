@@ -44,7 +44,7 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
     held_out, _ = hold_out(np.array([r % 2 for r in range(90)]), 0.1, 4, VALIDATION)
     assert row == max(held_out, key=lambda r: losses[r])
     e = explanation(tmp_path / "m.safetensors", table, row)
-    assert f'data-value="{e.gradient(*e.strongest_weight())}"' in beside.read_text()
+    assert f'data-value="{e.gradient(*e.strongest_weight(1))}"' in beside.read_text()
 
 
 def test_a_large_network_has_no_page_that_nobody_asked_for(tmp_path, capsys, monkeypatch):
@@ -93,8 +93,10 @@ def test_a_parquet_table_larger_than_its_memory(tmp_path, capsys):
     assert train(tmp_path, path, "class", *options) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test accuracy"))
     assert float(line.split()[2]) > 0.9
-    assert train(tmp_path, small(tmp_path), "class", "--memory", "1M") == 1
-    assert "only a .parquet file can be streamed" in capsys.readouterr().err
+    frame = polars.read_parquet(path)
+    frame.write_ipc(tmp_path / "t.arrow")
+    assert train(tmp_path, tmp_path / "t.arrow", "class", "--memory", "1M") == 1
+    assert "only text and .parquet files can be streamed (--memory)" in capsys.readouterr().err
 
 
 def test_the_same_seed_writes_the_same_file(tmp_path):
@@ -125,7 +127,7 @@ def test_an_untrained_model_replaces_no_other(tmp_path, capsys, monkeypatch):
 
 def interrupting(monkeypatch, epoch):
     """Ctrl-C at the end of an epoch, as a user's: a signal to the process."""
-    from chainrule.command import training
+    from chainrule.command import fitting as training
 
     fit = training.fit
 
@@ -177,7 +179,7 @@ def test_training_goes_on_until_validation_stops_improving(tmp_path, capsys):
 @pytest.mark.parametrize("rows", [2, 3, 90])
 def test_as_many_folds_are_told_as_there_were(tmp_path, capsys, monkeypatch, rows):
     """Each row is held out once; of the folds whose training diverged the number is said."""
-    from chainrule.command import training
+    from chainrule.command import fitting as training
 
     fit, seen = training.fit, []
 

@@ -1,6 +1,7 @@
 """The report and the scores behind it."""
 
 import math
+import warnings
 
 import jinja2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from chainrule import Adam, Network, fit
 from chainrule.boundary import html
-from chainrule.errors import InputError
+from chainrule.errors import DivergenceWarning, InputError
 from chainrule.explain import symbols
 from chainrule.pages.report import write_report
 from chainrule.scores import confusion_matrix, el2n, example_scores, hardest
@@ -180,6 +181,7 @@ def test_a_tap_reads_the_epoch_under_it(browser, report):
     path, _, history, _, _ = report
     tab = opened(browser, path, 390, has_touch=True)
     slider = tab.locator("figure.chart svg[role=slider]").first
+    slider.scroll_into_view_if_needed()
     x, y = slider.evaluate("""svg => {
         const [x, y] = svg.querySelector('polyline').getAttribute('points').split(' ')[4].split(',');
         const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
@@ -233,3 +235,47 @@ def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path):
     i, j = np.unravel_index(matrix.argmax(), matrix.shape)
     assert f'<th scope="row">class {i}</th><td>class {j}</td><td><a href="#cell-{i}-{j}">{matrix[i, j]}</a>' in page
     assert page.count('class="card cell"') == 30
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory):
+    """A report of a run in which much is wrong, with a card, importances and names that are scripts."""
+    from chainrule.pages.report import Seen
+    from chainrule.training.watching import Watch
+
+    random = np.random.default_rng(6)
+    labels = random.integers(0, 3, 300)
+    x = (random.normal(size=(300, 5)) + labels[:, None]).astype("float32")
+    x[:, 2] = 1e9
+    net, watch = Network.create([5, 16, 3], seed=0), Watch(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        history = fit(net, x, labels, epochs=8, optimizer=Adam(0.5), validation=0, callbacks=[watch])
+    seen = Seen(
+        watch=watch, features=["a", "b", NASTY, "d", "e"], rate=0.5, card={NASTY: NASTY, "rows": "300"},
+        importance=[(NASTY, 0.5, 0.1), ("b", -0.01, 0.02)],
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("troubled") / "report.html"
+    return write_report(path, net, history, (x, labels, range(300)), classes="abc", seen=seen)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_wrong_stands_above_the_fold(browser, troubled, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for width in (1440, 390):
+        tab = opened(browser, troubled, width, color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        first = tab.locator(".trouble").first
+        assert first.locator("h3").inner_text() == f"“{NASTY}” has a wild scale"
+        assert first.bounding_box()["y"] < 450
+        assert "finding" in tab.locator(".lead").inner_text()
+        assert tab.locator(".quiet li").count() >= 4
+        assert tab.locator("#importance").is_visible()
+        for found in axe.Axe().run(tab).response["violations"]:
+            assert found["impact"] not in ("serious", "critical"), [node["html"][:200] for node in found["nodes"]]
+        assert (tab.said, tab.asked) == ([], [troubled.as_uri()])
+        tab.context.close()
+
+
+def test_a_report_of_what_is_wrong_is_valid_html(troubled, faults):
+    assert faults([troubled]) == []

@@ -268,6 +268,7 @@ def test_a_quantity_is_no_target(values, message):
         (["1.5", "x", "1.50", "x"], ["1.5", "1.50", "x"], [0, 2, 1, 2]),
         ([10**17, 10**17 + 1, None, 10**17], ["100000000000000000", "100000000000000001"], [0, 1, -1, 0]),
         (["2024-01-02", "2024-01-01T00:00:00", "2024-01-01", ""], ["2024-01-01", "2024-01-02"], [1, 0, 0, -1]),
+        (["+", "-", " - ", "?"], ["+", "-"], [0, 1, 1, -1]),
     ],
 )
 def test_classes_of_every_kind(values, classes, labels):
@@ -277,3 +278,14 @@ def test_classes_of_every_kind(values, classes, labels):
     assert target.labels(frame).tolist() == labels
     with pytest.raises(TableError, match="column 'y', row 7: 'other' is none of the classes"):
         target.labels(pl.DataFrame({"y": ["other"]}), rows=np.array([7]))
+
+
+def test_every_word_is_a_class_where_one_says_so():
+    frame = pl.DataFrame({"x": [1.5, 2.5, 3.5, 4.5], "y": ["None", "Some", " none", ""]})
+    target = learn_target(frame, "y", Choices(types={"y": "text"}))
+    assert target.classes == ["None", "Some", "none"]
+    assert target.labels(frame).tolist() == [0, 1, 2, -1]
+    with pytest.raises(TableError, match="one class only"):
+        learn_target(frame, "y")
+    with pytest.raises(TableError, match="column 'y', row 0: 'NA' is none of the classes"):
+        target.labels(pl.DataFrame({"y": ["NA"]}))

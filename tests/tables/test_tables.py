@@ -154,8 +154,6 @@ DAMAGED = bytes(DAMAGED)
         ("t.csv", b"a,b\n", "no rows"),
         ("t.csv", b"a,b\n1,2\n1,2,3\n", "line 3: has 3 fields, the header has 2"),
         ("t.csv", b"a,b\n1,2\n1\n3,4\n", "line 3: has 1 fields, the header has 2"),
-        ("t.csv", b"a,b\n1,2\n\n3,4\n", "line 3: has 0 fields"),
-        ("t.csv", b"a,a\n1,2\n", "two columns named 'a'"),
         ("t.csv", b'a,b\n1,"2\n', "line 2"),
         ("t.csv", b"a,b\nx\xff\xfe,2\n", "UTF-8"),
         ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], "truncated"),
@@ -191,7 +189,7 @@ def test_a_missing_file(tmp_path):
         ({"x": [1.0, float("inf")], "label": [1, 0]}, "'x', row 1: is infinite"),
         ({"label": [1, 0]}, "no columns besides"),
         ({"x": [[1], [2]], "label": [1, 0]}, "'x': has type List"),
-        ({"x": [f"n{i % 1001}" for i in range(2500)], "label": [i % 2 for i in range(2500)]}, "1001 categories"),
+        ({"x": [f"n{i % 1001}" for i in range(1200)], "label": [i % 2 for i in range(1200)]}, "1001 categories"),
     ],
 )
 def test_tables_that_cannot_be_learned(frame, message):

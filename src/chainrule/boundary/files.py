@@ -11,6 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is written cannot be told
+    fcntl = None  # type: ignore[assignment]
+
 import numpy as np
 
 from chainrule.boundary.extras import require
@@ -80,7 +85,8 @@ def require_apart(**paths: str | os.PathLike[str] | None) -> None:
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write `content` beside `path`, flush it to disk, then rename it into place.
 
-    A reader sees the old file or the new one, never a part; a failure leaves the old one as it was.
+    A reader sees the old file or the new one, never a part; a failure leaves the old one as it was. What a killed
+    process left beside it is removed.
 
     Raises
     ------
@@ -103,8 +109,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
         except OSError as error:
             raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
         return target
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".chainrule-", suffix=".part")
+    _remove_leftovers(target.parent)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".chainrule-{os.getpid()}-", suffix=".part")
     try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as it is written
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -119,6 +128,33 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
             raise OutputFileError(f"{target}: cannot be written: {error.strerror}") from error
         raise
     return target
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the parts of files that a process left when it was killed: nobody writes them, and no process that this
+    one can see has their number."""
+    if fcntl is None:
+        return
+    for part in folder.glob(".chainrule-*.part"):
+        found = re.match(r"\.chainrule-(\d+)-", part.name)
+        if found and _runs(int(found[1])):
+            continue
+        try:
+            with open(part, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+        except OSError:
+            continue  # it is written, or somebody else's
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def write_out(text: str) -> None:

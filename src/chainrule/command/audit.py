@@ -12,13 +12,14 @@ import numpy as np
 
 from chainrule.boundary.extras import require
 from chainrule.boundary.files import require_apart, require_writable, write_atomically
-from chainrule.command.data import AnyPath, Part, Say, labelled_rows, silent
-from chainrule.command.training import DECAY, EPOCHS
+from chainrule.command.data import AnyPath, Part, Say, Wanted, open_table
+from chainrule.command.request import DECAY, EPOCHS
 from chainrule.errors import DivergenceWarning, InputError, TableError
 from chainrule.network.network import Network
 from chainrule.pages.audit import Suspect, write_audit
 from chainrule.scores import LabelErrors, label_errors
-from chainrule.tables import Choices, Schema, learn_schema, learn_target, read_table
+from chainrule.tables import Choices, Reading, Schema, learn_schema
+from chainrule.tables.model import silent
 from chainrule.training.fit import fit
 from chainrule.training.history import History
 from chainrule.training.splitting import folds
@@ -38,7 +39,17 @@ class AuditRequest:
     output: AnyPath | None
     report: AnyPath | None
     show: int
+    # how a text file is written
+    separator: str | None
+    header: bool | None
+    encoding: str | None
+    skip_broken: bool
     # what the table does not say itself
+    missing: list[str]
+    types: list[tuple[str, str]]
+    columns: list[str]
+    id: list[str]
+    categories: int
     decimal: str | None
     dates: str | None
     keep: list[str]
@@ -50,6 +61,16 @@ class AuditRequest:
     folds: int
     threads: int | None
     seed: int
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked of the table."""
+        choices = Choices(
+            self.decimal, self.dates, self.keep, self.ignore, self.as_classes, self.columns, (), dict(self.types),
+            self.missing, self.categories,
+        )  # fmt: skip
+        reading = Reading(self.separator, self.header, self.encoding, self.skip_broken)
+        return Wanted(self.table, self.target, choices, reading, self.id, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -120,12 +141,9 @@ def audit(request: AuditRequest, say: Say = silent) -> AuditResult:
     for path in (request.output, request.report):
         if path is not None:
             require_writable(path)
-    choices = Choices(request.decimal, request.dates, request.keep, request.ignore, request.as_classes)
-    frame = read_table(request.table)
-    target = learn_target(frame, request.target, choices)
-    rows, labels = labelled_rows(target.labels(frame), request.target, say)
-    frame = frame[rows.tolist()]
-    schema = learn_schema(frame, target, choices, rows=rows, say=say)
+    table = open_table(request.wanted, say)
+    rows, labels, frame = table.rows, table.labels, table.frame[table.rows.tolist()]
+    schema = learn_schema(frame, table.target, table.wanted.choices, rows=rows, say=say)
     examples = Part(schema.features(frame, rows=rows), labels, rows)
     _check_folds(request.folds, labels, schema, say)
     held_out = _cross_validated(request, examples, len(schema.classes), say)

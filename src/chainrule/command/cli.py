@@ -48,13 +48,32 @@ def _note(line: str) -> None:
     print(f"chainrule: note: {line}", file=sys.stderr)
 
 
+def _request(options: Any) -> Any:
+    from chainrule.command.request import Request
+
+    return Request(**{f.name: getattr(options, f.name) for f in fields(Request) if hasattr(options, f.name)})
+
+
+def _reading(options: Any) -> Any:
+    from chainrule.tables import Reading
+
+    return Reading(options.separator, options.header, options.encoding, options.skip_broken)
+
+
+def _show(lines: list[str]) -> None:
+    write_out("\n".join(lines) + "\n\n")
+
+
 def _train(options: Any) -> int:
-    from chainrule.command.training import EPOCHS, Request, train
+    from chainrule.command.training import EPOCHS, look, train
     from chainrule.training.progress import progress_bar
 
-    request = Request(**{field.name: getattr(options, field.name) for field in fields(Request)})
+    request = _request(options)
+    if options.dry_run:
+        write_out("\n".join(look(request, _note)) + "\n")
+        return 0
     with progress_bar(options.epochs or EPOCHS) as progress:
-        result = train(request, _note, progress)
+        result = train(request, _note, progress, _show)
     write_out("\n".join(result.lines()) + "\n")
     return INTERRUPTED if result.interrupted else 0
 
@@ -67,23 +86,64 @@ def _audit(options: Any) -> int:
     return 0
 
 
+def _tune(options: Any) -> int:
+    from chainrule.command.tuning import tune
+
+    result, lines = tune(_request(options), options.trials, options.seeds, _note, _show)
+    write_out("\n".join([*lines, "", *result.lines()]) + "\n")
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _info(options: Any) -> int:
+    import json
+
+    from chainrule.command import jobs
+
+    if options.json:
+        write_out(json.dumps(jobs.info(options.model), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        write_out(jobs.info_text(options.model) + "\n")
+    return 0
+
+
 def _predict(options: Any) -> int:
-    from chainrule.boundary.files import require_apart, write_atomically
+    from chainrule.boundary.files import require_apart, require_writable, write_atomically
     from chainrule.command import jobs
 
     require_apart(model=options.model, table=options.table, output=options.output)
-    text = jobs.predict(options.model, options.table, _note, options.strict)
+    form = jobs.form_of(options.output, options.form)
+    if options.output is not None:
+        require_writable(options.output)
+    elif form in ("parquet", "arrow"):
+        raise InputError(f"--format {form}: is no text for a terminal, expected a file to write (-o)")
+    found = jobs.predict(
+        options.model, options.table, _note, options.strict, how=_reading(options), ids=options.id,
+        beside=options.with_input, form=form,
+    )  # fmt: skip
     if options.output is None:
-        write_out(text)
+        write_out(found)
     else:
-        write_out(f"predictions: {write_atomically(options.output, text)}\n")
+        write_out(f"predictions: {write_atomically(options.output, found)}\n")
     return 0
 
 
 def _evaluate(options: Any) -> int:
+    import json
+
+    from chainrule.boundary.files import require_apart, require_writable, write_atomically
     from chainrule.command import jobs
 
-    write_out(jobs.evaluate(options.model, options.table, _note, options.strict) + "\n")
+    require_apart(model=options.model, table=options.table, output=options.output)
+    if options.output is not None:
+        require_writable(options.output)
+    found = jobs.evaluate(
+        options.model, options.table, _note, options.strict, how=_reading(options), bootstrap=options.bootstrap
+    )
+    data = json.dumps(found.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) if options.json else found.text()
+    if options.output is None:
+        write_out(data + "\n")
+    else:
+        write_out(f"evaluation: {write_atomically(options.output, data + chr(10))}\n")
     return 0
 
 
@@ -101,16 +161,19 @@ def _explain(options: Any) -> int:
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
-    explanation = jobs.explanation(options.model, options.table, options.row, options.image, _note)
+    how = _reading(options)
+    explanation, why = jobs.explained(options.model, options.table, options.row, options.image, _note, how)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
-        chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
+        chain = explanation.weight(*(options.weight or explanation.strongest_weight(1)))
     if options.form == "json":
-        write_out(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        data = chain.to_dict() | {"prediction": why.to_dict()}
+        write_out(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     elif options.form == "latex":
         write_out(chain.to_latex())
     else:
+        write_out(why.text() + "\n\n")
         print_chain(chain)
     if options.output is not None:
         page = f"page: {chain.to_html(options.output)}\n"
@@ -131,7 +194,7 @@ def _serve(options: Any) -> int:
         if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")
     port = 8000 if options.port is None else options.port
-    with server(jobs.gallery(options.model, options.table, options.image, _note), port) as serving:
+    with server(jobs.gallery(options.model, options.table, options.image, _note, _reading(options)), port) as serving:
         write_out(f"gallery: http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)\n")
         try:
             serving.serve_forever()
@@ -143,7 +206,7 @@ def _serve(options: Any) -> int:
 def _check(options: Any) -> int:
     from chainrule.command import jobs
 
-    report = jobs.check(options.model, options.table, options.rows, _note)
+    report = jobs.check(options.model, options.table, options.rows, _note, _reading(options))
     write_out(report.text() + "\n")
     return 0 if report.ok else 1
 
@@ -156,8 +219,8 @@ def _derive(options: Any) -> int:
 
 
 COMMANDS = {
-    "train": _train, "audit": _audit, "predict": _predict, "evaluate": _evaluate, "explain": _explain, "check": _check,
-    "derive": _derive,
+    "train": _train, "tune": _tune, "audit": _audit, "info": _info, "predict": _predict,
+    "evaluate": _evaluate, "explain": _explain, "check": _check, "derive": _derive,
 }  # fmt: skip
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import InputError
-from chainrule.tables import Choices, Schema, learn_schema, learn_target, read_table
-from chainrule.tables.parquet import ParquetTable, features_on_disk
-from chainrule.training.splitting import TEST, VALIDATION, hold_out
+from chainrule.command.splits import Split, split_of
+from chainrule.errors import InputError, TableError
+from chainrule.tables import Choices, Form, Reading, Schema, Target, learn_schema, learn_target, read_table
+from chainrule.tables.cells import numbers, without
+from chainrule.tables.model import TableModel, labelled_rows, silent
+from chainrule.tables.parquet import features_on_disk, open_streamed
+from chainrule.tables.sparse import dense
+from chainrule.training.splitting import TEST, VALIDATION
 
-__all__ = ["AnyPath", "Part", "Read", "Say", "labelled_rows", "read_streamed", "read_whole", "silent"]
+__all__ = ["AnyPath", "Part", "Read", "Say", "Table", "Wanted", "open_table", "read_streamed", "read_whole"]
 
 AnyPath = str | os.PathLike[str]
 Say = Callable[[str], object]
@@ -21,110 +27,238 @@ FOLDED = 1000  # rows: with fewer, those held out would be too few to say when t
 
 
 class Part(NamedTuple):
-    """Examples, and the row of the table that each came from."""
+    """Examples, the row of the table that each came from, and what each weighs."""
 
     x: Any
     labels: Any
     rows: Any
+    weights: Any = None
 
     def take(self, at: Any) -> Part:
-        return Part(self.x[at], self.labels[at], self.rows[at])
+        weights = None if self.weights is None else self.weights[at]
+        return Part(self.x[at], self.labels[at], self.rows[at], weights)
 
     def first(self, count: int) -> Part:
         return self.take(slice(count))
 
+    def shown(self) -> tuple[Any, Any, Any]:
+        """The examples as matrices, their labels and rows, for a page."""
+        return dense(self.x), self.labels, self.rows
+
 
 class Read(NamedTuple):
-    """What training has of a table: those for validation and for the test may be none."""
+    """What training has of a table: those for validation and for the test may be none.
+
+    folds : gives pairs of places in `training`, held out and not, for so many folds
+    """
 
     schema: Schema
     training: Part
     validation: Part | None
     test: Part | None
+    folds: Callable[[int], Iterator[tuple[Any, Any]]]
 
 
-def silent(line: str) -> None:
-    """Say nothing."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a table.
 
-
-def read_whole(
-    table: AnyPath, target: str, test: float, validation: float | None, seed: int, choices: Choices, say: Say
-) -> Read:
-    """Read a table. By default a tenth is for validation, or none where there are so few rows that folds are to say
-    when to stop.
-
-    The classes are the whole table's; all else is learned from what is not held out for the test.
+    ids, ignore, keep, columns : names, or lists of names with commas between
+    target : a name; where the file has no header, also a number, counted from 1, or from the end: -1
+    time, group : columns that rows are held out by; weight : one that holds what a row counts
     """
-    frame = read_table(table)
-    found = learn_target(frame, target, choices)
-    rows, labels = labelled_rows(found.labels(frame), target, say)
-    test_at, rest = _held_out(labels, test, seed, TEST, "--test")
-    training_frame = frame[rows[rest].tolist()]
-    schema = learn_schema(training_frame, found, choices, rows=rows[rest], say=say)
-    training = Part(schema.features(training_frame, rows=rows[rest]), labels[rest], rows[rest])
-    judged = None
-    if len(test_at):
-        at = rows[test_at]
-        judged = Part(schema.features(frame[at.tolist()], rows=at), labels[test_at], at)
-    default = 0.1 if len(training.labels) >= FOLDED else 0.0
-    at, rest = _held_out(training.labels, validation, seed, VALIDATION, "--validation", default)
-    return Read(schema, training.take(rest), training.take(at) if len(at) else None, judged)
+
+    table: Any
+    target: str
+    choices: Choices = field(default_factory=Choices)
+    reading: Reading = field(default_factory=Reading)
+    ids: Sequence[str] = ()
+    weight: str | None = None
+    time: str | None = None
+    group: str | None = None
+    test: float = 0.0
+    test_table: Any = None
+    validation: float | None = None
+    seed: int = 0
+
+    def named(self, names: list[str]) -> Wanted:
+        """The same, with the columns by the names that the table has."""
+        choices = self.choices
+        target = _numbered(self.target, names)
+        roles = [name for name in (self.weight, self.time, self.group) if name is not None]
+        apart = [_numbered(name, names) for name in (*listed(self.ids, names), *roles)]
+        if target in apart:
+            raise InputError(f"--target: {target!r} is also the id, weight, time or group")
+        lists: dict[str, Any] = {
+            name: [_numbered(n, names) for n in listed(getattr(choices, name), names)] for name in _LISTS
+        }
+        both = sorted(set(lists["columns"]) & set(lists["ignore"]))
+        if both:
+            raise InputError(f"--columns and --ignore: both name {both[0]!r}")
+        lists["columns"] = [name for name in lists["columns"] if name != target]
+        lists["apart"] = [name for name in apart if name not in lists["keep"]]
+        for name in apart:
+            if name not in names:
+                raise TableError(f"the table has no column {name!r}; it has {', '.join(names)[:200]}")
+        roles_named: dict[str, Any] = {
+            role: None if (name := getattr(self, role)) is None else _numbered(name, names) for role in _ROLES
+        }
+        types = {_numbered(name, names): kind for name, kind in choices.types.items()}
+        return replace(
+            self, target=target, choices=replace(choices, types=types, **lists),
+            **roles_named,
+            ids=[_numbered(name, names) for name in listed(self.ids, names)],
+        )  # fmt: skip
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """The columns that are no features, by what they are."""
+        found = {role: name for role in _ROLES if (name := getattr(self, role)) is not None}
+        return found | {"id" if i == 0 else f"id {i + 1}": name for i, name in enumerate(self.ids)}
 
 
-def read_streamed(
-    table: AnyPath,
-    target: str,
-    test: float,
-    validation: float | None,
-    seed: int,
-    choices: Choices,
-    say: Say,
-    memory: int,
-) -> Read:
+_LISTS, _ROLES = ("keep", "ignore", "columns"), ("weight", "time", "group")
+
+
+def listed(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names, of which each may be several with commas between, unless a column has the whole as its name."""
+    return [part for name in given for part in ([name] if name in names else name.split(","))]
+
+
+def _numbered(name: str, names: Sequence[str]) -> str:
+    if name not in names and re.fullmatch(r"-?\d+", name) and all(re.fullmatch(r"column_\d+", n) for n in names):
+        place = int(name)
+        if 1 <= abs(place) <= len(names):
+            return names[place - 1 if place > 0 else place]
+    return name
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in memory, and its rows that have a class.
+
+    rows : their numbers in the file; labels, weights : theirs
+    """
+
+    wanted: Wanted
+    frame: Any
+    target: Target
+    rows: Any
+    labels: Any
+    weights: Any
+    split: Split
+
+    def read(self, training_at: Any, test_at: Any, say: Say, test: Part | None = None) -> Read:
+        """Learn the schema of some of the rows, and make examples of them, and of others for the test."""
+        wanted, rows, training_at = self.wanted, self.rows, np.sort(training_at)
+        frame = self.frame[rows[training_at].tolist()]
+        schema = learn_schema(frame, self.target, wanted.choices, rows=rows[training_at], say=say)
+        schema = replace(schema, apart=wanted.apart)
+        x = schema.features(frame, rows=rows[training_at], sparse=True)
+        training = self._part(x, training_at)
+        if len(test_at):
+            at = rows[test_at]
+            test = self._part(schema.features(self.frame[at.tolist()], rows=at, sparse=True), test_at)
+        elif wanted.test_table is not None and test is None:
+            test = read_test(wanted, schema, say)
+        default = 0.1 if len(training.labels) >= FOLDED or self.split.times is not None else 0.0
+        places = np.arange(len(self.labels))[training_at]
+        held, rest = self.split.hold_out(places, wanted.validation, VALIDATION, "--validation", default)
+        held, rest = (np.searchsorted(places, part) for part in (held, rest))
+
+        def folds(count: int) -> Iterator[tuple[Any, Any]]:
+            return self.split.folds(places[rest], count)
+
+        return Read(schema, training.take(rest), training.take(held) if len(held) else None, test, folds)
+
+    def _part(self, x: Any, at: Any) -> Part:
+        return Part(x, self.labels[at], self.rows[at], None if self.weights is None else self.weights[at])
+
+
+def open_table(wanted: Wanted, say: Say) -> Table:
+    """Read a table whole. The classes are the whole table's; all else is learned from the rows that train."""
+    frame = wanted.table
+    if isinstance(frame, str | os.PathLike):
+        frame = read_table(frame, replace(wanted.reading, target=wanted.target), say)
+    wanted = wanted.named(list(frame.columns))
+    frame = without(frame, wanted.choices.missing)
+    target = learn_target(frame, wanted.target, wanted.choices)
+    rows, labels = labelled_rows(target.labels(frame), target.name, say, frame[target.name])
+
+    def column(name: str) -> Any:
+        return frame[name][rows.tolist()]
+
+    weights = None if wanted.weight is None else _weights(column(wanted.weight), rows)
+    split = split_of(column, labels, rows, wanted.seed, wanted.time, wanted.group, wanted.choices)
+    return Table(wanted, frame, target, rows, labels, weights, split)
+
+
+def read_whole(wanted: Wanted, say: Say) -> Read:
+    """Read a table. By default a tenth is for validation, or none where there are so few rows that folds are to say
+    when to stop."""
+    table = open_table(wanted, say)
+    test_at, rest = _for_the_test(table.wanted, table.split)
+    return table.read(rest, test_at, say)
+
+
+def read_streamed(wanted: Wanted, say: Say, memory: int) -> Read:
     """The same, with the features in memory maps; the schema is that of all rows that have a class."""
-    frame = ParquetTable(table)
-    found = learn_target(frame, target, choices)
-    rows, labels = labelled_rows(found.labels(frame), target, say)
+    frame = open_streamed(wanted.table, replace(wanted.reading, target=wanted.target), say, memory)
+    wanted = wanted.named(list(frame.columns))
+    choices = wanted.choices
+    found = learn_target(frame, wanted.target, choices)
+    labels = found.labels(without(frame[wanted.target].to_frame(), choices.missing))
+    rows, labels = labelled_rows(labels, found.name, say)
     frame = frame.only(rows)
-    schema = learn_schema(frame, found, choices, rows=rows, say=say)
+    weights = None if wanted.weight is None else _weights(frame[wanted.weight], rows)
+    split = split_of(frame.__getitem__, labels, rows, wanted.seed, wanted.time, wanted.group, choices)
+    schema = replace(learn_schema(frame, found, choices, rows=rows, say=say), apart=wanted.apart)
 
     def read(frame: Any, rows: Any) -> Any:
         return schema.features(frame, rows=rows)
 
     features = features_on_disk(frame, read, len(schema.feature_names), "float32", memory)
-    test_at, rest = _held_out(labels, test, seed, TEST, "--test")
-    at, rest_of_rest = _held_out(labels[rest], validation, seed, VALIDATION, "--validation", 0.1)
+    test_at, rest = _for_the_test(wanted, split)
+    at, rest = split.hold_out(rest, wanted.validation, VALIDATION, "--validation", 0.1)
 
     def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
         mask[chosen] = True
-        return Part(features(mask), labels[chosen], rows[chosen])
+        return Part(features(mask), labels[chosen], rows[chosen], None if weights is None else weights[chosen])
 
-    return Read(
-        schema, part(rest[rest_of_rest]), part(rest[at]) if len(at) else None, part(test_at) if len(test_at) else None
-    )
-
-
-def labelled_rows(labels: Any, target: str, say: Say) -> tuple[Any, Any]:
-    """The rows that have a class, and their labels; the others are counted."""
-    rows = np.flatnonzero(labels >= 0)
-    if len(rows) < len(labels):
-        first = int(np.flatnonzero(labels < 0)[0])
-        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}")
-    return rows, labels[rows]
+    test = part(test_at) if len(test_at) else None
+    if wanted.test_table is not None:
+        test = read_test(wanted, schema, say)
+    return Read(schema, part(np.sort(rest)), part(np.sort(at)) if len(at) else None, test, lambda count: iter(()))
 
 
-def _held_out(
-    labels: Any, fraction: float | None, seed: int, purpose: int, option: str, default: float = 0.0
-) -> tuple[Any, Any]:
-    """Places of a fraction of each class, and of the others; among these is one of each class at least, where the
-    fraction is no default."""
-    n, k = len(labels), len(np.unique(labels))
-    if fraction is None:
-        fraction = default
-    elif fraction and (left := n - max(1, round(n * fraction))) < k:
-        raise InputError(
-            f"{option}: got {fraction}, which leaves {left} of {n} rows to train on, expected at most "
-            f"{1000 * (n - k) // n / 1000:g}: a row of each of the {k} classes trains"
+def read_test(wanted: Wanted, schema: Schema, say: Say) -> Part:
+    """The rows of the table that the model is judged on, `--test-table`."""
+    model = TableModel(network=None, schema=schema)  # type: ignore[arg-type]  # nothing is predicted yet
+    try:
+        judged = model.judged(model.read(wanted.test_table, wanted.reading, silent), silent, labelled=True)
+    except TableError as error:
+        raise TableError(f"--test-table: {error}") from error
+    if not len(judged.labels):
+        raise TableError(f"--test-table: no row has a class in column {schema.target!r}")
+    say(f"{wanted.test_table}: {len(judged.labels)} rows for the test")
+    return Part(judged.x, judged.labels, judged.rows)
+
+
+def _for_the_test(wanted: Wanted, split: Split) -> tuple[Any, Any]:
+    if wanted.test and wanted.test_table is not None:
+        raise InputError("--test and --test-table: got both, expected one")
+    return split.hold_out(np.arange(len(split.labels)), wanted.test, TEST, "--test")
+
+
+def _weights(series: Any, rows: Any) -> Any:
+    found = numbers(series, Form())
+    bad = found.is_null() | ~found.is_finite().fill_null(False) | (found < 0).fill_null(False)
+    if bad.any():
+        at = bad.arg_true()[0]
+        raise TableError(
+            f"column {series.name!r}, row {rows[at]}: {series[at]!r:.40} is no weight, expected a number >= 0"
         )
-    return hold_out(labels, fraction, seed, purpose)
+    if not found.sum() > 0:
+        raise TableError(f"column {series.name!r}: all weights are 0")
+    return found.to_numpy()

@@ -3,147 +3,161 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from chainrule.boundary.extras import require
-from chainrule.command.data import AnyPath, Say, labelled_rows, silent
-from chainrule.errors import InputError, ModelFileError, TableError
-from chainrule.explain import Explanation, explain
-from chainrule.network import Model, load_model
+from chainrule.command.data import AnyPath, Say, listed
+from chainrule.errors import TableError
+from chainrule.explain import Explanation
 from chainrule.network.gradcheck import GradientReport, check_gradients
-from chainrule.network.network import Network
-from chainrule.output.layer import softmax, softmax_cross_entropy
+from chainrule.output.layer import softmax
 from chainrule.pages.gallery import Gallery
-from chainrule.scores import confusion_matrix
-from chainrule.tables import Counts, Schema, read_table
+from chainrule.tables import Evaluation, Reading, Why, load
+from chainrule.tables.model import silent
+from chainrule.tables.showing import lines as schema_lines
+from chainrule.tables.showing import parts as schema_parts
+from chainrule.tables.sparse import dense
 
-__all__ = ["check", "evaluate", "explanation", "gallery", "predict"]
+__all__ = [
+    "FORMATS", "check", "evaluate", "explained", "explanation", "form_of", "gallery", "info", "info_text", "predict",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class _Judge:
-    """A model with a table as the model reads it: only rows that have a class where `labelled`."""
-
-    net: Network
-    schema: Schema
-    x: Any
-    labels: Any
-    rows: Any
-
-    def logits(self) -> Any:
-        """The logits of every row, all finite; to the last bit those of the row alone."""
-        logits = self.net.logits(self.x)  # what leaves its range is named
-        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        if len(bad):
-            at = int(bad[0])
-            column = self.schema.feature_names[int(np.abs(self.x[at]).argmax())]
-            raise TableError(
-                f"column {column!r}, row {self.rows[at]}: is so far from training's numbers that the prediction is "
-                "not finite"
-            )
-        return logits
+FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow")
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
-def _judge(
-    model: AnyPath, table: AnyPath, say: Say, strict: bool, *, labelled: bool = False, rows: slice = slice(None)
-) -> _Judge:
-    net, schema = _model(model)
-    frame = read_table(table)
-    numbers = np.arange(frame.height)[rows]
-    frame = frame[rows]
-    labels = None
-    if labelled:
-        at, labels = labelled_rows(schema.labels(frame, numbers), schema.target, say)
-        if len(at) < frame.height:
-            numbers, frame = numbers[at], frame[at.tolist()]
-    counts = Counts()
-    x = schema.features(frame, rows=numbers, counts=counts)
-    if strict and counts.lines():
-        raise TableError(f"{table}: {'; '.join(counts.lines())}; --strict refuses them")
-    for line in counts.lines():
-        say(line)
-    return _Judge(net, schema, x, labels, numbers)
+def predict(
+    model: AnyPath, table: AnyPath, say: Say = silent, strict: bool = False, *, how: Reading | None = None,
+    ids: Sequence[str] = (), beside: bool = False, form: str = "csv",
+) -> Any:  # fmt: skip
+    """For each row the predicted class, then the probability of each class: text, or bytes of Parquet or Arrow.
 
-
-def predict(model: AnyPath, table: AnyPath, say: Say = silent, strict: bool = False) -> str:
-    """CSV text: for each row the predicted class, then the probability of each class.
-
-    `say` is called with a line for each column and kind of cell that training did not know; with `strict` there is an
-    error instead.
+    Parameters
+    ----------
+    say : called with a line for each column and kind of cell that training did not know
+    strict : whether there is an error instead
+    ids : columns of the table that come first; by default those that training was told to be ids, where they are there
+    beside : whether all columns of the table come first
+    form : one of FORMATS. In a CSV, text that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    pl = require("polars", "cli")
-    judge = _judge(model, table, say, strict)
-    logits, names = judge.logits(), judge.schema.classes
+    pl, known = require("polars", "cli"), load(model)
+    frame = known.read(table, how, say)
+    judged = known.judged(frame, say, strict=strict)
+    logits, names = known.logits(judged), known.classes
     probabilities = softmax(logits)
     columns = {"prediction": [names[i] for i in logits.argmax(axis=1)]}
     columns |= {f"probability of {c}": probabilities[:, i] for i, c in enumerate(names)}
+    own = [known.schema.apart[role] for role in known.schema.apart if role.startswith("id")]
+    first = listed(ids, frame.columns) or [name for name in own if name in frame.columns]
+    if lacking := [name for name in first if name not in frame.columns]:
+        raise TableError(f"the table has no column {lacking[0]!r} (--id); it has {', '.join(frame.columns)[:200]}")
+    others = frame if beside else frame.select(first)
+    others = others.rename({name: f"{name} (input)" for name in others.columns if name in columns})
+    found = pl.DataFrame([*others.get_columns(), *pl.DataFrame(columns).get_columns()])
+    if form in ("parquet", "arrow"):
+        data = io.BytesIO()
+        found.write_parquet(data) if form == "parquet" else found.write_ipc(data)
+        return data.getvalue()
     text = io.StringIO()
-    pl.DataFrame(columns).write_csv(text)
+    if form == "jsonl":
+        found.write_ndjson(text)
+    else:
+        _harmless(found).write_csv(text, separator="\t" if form == "tsv" else ",")
     return text.getvalue()
 
 
-def evaluate(model: AnyPath, table: AnyPath, say: Say = silent, strict: bool = False) -> str:
-    """Loss, accuracy and confusion matrix, as text; rows without a class are left out, and counted."""
-    judge = _judge(model, table, say, strict, labelled=True)
-    if not len(judge.labels):
-        raise TableError(f"{table}: no row has a class to be judged by")
-    logits, labels, schema = judge.logits(), judge.labels, judge.schema
-    matrix = confusion_matrix(logits.argmax(axis=1), labels, len(schema.classes))
-    names = [str(c) for c in schema.classes]
-    wide = max(len(n) for n in [*names, str(matrix.max())]) + 2
-    lines = [
-        f"rows:     {len(labels)}",
-        f"loss:     {float(softmax_cross_entropy(logits, labels).loss):.6f}",
-        f"accuracy: {float(np.trace(matrix)) / len(labels):.4f}",
-        "confusion matrix (a row for the true class, a column for the predicted):",
-        " " * wide + "".join(f"{n:>{wide}}" for n in names),
-    ]
-    lines += [f"{n:>{wide}}" + "".join(f"{c:>{wide}}" for c in row) for n, row in zip(names, matrix, strict=True)]
-    return "\n".join(lines)
+def _harmless(frame: Any) -> Any:
+    """Text that begins as a formula does, with an apostrophe before it, as spreadsheets want; numbers as they are."""
+    pl = require("polars", "cli")
+    changed = []
+    for series in frame.get_columns():
+        if series.dtype == pl.String:
+            cell = pl.col(series.name)
+            formula = cell.str.contains("^[=+@\t\r-]") & ~cell.str.contains(f"^(?:{NUMBER})$")
+            changed.append(pl.when(formula).then("'" + cell).otherwise(cell).alias(series.name))
+    return frame.with_columns(changed)
+
+
+def form_of(output: AnyPath | None, given: str | None) -> str:
+    """The format of predictions: as given, or by the suffix; CSV else."""
+    if given is not None:
+        return given
+    suffix = "" if output is None else Path(output).suffix.lower().lstrip(".")
+    return {"ndjson": "jsonl", "ipc": "arrow", "feather": "arrow"}.get(suffix, suffix if suffix in FORMATS else "csv")
+
+
+def evaluate(
+    model: AnyPath, table: AnyPath, say: Say = silent, strict: bool = False, *, how: Reading | None = None,
+    bootstrap: int = 1000,
+) -> Evaluation:  # fmt: skip
+    """How well the classes of a table are predicted; rows without a class are left out, and counted."""
+    return load(model).evaluate(table, say=say, strict=strict, bootstrap=bootstrap, how=how)
+
+
+def explained(
+    model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = silent,
+    how: Reading | None = None,
+) -> tuple[Explanation, Why]:  # fmt: skip
+    """The gradients of one row of a table, counted from 0, and what each of its columns adds to its prediction.
+
+    image : (rows, columns), where its features are pixels
+    """
+    return load(model).explained(table, row, image=image, say=say, how=how)
 
 
 def explanation(
     model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = silent
 ) -> Explanation:
-    """The explanation of one row of a table, counted from 0; image: (rows, columns), where its features are pixels."""
-    height = read_table(table).height
-    if row >= height:
-        raise InputError(f"--row: got {row}, expected 0 to {height - 1}, the rows of {table}")
-    judge = _judge(model, table, say, False, labelled=True, rows=slice(row, row + 1))
-    if not len(judge.labels):
-        raise InputError(f"--row: got {row}, which has no class in column {judge.schema.target!r}")
-    judge.logits()
-    names, classes = judge.schema.feature_names, judge.schema.classes
-    return explain(judge.net, judge.x[0], int(judge.labels[0]), feature_names=names, classes=classes, image=image)
+    """The gradients of one row of a table, counted from 0."""
+    return explained(model, table, row, image, say)[0]
 
 
-def gallery(model: AnyPath, table: AnyPath, image: tuple[int, int] | None = None, say: Say = silent) -> Gallery:
+def gallery(
+    model: AnyPath, table: AnyPath, image: tuple[int, int] | None = None, say: Say = silent, how: Reading | None = None
+) -> Gallery:
     """All rows of a table that have a class, sorted by loss, each to be explained."""
-    judge = _judge(model, table, say, False, labelled=True)
-    if not len(judge.labels):
+    known = load(model)
+    judged = known.judged(known.read(table, how, say), say, labelled=True)
+    if not len(judged.labels):
         raise TableError(f"{table}: no row has a class, expected some to show")
-    judge.logits()
-    names, classes = judge.schema.feature_names, judge.schema.classes
-    return Gallery(judge.net, judge.x, judge.labels, names, classes, image, judge.rows)
+    known.logits(judged)
+    names, classes = known.schema.feature_names, known.classes
+    return Gallery(known.network, dense(judged.x), judged.labels, names, classes, image, judged.rows)
 
 
-def check(model: AnyPath, table: AnyPath, rows: int, say: Say = silent) -> GradientReport:
+def check(model: AnyPath, table: AnyPath, rows: int, say: Say = silent, how: Reading | None = None) -> GradientReport:
     """Every gradient of the chain on a table's first rows, against finite differences."""
-    judge = _judge(model, table, say, False, labelled=True, rows=slice(rows))
-    return check_gradients(judge.net, judge.x, judge.labels)
+    known = load(model)
+    judged = known.judged(known.read(table, how, say)[:rows], say, labelled=True)
+    return check_gradients(known.network, dense(judged.x), judged.labels)
 
 
-def _model(path: AnyPath) -> tuple[Network, Schema]:
-    model: Model = load_model(path)
-    if model.schema is None:
-        raise ModelFileError(f"{path}: holds a network without a table's schema; `chainrule train` writes both")
-    try:
-        schema = Schema.from_dict(model.schema)
-    except TableError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-    if len(schema.feature_names) != model.network.widths[0] or len(schema.classes) != model.network.widths[-1]:
-        raise ModelFileError(f"{path}: its schema does not fit its network of widths {model.network.widths}")
-    return model.network, schema
+def info(model: AnyPath) -> dict[str, Any]:
+    """What a model file holds, as JSON data."""
+    known = load(model)
+    net, schema = known.network, known.schema
+    keys = ("name", "kind", "features", "values", "odd")
+    return {
+        "model": str(model), "version": known.version, "target": schema.target, "classes": schema.classes,
+        "widths": net.widths, "activation": net.activation, "dtype": str(net.weights[0].dtype),
+        "parameters": sum(p.size for p in (*net.weights, *net.biases)), "missing": schema.missing,
+        "columns": [dict(zip(keys, part, strict=True)) for part in schema_parts(schema)],
+        "training": known.training,
+    }  # fmt: skip
+
+
+def info_text(model: AnyPath) -> str:
+    """The same as lines for a terminal."""
+    found, schema = info(model), load(model).schema
+    training = dict(found["training"])
+    results = training.pop("results", [])
+    lines = [
+        f"{model}: a classifier of {schema.target!r}, {len(schema.classes)} classes, by Chainrule {found['version']}",
+        f"network: {'–'.join(map(str, found['widths']))}, {found['activation']}, {found['parameters']:,} parameters, "
+        f"{found['dtype']}",
+        *results, "", *schema_lines(schema), "",
+        *(f"{name}: {value}" for name, value in training.items() if name not in ("target", "widths", "activation")),
+    ]  # fmt: skip
+    return "\n".join(lines)

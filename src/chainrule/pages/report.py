@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,37 @@ from chainrule.boundary.files import write_atomically
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
 from chainrule.pages.confusion import MATRIX, confused, listed
+from chainrule.pages.doctor import Finding, diagnose
 from chainrule.scores import confusion_matrix, el2n, example_scores, hardest
 from chainrule.training.history import History
+from chainrule.training.watching import Watch
 
-__all__ = ["write_report"]
+__all__ = ["Seen", "write_report"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the report is told of a run, besides its network and history; all of it may be missing.
+
+    unseen : logits (M, K) and labels (M,) of examples that training did not see
+    watch : a callback of the run, which saw its units after each epoch
+    features : the D inputs' names; alone, constants : as for `diagnose`
+    rate : the learning rate; error : what ended training, where it left the range of numbers
+    card : what a model's card says, by heading
+    importance : by column, how much the loss rises when its values are shuffled, and the spread of that; `lacking` says
+        why there is none
+    """
+
+    unseen: tuple[Any, Any] | None = None
+    watch: Watch | None = None
+    features: Sequence[str] | None = None
+    alone: Sequence[tuple[str, str]] | None = None
+    constants: Sequence[tuple[str, float]] = ()
+    rate: float | None = None
+    error: str | None = None
+    card: dict[str, str] = field(default_factory=dict)
+    importance: Sequence[tuple[str, float, float]] = ()
+    lacking: str = ""
 
 
 def write_report(
@@ -31,11 +59,13 @@ def write_report(
     judged_name: str = "training",
     settings: dict[str, Any] | None = None,
     example: dict[str, Any] | None = None,
+    seen: Seen | None = None,
 ) -> Path:
     """Write the report of a training run, whole or not at all.
 
-    Curves of loss and accuracy, the gradient's norm at each layer, a confusion matrix whose cells list their examples,
-    and the twenty training examples with the largest output gradient ‖ŷ − e(ℓ)‖.
+    First what is wrong with the run (`chainrule.pages.doctor`), with its evidence, and what was looked for and not
+    found. Then curves of loss and accuracy, the gradient's norm at each layer, a confusion matrix whose cells list
+    their examples, and the twenty training examples with the largest output gradient ‖ŷ − e(ℓ)‖.
 
     Parameters
     ----------
@@ -45,6 +75,7 @@ def write_report(
     judged : (x, labels, rows) of the confusion matrix; the training examples by default
     settings : what to print about the run
     example : part, row, loss, why and href of an example's explanation to point at; href may be None
+    seen : what else is known of the run
 
     Raises
     ------
@@ -53,15 +84,27 @@ def write_report(
     OutputFileError
         The file cannot be written.
     """
-    names = [str(c) for c in classes]
+    names, seen = [str(c) for c in classes], seen or Seen()
     judged = train if judged is None else judged
     matrix = confusion_matrix(example_scores(net, *judged)[1], judged[1], len(names))
     pairs = confused(matrix)
     losses = {"training": history.loss, "validation": history.validation_loss}
     accuracies = {"training": history.accuracy, "validation": history.validation_accuracy}
     norms_by_layer = {f"layer {k + 1}": [n[k] for n in history.gradient_norms] for k in range(net.depth)}
+    diagnosis = diagnose(
+        net, history, train[0], train[1], unseen=seen.unseen, watch=seen.watch, names=seen.features,
+        alone=seen.alone, constants=seen.constants, rate=seen.rate, error=seen.error,
+    )  # fmt: skip
+    most = max((rise for _, rise, _ in seen.importance), default=0.0)
     page = html.render(
         "report.html.j2",
+        findings=[(f, _curve(f)) for f in diagnosis.findings],
+        quiet=diagnosis.quiet,
+        learned=diagnosis.learned,
+        card=seen.card,
+        importance=[(c, r, s, max(0.0, r) / most if most > 0 else 0.0) for c, r, s in seen.importance],
+        lacking=seen.lacking,
+        error=seen.error,
         charts=[
             ("Loss", html.line_chart({k: v for k, v in losses.items() if v}, logarithmic=True)),
             ("Accuracy", html.line_chart({k: v for k, v in accuracies.items() if v})),
@@ -83,6 +126,11 @@ def write_report(
         script=html.part("report.js"),
     )
     return write_atomically(path, page)
+
+
+def _curve(finding: Finding) -> dict[str, Any] | None:
+    series = {name: values for name, values in finding.series.items() if values}
+    return html.line_chart(series, logarithmic=finding.logarithmic) if series else None
 
 
 def _hardest(net: Network, train: tuple[Any, Any, Sequence[int]], classes: list[str]) -> list[dict[str, Any]]:

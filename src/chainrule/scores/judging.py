@@ -51,7 +51,7 @@ def example_scores(net: Any, x: Any, labels: Any, rows: Any = None) -> tuple[Any
     Parameters
     ----------
     net : a Network of NumPy arrays
-    x, labels : array (N, D), array (N,), int in [0, K)
+    x, labels : array (N, D), or rows of it that give themselves as one by `dense()`; array (N,), int in [0, K)
     rows : the numbers that messages call the examples by; 0, 1, … by default
 
     Raises
@@ -72,7 +72,7 @@ def example_scores(net: Any, x: Any, labels: Any, rows: Any = None) -> tuple[Any
     for start in range(0, n, 4096):
         at = slice(start, start + 4096)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves its range is named
-            logits = net.forward(x[at]).logits
+            logits = net.forward(x[at].dense() if hasattr(x, "tocsr") else x[at]).logits
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if bad.size:
             row = start + int(bad[0])

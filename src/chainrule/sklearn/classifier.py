@@ -26,7 +26,7 @@ from chainrule.output import layer
 from chainrule.output.layer import log_softmax, softmax_cross_entropy
 from chainrule.sklearn.fitting import Data, fit_lbfgs, fit_stochastic
 from chainrule.sklearn.targets import as_targets, class_weights, other_targets
-from chainrule.training.engine import Engine, StepOptions, as_rows
+from chainrule.training.engine import Engine, StepOptions, as_rows, check_sparse
 from chainrule.training.history import EpochRecord, check_callbacks
 from chainrule.training.optimizers import SGD, Optimizer
 from chainrule.training.schedules import Schedule, check_schedule
@@ -61,8 +61,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     clip_norm : largest norm of a step's gradient
     weight_decay : the decoupled decay of "adamw"
     schedule : multiplies the learning rate; one of `chainrule.training.schedules`
-    early_stopping_metric : "score", or "loss" to stop on the validation loss
-    callbacks : each is called with an `EpochRecord` after every epoch; training ends when one returns True
+    early_stopping_metric : "score"; "loss" to stop on the validation loss; or a function of the estimator, which has
+        the weights after the epoch, the validation X and y, as scikit-learn's scorers are: the larger, the better
+    callbacks : each is called with an `EpochRecord` after every epoch, when the estimator has the weights after it;
+        training ends when one returns True
     progress : whether to draw a progress bar (chainrule[cli])
     n_jobs : at most this many threads in `fit` and in predictions; None and -1 for as many as may be used, -2 for one
         less. `threadpoolctl`'s limits and joblib's hold for what may be used
@@ -120,7 +122,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "schedule": [HasMethods("factors"), None],
-        "early_stopping_metric": [StrOptions({"score", "loss"})],
+        "early_stopping_metric": [StrOptions({"score", "loss"}), callable],
         "callbacks": ["array-like", None],
         "progress": ["boolean"],
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
@@ -158,7 +160,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         clip_norm: float | None = None,
         weight_decay: float = 0.01,
         schedule: Schedule | None = None,
-        early_stopping_metric: str = "score",
+        early_stopping_metric: Any = "score",
         callbacks: Sequence[Callable[[EpochRecord], object]] | None = None,
         progress: bool = False,
         n_jobs: int | None = None,
@@ -237,6 +239,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             check_schedule("schedule", self.schedule)
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array, Any]:
+        check_sparse("X", X)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
         )
@@ -342,6 +345,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fitted_input(self, X: Any) -> Any:
         check_is_fitted(self)
+        check_sparse("X", X)
         return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
 
     def predict(self, X: Any) -> Array:

@@ -88,12 +88,16 @@ class MLPRun(Epochs):
         if model.verbose:
             print(f"Iteration {self.epoch}, loss = {found.loss:.8f}")
         loss, score = self._validate()
+        if model.verbose and model.early_stopping:
+            print(f"Validation score: {model.validation_scores_[-1]:f}")
+        if self.observers:
+            model._keep(self.engine)  # a callback that asks the estimator sees the weights after this epoch
         if self._improved():
             self.best[:] = self.engine.parameters
         if model.solver == "sgd" and model.learning_rate == "invscaling":
             model._slowed = 1.0 / (model.t_ + 1) ** model.power_t
         return EpochRecord(
-            self.epoch, model.max_iter, found.loss, found.accuracy, loss, score, found.examples_per_second
+            self.epoch, model.max_iter, found.loss, found.accuracy, loss, score, found.examples_per_second, self.net
         )
 
     def _validate(self) -> tuple[float | None, float | None]:
@@ -108,7 +112,10 @@ class MLPRun(Epochs):
             logits = model._logits(X)
             loss = model._loss(logits, targets, weights)
             truth, found = (model._label_binarizer.inverse_transform(t) for t in (targets, model._decided(logits)))
-            score = float(accuracy_score(truth, found, sample_weight=weights))
+            if callable(model.early_stopping_metric):
+                score = _scored(model, X, truth)
+            else:
+                score = float(accuracy_score(truth, found, sample_weight=weights))
         model.validation_loss_curve_.append(loss)
         model.validation_scores_.append(score)
         return loss, score
@@ -144,12 +151,24 @@ class MLPRun(Epochs):
         return True
 
 
+def _scored(model: MLPClassifier, X: Any, y: Any) -> float:
+    """A metric of the user's own, of the estimator as it is after the epoch."""
+    score = model.early_stopping_metric(model, X, y)
+    if not isinstance(score, int | float | np.number) or not np.isfinite(score):
+        raise ValueError(
+            f"early_stopping_metric: got {score!r:.60} from {model.early_stopping_metric!r:.60}, expected a number"
+        )
+    return float(score)
+
+
 def fit_stochastic(model: MLPClassifier, data: Data, eval_set: Any, incremental: bool) -> None:
     """Train an estimator by steps of its optimizer."""
     if not hasattr(model, "loss_curve_"):  # a warm start after lbfgs
         model._begin_curves()
     if not model.early_stopping and model.best_loss_ is None:
         model.best_loss_ = np.inf
+    if not incremental:
+        model._slowed = 1.0  # each fit has an optimizer of its own rate
     held_out = None
     if eval_set is not None:
         held_out = _eval_set(model, eval_set)

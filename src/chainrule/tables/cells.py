@@ -8,6 +8,7 @@ the kind of file that it came in.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,26 @@ from chainrule.boundary.extras import require
 from chainrule.errors import TableError
 
 __all__ = [
-    "DATES", "MISSING", "TRUTH", "Form", "category", "date_pattern", "days", "kind_of", "numbers", "text", "units",
+    "DATES", "MISSING", "TRUTH", "Form", "category", "date_pattern", "days", "hours", "kind_of", "numbers", "text",
+    "units", "without",
 ]  # fmt: skip
 
-MISSING = ("", "na", "n/a", "nan", "nat", "<na>", "null", "none", "-", "?")  # in any case of letters
+MISSING = (
+    "",
+    "na",
+    "n/a",
+    "n.a.",
+    "#n/a",
+    "nan",
+    "nat",
+    "<na>",
+    "null",
+    "none",
+    "-",
+    "--",
+    ".",
+    "?",
+)  # in any case of letters
 TRUTH = ("true", "false")
 SEPARATORS = {"": "", ",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['’]"}  # between thousands
 CURRENCIES = r"\p{Sc}|USD|EUR|GBP|JPY|CHF|CAD|AUD|CNY|INR|SEK|NOK|DKK|PLN|BRL"
@@ -39,10 +56,19 @@ DATES = {
     "%d-%b-%Y": r"\d{1,2}-[A-Za-z]{3}-\d{4}",
     "%d-%b-%y": r"\d{1,2}-[A-Za-z]{3}-\d{2}",
     "%d %B %Y": r"\d{1,2} [A-Za-z]{3,9} \d{4}",
+    "%m-%d-%y": r"\d{1,2}-\d{1,2}-\d{2}",
+    "%d-%m-%y": r"\d{1,2}-\d{1,2}-\d{2}",
     "%b %d, %Y": r"[A-Za-z]{3} \d{1,2}, \d{4}",
+    "%b %d %Y": r"[A-Za-z]{3} \d{1,2} \d{4}",
+    "%B %d %Y": r"[A-Za-z]{3,9} \d{1,2} \d{4}",
+    "%Y-%m": r"\d{4}-\d{1,2}",
+    "%m/%Y": r"\d{1,2}/\d{4}",
+    "%b %Y": r"[A-Za-z]{3} \d{4}",
+    "%B %Y": r"[A-Za-z]{3,9} \d{4}",
     "%B %d, %Y": r"[A-Za-z]{3,9} \d{1,2}, \d{4}",
 }
 ISO = "%Y-%m-%d"
+_CLOCK = r"^(?P<h>\d{1,2}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:[.,]\d+)?))?(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?$"
 _TIME = r"(?:(?:T| +|, *)(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d+))?)?(?: ?(?P<p>[AaPp][Mm]))?"
 _ZONE = r" ?(?:Z|UTC|(?P<z>[+-]\d{2}):?(?P<w>\d{2})?)?)?"
 
@@ -72,7 +98,7 @@ class Form:
 
 
 def kind_of(series: Any) -> str:
-    """number, boolean, date or text: what a column's type says.
+    """number, boolean, date, time or text: what a column's type says.
 
     Raises
     ------
@@ -86,9 +112,11 @@ def kind_of(series: Any) -> str:
         return "boolean"
     if dtype in (pl.Date, pl.Datetime):
         return "date"
+    if dtype == pl.Time:
+        return "time"
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return "text"
-    raise TableError(f"column {series.name!r}: has type {dtype}, expected numbers, booleans, dates or text")
+    raise TableError(f"column {series.name!r}: has type {dtype}, expected numbers, booleans, dates, times or text")
 
 
 def text(series: Any) -> Any:
@@ -97,7 +125,7 @@ def text(series: Any) -> Any:
     if kind == "date":
         return _iso(_moments(series, Form()))
     found = series.cast(pl.String)
-    if kind == "boolean":
+    if kind in ("boolean", "time"):
         return found
     found = found.str.strip_chars()
     return found.set(found.str.to_lowercase().is_in(MISSING).fill_null(False), None)
@@ -126,7 +154,7 @@ def numbers(series: Any, form: Form) -> Any:
         return series.cast(pl.Float64) if exact else series.cast(pl.String).cast(pl.Float64).fill_nan(None)
     if kind == "boolean":
         return series.cast(pl.Float64)
-    if kind == "date":
+    if kind in ("date", "time"):
         return pl.Series(series.name, [None], dtype=pl.Float64).new_from_index(0, len(series))
     found = text(series)
     if form.decimal == "." and not form.unit:
@@ -175,6 +203,46 @@ def days(series: Any, form: Form) -> Any:
     return _moments(series, form).cast(pl.Float64) / 86_400e6
 
 
+def hours(series: Any) -> Any:
+    """Each cell's time of day as hours since midnight; null where it is missing or no time of day."""
+    pl, kind = require("polars", "cli"), kind_of(series)
+    if kind not in ("time", "text"):
+        return pl.Series(series.name, [None], dtype=pl.Float64).new_from_index(0, len(series))
+    part = text(series).to_frame("cell").select(pl.col("cell").str.extract_groups(_CLOCK)).unnest("cell")
+    part = part.with_columns(
+        pl.col("h", "m").cast(pl.Float64), pl.col("s").str.replace(",", ".", literal=True).cast(pl.Float64)
+    )
+    half, h = pl.col("p").str.to_lowercase(), pl.col("h")
+    sound = pl.when(half.is_null()).then(h < 24).otherwise((h >= 1) & (h <= 12))
+    hour = pl.when(half.is_null()).then(h).otherwise(h % 12 + pl.when(half == "p").then(12).otherwise(0))
+    whole = hour + pl.col("m") / 60 + pl.col("s").fill_null(0.0) / 3600
+    return part.select(pl.when(sound).then(whole).otherwise(None)).to_series().alias(series.name)
+
+
+def without(frame: Any, words: Collection[str]) -> Any:
+    """A data frame in which the cells that are one of some words, or the same number, are missing."""
+    if not words:
+        return frame
+    pl = require("polars", "cli")
+    texts = [word.strip().lower() for word in words]
+    as_numbers = pl.Series(texts).cast(pl.Float64, strict=False).drop_nulls().to_list()
+    changed = []
+    for series in frame.get_columns():
+        kind = kind_of(series) if not series.dtype.is_nested() else ""
+        if kind == "number":
+            gone = series.cast(pl.Float64).is_in(as_numbers)
+        elif kind == "text":
+            found = series.cast(pl.String).str.strip_chars()
+            gone = found.str.to_lowercase().is_in(texts)
+            if as_numbers:
+                gone |= found.cast(pl.Float64, strict=False).is_in(as_numbers).fill_null(False)
+        else:
+            continue
+        if gone.fill_null(False).any():
+            changed.append(series.set(gone.fill_null(False), None))
+    return frame.with_columns(changed)
+
+
 def date_pattern(date: str) -> str:
     """What a cell of that format looks like, with a time of day or without."""
     return rf"^(?P<d>{DATES[date]}){_TIME}{_ZONE}$"
@@ -197,7 +265,9 @@ def _moments(series: Any, form: Form) -> Any:
 def _dated(found: Any, date: str) -> Any:
     pl = require("polars", "cli")
     part = found.to_frame("cell").select(pl.col("cell").str.extract_groups(date_pattern(date))).unnest("cell")
-    day = part["d"].str.to_date(date, strict=False).cast(pl.Int64)
+    whole_date = "%d" in date  # a month alone is its first day
+    written = part["d"] if whole_date else part["d"] + " 1"
+    day = written.str.to_date(date if whole_date else f"{date} %d", strict=False).cast(pl.Int64)
     if part["h"].null_count() == len(part):
         return day * 86_400_000_000
     p = part.with_columns(

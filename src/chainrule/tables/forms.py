@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,12 @@ class Choices:
     dates : "day-first" or "month-first", where 03/04/2024 could be either
     keep, ignore : columns that are used, or not, whatever they look like
     as_classes : a target with very many different numbers or texts holds classes all the same
+    columns : the only columns that are used; none for all
+    apart : columns that are no features, since they say something else of a row: its name, its weight, its group
+    types : what some columns are, whatever they look like: number, date, time, boolean, category or text, which is the
+        same as category
+    missing : words, or numbers, that stand for a missing value besides those of `cells.MISSING`
+    categories : the most categories that a column keeps; the rare ones beyond are one
     """
 
     decimal: str | None = None
@@ -38,6 +44,11 @@ class Choices:
     keep: Collection[str] = ()
     ignore: Collection[str] = ()
     as_classes: bool = False
+    columns: Collection[str] = ()
+    apart: Collection[str] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+    missing: Collection[str] = ()
+    categories: int = 1000
 
 
 @dataclass
@@ -55,7 +66,9 @@ class Learner:
 
 def kind_and_form(learner: Learner, series: Any) -> tuple[str, Form]:
     """What kind of thing a column holds, and how its text is read; what is not plain is said."""
-    came = cells.kind_of(series)
+    came, told = cells.kind_of(series), learner.choices.types.get(series.name)
+    if told is not None:
+        return _as_told(learner, series, came, told)
     if came != "text":
         return came, Form()
     found = cells.text(series)
@@ -70,11 +83,36 @@ def kind_and_form(learner: Learner, series: Any) -> tuple[str, Form]:
             return "number", form
     elif known.str.contains(r"^\d+$").all():
         learner.say(f"column {series.name!r}: digits with zeros before them, as {known.min()!r}: codes, not numbers")
+    strays = cells.hours(known).null_count()
+    if strays <= allowed and _serves(known, strays):
+        _say_form(learner, series.name, found, "time", Form())
+        return "time", Form()
     form, strays = _date_form(learner, series.name, known, allowed)
     if form is not None and _serves(known, strays):
         _say_form(learner, series.name, found, "date", form)
         return "date", form
     return "category", Form()
+
+
+def _as_told(learner: Learner, series: Any, came: str, told: str) -> tuple[str, Form]:
+    """A column of the kind that the user says: as many cells as can be are read so, the others are missing."""
+    kind, form = "category" if told == "text" else told, None
+    if kind == "category" or came == kind:
+        return kind, Form()
+    known = cells.text(series).drop_nulls()
+    if came == "text" and kind == "number":
+        form, _ = _number_form(learner, series.name, known, len(known) - 1)
+    elif came == "text" and kind == "date":
+        form, _ = _date_form(learner, series.name, known, len(known) - 1)
+    elif {kind, came} <= {"number", "boolean"}:
+        form = Form()
+    elif came == "text":
+        form = Form() if values_of(known, kind, Form()).null_count() < len(known) else None
+    if form is None:
+        first = f"as {known[0]!r:.40}" if len(known) else "for there are none"
+        raise TableError(f"column {series.name!r}: --type says {told}, which its values cannot be read as, {first}")
+    _say_form(learner, series.name, cells.text(series), kind, form)
+    return kind, form
 
 
 def _serves(known: Any, strays: int) -> bool:
@@ -153,7 +191,10 @@ def _say_form(learner: Learner, name: str, found: Any, what: str, form: Form) ->
     signs = {
         words: sign for words, sign in signs.items() if found.filter(values.is_not_null()).str.contains(sign).any()
     }
-    if form != Form() or signs:
+    if what == "time":
+        at = values.is_not_null().arg_true()[0]
+        learner.say(f"column {name!r}: times of day as hours: {found[at]!r} is {values[at]:.4g}")
+    elif form != Form() or signs:
         if what == "date":
             words = {"%d": "day", "%m": "month", "%b": "month", "%B": "month", "%Y": "year", "%y": "year"}
             how = "dates as " + re.sub("%.", lambda sign: words[sign[0]], form.date)
@@ -165,7 +206,7 @@ def _say_form(learner: Learner, name: str, found: Any, what: str, form: Form) ->
         if form == Form():  # a cell that is not plain
             shown &= found.str.contains("|".join(signs.values())).fill_null(False)
         at = shown.arg_true()[0]
-        value = f"{values[at]:.10g}" if what == "number" else np.datetime64(round(values[at] * 86_400), "s")
+        value = f"{values[at]:.10g}" if what in ("number", "time") else np.datetime64(round(values[at] * 86_400), "s")
         learner.say(f"column {name!r}: {how}: {found[at]!r} is {value}")
     bad = values.is_null() & found.is_not_null()
     if bad.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from chainrule.tables.forms import FEW, JUDGED, Choices, Learner, kind_and_form
 from chainrule.tables.reading import as_frame
 from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, values_of
 
-__all__ = ["learn_schema", "learn_target"]
+__all__ = ["by_thresholds", "learn_schema", "learn_target"]
 
-MAX_CATEGORIES = 1000
 PERFECT = 0.98  # of the rows
+COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
+NAMES = 0.9  # of the texts are different: they name the rows
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
 
@@ -37,8 +39,10 @@ def learn_target(frame: Any, target: str, choices: Choices | None = None) -> Tar
     pl, choices, frame = require("polars", "cli"), choices or Choices(), as_frame(frame)
     if target not in frame.columns:
         raise TableError(no_target(target, frame.columns))
-    series = frame[target]
-    kind = _kind_of_target(pl, series)
+    series = cells.without(frame[target].to_frame(), choices.missing)[target]
+    told = choices.types.get(target)
+    kind = _kind_of_target(pl, series) if told in (None, "number", "date") else "category"
+    kind = "text" if told == "text" else kind
     keys = keys_of(series, kind)
     known = keys.drop_nulls()
     if len(known) == 0:
@@ -77,6 +81,8 @@ def _kind_of_target(pl: Any, series: Any) -> str:
     if came in ("boolean", "date"):
         return came
     text = cells.text(series).drop_nulls()
+    if len(text) and text.is_in(["+"]).all() and series.cast(pl.String).str.strip_chars().is_in(["-"]).any():
+        return "sign"
     if text.str.to_lowercase().is_in(cells.TRUTH).all():
         return "boolean"
     values = text.cast(pl.Float64, strict=False)
@@ -126,23 +132,27 @@ def learn_schema(
     frame, choices = as_frame(frame), choices or Choices()
     target = learn_target(frame, target, choices) if isinstance(target, str) else target
     names = [name for name in frame.columns if name != target.name]
-    strange = [name for name in (*choices.keep, *choices.ignore) if name not in names]
-    if strange:
-        raise TableError(f"the table has no column {strange[0]!r} to keep or ignore; it has {', '.join(names)[:200]}")
+    for option in ("keep", "ignore", "columns", "apart", "types"):
+        strange = [name for name in getattr(choices, option) if name not in names]
+        if strange and not (option == "types" and strange == [target.name]):
+            word = {"keep": "keep or ignore", "ignore": "keep or ignore", "types": "give a type"}.get(option, "use")
+            raise TableError(f"the table has no column {strange[0]!r} to {word}; it has {', '.join(names)[:200]}")
     rows = np.arange(frame.height) if rows is None else rows
     learner = Learner(choices, say, rows, target.labels(frame, rows))
     columns: list[Column] = []
     usable: list[Column] = []  # of those that are left out
     left_out: dict[str, str] = {}
     constants: list[str] = []
+    unsaid: dict[str, str] = {}
     for name in names:
-        if name in choices.ignore:
+        if name in choices.apart or name in choices.ignore or (choices.columns and name not in choices.columns):
+            unsaid[name] = "ignored" if name not in choices.apart else "no feature"
             continue
-        column, reason = _learn_column(learner, frame[name])
+        column, reason = _learn_column(learner, cells.without(frame[name].to_frame(), choices.missing)[name])
         if column is not None and column.constant:
             constants.append(name + (" (for floats)" if reason else ""))
             columns.append(column)
-        elif column is None or (reason and name not in choices.keep):
+        elif column is None or (reason and name not in choices.keep and name not in choices.columns):
             left_out[name] = reason
             if column is not None:
                 usable.append(column)
@@ -172,7 +182,11 @@ def learn_schema(
         advice = ", and no other column is used: make sure that it is known before the class is"
     for name, share in learner.alone:
         say(f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows" + advice.format(name))
-    return Schema(target.name, target.classes, columns, target.kind)
+    alone = {name: f"tells the class alone in {100 * share:.4g} %" for name, share in learner.alone}
+    columns = [replace(c, note=alone.get(c.name, "constant" if c.constant else c.note)) for c in columns]
+    taken = {c.name for c in columns}
+    left_out = {name: why for name, why in left_out.items() if name not in taken} | unsaid
+    return Schema(target.name, target.classes, columns, target.kind, [*choices.missing], list(frame.columns), left_out)
 
 
 def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
@@ -199,7 +213,8 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
     # 1/width, which is ∞ where that is subnormal
     away = (found - low).drop_nulls().to_numpy() / (width or 1.0)
     mean, scale = low + float(away.mean()) * width, float(away.std()) * width or width
-    column = Column(series.name, kind, mean, scale, missing, low=low, high=high, form=form)
+    means = [0.0, found.null_count() / len(found)][: 1 + missing]
+    column = Column(series.name, kind, mean, scale, missing, low=low, high=high, form=form, means=means)
     if width == 0.0:
         exact = series.dtype.is_float() or cells.text(series).n_unique() - missing == 1
         return column, "" if exact else "for floats"
@@ -213,21 +228,34 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
 
 def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tuple[Column, str]:
     name, rows = series.name, learner.rows
-    categories = sorted(found.drop_nulls().unique().to_list())
-    column = Column(name, "category", missing=n < len(found), categories=categories)
-    kept = name in learner.choices.keep
+    counted = found.drop_nulls().value_counts(name="rows of it").iter_rows()
+    sizes: dict[str, int] = dict(sorted(counted))
+    categories = list(sizes)
+    kept = name in learner.choices.keep or learner.choices.types.get(name) in ("category", "text")
+    kept = kept or name in learner.choices.columns
+    column = _categories(name, sizes, categories, [], found)
     if len(categories) == 1 and n == len(found):
         return column, "is constant"
-    if n >= JUDGED and len(categories) == n and not kept:
+    if n >= JUDGED and len(categories) > NAMES * n and not kept:
         measured = found.drop_nulls().str.contains(r"^\W*\d+(?:\W|\D+$)").sum()
         if measured * 2 < n:
-            return column, "holds texts that are all different"
-    if len(categories) > MAX_CATEGORIES or (n >= JUDGED and len(categories) > max(FEW, n / 2) and not kept):
+            return column, f"holds texts that are {'nearly ' * (len(categories) < n)}all different"
+    limit = learner.choices.categories
+    if len(categories) > limit or (n >= JUDGED and len(categories) > max(FEW, n / 2) and not kept):
+        frequent = sorted((c for c in categories if sizes[c] > 1 or kept), key=lambda c: -sizes[c])[:limit]
+        covered = sum(sizes[c] for c in frequent)
+        if covered >= COVERED * n or (kept and frequent):
+            rare = [c for c in categories if c not in set(frequent)]
+            learner.say(
+                f"column {name!r}: of {len(categories)} categories the {len(frequent)} most frequent are kept; the "
+                f"other {len(rare)}, in {n - covered} of {n} rows, are one: rare (--categories N keeps at most N)"
+            )
+            return _categories(name, sizes, sorted(frequent), rare, found), ""
         some = ", ".join(repr(v)[:30] for v in found.drop_nulls().head(3))
         raise TableError(
             f"column {name!r}: text with {len(categories)} categories in {n} rows ({some}, …){_misfits(found, rows)}; "
-            f"write it as plain numbers, dates or fewer categories, or leave it out: --ignore {name!r}"
-            + ("" if len(categories) > MAX_CATEGORIES else f"; --keep {name!r} takes each as a category")
+            f"write it as plain numbers, dates or fewer categories, or leave it out: --ignore {name!r}; "
+            f"--keep {name!r} takes each as a category"
         )
     words = series.cast(require("polars", "cli").String).str.strip_chars()
     gone = found.is_null() & words.is_not_null() & (words != "")
@@ -237,6 +265,14 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((name, alone))
     return column, ""
+
+
+def _categories(name: str, sizes: dict[str, int], categories: list[str], rare: list[str], found: Any) -> Column:
+    n, gone = len(found), found.null_count()
+    means = [sizes[c] / n for c in categories]
+    means += [sum(sizes[c] for c in rare) / n] * bool(rare) + [gone / n] * bool(gone)
+    note = f"{len(rare)} rare categories are one" if rare else ""
+    return Column(name, "category", missing=gone > 0, categories=categories, rare=rare, means=means, note=note)
 
 
 def _misfits(found: Any, rows: Rows) -> str:
@@ -288,14 +324,15 @@ def _alone(found: Any, labels: Rows) -> float | None:
         most = table.max(axis=1)
         right = int(most[most > 1].sum())
     elif found.dtype.is_numeric():
-        right = _by_thresholds(codes, labels)
+        right = by_thresholds(codes, labels)
     else:
         return None
     return right / n if right >= PERFECT * n and n - right <= 0.1 * (n - chance) else None
 
 
-def _by_thresholds(codes: Rows, labels: Rows) -> int:
-    """How many examples are told right by an interval for each class, in the order of the classes' medians."""
+def by_thresholds(codes: Rows, labels: Rows) -> int:
+    """Of numbers that are given by their ranks, (N,) from 0: how many examples are told right by an interval for each
+    class, in the order of the classes' medians."""
     classes = np.unique(labels)
     order = sorted(classes, key=lambda c: float(np.median(codes[labels == c])))
     rank = np.empty(int(classes.max()) + 1, dtype=np.int64)

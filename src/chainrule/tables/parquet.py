@@ -1,10 +1,13 @@
 """Tables larger than memory: a Parquet file is read a column, or some rows, at a time, and its features are laid down
-in a file that `fit` maps and streams."""
+in a file that `fit` maps and streams. A text file is made one of Parquet first, some rows at a time."""
 
 from __future__ import annotations
 
+import mmap
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
@@ -15,9 +18,11 @@ import numpy.typing as npt
 
 from chainrule.boundary.extras import require
 from chainrule.errors import TableError
-from chainrule.tables.reading import reading
+from chainrule.tables.reading import kind_of_file, reading, refuse_kind, say_broken
+from chainrule.tables.sources import Source
+from chainrule.tables.text import Reading, TextTable, lay_out
 
-__all__ = ["ParquetTable", "features_on_disk", "numeric_examples"]
+__all__ = ["ParquetTable", "features_on_disk", "numeric_examples", "open_streamed"]
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +48,7 @@ class ParquetTable:
         self.path, pl = Path(path), require("polars", "cli")
         if self.path.suffix.lower() != ".parquet":
             raise TableError(f"{path}: only a .parquet file can be streamed")
-        self._lazy = pl.scan_parquet(self.path)
+        self._lazy = pl.scan_parquet(self.path, low_memory=True)
         with reading(path):
             self.columns = list(self._lazy.collect_schema().names())
             self.height = int(self._lazy.select(pl.len()).collect().item())
@@ -51,6 +56,8 @@ class ParquetTable:
             raise TableError(f"{path}: has no rows")
         self.rows: Array = np.arange(self.height)
         self._total = self.height
+        self.source: Any = None  # of a text, whose end is that of the parts
+        self.parts: list[Path] = []
 
     def only(self, rows: Array) -> ParquetTable:
         """The table of some of the rows, given by their rising numbers in the file."""
@@ -65,9 +72,18 @@ class ParquetTable:
 
     def slices(self, rows: int) -> Iterator[Any]:
         """Data frames of its rows, of at most so many consecutive ones of the file."""
-        for begin in range(0, self._total, rows):
-            at = self.rows[slice(*np.searchsorted(self.rows, (begin, begin + rows)))] - begin
-            yield self._lazy.slice(begin, rows).collect()[at]
+        pl, begin = require("polars", "cli"), 0
+        for part in self.parts:
+            frame = pl.read_parquet(part)
+            for inside in range(0, frame.height, rows):
+                yield self._of(frame.slice(inside, rows), begin)
+                begin += min(rows, frame.height - inside)
+        for at in range(begin, self._total, rows):
+            yield self._of(self._lazy.slice(at, rows).collect(), at)
+
+    def _of(self, frame: Any, begin: int) -> Any:
+        """Of rows that begin there in the file, those that the table consists of."""
+        return frame[self.rows[slice(*np.searchsorted(self.rows, (begin, begin + frame.height)))] - begin]
 
 
 def features_on_disk(
@@ -79,7 +95,9 @@ def features_on_disk(
     Returns a function from a mask of rows, (N,) bool, to those rows' features: a memory map of a nameless file, which
     takes no place on the disk any more once nothing refers to it.
     """
-    rows = max(1, memory // 2 // (width * 24))  # float64 columns, their features, and what lies between
+    # float64 columns, their features, and what lies between; of a text, its cells
+    rows = max(1, memory // 3 // max(width * 24, len(table.columns) * (80 if table.parts else 16)))
+    at_once = max(1, memory // 8 // (width * np.dtype(dtype).itemsize))
 
     def chosen(mask: Array) -> np.memmap[Any, Any]:
         count = int(np.count_nonzero(mask))
@@ -90,12 +108,68 @@ def features_on_disk(
             at = slice(begin, begin + frame.height)
             begin += frame.height
             found = features(frame, table.rows[at])[mask[at]]
-            mapped[to : to + len(found)] = found
-            to += len(found)
+            for start in range(0, len(found), at_once):
+                some = found[start : start + at_once]
+                mapped[to : to + len(some)] = some
+                to += len(some)
+                _give_back(mapped)
         mapped.flush()
         return mapped[:count]  # type: ignore[return-value]  # a slice of a map is one
 
     return chosen
+
+
+def _give_back(mapped: np.memmap[Any, Any]) -> None:
+    """Write what stands in the pages of a map, and give them back: they are read again when they are wanted."""
+    mapped.flush()
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def open_streamed(
+    path: str | os.PathLike[str], how: Reading, say: Callable[[str], object], memory: int
+) -> ParquetTable:
+    """A Parquet file, or a text file, which is copied into Parquet files in a temporary folder, every column as text.
+
+    Raises
+    ------
+    TableError
+        As `read_table`; or the file is of another kind.
+    """
+    refuse_kind(path)
+    source = Source(path)
+    with reading(path):
+        if not source.head:
+            raise TableError(f"{source.name}: the file is empty")
+        kind = kind_of_file(source)
+        if kind == "ipc" or (kind == "parquet" and (source.packed or source.kept)):
+            raise TableError(f"{source.name}: only text and .parquet files can be streamed (--memory)")
+        if kind == "parquet":
+            return ParquetTable(path)
+        text = TextTable(source, lay_out(source, how, say), how.skip_broken)
+        folder = tempfile.mkdtemp(prefix="chainrule-")
+        weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+        pl, rows = require("polars", "cli"), max(100, memory // 8 // (100 * len(text.layout.names)))
+        waiting: list[Any] = []
+        parts: list[Path] = []
+
+        def write() -> None:
+            if waiting:
+                parts.append(Path(folder) / f"{len(parts):08}.parquet")
+                pl.concat(waiting).write_parquet(parts[-1], compression="lz4")
+                waiting.clear()
+
+        for chunk in text.chunks(rows):
+            waiting.append(chunk)
+            if sum(frame.estimated_size() for frame in waiting) > memory // 16:
+                write()
+        write()
+    if not parts:
+        raise TableError(f"{source.name}: has a header but no rows")
+    say_broken(text, say)
+    table = ParquetTable(Path(folder) / "*.parquet")
+    table.source, table.parts = source, parts
+    return table
 
 
 def numeric_examples(

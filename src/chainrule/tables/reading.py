@@ -1,66 +1,98 @@
-"""Files as polars data frames: CSV as the text that it is, other formats with the types that they have."""
+"""Files as polars data frames: text as the text that it is, other formats with the types that they have."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import os
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from chainrule.boundary.extras import require
 from chainrule.errors import TableError
+from chainrule.tables.sources import Source
+from chainrule.tables.text import Reading, TextTable, lay_out
 
-__all__ = ["as_frame", "read_table", "reading"]
+__all__ = ["as_frame", "kind_of_file", "read_table", "reading", "refuse_kind", "say_broken"]
+
+FOREIGN = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson", ".dta", ".sav", ".sas7bdat", ".arff", ".html")
 
 
-def read_table(path: str | os.PathLike[str]) -> Any:
-    """Read a table as a polars DataFrame; the suffix says the format.
+def read_table(
+    path: str | os.PathLike[str], how: Reading | None = None, say: Callable[[str], object] = lambda line: None
+) -> Any:
+    """Read a table as a polars DataFrame; its first bytes and the suffix say the format.
 
-    Every column of a CSV is text: what it means is decided once, in training (`learn_schema`).
+    Every column of a text file is text: what it means is decided once, in training (`learn_schema`).
 
     Parameters
     ----------
-    path : .csv, .csv.gz, .parquet, or .arrow, .ipc, .feather
+    path : a text file as .csv, .tsv, .txt or .data; .parquet; .arrow, .ipc or .feather; each also compressed by gzip,
+        bzip2 or xz; or "-" for standard input
+    how : what is known of a text file: its separator, header, encoding
+    say : called with a line for each thing that was found out and is not plain
 
     Raises
     ------
     TableError
-        The file is missing, empty, not of its format, not UTF-8, or has ragged rows or no rows.
+        The file is missing, empty, not of its format, in an encoding that has to be said, or has ragged rows or no
+        rows. The message names line, column and the option that mends it.
 
     Examples
     --------
     >>> read_table("table.xlsx")
     Traceback (most recent call last):
-    chainrule.errors.TableError: table.xlsx: unknown kind of table, expected .csv, .csv.gz, .parquet, .arrow, \
-.ipc or .feather
+    chainrule.errors.TableError: table.xlsx: unknown kind of table, expected text (.csv, .tsv, .txt, .data), .parquet, \
+.arrow, .ipc or .feather
     """
-    pl = require("polars", "cli")
-    name = Path(path).name.lower()
-    readers: dict[str, Any] = {
-        ".csv": _read_csv,
-        ".csv.gz": _read_csv,
-        ".parquet": pl.read_parquet,
-        ".arrow": pl.read_ipc,
-        ".ipc": pl.read_ipc,
-        ".feather": pl.read_ipc,
-    }
-    reader = next((read for suffix, read in readers.items() if name.endswith(suffix)), None)
-    if reader is None:
-        raise TableError(f"{path}: unknown kind of table, expected .csv, .csv.gz, .parquet, .arrow, .ipc or .feather")
+    pl, how = require("polars", "cli"), how or Reading()
+    refuse_kind(path)
+    source = Source(path)
     with reading(path):
-        if os.stat(path).st_size == 0:
-            raise TableError(f"{path}: the file is empty")
-        frame = reader(path)
+        if not source.head:
+            raise TableError(f"{source.name}: the file is empty")
+        kind = kind_of_file(source)
+        if kind != "text":
+            read = pl.read_parquet if kind == "parquet" else pl.read_ipc
+            with source.reading(), source.open() as file:
+                frame = read(io.BytesIO(file.read()) if source.packed or source.kept else path)
+        else:
+            table = TextTable(source, lay_out(source, how, say), how.skip_broken)
+            parts = list(table.chunks())
+            frame = pl.concat(parts) if parts else pl.DataFrame({name: [] for name in table.layout.names})
+            say_broken(table, say)
     if frame.width and frame.height == 0:
-        raise TableError(f"{path}: has a header but no rows")
+        raise TableError(f"{source.name}: has a header but no rows")
     if frame.width == 0:
-        raise TableError(f"{path}: has no columns")
+        raise TableError(f"{source.name}: has no columns")
     return frame
+
+
+def refuse_kind(path: str | os.PathLike[str]) -> None:
+    """Refuse what a suffix says to be no table that can be read."""
+    if os.fspath(path).lower().endswith(FOREIGN):
+        raise TableError(
+            f"{path}: unknown kind of table, expected text (.csv, .tsv, .txt, .data), .parquet, .arrow, .ipc or "
+            ".feather"
+        )
+
+
+def kind_of_file(source: Source) -> str:
+    """parquet, ipc or text."""
+    if source.head.startswith(b"PAR1") or source.suffix == ".parquet":
+        return "parquet"
+    if source.head.startswith((b"ARROW1", b"FEA1")) or source.suffix in (".arrow", ".ipc", ".feather"):
+        return "ipc"
+    if source.head.startswith(b"PK\x03\x04"):
+        raise TableError(f"{source.name}: is a zip archive or a spreadsheet; unpack it, or save it as .csv")
+    return "text"
+
+
+def say_broken(table: TextTable, say: Callable[[str], object]) -> None:
+    """Count the rows that were left out."""
+    if table.left_out:
+        count = len(table.left_out)
+        say(f"{count} broken {'row is' if count == 1 else 'rows are'} left out, first {table.left_out[0]}")
 
 
 @contextmanager
@@ -106,39 +138,3 @@ def _of_pandas(pl: Any, name: str, column: Any) -> Any:
     missing = column.isna().tolist()
     texts = [None if gone else str(v) for v, gone in zip(column.tolist(), missing, strict=True)]
     return pl.Series(name, texts, dtype=pl.String)
-
-
-def _read_csv(path: str | os.PathLike[str]) -> Any:
-    pl = require("polars", "cli")
-    data = Path(path).read_bytes()
-    if os.fspath(path).lower().endswith(".gz"):
-        try:
-            data = gzip.decompress(data)
-        except EOFError as error:
-            raise TableError(f"{path}: the compressed file is truncated") from error
-        except (zlib.error, gzip.BadGzipFile) as error:
-            raise TableError(f"{path}: cannot be read: the compressed file is damaged, or none: {error}") from error
-    _check_csv(path, data)
-    return pl.read_csv(data, infer_schema=False)
-
-
-def _check_csv(path: str | os.PathLike[str], data: bytes) -> None:
-    """Refuse what Polars would mend in silence or complain of at length, and name the line."""
-    line = 0
-    try:
-        with io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            line = reader.line_num
-            twice = [name for i, name in enumerate(header) if name in header[:i]]
-            if twice:
-                raise TableError(f"{path}: has two columns named {twice[0]!r}")
-            for row in reader:
-                line = reader.line_num
-                if len(row) != len(header) and (row or len(header) > 1):
-                    raise TableError(f"{path}, line {line}: has {len(row)} fields, the header has {len(header)}")
-    except UnicodeDecodeError as error:
-        where = f"near line {line + 1}: byte 0x{error.object[error.start]:02x}"
-        raise TableError(f"{path}: the text is not UTF-8, {where}") from error
-    except csv.Error as error:
-        raise TableError(f"{path}, line {line + 1}: {error}") from error

@@ -16,10 +16,13 @@ from chainrule.errors import TableError
 from chainrule.tables import cells
 from chainrule.tables.cells import Form
 from chainrule.tables.reading import as_frame
+from chainrule.tables.sparse import SparseFeatures
 
-__all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "values_of"]
+__all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "shown_value", "values_of"]
 
-KINDS = ("number", "boolean", "date", "category")
+DENSE = 2**24  # elements of a matrix: of a larger one that is mostly 0, only the others are stored
+SPARSE = 0.1  # of its elements are not 0
+KINDS = ("number", "boolean", "date", "time", "category")
 Rows = npt.NDArray[Any]
 
 
@@ -52,13 +55,16 @@ class Counts:
 class Column:
     """How one column becomes features.
 
-    kind : "number", "boolean", "date" (days since 1970) or "category"
+    kind : "number", "boolean", "date" (days since 1970), "time" (hours since midnight) or "category"
     mean, scale : a number x becomes (x − mean)/scale; a missing one becomes 0, the mean. A scale of 0 stands for a
         constant: its feature is 0.
     missing : whether training saw missing values: then a further feature says where they are
     categories : one feature for each; a category not among them is 0 in all
     low, high : the least and the largest number of training
     form : how text writes the numbers or dates
+    rare : categories that training saw and that share one feature, the last, with those that it did not see
+    means : the mean of each of its features over the training rows
+    note : what is odd about it
     """
 
     name: str
@@ -70,6 +76,9 @@ class Column:
     low: float = 0.0
     high: float = 0.0
     form: Form = field(default_factory=Form)
+    rare: list[str] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
+    note: str = ""
 
     @property
     def constant(self) -> bool:
@@ -80,6 +89,8 @@ class Column:
     def feature_names(self) -> list[str]:
         """The names of the features that this column becomes, in their order."""
         names = [f"{self.name}={c}" for c in self.categories] if self.kind == "category" else [self.name]
+        if self.rare:
+            names.append(f"{self.name} is rare")
         return [*names, f"{self.name} is missing"] if self.missing else names
 
     def fill(self, series: Any, into: npt.NDArray[Any], rows: Rows, counts: Counts) -> None:
@@ -90,15 +101,14 @@ class Column:
         counts.add(self.name, "with no value", gone, rows)
         at = 0
         if self.kind == "category":
-            unseen = ~gone
-            for category in self.categories:
-                is_it = (found == category).fill_null(False)
-                unseen &= ~is_it
-                into[:, at] = is_it.to_numpy()
-                at += 1
+            codes, unseen = self.codes(found, gone)
+            into[:] = 0
+            at = len(self.categories) + bool(self.rare)
+            placed = np.flatnonzero(codes >= 0)
+            into[placed, codes[placed]] = 1
             counts.add(self.name, "of a category that training never saw", unseen, rows, found)
         else:
-            what = "date" if self.kind == "date" else "number"
+            what = {"date": "date", "time": "time of day"}.get(self.kind, "number")
             counts.add(
                 self.name, f"that are no {what} as training's: taken as missing", found.is_null() & ~gone, rows, text
             )
@@ -106,6 +116,30 @@ class Column:
             at = 1
         if self.missing:
             into[:, at] = found.is_null().to_numpy()
+
+    def slots(self, series: Any, dtype: str, rows: Rows, counts: Counts) -> tuple[list[Rows], list[Rows]]:
+        """What `fill` writes, as elements of a sparse row: the features' places, −1 for none, and their values."""
+        if self.kind != "category":
+            full = np.empty((len(series), len(self.feature_names)), dtype=dtype)
+            self.fill(series, full, rows, counts)
+            return [np.full(len(series), j) for j in range(full.shape[1])], list(full.T)
+        found = values_of(series, self.kind, self.form)
+        gone = cells.text(series).is_null()
+        codes, unseen = self.codes(found, gone)
+        counts.add(self.name, "with no value", gone, rows)
+        counts.add(self.name, "of a category that training never saw", unseen, rows, found)
+        places = [codes]
+        if self.missing:
+            places.append(np.where(found.is_null().to_numpy(), len(self.feature_names) - 1, -1))
+        return places, [np.ones(len(series), dtype=dtype) for _ in places]
+
+    def codes(self, found: Any, gone: Any) -> tuple[npt.NDArray[np.int64], Any]:
+        """The feature of each cell's category, (N,), −1 for none; and which cells have one that training never saw."""
+        pl, n = require("polars", "cli"), len(self.categories)
+        names, places = [*self.categories, *self.rare], [*range(n), *([n] * len(self.rare))]
+        codes = found.replace_strict(names, places, default=-1, return_dtype=pl.Int64).fill_null(-1)
+        unseen = ~gone & (codes < 0)
+        return (codes.set(unseen, n) if self.rare else codes).to_numpy().copy(), unseen
 
     def _standardise(self, series: Any, found: Any, into: npt.NDArray[Any], rows: Rows, counts: Counts) -> None:
         infinite = found.is_infinite().fill_null(False)
@@ -129,16 +163,25 @@ class Column:
 
 
 def _range(column: Column) -> str:
-    if column.kind != "date":
-        return f"{column.low:.10g} to {column.high:.10g}"
-    low, high = (np.datetime64(round(day * 86_400), "s").astype("datetime64[D]") for day in (column.low, column.high))
-    return f"{low} to {high}"
+    return f"{shown_value(column, column.low, 10)} to {shown_value(column, column.high, 10)}"
+
+
+def shown_value(column: Column, value: float, digits: int = 4) -> str:
+    """A number of a column as the table would write it: a date, a time of day, a number."""
+    if column.kind == "time":
+        minutes = round(value * 60)
+        return f"{minutes // 60}:{minutes % 60:02}"
+    if column.kind == "date":
+        return str(np.datetime64(round(value * 86_400), "s").astype("datetime64[D]"))
+    return f"{value:.{digits}g}"
 
 
 def values_of(series: Any, kind: str, form: Form) -> Any:
     """A column's cells as float64 numbers, or as names of categories; null where missing or not of the kind."""
     if kind == "category":
         return cells.category(series)
+    if kind == "time":
+        return cells.hours(series)
     return cells.days(series, form) if kind == "date" else cells.numbers(series, form)
 
 
@@ -146,7 +189,8 @@ def values_of(series: Any, kind: str, form: Form) -> Any:
 class Target:
     """The column that holds the classes, and how its cells name them.
 
-    kind : "number", "boolean", "date" (its classes are named in ISO 8601) or "category"
+    kind : "number", "boolean", "date" (its classes are named in ISO 8601), "category", "text" (every word as it
+        stands, None and - too), or "sign" (+ and −, which is a missing value elsewhere)
     """
 
     name: str
@@ -170,7 +214,8 @@ class Target:
         names = [float(c) for c in self.classes] if self.kind in ("number", "boolean") else self.classes
         index = keys.replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
         labels: npt.NDArray[np.int64] = index.fill_null(-1).to_numpy().copy()
-        strange = np.flatnonzero((labels < 0) & cells.text(series).is_not_null().to_numpy())
+        known = keys if self.kind == "text" else cells.text(series)
+        strange = np.flatnonzero((labels < 0) & known.is_not_null().to_numpy())
         if strange.size:
             row = int(strange[0]) if rows is None else int(rows[strange[0]])
             came = series[int(strange[0])]
@@ -182,6 +227,12 @@ def keys_of(series: Any, kind: str) -> Any:
     """A target's cells as what tells the classes apart."""
     if kind in ("number", "boolean"):
         return cells.numbers(series, Form())
+    if kind == "text":
+        found = series.cast(require("polars", "cli").String).str.strip_chars()
+        return found.set((found == "").fill_null(False), None)
+    if kind == "sign":
+        found = cells.text(series)
+        return found.fill_null(series.cast(found.dtype).str.strip_chars().replace_strict({"-": "-"}, default=None))
     if kind == "date":
         pl = require("polars", "cli")
         micros = (cells.days(series, Form()) * 86_400e6).round().cast(pl.Int64)
@@ -191,12 +242,22 @@ def keys_of(series: Any, kind: str) -> Any:
 
 @dataclass(frozen=True)
 class Schema:
-    """What training learned of its table."""
+    """What training learned of its table.
+
+    missing : words that stand for a missing value besides those that always do
+    names : all columns of the table, in their order; those of a file without a header are these
+    left_out : for each column that is no feature, why
+    apart : the columns that say something else of a row, by what that is: "id", "weight", "time", "group"
+    """
 
     target: str
     classes: list[Any]
     columns: list[Column]
     target_kind: str = "category"
+    missing: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    apart: dict[str, str] = field(default_factory=dict)
 
     @property
     def feature_names(self) -> list[str]:
@@ -204,13 +265,15 @@ class Schema:
         return [name for column in self.columns for name in column.feature_names]
 
     def features(
-        self, table: Any, dtype: str = "float32", *, rows: Rows | None = None, counts: Counts | None = None
-    ) -> npt.NDArray[Any]:
+        self, table: Any, dtype: str = "float32", *, rows: Rows | None = None, counts: Counts | None = None,
+        sparse: bool = False,
+    ) -> Any:  # fmt: skip
         """The features of a table, (N, D), C-contiguous: each row's from its own cells alone.
 
         Parameters
         ----------
         table : a data frame of polars or pandas, or a table of Arrow
+        sparse : whether they may be `SparseFeatures`, as they then are where they are many and nearly all 0
         rows : the numbers that messages call its rows by; 0, 1, … by default
         counts : counts the missing values, unseen categories, and what else training did not know
 
@@ -219,7 +282,7 @@ class Schema:
         TableError
             A column is missing, or holds lists or an infinite number, or one that leaves the range of `dtype`.
         """
-        frame = as_frame(table)
+        frame = cells.without(as_frame(table), self.missing)
         lacking = [c.name for c in self.columns if c.name not in frame.columns and not c.constant]
         if lacking:
             raise TableError(
@@ -227,7 +290,10 @@ class Schema:
             )
         rows = np.arange(frame.height) if rows is None else rows
         counts = Counts() if counts is None else counts
-        result = np.empty((frame.height, len(self.feature_names)), dtype=dtype)
+        wide = len(self.feature_names)
+        if sparse and frame.height * wide > DENSE and self._elements() < SPARSE * wide:
+            return self._sparse(frame, dtype, rows, counts)
+        result = np.empty((frame.height, wide), dtype=dtype)
         at = 0
         for column in self.columns:
             wide = len(column.feature_names)
@@ -238,9 +304,29 @@ class Schema:
             at += wide
         return result
 
+    def _elements(self) -> int:
+        return sum(1 if c.kind == "category" else len(c.feature_names) for c in self.columns)
+
+    def _sparse(self, frame: Any, dtype: str, rows: Rows, counts: Counts) -> SparseFeatures:
+        places: list[Rows] = []
+        values: list[Rows] = []
+        at = 0
+        for column in self.columns:
+            if not column.constant:
+                own, found = column.slots(frame[column.name], dtype, rows, counts)
+                places += [np.where(place < 0, -1, place + at) for place in own]
+                values += found
+            at += len(column.feature_names)
+        return SparseFeatures.of_slots(places, values, at)
+
     def labels(self, table: Any, rows: Rows | None = None) -> npt.NDArray[np.int64]:
         """The class of each row as its index in `classes`, (N,); −1 where it is missing. See `Target.labels`."""
-        return Target(self.target, self.target_kind, self.classes).labels(table, rows)
+        target = Target(self.target, self.target_kind, self.classes)
+        return target.labels(cells.without(as_frame(table), self.missing), rows)
+
+    def means(self) -> npt.NDArray[np.float64]:
+        """The mean of each feature over the training rows, (D,)."""
+        return np.array([m for c in self.columns for m in (c.means or [0.0] * len(c.feature_names))], dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON data."""
@@ -263,13 +349,24 @@ class Schema:
         """
         try:
             columns = [Column(**c | {"form": Form(**c["form"])}) for c in data["columns"]]
-            schema = cls(data["target"], list(data["classes"]), columns, data["target_kind"])
+            more = {name: data.get(name, type(empty)()) for name, empty in _MORE.items()}
+            schema = cls(data["target"], list(data["classes"]), columns, data["target_kind"], **more)
             for c in columns:
-                texts = [c.name, *c.categories]
+                texts = [c.name, c.note, *c.categories, *c.rare]
                 sound = all(isinstance(t, str) for t in texts) and c.kind in KINDS and isinstance(c.missing, bool)
-                if not sound or not all(map(math.isfinite, (c.mean, c.scale, c.low, c.high))) or c.scale < 0:
+                sound &= len(c.means) in (0, len(c.feature_names))
+                if not sound or not all(map(math.isfinite, (c.mean, c.scale, c.low, c.high, *c.means))) or c.scale < 0:
                     raise ValueError(f"column {c.name!r:.60}")
-            if not isinstance(schema.target, str) or schema.target_kind not in KINDS or len(schema.classes) < 2:
+            for name, empty in _MORE.items():
+                value = more[name]
+                texts = [*value, *value.values()] if isinstance(value, dict) else value
+                if type(value) is not type(empty) or not all(isinstance(t, str) for t in texts):
+                    raise ValueError(f"its {name}")
+            if (
+                not isinstance(schema.target, str)
+                or schema.target_kind not in (*KINDS, "text", "sign")
+                or len(schema.classes) < 2
+            ):
                 raise ValueError("its target or classes")
             of_kind = {"number": int | float, "boolean": bool}.get(schema.target_kind, str)
             if not all(isinstance(c, of_kind) for c in schema.classes) or len(set(schema.classes)) < len(
@@ -279,6 +376,9 @@ class Schema:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"the schema is damaged: {error}") from error
         return schema
+
+
+_MORE: dict[str, Any] = {"missing": [], "names": [], "left_out": {}, "apart": {}}
 
 
 def no_target(target: str, columns: list[str]) -> str:

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from chainrule._native import _kernels
 from chainrule.boundary.arrays import empty
+from chainrule.errors import InputError
 from chainrule.training.optimizers import Optimizer
 
-__all__ = ["Engine", "Pass", "Sparse", "StepOptions", "as_rows"]
+__all__ = ["Engine", "Pass", "Sparse", "StepOptions", "as_rows", "check_sparse"]
 
 Array = npt.NDArray[Any]
 
@@ -172,9 +173,50 @@ class Engine:
         return Pass(**found)
 
 
+def check_sparse(name: str, x: Any) -> None:
+    """Refuse a matrix of scipy.sparse whose places do not fit its shape: whoever went by them would read elsewhere.
+
+    Raises
+    ------
+    InputError
+        What is wrong with which of its arrays.
+    """
+    format = getattr(x, "format", "") if getattr(x, "ndim", 0) == 2 else ""
+    if format == "coo":
+        parts = dict(zip(("row", "col"), (x.row, x.col), strict=True))
+        for (what, places), size in zip(parts.items(), x.shape, strict=True):
+            _check_places(name, what, places, size)
+        sizes = {what: len(places) for what, places in parts.items()} | {"data": len(x.data)}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f"{name}: the sparse matrix is broken: its arrays have the lengths {sizes}")
+    elif format in ("csr", "csc"):
+        rows, columns = x.shape if format == "csr" else x.shape[::-1]
+        starts = np.asarray(x.indptr)
+        if len(starts) != rows + 1 or starts[0] != 0 or (np.diff(starts) < 0).any():
+            raise InputError(
+                f"{name}: the sparse matrix is broken: indptr has {len(starts)} numbers, expected {rows + 1} that rise "
+                "from 0"
+            )
+        stored = min(len(x.indices), len(x.data))
+        if int(starts[-1]) > stored:
+            raise InputError(
+                f"{name}: the sparse matrix is broken: indptr ends at {int(starts[-1])}, beyond its {stored} elements"
+            )
+        _check_places(name, "indices", np.asarray(x.indices)[: int(starts[-1])], columns)
+
+
+def _check_places(name: str, what: str, places: Array, size: int) -> None:
+    bad = np.flatnonzero((places < 0) | (places >= size))
+    if bad.size:
+        raise InputError(
+            f"{name}: the sparse matrix is broken: {what}[{bad[0]}] is {places[bad[0]]}, expected 0 to {size - 1}"
+        )
+
+
 def as_rows(x: Any, dtype: Any) -> Array | Sparse:
     """A matrix, dense or of scipy.sparse, as the engine reads it."""
     if hasattr(x, "tocsr"):
+        check_sparse("x", x)
         csr = x.tocsr()
         return Sparse(csr.data.astype(dtype), csr.indices.astype(np.int64), csr.indptr.astype(np.int64))
     return np.ascontiguousarray(x, dtype=dtype)

@@ -186,8 +186,12 @@ def blocks_of(
     rows = max(1, memory // (examples.x.shape[1] * examples.x.itemsize) // batch_size) * batch_size
     for block in random.permutation(-(-n // rows)):
         at = slice(int(block) * rows, min((int(block) + 1) * rows, n))
-        x = np.array(examples.x[at])
-        _let_go(examples.x)
+        x = np.empty((at.stop - at.start, examples.x.shape[1]), dtype=examples.x.dtype)
+        for begin in range(0, len(x), ROWS_AT_ONCE):  # so that map and copy are not both there, whole
+            x[begin : begin + ROWS_AT_ONCE] = examples.x[
+                at.start + begin : min(at.start + begin + ROWS_AT_ONCE, at.stop)
+            ]
+            _let_go(examples.x)
         weights = None if examples.weights is None else examples.weights[at]
         yield Examples(x, examples.labels[at], weights), random.permutation(len(x))
 

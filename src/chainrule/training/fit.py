@@ -83,7 +83,8 @@ def fit(
         may be larger than before, where the schedule does not depend on it. A run that a callback ended stays
         ended. Needs chainrule[cli].
     progress : called with an EpochRecord after each epoch
-    callbacks : the same; training stops after an epoch for which one returns True
+    callbacks : the same; training stops after an epoch for which one returns True. When they are called, `net` has its
+        weights after the epoch
     memory : bytes that the examples of a memory map or a Parquet file may take at a time; they are read in blocks of
         consecutive rows, the blocks and the rows in them in a random order. `validation` is then given, or 0. What is
         in memory already stays there, and a Parquet file is read by whole row groups of its own.
@@ -102,7 +103,8 @@ def fit(
         The checkpoint is damaged or of another run; it is left as it is.
     NonFiniteError
         The loss or a weight became NaN or infinite: the message names the step whose update did it, and the layer
-        whose values left the range first. The network keeps the weights it came with.
+        whose values left the range first. The network keeps the weights it came with. `history` of the error is that
+        of the epochs before.
 
     Warns
     -----
@@ -162,11 +164,13 @@ def fit(
         batch_size=min(batch_size, len(train.labels)), patience=patience, block=block, seed=seed,
         threads=check_threads(threads),
     )  # fmt: skip
-    run = Run(net, plan, train, held_out, observers, checkpoint)
+    run = Run(net, plan, train, held_out, observers, checkpoint, shown=bool(callbacks))
     try:
         with stopping(run.engine.stopped), np.errstate(over="ignore", invalid="ignore"):  # found by value, and named
             run.train()
-    except NonFiniteError:
+    except NonFiniteError as error:
+        run.take_back()
+        error.history = run.history
         raise
     except BaseException:  # a callback's, or a second Ctrl-C: what was learned before it is not lost
         run.give()

@@ -15,7 +15,10 @@ FEW = 64  # examples, by which a network is seen to be dead
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What `progress` and the callbacks are given at the end of each epoch (counted from 1)."""
+    """What `progress` and the callbacks are given at the end of each epoch (counted from 1).
+
+    net : the network with its weights after the epoch; the next one changes them, so copy what is to stay
+    """
 
     epoch: int
     epochs: int
@@ -24,6 +27,7 @@ class EpochRecord:
     validation_loss: float | None
     validation_accuracy: float | None
     examples_per_second: float
+    net: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -34,6 +38,7 @@ class History:
     validation_loss, validation_accuracy : after the epoch; empty without validation
     gradient_norms : for each epoch, the norm of ∇_{W_k} 𝓛 for k = 1 … L, averaged over its steps
     learning_rate : that of the epoch's last step
+    updates : for each epoch, by how much its last step changed W_k, k = 1 … L, as a share of ‖W_k‖
     best_epoch : the epoch whose weights were kept, from 1; 0 before any
     stopped : "epochs", "patience", "callback" or "interrupted"
     diverged : what `fit` warned of, where it ended far worse than it began, or dead; else None
@@ -45,6 +50,7 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     gradient_norms: list[list[float]] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
+    updates: list[list[float]] = field(default_factory=list)
     examples_per_second: list[float] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = "epochs"
@@ -71,8 +77,9 @@ class History:
             "learning_rate": self.learning_rate,
             "examples_per_second": self.examples_per_second,
         }
-        layers = zip(*self.gradient_norms, strict=True)
-        named |= {f"gradient_norm_{k}": list(norms) for k, norms in enumerate(layers, start=1)}
+        for name, by_epoch in (("gradient_norm", self.gradient_norms), ("update", self.updates)):
+            layers = zip(*by_epoch, strict=True)
+            named |= {f"{name}_{k}": list(values) for k, values in enumerate(layers, start=1)}
         return {name: list(values) for name, values in named.items() if values}
 
 

@@ -20,7 +20,7 @@ from chainrule.training.checkpoint import Checkpoint, Place, digest
 from chainrule.training.engine import Engine, Sparse, StepOptions
 from chainrule.training.examples import ROWS_AT_ONCE, Examples, blocks_of
 from chainrule.training.history import FEW, EpochRecord, History, dead, divergence
-from chainrule.training.optimizers import Optimizer
+from chainrule.training.optimizers import Optimizer, last_step
 from chainrule.training.schedules import Schedule, checked_factors
 from chainrule.version import __version__
 
@@ -171,7 +171,8 @@ class Plan:
 class Run(Epochs):
     """A run of `fit`: the engine with its buffers, and all that a step depends on.
 
-    net : the network that is trained; its arrays are as they came until `give`
+    net : the network that is trained; its arrays are as they came until `give`, but where observers are shown the
+        weights after each epoch (`shown`); `came` has them as they came
     checkpoint : a file; where it exists, the run stands where that one's was
     """
 
@@ -183,13 +184,17 @@ class Run(Epochs):
         held_out: Examples | None,
         observers: Sequence[Observer],
         checkpoint: str | os.PathLike[str] | None,
+        shown: bool = False,
     ) -> None:
         engine = Engine(
             net.weights, net.biases, net.activation, plan.optimizer, plan.batch_size, plan.options,
             seed=plan.seed % 2**64, threads=plan.threads,
         )  # fmt: skip
         super().__init__(engine, train, plan.epochs, observers)
-        self.given, self.plan, self.held_out = net, plan, held_out
+        self.given, self.plan, self.held_out, self.shown = net, plan, held_out, shown
+        self.came = (
+            Network([w.copy() for w in net.weights], [b.copy() for b in net.biases], net.activation) if shown else net
+        )
         self.best = engine.parameters.copy()
         self.history, self.checkpoint = History(), None
         if checkpoint is not None:
@@ -225,6 +230,7 @@ class Run(Epochs):
         history.accuracy.append(found.accuracy)
         history.gradient_norms.append(found.norms)
         history.learning_rate.append(float(self.rates[-1]))
+        history.updates.append(self._updates())
         history.examples_per_second.append(found.examples_per_second)
         loss = accuracy = None
         best = True
@@ -238,9 +244,22 @@ class Run(Epochs):
             self.best[:] = self.engine.parameters
             history.best_epoch = self.epoch
         self._store()
+        if self.shown:
+            self._copy(self.net)
         return EpochRecord(
-            self.epoch, self.epochs, found.loss, found.accuracy, loss, accuracy, found.examples_per_second
+            self.epoch, self.epochs, found.loss, found.accuracy, loss, accuracy, found.examples_per_second, self.net
         )
+
+    def _updates(self) -> list[float]:
+        """‖ΔW_k‖/‖W_k‖ of the last step, by the optimizer's own buffers as they are after it."""
+        engine, sizes = self.engine, []
+        rate, at = float(self.rates[-1]), 0
+        moved = last_step(self.plan.optimizer, engine.gradient, engine.state, engine.steps)
+        for w in engine.weights:
+            step, size = moved[at : at + w.size], float(np.linalg.norm(w))
+            sizes.append(rate * float(np.linalg.norm(step)) / size if size else 0.0)
+            at += w.size
+        return sizes
 
     def enough(self) -> bool:
         patience = self.plan.patience
@@ -256,18 +275,26 @@ class Run(Epochs):
             return None
         self.engine.parameters[:] = self.best
         some = self.examples.take(np.arange(min(FEW, len(self.examples.labels)))).dense(self.net.widths[0])
-        gone = dead(self.given.logits(some), self.net.logits(some))
+        gone = dead(self.came.logits(some), self.net.logits(some))
         if self.history.loss[epoch - 1] <= 2 * guess:
             return gone  # nearly always, and nearly at no cost
         tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
-        losses = [_loss_and_accuracy(net, tried)[0] for net in (self.given, self.net)]
+        losses = [_loss_and_accuracy(net, tried)[0] for net in (self.came, self.net)]
         return divergence(guess, *losses) or gone
 
     def give(self) -> None:
         """Copy the best weights into the network that came."""
         self.engine.parameters[:] = self.best
-        net, engine = self.given, self.engine
-        for array, view in zip([*net.weights, *net.biases], [*engine.weights, *engine.biases], strict=True):
+        self._copy(self.net)
+
+    def take_back(self) -> None:
+        """Give the network that came the weights that it came with."""
+        if self.shown:
+            self._copy(self.came)
+
+    def _copy(self, source: Network) -> None:
+        net = self.given
+        for array, view in zip([*net.weights, *net.biases], [*source.weights, *source.biases], strict=True):
             array[...] = view
 
     # --- what a checkpoint holds ---

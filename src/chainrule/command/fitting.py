@@ -1,0 +1,136 @@
+"""A network trained on the examples of a table: until validation stops improving, of rows held out or of folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.command.data import Part, Read, Say
+from chainrule.command.request import Request
+from chainrule.network.network import Network
+from chainrule.output.layer import softmax
+from chainrule.tables.sparse import logits_of
+from chainrule.training.fit import fit
+from chainrule.training.history import EpochRecord, History
+
+__all__ = ["FOLDS", "Fitted", "Found", "fitted", "temperature"]
+
+FOLDS = 5
+HOTTEST = 20.0  # temperature, and 1/HOTTEST the coldest
+Watch = Callable[[EpochRecord], object]
+
+
+class Found(NamedTuple):
+    """When to stop, and how well the folds did then; how many there were, how many diverged; or the one that Ctrl-C
+    stopped. logits, labels : of all rows, each by the network of the fold that held it out"""
+
+    epochs: int
+    accuracy: float
+    loss: float
+    number: int
+    diverged: int
+    logits: Any = None
+    labels: Any = None
+    stopped: tuple[Network, History] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """net, history : what `fit` made; limited : whether it was the limit of epochs that ended training"""
+
+    net: Network
+    history: History
+    limited: bool
+    found: Found | None = None
+
+
+def fitted(request: Request, read: Read, say: Say, *, watch: Watch | None = None, **options: Any) -> Fitted:
+    """Train a network; `options` are what `fit` takes besides; `watch` is called after each epoch."""
+    training, held_out, seed, limit = read.training, read.validation, request.seed, request.limit
+    options |= {"epochs": limit, "batch_size": request.batch_size, "seed": seed}
+    widths = [training.x.shape[1], *request.hidden, len(read.schema.classes)]
+    watches = [] if watch is None else [watch]
+
+    def network() -> Network:
+        return Network.create(widths, activation=request.activation, seed=seed)
+
+    net = network()
+    if request.validation is None and held_out is None and request.memory is None:
+        found = _by_folds(network, read, request.patience, options)
+        if found.diverged:
+            say(f"training diverged in {found.diverged} of the {found.number} folds that chose the number of epochs")
+        if found.stopped is not None:
+            return Fitted(*found.stopped, False, found)
+        until = [*watches, lambda record: record.epoch >= found.epochs]
+        options |= {"callbacks": until, "checkpoint": request.checkpoint}
+        history = fit(net, training.x, training.labels, validation=0.0, sample_weight=training.weights, **options)
+        return Fitted(net, history, found.epochs == limit, found)
+    options |= {"checkpoint": request.checkpoint, "patience": request.patience if held_out else None}
+    apart: Any = (held_out.x, held_out.labels) if held_out else 0.0
+    history = fit(
+        net, training.x, training.labels, validation=apart, memory=request.memory, callbacks=watches,
+        sample_weight=training.weights, **options,
+    )  # fmt: skip
+    return Fitted(net, history, held_out is not None and history.stopped == "epochs")
+
+
+def _by_folds(network: Callable[[], Network], read: Read, patience: int | None, settings: dict[str, Any]) -> Found:
+    """The number of epochs with the least validation loss, of all rows: each is held out in one of the folds.
+
+    A tenth of a hundred rows would say little: which ten they are would decide when training stops.
+    """
+    training = read.training
+    splits = list(read.folds(FOLDS))
+    losses, right, diverged = [], [], 0
+    logits = np.zeros((len(training.labels), len(read.schema.classes)), dtype=np.float32)
+    for chosen, others in splits:
+        held_out, rest = training.take(chosen), training.take(others)
+        net = network()
+        apart = (held_out.x, held_out.labels)
+        history = fit(
+            net, rest.x, rest.labels, validation=apart, patience=patience, sample_weight=rest.weights, **settings
+        )
+        diverged += history.diverged is not None
+        if history.stopped == "interrupted":
+            return Found(0, 0.0, 0.0, len(splits), diverged, stopped=(net, history))
+        losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * len(held_out.labels))
+        right.append(np.array(history.validation_accuracy) * len(held_out.labels))
+        logits[chosen] = logits_of(net, held_out.x)
+    # a fold that was out of patience would not have become better
+    longest = max(map(len, losses))
+    total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)
+    best, n = int(np.argmin(total)), len(training.labels)
+    accuracy = float(sum(r[min(best, len(r) - 1)] for r in right)) / n
+    return Found(best + 1, accuracy, float(np.min(total)) / n, len(splits), diverged, logits, training.labels)
+
+
+def temperature(logits: Any, labels: Any) -> float:
+    """The temperature T by which the mean loss of softmax(a/T) is least, from 1/20 to 20.
+
+    The derivative w.r.t. 1/T, the mean of Σ ŷ_j a_j − a_ℓ, rises with 1/T; its zero is found by halving.
+
+    Examples
+    --------
+    >>> round(temperature(np.array([[2.0, 0.0]] * 3 + [[0.0, 2.0]]), np.array([0, 0, 0, 0])), 4)
+    1.8205
+
+    Source: C. Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2.
+    """
+    a = np.asarray(logits, dtype=np.float64)
+    own = a[np.arange(len(a)), labels]
+    low, high = -np.log(HOTTEST), np.log(HOTTEST)  # of log 1/T
+    for _ in range(60):
+        middle = (low + high) / 2
+        slope = float(((softmax(a * np.exp(middle)) * a).sum(axis=1) - own).mean())
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def judged_on(fit: Fitted, held_out: Part | None) -> tuple[Any, Any] | None:
+    """The logits and labels of rows that the network, or its like of a fold, did not see; None where there are none."""
+    if fit.found is not None:
+        return fit.found.logits, fit.found.labels
+    return None if held_out is None else (logits_of(fit.net, held_out.x), held_out.labels)
