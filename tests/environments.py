@@ -54,7 +54,8 @@ TESTS = {
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (
-    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas pages/web"
+    "boosting derive/browser docs explain/links explain/page explain/page_raw explain/page_use explain/routes "
+    "explain/walk faces_accuracy output/options pages/formulas pages/web"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

@@ -13,10 +13,11 @@ from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.files import write_out
 from chainrule.version import __version__
 
-__all__ = ["parser"]
+__all__ = ["WORST", "parser"]
 
 TABLE_HELP = "a table: .csv, .csv.gz, .parquet, .arrow, .ipc or .feather"
-ROW_HELP = "row of the table, counted from 0"
+WORST = "worst"
+ROW_HELP = f"row of the table, counted from 0; '{WORST}' is the one with the largest loss"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,7 +121,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
 
     explain = command("explain", "Show the chain of factors of one row's gradient, from the loss back to a weight.")
     which = explain.add_mutually_exclusive_group(required=True)
-    which.add_argument("--row", type=_seed, metavar="N", help=ROW_HELP)
+    which.add_argument("--row", type=_row, metavar="N", help=ROW_HELP)
     which.add_argument(
         "--serve", action="store_true", help="serve all rows, sorted by loss, to a browser on this machine"
     )
@@ -132,7 +133,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )
     explain.add_argument(
         "--weight", type=_indices(3), default=None, metavar="LAYER,UNIT,INPUT",
-        help="explain a weight; counted from 1: 1,1,1 is W_111; by default the one with the largest gradient",
+        help="explain a weight; counted from 1: 1,1,1 is W_111; by default layer 1's largest gradient",
     )  # fmt: skip
     explain.add_argument(
         "--format", dest="form", choices=["text", "json", "latex"], default=None,
@@ -221,6 +222,10 @@ _not_negative = _number(float, lambda v: 0 <= v < math.inf, "a number >= 0")
 _fraction = _number(float, lambda v: 0 <= v < 1, "a fraction in [0, 1)")
 _logit = _number(float, math.isfinite, "numbers with commas between: 2.0,1.0,0.1")
 _size = _number(float, lambda v: 1 <= v < 2**33, "a size of at least 1 byte, as 500M or 2G")
+
+
+def _row(text: str) -> int | str:
+    return WORST if text == WORST else int(_seed(text))
 
 
 def _numbers(text: str) -> list[float]:

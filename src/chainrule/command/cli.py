@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from chainrule.boundary.files import write_out
-from chainrule.command.arguments import parser
+from chainrule.command.arguments import WORST, parser
 from chainrule.errors import ChainruleError, InputError
 
 __all__ = ["main"]
@@ -101,11 +101,12 @@ def _explain(options: Any) -> int:
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
-    explanation = jobs.explanation(options.model, options.table, options.row, options.image, _note)
+    row = None if options.row == WORST else options.row
+    explanation = jobs.explanation(options.model, options.table, row, options.image, _note)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
-        chain = explanation.weight(*(options.weight or explanation.strongest_weight()))
+        chain = explanation.weight(*(options.weight or explanation.opening_weight()))
     if options.form == "json":
         write_out(json.dumps(chain.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     elif options.form == "latex":

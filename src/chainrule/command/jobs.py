@@ -106,9 +106,14 @@ def evaluate(model: AnyPath, table: AnyPath, say: Say = silent, strict: bool = F
 
 
 def explanation(
-    model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = silent
+    model: AnyPath, table: AnyPath, row: int | None, image: tuple[int, int] | None = None, say: Say = silent
 ) -> Explanation:
-    """The explanation of one row of a table, counted from 0; image: (rows, columns), where its features are pixels."""
+    """The explanation of one row of a table, counted from 0, or of the one with the largest loss where row is None.
+
+    image : (rows, columns), where its features are pixels
+    """
+    if row is None:
+        return gallery(model, table, image, say).worst()
     height = read_table(table).height
     if row >= height:
         raise InputError(f"--row: got {row}, expected 0 to {height - 1}, the rows of {table}")
@@ -116,8 +121,7 @@ def explanation(
     if not len(judge.labels):
         raise InputError(f"--row: got {row}, which has no class in column {judge.schema.target!r}")
     judge.logits()
-    names, classes = judge.schema.feature_names, judge.schema.classes
-    return explain(judge.net, judge.x[0], int(judge.labels[0]), feature_names=names, classes=classes, image=image)
+    return explain(judge.net, judge.x[0], int(judge.labels[0]), image=image, schema=judge.schema, row=row)
 
 
 def gallery(model: AnyPath, table: AnyPath, image: tuple[int, int] | None = None, say: Say = silent) -> Gallery:
@@ -127,7 +131,7 @@ def gallery(model: AnyPath, table: AnyPath, image: tuple[int, int] | None = None
         raise TableError(f"{table}: no row has a class, expected some to show")
     judge.logits()
     names, classes = judge.schema.feature_names, judge.schema.classes
-    return Gallery(judge.net, judge.x, judge.labels, names, classes, image, judge.rows)
+    return Gallery(judge.net, judge.x, judge.labels, names, classes, image, judge.rows, judge.schema)
 
 
 def check(model: AnyPath, table: AnyPath, rows: int, say: Say = silent) -> GradientReport:

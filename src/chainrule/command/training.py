@@ -226,8 +226,9 @@ def train(
     fits = len(training.rows) if request.memory is None else max(1, request.memory // (8 * sum(net.widths)))
     write_report(
         report, net, history, training.first(fits), classes=schema.classes,
-        judged=None if judged is None else judged.first(fits), judged_name="test" if judged else "training",
-        settings=settings | {"seconds": f"{seconds:.2f}"}, example=example,
+        validation=None if held_out is None else held_out.first(fits),
+        judged=None if judged is None else judged.first(fits),
+        settings=settings | {"seconds": f"{seconds:.2f}"}, example=example, schema=schema,
     )  # fmt: skip
     return result
 
@@ -311,10 +312,10 @@ def _most_surprising(net: Network, schema: Schema, part: Part, path: Path | None
     """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
     losses, _, _ = example_scores(net, *part)
     worst = int(losses.argmax())
-    label, names = int(part.labels[worst]), schema.feature_names
-    e = explain(net, part.x[worst], label, feature_names=names, classes=schema.classes)
-    chain = e.weight(*e.strongest_weight())
+    row, label = int(part.rows[worst]), int(part.labels[worst])
+    e = explain(net, part.x[worst], label, schema=schema, row=row)
+    chain = e.weight(*e.opening_weight())
     if path is not None:
         chain.to_html(path)
     href = None if path is None else quote(path.name)
-    return {"row": int(part.rows[worst]), "loss": e.loss, "why": chain.why, "href": href}
+    return {"row": row, "loss": e.loss, "why": chain.why, "href": href}
