@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/chainrule train examples/digits.csv --target label --test 0.2 --seed 0 \
 		-o demo/digits.safetensors --report demo/report.html
-	$(BIN)/chainrule explain demo/digits.safetensors examples/digits.csv --row 0 -o demo/explanation.html
+	$(BIN)/chainrule explain demo/digits.safetensors examples/digits.csv --row worst -o demo/explanation.html
 	@echo "The model:       demo/digits.safetensors"
 	@echo "The report:      demo/report.html, which opens demo/report-explanation.html"
 	@echo "The explanation: demo/explanation.html"

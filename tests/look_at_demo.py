@@ -42,6 +42,7 @@ def look_at_explanation():
     html, said = opened(DEMO / "explanation.html")
     assert not said, said
     assert re.search(r'id="app"[^>]* data-live', html), "its script has not taken over"
+    assert "<h1>Why W₁" in html, "it does not open on a weight of layer 1"
     derivations = html.split('id="derivation-')[1:]
     assert len(derivations) >= 9, len(derivations)
     for derivation in derivations:

@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import io
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -114,3 +115,14 @@ def test_the_version_is_one():
     assert f"\nversion: {chainrule.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest[1] == chainrule.__version__
+
+
+def test_the_front_page_holds_a_live_page_and_a_picture_of_it(tmp_path):
+    """The hook of MkDocs writes it; what the page computes is tested elsewhere."""
+    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert text.index('<iframe src="live.html') < text.index("](explanation.png)") < text.index("```")
+    assert "docs/live.py" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    runpy.run_path(str(ROOT / "docs/live.py"))["on_post_build"]({"site_dir": str(tmp_path)})
+    page = (tmp_path / "live.html").read_text(encoding="utf-8")
+    assert "Talk to the output layer" in page
+    assert 'id="network"' in page

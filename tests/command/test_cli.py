@@ -79,10 +79,10 @@ def test_a_chain_as_text_json_and_latex(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*command, "text", "--image", "8"])
     assert "expected rows and columns, as 8x8" in capsys.readouterr().err
-    # by default, the weight with the largest gradient of the first layer: it names a column
+    # by default, the weight with the largest gradient of layer 1
     assert main(["explain", str(model), str(table), "--row", "3"]) == 0
     all_of_them = explanation(model, table, 3)
-    assert all_of_them.weight(*all_of_them.strongest_weight(1)).to_text() in capsys.readouterr().out
+    assert all_of_them.weight(*all_of_them.opening_weight()).to_text() in capsys.readouterr().out
 
 
 def test_check_fails_on_a_wrong_gradient(tmp_path, monkeypatch, capsys):

@@ -44,7 +44,7 @@ def test_the_report_points_at_its_most_surprising_example(tmp_path, capsys):
     held_out, _ = hold_out(np.array([r % 2 for r in range(90)]), 0.1, 4, VALIDATION)
     assert row == max(held_out, key=lambda r: losses[r])
     e = explanation(tmp_path / "m.safetensors", table, row)
-    assert f'data-value="{e.gradient(*e.strongest_weight(1))}"' in beside.read_text()
+    assert f'data-value="{e.gradient(*e.opening_weight())}"' in beside.read_text()
 
 
 def test_a_large_network_has_no_page_that_nobody_asked_for(tmp_path, capsys, monkeypatch):

@@ -49,6 +49,8 @@ def test_formulas_are_in_a_font_for_mathematics(browser, tmp_path):
     tab.on("pageerror", lambda error: faults.append(str(error)))
     for name, page in pages(tmp_path):
         tab.set_content(page)
+        if name == "explanation":
+            tab.get_by_role("tab", name="Tables and checks").click()
         families = tab.evaluate("[...document.querySelectorAll('math')].map(e => getComputedStyle(e).fontFamily)")
         assert set(families) == {FONTS}, name
         brackets = tab.evaluate(SHORT)

@@ -104,7 +104,7 @@ def test_a_query_that_there_is_not(query, message):
 
 def test_a_row_is_explained_when_it_is_asked_for():
     net, x, labels, gallery = made()
-    chain = (e := explain(net, x[7], int(labels[7]))).weight(*e.strongest_weight())
+    chain = (e := explain(net, x[7], int(labels[7]))).weight(*e.opening_weight())
     with served(gallery) as port:
         status, page, headers = asked(port, "/row/7")
     assert status == 200
@@ -206,7 +206,7 @@ def test_rows_without_a_class_are_skipped_and_said(tmp_path, capsys):
     assert listed == sorted(listed, key=lambda row: -losses[row])
     for row in (0, 5, 28):
         e = explanation(model, table, row)
-        assert f'data-value="{e.weight(*e.strongest_weight()).from_backward}"' in shown.explanation(row)
+        assert f'data-value="{e.weight(*e.opening_weight()).from_backward}"' in shown.explanation(row)
     for row in (*none, 30):
         with pytest.raises(InputError, match=f"row: got {row}, expected 0 to 28, one that has a class"):
             shown.explanation(row)
@@ -255,6 +255,23 @@ def test_in_chromium(browser):
             tab.keyboard.press("Enter")
             tab.wait_for_selector("#app[data-live]")
             assert tab.url.endswith(f"/row/{first}")
+            # the row before and after it by their loss, and the way back; a link names its row
+            order = expected_order(net, x, labels, lambda i, predicted: True)
+            at = order.index(first)
+            for name, place in (("smaller", at + 1), ("larger", at)):
+                tab.get_by_role("link", name=f"The row with the next {name} loss").click()
+                tab.wait_for_url(f"**/row/{order[place]}")
+                tab.wait_for_selector("#app[data-live]")
+            tab.fill("#goto", "1,2,3")
+            tab.press("#goto", "Enter")
+            link = tab.locator("#link").input_value()
+            assert link == f"http://127.0.0.1:{port}/row/{first}#row={first}&w=1,2,3"
+            tab.goto(link.replace(f"/row/{first}#", f"/row/{order[at + 1]}#"))
+            tab.wait_for_url(f"**/row/{first}#*")
+            tab.wait_for_selector("#app[data-live]")
+            assert tab.locator("h1").inner_text().startswith("Why W₁₂₃")
+            tab.get_by_role("link", name="All rows").click()
+            tab.wait_for_selector(".gallery")
             assert said == []
             assert all(url.startswith(f"http://127.0.0.1:{port}/") for url in asked_for)
             context.close()

@@ -1,6 +1,8 @@
 """The report and the scores behind it."""
 
+import json
 import math
+import re
 import warnings
 
 import jinja2
@@ -160,6 +162,63 @@ def test_numbers_that_are_none_have_their_symbols():
         environment = jinja2.Environment(loader=jinja2.PackageLoader("chainrule.pages"))
         environment.filters |= {"number": html.number, "full": html.full}
         assert f'title="{text}"' in environment.from_string(macro).render(value=value)
+
+
+def test_a_gradient_of_0_stands_below_a_logarithmic_axis():
+    chart = html.line_chart({"layer 1": [0.5, 0.0, 0.02]}, logarithmic=True)
+    (_, x, y, value), *_ = json.loads(chart["read"])[0]["points"][1:2]
+    assert (x, value) == (280.0, 0.0)
+    assert {"y": y, "text": "0"} in chart["marks"]
+    above = [mark["y"] for mark in chart["marks"] if mark["text"] != "0"]
+    assert max(above) < y == 240
+    assert len(chart["lines"][0]["points"].split()) == 3
+
+
+@pytest.mark.parametrize("logarithmic", [True, False])
+@pytest.mark.parametrize(
+    "values", [[0.123, 2.3], [0.3, 0.31], [1e-9, 4.0], [0.9, 0.97, 1.0], [3e-5, 7e4], [12.0, 12.0]]
+)
+def test_the_ticks_of_an_axis_are_round_numbers_where_they_stand(values, logarithmic):
+    chart = html.line_chart({"a": values}, logarithmic=logarithmic)
+    assert len(chart["marks"]) >= 2 or values[0] == values[-1]
+    points = json.loads(chart["read"])[0]["points"]
+    scale = np.log10 if logarithmic else float
+    (y0, v0), (y1, v1) = ((p[2], scale(p[3])) for p in (points[0], points[-1]))
+    for mark in chart["marks"]:
+        tick = float(mark["text"].replace("−", "-"))
+        assert float(f"{tick:.2g}") == tick or len(f"{abs(tick - values[0]):.1g}") < 6  # few digits
+        if y0 != y1:
+            assert mark["y"] == pytest.approx(y0 + (scale(tick) - v0) / (v1 - v0) * (y1 - y0), abs=1.5)
+
+
+def test_the_kept_epoch_is_marked(browser, report):
+    path, _, history, _, _ = report
+    tab = opened(browser, path)
+    for chart in tab.locator("figure.chart").all():
+        assert f"kept: epoch {history.best_epoch}" in chart.locator("svg[role=slider] text.best").text_content()
+        line = float(chart.locator("line.best").get_attribute("x1"))
+        assert line == pytest.approx(560 * (history.best_epoch - 1) / (len(history.loss) - 1), abs=0.1)
+    tab.context.close()
+
+
+def test_what_was_held_out_is_judged_and_listed_as_what_it_is(tmp_path):
+    random = np.random.default_rng(7)
+    x, labels = random.normal(size=(120, 6)), random.integers(0, 2, 120)
+    net = Network.create([6, 4, 2], seed=0)
+    history = fit(net, x[:80], labels[:80], epochs=3, validation=(x[80:], labels[80:]))
+    path = write_report(
+        tmp_path / "r.html", net, history, (x[:80], labels[:80], range(80)), classes="ab",
+        validation=(x[80:], labels[80:], range(80, 120)),
+    )  # fmt: skip
+    page = path.read_text(encoding="utf-8")
+    right = int((net.predict(x[80:]) == labels[80:]).sum())
+    assert f"{100 * right / 40:.4g} % of the validation examples are classified right" in page
+    assert f"{right} of 40." in page
+    table = page.partition('id="hardest"')[2].partition("</table>")[0]
+    listed = [(int(row), part) for row, part in re.findall(r"<tr><td>(\d+)</td><td>(\w+)</td>", table)]
+    norms = el2n(net.logits(x), labels)
+    assert [row for row, _ in listed] == np.argsort(-norms, kind="stable")[:20].tolist()
+    assert all(part == ("training" if row < 80 else "validation") for row, part in listed)
 
 
 def test_a_single_epoch_is_drawn(tmp_path, browser):

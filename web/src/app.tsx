@@ -1,232 +1,310 @@
 /* The page: what the reader has chosen, and everything that is computed from it. */
-import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { chainOf, type Example } from "./chain";
-import { factorsOf, Matrices, Panel, Tiles, type Walk } from "./chainview";
-import { Chooser, StepBox, Settings } from "./controls";
-import { Drawing } from "./drawing";
-import { backward, forward, step, type Net, type Place, type Vector } from "./engine";
-import { blanks, Exercise } from "./exercise";
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { chainOf, type Example, placeSym, scaleOfBatch } from "./chain";
+import { Card, GoTo, Settings, Share, StepBox } from "./controls";
+import { Derivations } from "./derivations";
+import { backward, forward, gradientAt, step, type Net, type Place } from "./engine";
+import { rawOfFeature } from "./example";
+import { Exercise } from "./exercise";
 import { findings, why } from "./findings";
-import { Images, Sliders } from "./inputs";
-import type { ColourBy } from "./layout";
-import { strengths } from "./layout";
-import { number, probability } from "./numbers";
-import { Num } from "./parts";
+import { type Inputs, plainInputs, rawOf, type Sample, tableInputs, withNumber } from "./inputs";
+import { type Linked, read, useFragment, type ViewName, VIEWS, write } from "./link";
+import { number } from "./numbers";
+import { Powers } from "./parts";
 import type { Payload } from "./payload";
+import { Routes } from "./routes";
+import { tone } from "./steps";
+import { story } from "./story";
 import { LECTURE, type Notation, text } from "./symbols";
-import { Checked, Groups, OutputUnits, PathTable } from "./tables";
+import { Checked, Formula, Groups, OutputUnits, PathTable } from "./tables";
+import { Tour } from "./tour";
+import { headingOf, wantsDecades } from "./walk";
+import { useView, Walk } from "./walkview";
 
 const BEAT = 1600; // milliseconds that a step of the walk is shown
+const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", tables: "Tables and checks" };
 
-interface State {
+interface Weights {
   net: Net;
-  x: Vector;
-  label: number;
   losses: number[];
   /** the loss to first order of the last step */
   predicted: number;
 }
 
+/** What the page first shows, and what it knows of its inputs. */
+function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sample } {
+  return useMemo(() => {
+    const inputs = payload.fields ? tableInputs(payload.fields, payload.image) : plainInputs(payload.x, payload.features, payload.image);
+    const x = Float64Array.from(payload.x);
+    const first: Linked = {
+      place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
+      log: null, predict: false, exercise: null, logits: null, embed: [],
+    };
+    return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
+  }, [payload]);
+}
+
+/** The example with what a link says of it. */
+function changedBy(inputs: Inputs, original: Sample, changed: [number, number][]): Sample {
+  if (changed.length === 0) return original;
+  const sample = { x: original.x.slice(), raw: original.raw.slice() };
+  for (const [feature, raw] of changed) {
+    const field = inputs.fields.find((one) => one.at === feature && one.kind !== "category");
+    sample.raw[feature] = raw;
+    sample.x[feature] = field ? withNumber(inputs, sample, { ...field, missing: false }, raw).x[feature]! : raw;
+  }
+  return sample;
+}
+
 export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Element {
-  const original = useMemo<State>(
-    () => ({ net, x: Float64Array.from(payload.x), label: payload.label, losses: [], predicted: NaN }), [net, payload],
-  );
-  const [state, setState] = useState(original);
-  const [place, setPlace] = useState<Place>(payload.place);
-  const [path, setPath] = useState(0);
-  const [by, setBy] = useState<ColourBy>("gradient");
-  const [extra, setExtra] = useState<number[]>([]);
-  const [lit, setLit] = useState<string | null>(null);
-  const [at, setAt] = useState<number | null>(null);
-  const [playing, setPlaying] = useState(false);
-  const [fused, setFused] = useState(false);
-  const [predict, setPredict] = useState(false);
+  const { first, inputs, sample: original } = useFirst(payload);
+  const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
+  const [state, setState] = useState(start);
+  const [sample, setSample] = useState(() => changedBy(inputs, original, start.changed));
+  const [weights, setWeights] = useState<Weights>({ net, losses: [], predicted: NaN });
   const [seen, setSeen] = useState<ReadonlySet<number>>(new Set());
-  const [exercise, setExercise] = useState(false);
-  const [seed, setSeed] = useState(1);
-  const [derived, setDerived] = useState(false);
-  const [notation, setNotation] = useState<Notation>(LECTURE);
-  const compact = useCompact();
+  const [playing, setPlaying] = useState(false);
+  const { held, hold, letGo } = useHand();
+  const [shown, setShown] = useState<string[]>([]);
+  const [touring, setTouring] = useState(false);
+  const quiet = useRef(false);
+  const { place, at, notation, view: viewName, label } = state;
+  const has = (part: Linked["embed"][number]): boolean => !state.embed.includes(part);
 
   const e = useMemo<Example>(() => {
-    const f = forward(state.net, state.x);
-    const b = backward(state.net, f, state.label);
+    const f = forward(weights.net, sample.x);
+    const b = backward(weights.net, f, label);
     const { features, classes, batch_size, facts } = payload;
-    return { net: state.net, f, b, label: state.label, features, classes, batchSize: batch_size, facts };
-  }, [state.net, state.x, state.label]);
-  const chain = useMemo(() => chainOf(e, place, fused, path, notation), [e, place, fused, path, notation]);
+    return { net: weights.net, f, b, label, features, classes, batchSize: batch_size, facts };
+  }, [weights.net, sample, label]);
   const listed = useMemo(() => {
-    const strength = strengths(e, 0);
-    const order = Array.from(strength.keys()).sort((i, j) => strength[j]! - strength[i]! || i - j);
-    return order.slice(0, 8).sort((i, j) => i - j);
+    const size = e.b.gradH[0]!.map((g, i) => Math.abs(g * e.f.h[0]![i]!));
+    return Array.from(size.keys()).sort((i, j) => size[j]! - size[i]! || i - j).slice(0, 8).sort((i, j) => i - j);
   }, [original]);
-  const ink = useMemo<[number, number]>(() => {
-    const values = Array.from(original.x);
-    const [high, low] = [Math.max(...values), Math.min(...values)];
-    return high > low ? [high, low] : [low + 1, low];
-  }, [original]);
-  const count = factorsOf(chain).length;
-  const blank = useMemo(() => (exercise ? blanks(chain, seed) : null), [exercise, chain, seed]);
 
-  const choose = (next: Place): void => {
-    setPlace(next);
-    setPath(0);
-    setAt(null);
+  const set = (to: Partial<Linked>): void => setState((now) => ({ ...now, ...to }));
+  const choose = (to: Place): void => {
+    set({ place: to, picked: [], ...(state.at !== null ? { at: Math.min(state.at, payload.widths.length - to.layer) } : {}) });
     setSeen(new Set());
     setPlaying(false);
   };
+  const exam = state.exercise !== null;
+  const hidden = (index: number): boolean => exam || (state.predict && !seen.has(index));
+  const log = state.log ?? wantsDecades(e);
+  const view = useView({
+    e, place, notation, at, picked: useMemo(() => new Map(state.picked), [state.picked]), log, held, exam, hidden,
+    visit: (index) => {
+      if (state.predict) setSeen(new Set([...seen, index]));
+      set({ at: index });
+    },
+    pick: (layer, unit) => {
+      if (layer === place.layer) choose({ ...place, unit });
+      else if (layer > place.layer) set({ picked: [...state.picked.filter(([k]) => k < layer), [layer, unit]] });
+    },
+    choose,
+    derive: setShown,
+  });
+  const count = view.steps.length;
+  const begin = view.lanes ? 1 : 0;
   // by what is shown when it is done, not when the key was pressed: keys can be faster than the page
-  const forth = (): void => setAt((now) => (now === null ? 0 : Math.min(now + 1, count - 1)));
-  const back = (): void => setAt((now) => (now === null || now === 0 ? null : now - 1));
+  const forth = (): void => setState((now) => ({ ...now, at: now.at === null ? begin : Math.min(now.at + 1, count - 1) }));
+  const back = (): void => setState((now) => ({ ...now, at: now.at === null || now.at === 0 ? null : now.at - 1 }));
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       const target = event.target as HTMLElement;
       const box = target.closest(".scroll");
       if (box && target === box && box.scrollWidth > box.clientWidth) return; // the keys scroll it
-      if (target.closest("input, select, textarea") || event.altKey || event.ctrlKey || event.metaKey) return;
+      if (target.closest("input, select, textarea, dialog, [role=tablist]") || event.altKey || event.ctrlKey || event.metaKey) return;
+      if (viewName !== "walk") return;
       if (event.key === "ArrowRight") forth();
       else if (event.key === "ArrowLeft") back();
-      else if (event.key === "Escape") setAt(null);
+      else if (event.key === "Escape") set({ at: null });
       else return;
       event.preventDefault();
       setPlaying(false);
     };
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
-  }, [count]);
+  }, [count, viewName, begin]);
   useEffect(() => {
     if (!playing) return undefined;
     const timer = setTimeout(() => {
+      quiet.current = true;
       if (at !== null && at >= count - 1) setPlaying(false);
       else forth();
     }, at === null ? 0 : BEAT);
     return () => clearTimeout(timer);
   }, [playing, at, count]);
 
-  const factor = at === null ? null : factorsOf(chain)[at]!;
-  const group = factor && chain.groups.find((one) => one.factors.includes(factor))!;
-  const walk: Walk = {
-    at, lit: lit ?? factor?.place ?? null, notation, light: setLit,
-    hidden: (i) => blank?.has(i) || (predict && !seen.has(i)),
-    visit: (i) => {
-      if (predict) setSeen(new Set([...seen, i]));
-      if (i < count) setAt(i);
-    },
-    derive: (i) => {
-      setAt(i);
-      setDerived(true);
-    },
-  };
   // the losses told are of the example as it was
-  const change = (to: Partial<State>): void => setState((now) => ({ ...now, losses: [], predicted: NaN, ...to }));
-  const takeStep = (lr: number): void => {
-    const taken = step(state.net, e.f, e.b, state.label, lr);
-    const losses = [...(state.losses.length ? state.losses : [e.b.loss]), taken.after];
-    setState({ ...state, net: taken.net, losses, predicted: taken.predicted });
+  const stayed = (): void => setWeights((now) => ({ ...now, losses: [], predicted: NaN }));
+  const change = (to: Sample): void => {
+    quiet.current = true;
+    const changed: [number, number][] = [];
+    to.raw.forEach((raw, i) => { if (raw !== original.raw[i]) changed.push([i, raw]); });
+    setSample(to);
+    set({ changed });
+    stayed();
   };
-  const symbol = text(chain.symbol, notation);
-  const asked = walk.hidden(count); // the product is the reader's to tell
-  useEffect(() => void (document.title = `Why ${symbol} gets its gradient`), [symbol]);
+  const relabel = (to: number): void => {
+    set({ label: to });
+    stayed();
+  };
+  const takeStep = (lr: number): void => {
+    const taken = step(weights.net, e.f, e.b, label, lr);
+    setWeights({ net: taken.net, losses: [...(weights.losses.length ? weights.losses : [e.b.loss]), taken.after], predicted: taken.predicted });
+  };
+  const reset = (): void => {
+    setState({ ...first, embed: state.embed, notation, view: viewName });
+    setSample(original);
+    setWeights({ net, losses: [], predicted: NaN });
+    setSeen(new Set());
+  };
+  const fragment = write({ ...state, embed: [] }, first);
+  useFragment(write(state, first), quiet, (told) => {
+    const next = read(told, first, payload.widths);
+    setState(next);
+    setSample(changedBy(inputs, original, next.changed));
+    setPlaying(false);
+  });
+
+  const symbol = text(placeSym(place), notation);
+  const reason = useMemo(() => why(e, chainOf(e, place, notation), notation), [e, place, notation]);
   const found = useMemo(() => findings(e), [e]);
+  const asked = hidden(count - 1); // the product is the reader's to tell
+  useEffect(() => void (document.title = `Why ${symbol} gets its gradient`), [symbol]);
+  const now = at === null ? null : view.steps[at]!;
+  const raw = place.layer === 1 && place.input ? rawOfFeature(inputs, sample, place.input - 1) : "";
+  const product = gradientAt(e.f, e.b, place) * scaleOfBatch(e);
+  const own = e.b.gradA[place.layer - 1]![place.unit - 1]!;
+  const legend = <Legend view={view} log={log} choose={(to) => set({ log: to })} />;
+  return (
+    <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
+      <Head payload={payload} has={has} tabs={<Tabs view={viewName} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
+        <h1>Why {symbol} gets {asked ? "its gradient" : <>the gradient <span class={`title-number ${tone(product)}`} id="gradient" data-value={String(product)} title={String(product)}><Powers value={product} /></span></>}</h1>
+        <p class="lead" id="story">{asked ? "The reason stands here when you have found it." : Number.isFinite(product) ? story(e, place, raw, notation) : "There is no gradient here: the numbers have left the range of float64."}</p>
+      </Head>
+      {has("bar") && viewName === "walk" && (
+        <div class="bar" role="group" aria-label="Walk">
+          <button type="button" onClick={back} disabled={at === null} aria-label="A step back, towards the loss">◀</button>
+          <button type="button" onClick={forth} disabled={at === count - 1} aria-label="A step on, towards the weight">▶</button>
+          <button type="button" aria-pressed={playing} onClick={() => {
+            if (!playing && (at === null || at >= count - 1)) set({ at: null });
+            setPlaying(!playing);
+          }}>{playing ? "Pause" : "Play"}</button>
+          {!view.lanes && <button type="button" class="all" disabled={at === null} onClick={() => { set({ at: null }); setPlaying(false); }}>Show all</button>}
+          <span class="where">{at === null ? (view.lanes ? `1 of ${count}` : `${count} steps`) : `step ${at + 1} of ${count}`}</span>
+          {!view.small && legend}
+        </div>
+      )}
+      <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
+      {viewName === "walk" && <>
+        <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
+        {!asked && <p class="reason" id="why">{reason}</p>}
+        {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
+      </>}
+      {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
+      {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} move={(logits) => { quiet.current = true; set({ logits }); }} />}
+      {viewName === "tables" && (exam || state.predict ? <p class="card">The tables are hidden while you predict or exercise.</p> : <Tables e={e} place={place} notation={notation} />)}
+      {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
+      {has("tools") && (
+        <div class="toolbox">
+          <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
+          <StepBox losses={weights.losses} predicted={weights.predicted} loss={e.b.loss} hidden={asked} take={takeStep} reset={reset} />
+          <Card title="Find it yourself" id="find-title">
+            <label class="field left"><input type="checkbox" checked={state.predict} onChange={() => { set({ predict: !state.predict, at: null }); setSeen(new Set()); }} /> predict first: each step's numbers stay hidden until you ask</label>
+            <label class="field left"><input type="checkbox" checked={exam} onChange={() => set({ exercise: exam ? null : 1 })} /> exercise: fill in what is missing</label>
+          </Card>
+          <Settings notation={notation} setNotation={(to: Notation) => set({ notation: to })} />
+          <Share fragment={fragment} stepped={weights.losses.length > 0 || weights.net !== net} />
+        </div>
+      )}
+      <Derivations names={shown} notation={notation} close={() => setShown([])} />
+      {touring && <Tour view={view} end={() => { setTouring(false); set({ at: null }); }} />}
+      {!has("derivations") && <style>{".derivations-kept, footer { display: none; }"}</style>}
+    </div>
+  );
+}
+
+/** Whether a hand is on the example; what it is on stays where it is, whatever becomes of the words above it. */
+function useHand(): { held: boolean; hold(event: PointerEvent): void; letGo(): void } {
+  const [held, setHeld] = useState(false);
+  const under = useRef<{ element: Element; top: number } | null>(null);
+  useLayoutEffect(() => {
+    if (!under.current) return;
+    const moved = under.current.element.getBoundingClientRect().top - under.current.top;
+    if (Math.abs(moved) >= 0.5) window.scrollBy(0, moved);
+  });
+  return {
+    held,
+    hold: (event) => {
+      const element = (event.target as HTMLElement).closest(".editor, .handles");
+      if (!element) return;
+      under.current = { element, top: element.getBoundingClientRect().top };
+      setHeld(true);
+    },
+    letGo: () => {
+      setHeld(false);
+      setTimeout(() => (under.current = null), 50); // what is refitted now is not to move it either
+    },
+  };
+}
+
+function Head(props: { payload: Payload; has(part: Linked["embed"][number]): boolean; tabs: JSX.Element; tour(): void; children: ComponentChildren }): JSX.Element {
+  const { payload, has, tabs, tour, children } = props;
+  const { links, row } = payload;
+  const to = (href: string | undefined, words: string, name: string): JSX.Element | null => (href ? <a href={href} aria-label={name}>{words}</a> : null);
+  return (
+    <header class="top">
+      <p class="crumbs soft">Chainrule{row !== null && <> · row {row}</>} {to(links.earlier, "‹", "The row with the next larger loss")} {to(links.list, "all rows", "All rows")} {to(links.later, "›", "The row with the next smaller loss")}
+        {has("tabs") && <button type="button" class="link" onClick={tour}>A first look: three steps</button>}</p>
+      {has("tabs") && tabs}
+      {has("title") && <div class="titles">{children}</div>}
+    </header>
+  );
+}
+
+function Tabs({ view, choose }: { view: ViewName; choose(to: ViewName): void }): JSX.Element {
+  const onKey = (event: KeyboardEvent): void => {
+    const turn = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!turn) return;
+    event.preventDefault();
+    const next = (VIEWS.indexOf(view) + turn + VIEWS.length) % VIEWS.length;
+    choose(VIEWS[next]!);
+    (event.currentTarget as HTMLElement).querySelectorAll("button")[next]!.focus();
+  };
+  return (
+    <div class="tabs" role="tablist" aria-label="Views" onKeyDown={onKey}>
+      {VIEWS.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
+    </div>
+  );
+}
+
+function Legend({ view, log, choose }: { view: ReturnType<typeof useView>; log: boolean; choose(log: boolean): void }): JSX.Element {
+  const { scale } = view;
+  return (
+    <span class="legend">
+      <span><i class="swatch forward" /> forward</span>
+      <span><i class="swatch up" /> up: more of it, more loss</span>
+      <span><i class="swatch down" /> down: less loss</span>
+      <span class="scale">all gradients on one scale: {log ? <>a whole bar is 10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : <>a whole bar is {number(scale.top, 3)}</>}</span>
+      <button type="button" id="scale" aria-pressed={log} onClick={() => choose(!log)}>{log ? "log" : "linear"}</button>
+    </span>
+  );
+}
+
+function Tables({ e, place, notation }: { e: Example; place: Place; notation: Notation }): JSX.Element {
+  const chain = useMemo(() => chainOf(e, place, notation), [e, place, notation]);
   return (
     <>
-      <header>
-        <p class="soft">Chainrule · the chain explained</p>
-        <h1>Why {symbol} gets {asked ? "its gradient" : <>the gradient <span class="big"><Num value={chain.fromBackward} id="gradient" /></span></>}</h1>
-        <p class="lead" id="why">{asked ? "The reason stands here when the product of the chain is known." : why(e, chain, notation)}</p>
-        <p>The true class is <strong>{e.classes[e.label]}</strong>, which the network gives the probability{" "}
-          <span class="num" title={String(e.f.p[e.label])}>{probability(e.f.p[e.label]!, -e.b.gradA.at(-1)![e.label]!, 5)}</span>: the loss is 𝓛 = −log {notation.y}<sub>ℓ</sub> = <Num value={e.b.loss} id="loss" />.</p>
-        {found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
-      </header>
-      <div class="columns">
-        <div class="wide">
-          <section class="card" aria-labelledby="network-title">
-            <h2 id="network-title">The network</h2>
-            <fieldset class="tools"><legend>Edges as thick as</legend>
-              {(["gradient", "weight", "activation"] as const).map((one) => (
-                <label key={one}><input type="radio" name="by" value={one} checked={by === one} onChange={() => setBy(one)} />{" "}
-                  {one === "gradient" ? "|gradient|" : one === "weight" ? "|weight|" : "|weight × activation|"}</label>
-              ))}
-            </fieldset>
-            <div class="scroll" tabIndex={0} role="group" aria-label="The network, drawn">
-              <Drawing {...{ e, chain, by, extra, compact, notation, choose }} lit={walk.lit} light={setLit}
-                open={(layer, more) => {
-                  const next = e.net.widths.map((_, k) => extra[k] ?? 0);
-                  next[layer] = more ? next[layer]! + 20 : 0;
-                  setExtra(next);
-                }} />
-            </div>
-            <p class="soft"><span class="key plus-key" /> positive <span class="key minus-key" /> negative{" "}
-              <span class="key halo-key" /> the weight that is explained. Click a unit or a line to explain it, a “+” to open the rest of a layer.</p>
-            <Chooser {...{ e, place, choose, notation }} />
-          </section>
-          <section class="card" aria-labelledby="chain-title" id="chain">
-            <h2 id="chain-title">The chain</h2>
-            <div class="scroll" tabIndex={0} role="group" aria-label="The chain in matrices"><Matrices chain={chain} walk={walk} /></div>
-            <p class="soft">To talk to a weight, first talk to the output layer, then to each hidden layer before it, and then to the weight.
-              {chain.paths.count > 1 && <> The layers are wide: the product of these matrices is the sum over{" "}
-                {chain.paths.count.toLocaleString("en")} paths. This one {path === 0 ? "is the strongest" : `is number ${path + 1}`}
-                {chain.paths.strongest[path] && (chain.paths.cancels ? "; they cancel"
-                  : <>, <Num value={100 * chain.paths.strongest[path]!.share} digits={3} /> % of the sum</>)}:</>}</p>
-            <div class="tools">
-              <button type="button" onClick={back} disabled={at === null} aria-label="A step back, towards the loss">◀</button>
-              <button type="button" onClick={forth} disabled={at === count - 1} aria-label="A step on, towards the weight">▶</button>
-              <button type="button" aria-pressed={playing} onClick={() => {
-                if (!playing && (at === null || at >= count - 1)) setAt(null);
-                setPlaying(!playing);
-              }}>{playing ? "Pause" : "Play"}</button>
-              {at !== null && <button type="button" onClick={() => { setAt(null); setPlaying(false); }}>Show all</button>}
-              <label><input type="checkbox" checked={fused} onChange={() => { setFused(!fused); setAt(null); setSeen(new Set()); }} /> output layer as one factor</label>
-              <label><input type="checkbox" checked={predict} onChange={() => { setPredict(!predict); setSeen(new Set()); }} /> predict first</label>
-              <label><input type="checkbox" checked={exercise} onChange={() => setExercise(!exercise)} /> exercise</label>
-            </div>
-            <Tiles chain={chain} walk={walk} />
-            {e.f.p[e.label] === 0 && !fused && (
-              <p class="finding" id="broken">Here the first route breaks in float64 too: the true class's probability is 0 in float64, −1/0 is −∞,
-                and −∞ · 0 has no value. The product is that of the output layer as one factor.</p>)}
-            <p class="unseen" aria-live="polite" id="said">
-              {factor && group ? `Step ${at! + 1} of ${count}: ${group.heading}: ∂${text(factor.above, notation)}/∂${text(factor.below, notation)}${walk.hidden(at!) ? "" : `, ${number(factor.value)}`}` : ""}
-            </p>
-            <Panel chain={chain} walk={walk} open={derived} setOpen={setDerived} />
-            {exercise && <Exercise key={`${symbol}${seed}${fused}`} {...{ chain, seed, notation, setSeed }} />}
-            <p class="soft keys">The arrow keys → and ← walk the chain from the loss to the weight and back; Escape shows all of it.</p>
-          </section>
-        </div>
-        <aside class="side" aria-label="Change the example">
-          <section class="card" aria-labelledby="input-title">
-            <h2 id="input-title">The example</h2>
-            {payload.image && <Images e={e} image={payload.image} ink={ink} change={(x) => change({ x })} />}
-            <label class="field">the true class
-              <select id="label" value={state.label} onChange={(event) => change({ label: Number(event.currentTarget.value) })}>
-                {e.classes.map((name, i) => <option key={i} value={i}>{name}</option>)}
-              </select>
-            </label>
-            <details open={!payload.image}><summary>Inputs as sliders</summary>
-              <Sliders e={e} listed={listed} change={(x) => change({ x })} /></details>
-          </section>
-          <StepBox losses={state.losses} predicted={state.predicted} loss={e.b.loss} take={takeStep} reset={() => { setState(original); choose(payload.place); }} />
-          <Settings notation={notation} setNotation={setNotation} />
-        </aside>
-      </div>
-      {!predict && !exercise && <>
-        <Checked chain={chain} />
-        <PathTable {...{ e, chain }} index={path} choose={(i) => { setPath(i); setAt(null); setSeen(new Set()); }} />
-        <Groups chain={chain} notation={notation} />
-        <OutputUnits e={e} notation={notation} choose={(unit) => choose({ layer: e.net.weights.length, unit, input: null })} />
-      </>}
+      <section class="card" aria-labelledby="formula-title"><h2 id="formula-title">The chain in matrices</h2>
+        <div class="scroll" tabIndex={0} role="group" aria-label="The chain in matrices"><Formula chain={chain} notation={notation} /></div></section>
+      <Checked chain={chain} />
+      <PathTable e={e} chain={chain} />
+      <Groups chain={chain} notation={notation} />
+      <OutputUnits e={e} notation={notation} />
     </>
   );
 }
 
-/** Whether the window is as narrow as a phone's. */
-function useCompact(): boolean {
-  const query = useRef(window.matchMedia("(max-width: 640px)"));
-  const [compact, setCompact] = useState(query.current.matches);
-  useEffect(() => {
-    const changed = (): void => setCompact(query.current.matches);
-    query.current.addEventListener("change", changed);
-    return () => query.current.removeEventListener("change", changed);
-  }, []);
-  return compact;
-}

@@ -138,7 +138,8 @@ export function step(net: Net, f: Forward, b: Backward, label: number, lr: numbe
   return { net: moved, predicted: b.loss - lr * squared, after: lossOf(forward(moved, f.h[0]!).a.at(-1)!, label) };
 }
 
-/** A weight, or a unit's pre-activation where input is null; layer, unit and input are counted from 1, as in W_111. */
+/** A weight; a unit's bias where input is 0, its pre-activation where that is null. Layer, unit and input are counted from
+ * 1, as in W_111. */
 export interface Place {
   layer: number;
   unit: number;
@@ -147,7 +148,7 @@ export interface Place {
 
 export function gradientAt(f: Forward, b: Backward, place: Place): number {
   const own = b.gradA[place.layer - 1]![place.unit - 1]!;
-  return place.input === null ? own : own * f.h[place.layer - 1]![place.input - 1]!;
+  return !place.input ? own : own * f.h[place.layer - 1]![place.input - 1]!;
 }
 
 export function largestAt(v: Vector): number {

@@ -1,64 +1,87 @@
-/* The exercise: some factors are blank, and the answers are marked. The seed fixes which. */
+/* The exercise: what the walk computes, with some of it blank, and the answers marked. The seed fixes which. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import type { Chain } from "./chain";
-import { factorsOf } from "./chainview";
+import { scaleOfBatch } from "./chain";
+import { gradientAt } from "./engine";
 import { isRight, number, readNumber, seeded } from "./numbers";
 import { Num } from "./parts";
-import type { Notation } from "./symbols";
-import { Fraction, Maths, Words } from "./symbols";
+import { inputValue } from "./paths";
+import { titleOf, type View } from "./steps";
+import { letterOf, sym, text, Words } from "./symbols";
+import { deltaText, sumInto } from "./walk";
 
-/** Which factors are blank: about half of those that can be worked out from what is told of them, and the product,
- * which has the index after the last. A weight or an input could only be looked up. */
-export function blanks(chain: Chain, seed: number): Set<number> {
+interface Question {
+  /** what it is, in symbols, and how it is worked out */
+  name: string;
+  how: string;
+  value: number;
+  /** whether it can be worked out from what is told, and has a value */
+  asked: boolean;
+  /** which number of the network it is */
+  of: string;
+}
+
+export function questions({ e, place, notation, steps, units }: View): Question[] {
+  const depth = e.net.weights.length;
+  const y = letterOf(sym("y"), notation);
+  const found: Question[] = [];
+  const add = (name: string, how: string, value: number, asked: boolean, of: string): void => {
+    found.push({ name, how, value, asked: asked && Number.isFinite(value), of });
+  };
+  const outputs = [...new Set([e.label + 1, units[depth]!])];
+  for (const i of outputs) {
+    const truth = i - 1 === e.label ? 1 : 0;
+    add(`${y} of “${e.classes[i - 1]}”`, "what the network said", e.f.p[i - 1]!, false, `p,${i}`);
+    if (truth) add(`∂𝓛/∂${y}_ℓ`, `−1/${y}_ℓ`, e.b.gradP[i - 1]!, true, `gradP,${i}`);
+    add(deltaText(depth, i), `${y} of “${e.classes[i - 1]}” − ${truth}`, e.b.gradA[depth - 1]![i - 1]!, true, `delta,${depth},${i}`);
+  }
+  for (const { kind, layer: k } of steps) {
+    if (kind !== "hidden") continue;
+    const unit = units[k]!;
+    const sum = sumInto(e, k, unit);
+    sum.terms.forEach((term) => add(`${text(sym("W", k + 1, term.unit, unit), notation)} × ${deltaText(k + 1, term.unit)}`, "a term", term.value, false, ""));
+    if (sum.more) add(`${sum.more} more terms`, "together", sum.rest, false, "");
+    add(`∂𝓛/∂${text(sym("h", k, unit), notation)}`, "the sum of these", sum.total, true, `gradH,${k},${unit}`);
+    add(text(sym("a", k, unit), notation), "the unit's pre-activation", e.f.a[k - 1]![unit - 1]!, false, `a,${k},${unit}`);
+    add(`g′(${text(sym("a", k, unit), notation)})`, `the slope of ${e.net.activation.name} there`, sum.slope, true, `slope,${k},${unit}`);
+    add(deltaText(k, unit), "the sum times the slope", sum.delta, true, `delta,${k},${unit}`);
+  }
+  if (place.input) add(place.layer === 1 ? text(sym("x", place.input), notation) : text(sym("h", place.layer - 1, place.input), notation), "the weight's input", inputValue(e.f, place), false, "input");
+  if (e.batchSize !== null) add("1/N", "of the batch's mean", scaleOfBatch(e), false, "");
+  add(`∂${e.batchSize === null ? "𝓛" : "J"}/∂${titleOf(place, notation)}`, "the product: where the walk ends", gradientAt(e.f, e.b, place) * scaleOfBatch(e), true, "product");
+  return found;
+}
+
+/** Which are blank: about half of those that can be worked out, and the last. */
+export function blanks(asked: Question[], seed: number): Set<number> {
   const random = seeded(seed);
-  const factors = factorsOf(chain);
-  const order = factors
-    .map((factor, i) => ({ i, at: random(), asked: /^(loss|softmax|units)/.test(factor.place) && Number.isFinite(factor.value) }))
-    .filter(({ asked }) => asked)
-    .sort((p, q) => p.at - q.at);
-  return new Set([factors.length, ...order.slice(0, Math.max(1, Math.round(order.length / 2))).map(({ i }) => i)]);
+  const order = asked.map((one, i) => ({ i, at: random(), asked: one.asked })).filter((one) => one.asked && one.i < asked.length - 1).sort((p, q) => p.at - q.at);
+  return new Set([asked.length - 1, ...order.slice(0, Math.max(1, Math.round(order.length / 2))).map(({ i }) => i)]);
 }
 
-interface Props {
-  chain: Chain;
-  seed: number;
-  notation: Notation;
-  setSeed(seed: number): void;
-}
-
-export function Exercise({ chain, seed, notation, setSeed }: Props): JSX.Element {
+export function Exercise({ view, seed, setSeed }: { view: View; seed: number; setSeed(seed: number): void }): JSX.Element {
   const [answers, setAnswers] = useState<Record<number, string>>({});
   const [marked, setMarked] = useState(false);
-  const factors = factorsOf(chain);
-  const blank = blanks(chain, seed);
-  const rows = [
-    ...factors.map((f) => ({ above: f.above, below: f.below, value: f.value, meaning: f.meaning })),
-    { above: chain.of, below: chain.symbol, value: chain.pathProduct, meaning: "the product, along this path" },
-  ];
+  const rows = questions(view);
+  const blank = blanks(rows, seed);
   const right = [...blank].filter((i) => isRight(readNumber(answers[i] ?? ""), rows[i]!.value)).length;
-  const mark = (event: Event): void => {
-    event.preventDefault();
-    setMarked(true);
-  };
   const restart = (value: number): void => {
     setAnswers({});
     setMarked(false);
     setSeed(value);
   };
   return (
-    <form class="panel exercise" onSubmit={mark}>
-      <h3>Fill in what is missing</h3>
-      <p class="soft">An answer counts as right to 1 %. The same seed leaves out the same factors.</p>
-      <table>
-        <thead><tr><th scope="col">factor</th><th scope="col" class="words">what it is</th><th scope="col">value</th><th scope="col">mark</th></tr></thead>
+    <form class="exercise" onSubmit={(event) => { event.preventDefault(); setMarked(true); }}>
+      <p class="soft">Fill in what is missing; to 1 % counts as right. The same seed leaves out the same numbers. The walk's own numbers are hidden meanwhile.</p>
+      <div class="scroll" tabIndex={0} role="group" aria-label="The exercise"><table>
+        <thead><tr><th scope="col">what</th><th scope="col" class="words">how</th><th scope="col">value</th><th scope="col">mark</th></tr></thead>
         <tbody>
           {rows.map((row, i) => (
             <tr key={i}>
-              <th scope="row"><Maths><Fraction above={row.above} below={row.below} notation={notation} /></Maths></th>
-              <td class="words"><Words of={row.meaning} /></td>
+              <th scope="row"><Words of={row.name} /></th>
+              <td class="words"><Words of={row.how} /></td>
               <td>{blank.has(i)
-                ? <input type="text" inputMode="decimal" aria-label={`Your answer for factor ${i + 1}`} data-answer={i}
+                ? <input type="text" inputMode="decimal" aria-label={`Your answer for ${row.name}`} data-answer={i} data-of={row.of}
                     value={answers[i] ?? ""} onInput={(event) => {
                       setAnswers({ ...answers, [i]: event.currentTarget.value });
                       setMarked(false);
@@ -70,7 +93,7 @@ export function Exercise({ chain, seed, notation, setSeed }: Props): JSX.Element
             </tr>
           ))}
         </tbody>
-      </table>
+      </table></div>
       <p class="tools">
         <button type="submit">Mark</button>
         <label>seed <input type="number" min={0} value={seed} onInput={(event) => restart(event.currentTarget.valueAsNumber || 0)} /></label>

@@ -3,6 +3,7 @@ import type { Chain, Example } from "./chain";
 import { inputName, placeSym } from "./chain";
 import type { Place, Vector } from "./engine";
 import { gradLogits, norm, softmax } from "./engine";
+import { inFloat32 } from "./float32";
 import { number, probability } from "./numbers";
 import { inputValue } from "./paths";
 import type { Notation } from "./symbols";
@@ -20,7 +21,7 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
   const value = inputValue(f, place);
   const { batchSize } = e;
   const gradient = own * value * (batchSize === null ? 1 : 1 / batchSize);
-  const name = place.input === null ? "" : inputName(e, place, notation);
+  const name = !place.input ? "" : inputName(e, place, notation);
   if (!Number.isFinite(gradient)) return `${symbol} has no gradient here: the numbers have left the range of float64.`;
   const strongest = chain.paths.strongest[0];
   if (value !== 0 && strongest && (chain.paths.cancels || gradient === 0)) {
@@ -37,13 +38,13 @@ export function why(e: Example, chain: Chain, notation: Notation): string {
     const large = times(e, own, delta);
     if (large) parts.push(`∂𝓛/∂${a} is ${large} of its layer`);
   }
-  if (place.input !== null) {
+  if (place.input) {
     const large = times(e, value, f.h[place.layer - 1]!);
     if (large) parts.push(`its input is ${large} of ${place.layer === 1 ? "the inputs" : "its layer"}`);
   }
   const mean = batchSize === null ? "" : `1/${batchSize} × `;
-  let split = place.input === null ? "" : ` = ${mean}${number(own, 3)} (∂𝓛/∂${a}) × ${number(value, 3)} (its input, ${name})`;
-  if (place.input === null && mean) split = ` = ${mean}${number(own, 3)}`;
+  let split = !place.input ? "" : ` = ${mean}${number(own, 3)} (∂𝓛/∂${a}) × ${number(value, 3)} (its input, ${name})`;
+  if (!place.input && mean) split = ` = ${mean}${number(own, 3)}`;
   return `${symbol} has the gradient ${number(gradient, 3)}${split}: ${parts.join("; ")}.`;
 }
 
@@ -163,18 +164,10 @@ function ofDrift({ b, facts }: Example): string[] {
 
 /** Where the ordinary ways to ∂𝓛/∂a break in float32, with the numbers that float32 gives. */
 function ofFloat32({ f, label }: Example): string[] {
-  const round = Math.fround;
   const logits = f.a.at(-1)!;
   const exact = gradLogits(logits, label)[label]!;
-  const single = logits.map(round);
-  const largest = single.reduce((m, v) => Math.max(m, v), -Infinity);
-  const e = single.map((v) => round(Math.exp(round(v - largest))));
-  const sum = e.reduce((s, v) => round(s + v), 0);
-  const p = e.map((v) => round(v / sum));
+  const { p, byProbability, row, product, fused } = inFloat32(logits, label);
   const ell = p[label]!;
-  const byProbability = round(-1 / ell);
-  const row = p.map((v, i) => round(ell * round((i === label ? 1 : 0) - v)));
-  const product = row.map((v) => round(byProbability * v));
   const found: string[] = [];
   if (product.some((v) => !Number.isFinite(v))) {
     found.push(
@@ -184,7 +177,7 @@ function ofFloat32({ f, label }: Example): string[] {
         "the label.",
     );
   }
-  if (round(ell - 1) === 0 && exact !== 0) {
+  if (fused[label] === 0 && exact !== 0) {
     found.push(
       "In float32 an ordinary implementation rounds this example's gradient at the label to zero: softmax is 1, and " +
         `1 − 1 = 0, where −(1 − ŷ) is ${number(exact, 6)}.`,

@@ -5,10 +5,16 @@ import { network, type Payload } from "./payload";
 
 async function start(): Promise<void> {
   const payload = JSON.parse(document.getElementById("network")!.textContent!) as Payload;
+  const row = new URLSearchParams(location.hash.slice(1)).get("row");
+  if (payload.links.list && row !== null && /^\d+$/.test(row) && Number(row) !== payload.row) {
+    location.replace(`/row/${row}${location.hash}`); // a link to another row of this gallery
+    return;
+  }
   const net = await network(payload);
   const root = document.getElementById("app")!;
   root.replaceChildren();
   render(<App payload={payload} net={net} />, root);
+  document.documentElement.style.overflowAnchor = "none"; // the page itself keeps in place what a hand is on
   root.dataset.live = "true";
 }
 

@@ -58,3 +58,18 @@ export function seeded(seed: number): () => number {
   for (let i = 0; i < 8; i++) next();
   return next;
 }
+
+/** With a plus sign too. */
+export const signed = (value: number, digits = 5): string => (value > 0 ? "+" : "") + number(value, digits);
+
+/** Two numbers in as few digits, five at least, as tell them apart. */
+export function apart(one: number, other: number): [string, string] {
+  for (let digits = 5; digits < 17; digits++) {
+    const texts: [string, string] = [number(one, digits), number(other, digits)];
+    if (texts[0] !== texts[1]) return texts;
+  }
+  return [full(one), full(other)];
+}
+
+/** Two digits and no 0 before the point, where there is little room. */
+export const tight = (value: number): string => number(value, 2).replace(/^(−?)0\./, "$1.");

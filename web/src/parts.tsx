@@ -3,8 +3,15 @@ import type { JSX } from "preact";
 import { full, number } from "./numbers";
 
 /** A number in a few digits, in full on hover. */
-export function Num({ value, digits = 5, id }: { value: number; digits?: number; id?: string }): JSX.Element {
-  return <span class="num" id={id} title={full(value)} data-value={String(value)}>{number(value, digits)}</span>;
+export function Num({ value, digits = 5, id, as }: { value: number; digits?: number; id?: string; as?: string }): JSX.Element {
+  return <span class="num" id={id} title={full(value)} data-value={String(value)}>{as ?? number(value, digits)}</span>;
+}
+
+/** A number with its sign and power as they are written by hand: −1.397, 1.17·10⁻⁶. */
+export function Powers({ value, digits = 4 }: { value: number; digits?: number }): JSX.Element {
+  const [mantissa, power] = number(value, digits).replace("+", "").split("e") as [string, string?];
+  const told = value > 0 ? `+${mantissa}` : mantissa;
+  return <>{told}{power !== undefined && <>·10<sup>{power.replace(/^(−?)0+(?=\d)/, "$1")}</sup></>}</>;
 }
 
 export function Verdict({ error, verdict }: { error: number; verdict: string }): JSX.Element {

@@ -24,7 +24,7 @@ interface Kept {
 }
 
 export function inputValue(f: Forward, place: Place): number {
-  return place.input === null ? 1 : f.h[place.layer - 1]![place.input - 1]!;
+  return !place.input ? 1 : f.h[place.layer - 1]![place.input - 1]!;
 }
 
 /** All paths through a unit go on alike: the best of all are among the best to each unit of each layer. */
@@ -87,9 +87,10 @@ function insert(kept: Kept[], product: number, units: number[], unit: number | n
   kept.length = Math.min(kept.length, most);
 }
 
-/** The path to show: the strongest, or where every product is 0 one by the largest weights to the label. */
-export function shownPath(net: Net, paths: Paths, place: Place, label: number, index: number): number[] {
-  const found = paths.strongest[Math.min(index, paths.strongest.length - 1)];
+/** The unit of each layer whose column of a large matrix is told: those of the strongest path, or where every product is
+ * 0 of the largest weights to the label. */
+export function shownPath(net: Net, paths: Paths, place: Place, label: number): number[] {
+  const found = paths.strongest[0];
   if (found) return found.units;
   const units = [place.unit];
   for (let k = place.layer; k < net.weights.length; k++) {

@@ -1,15 +1,17 @@
 /* What the page carries of the network: JSON, with the weights deflated. See chainrule/explain/views/page_payload.py. */
 import { activation, type Row } from "./activations";
 import type { Net, Place } from "./engine";
+import type { Field } from "./inputs";
 
 /** What Python knows and the page is told: of its activation, and where each finding, check and drawing draws a line. */
 export interface Facts {
   activation: Row;
   findings: Record<"wrong_label" | "learned" | "dead_share" | "saturated" | "saturated_share" | "drift" | "large"
-    | "large_error" | "small_error", number>;
+    | "large_error" | "small_error" | "name", number>;
   differences: Record<"step" | "visible" | "tiny" | "good" | "usual", number>;
-  /** the most paths, classes, numbers of a matrix, units of a layer drawn whole and of a wider one, letters of a name */
-  most: Record<"paths" | "classes" | "whole" | "few" | "shown" | "long", number>;
+  /** the most paths, classes, numbers of a matrix, bars of a folded layer, rows of the map and terms of a sum; how many
+   * times smaller than the output layer's a layer's gradients are for their bars to count decades */
+  most: Record<"paths" | "classes" | "whole" | "bars" | "rows" | "terms" | "decades", number>;
 }
 
 export interface Payload {
@@ -19,6 +21,11 @@ export interface Payload {
   features: string[];
   classes: string[];
   image: [number, number] | null;
+  /** the columns of the table that the example is a row of */
+  fields: Field[] | null;
+  /** the row's number, and in a gallery the addresses of the list and of the rows beside it */
+  row: number | null;
+  links: Partial<Record<"list" | "earlier" | "later", string>>;
   batch_size: number | null;
   place: Place;
   facts: Facts;

@@ -18,7 +18,7 @@ export const NOTATIONS: Record<string, Notation> = {
 };
 
 export interface Sym {
-  letter: keyof Notation | "𝓛" | "J";
+  letter: keyof Notation | "𝓛" | "J" | "b" | "x";
   sub: string;
 }
 
@@ -30,7 +30,7 @@ export function weightSym(layer: number, unit: number, input: number): Sym {
 }
 
 export function letterOf(s: Sym, notation: Notation): string {
-  return s.letter === "𝓛" || s.letter === "J" ? s.letter : notation[s.letter];
+  return s.letter in notation ? notation[s.letter as keyof Notation] : s.letter;
 }
 
 const lowered = (text: string): string => text.replace(/\d/g, (d) => String.fromCharCode(0x2080 + Number(d)));

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import type { Chain, Example, Factor, Group } from "./chain";
 import type { Vector } from "./engine";
+import { number } from "./numbers";
 import { Num, Verdict } from "./parts";
 import type { Notation } from "./symbols";
 import { Fraction, letterOf, Maths, sym, text, Words } from "./symbols";
@@ -23,7 +24,7 @@ function Values({ values, columns }: { values: Vector; columns: number | null })
   );
 }
 
-const whole = (f: Factor): boolean => f.values.length === f.whole.shape.reduce((n, side) => n * side, 1);
+const whole = (f: Factor): boolean => f.matrix && f.values.length === f.shape.reduce((n, side) => n * side, 1);
 
 export function Groups({ chain, notation }: { chain: Chain; notation: Notation }): JSX.Element {
   return (
@@ -37,12 +38,11 @@ export function Groups({ chain, notation }: { chain: Chain; notation: Notation }
 function GroupTable(props: { group: Group; chain: Chain; notation: Notation; n: number }): JSX.Element {
   const { group, chain, notation, n } = props;
   const cell = (f: Factor): JSX.Element => (
-    <tr key={f.place + f.below.letter}>
-      <th scope="row"><Maths><Fraction above={f.whole.above} below={f.whole.below} notation={notation} /></Maths></th>
-      <td class="words"><Words of={f.whole.name} /></td>
-      <td>{f.whole.shape.join(" × ") || "scalar"}</td>
-      <td class="words">{f.place.startsWith("edges") && !whole(f) && (
-        <span class="soft">column {chain.path[group.layer - chain.place.layer]}: </span>)}<Values values={f.values} columns={whole(f) && f.place.startsWith("edges") ? f.whole.shape[1]! : null} /></td>
+    <tr key={f.name}>
+      <th scope="row"><Maths><Fraction above={f.above} below={f.below} notation={notation} /></Maths></th>
+      <td class="words"><Words of={f.name} /></td>
+      <td>{f.shape.join(" × ") || "scalar"}</td>
+      <td class="words"><Values values={f.values} columns={whole(f) ? f.shape[1]! : null} /></td>
     </tr>
   );
   return (
@@ -60,15 +60,29 @@ function GroupTable(props: { group: Group; chain: Chain; notation: Notation; n: 
   );
 }
 
+/** The lecture's formula, a matrix or vector for each factor. */
+export function Formula({ chain, notation }: { chain: Chain; notation: Notation }): JSX.Element {
+  const under = ({ shape, values }: Factor): string => (shape.every((n) => n === 1) ? number(values[0]!, 4) : shape.join("×"));
+  return (
+    <Maths size="block">
+      <Fraction above={chain.of} below={chain.symbol} notation={notation} /><mo>=</mo>
+      {chain.groups.map((group, g) => <>{g > 0 && <mo>·</mo>}<munder><mrow><mo>(</mo>
+        {group.factors.map((f, i) => <>{i > 0 && <mo>·</mo>}<munder><Fraction above={f.above} below={f.below} notation={notation} /><mtext>{under(f)}</mtext></munder></>)}
+        <mo>)</mo></mrow><mtext>{group.heading}</mtext></munder></>)}
+      <mo>=</mo><mn>{number(chain.product, 6)}</mn>
+    </Maths>
+  );
+}
+
 export function Checked({ chain }: { chain: Chain }): JSX.Element {
   const { check } = chain;
   return (
     <section aria-labelledby="checked-title">
       <h2 id="checked-title">Checked three ways</h2>
       <div class="row">
-        <div class="card"><h3>The factors, over all paths</h3><div class="big"><Num id="product" value={chain.product} digits={12} /></div></div>
+        <div class="card"><h3>The factors, over all paths</h3><div class="big"><Num id="factors" value={chain.product} digits={12} /></div></div>
         <div class="card"><h3>Backpropagation</h3><div class="big"><Num id="backward" value={chain.fromBackward} digits={12} /></div></div>
-        <div class="card"><h3>Finite difference (float64)</h3><div class="big"><Num id="difference" value={check.difference} digits={12} /></div>
+        <div class="card"><h3>Finite difference (float64)</h3><div class="big"><Num id="differences" value={check.difference} digits={12} /></div>
           <Verdict {...check} /></div>
       </div>
       <p class="soft">The difference is central and of fourth order; all that comes before is held fixed. A kink is a place
@@ -77,24 +91,20 @@ export function Checked({ chain }: { chain: Chain }): JSX.Element {
   );
 }
 
-export function PathTable(props: {
-  e: Example; chain: Chain; index: number; choose(index: number): void;
-}): JSX.Element | null {
-  const { e, chain, index, choose } = props;
+export function PathTable({ e, chain }: { e: Example; chain: Chain }): JSX.Element | null {
   const { paths } = chain;
   if (paths.count === 1 || paths.strongest.length === 0) return null;
   const depth = e.net.weights.length;
   return (
     <section aria-labelledby="paths-title">
       <h2 id="paths-title">The strongest paths</h2>
-      <div class="card scroll" tabIndex={0} role="group" aria-labelledby="paths-title"><table>
-        <thead><tr><th scope="col">units, layer by layer, to the loss</th><th scope="col">product of factors</th><th scope="col">share of the sum</th><th scope="col">in the formula</th></tr></thead>
+      <div class="card scroll" tabIndex={0} role="group" aria-labelledby="paths-title"><table id="paths">
+        <thead><tr><th scope="col">units, layer by layer, to the loss</th><th scope="col">product of factors</th><th scope="col">share of the sum</th></tr></thead>
         <tbody>{paths.strongest.map((path, i) => (
-          <tr key={i} class={i === index ? "label" : ""}>
+          <tr key={i}>
             <td>{path.units.map((unit, at) => (chain.place.layer + at === depth ? `“${e.classes[unit - 1]}”` : unit)).join(" → ")}</td>
             <td><Num value={path.product} /></td>
             <td>{paths.cancels ? "they cancel" : <><Num value={100 * path.share} digits={3} /> %</>}</td>
-            <td><button type="button" aria-pressed={i === index} onClick={() => choose(i)}>{i === index ? "shown" : "show"}</button></td>
           </tr>
         ))}</tbody>
       </table></div>
@@ -105,7 +115,7 @@ export function PathTable(props: {
   );
 }
 
-export function OutputUnits({ e, notation, choose }: { e: Example; notation: Notation; choose(unit: number): void }): JSX.Element {
+export function OutputUnits({ e, notation }: { e: Example; notation: Notation }): JSX.Element {
   const depth = e.net.weights.length;
   const grad = e.b.gradA[depth - 1]!;
   const logits = e.f.a[depth - 1]!;
@@ -121,7 +131,7 @@ export function OutputUnits({ e, notation, choose }: { e: Example; notation: Not
         <thead><tr><th scope="col">class</th><th scope="col">logit {a}</th><th scope="col">{y}</th><th scope="col">∂𝓛/∂{y}</th><th scope="col">∂𝓛/∂{a} = −(𝟙[ℓ=i] − {y})</th></tr></thead>
         <tbody>{order.slice(0, most).map((i) => (
           <tr key={i} class={i === e.label ? "label" : ""}>
-            <th scope="row"><button type="button" class="link" onClick={() => choose(i + 1)}>{e.classes[i]}{i === e.label && " (ℓ)"}</button></th>
+            <th scope="row">{e.classes[i]}{i === e.label && " (ℓ)"}</th>
             <td><Num value={logits[i]!} /></td><td><Num value={e.f.p[i]!} /></td><td><Num value={e.b.gradP[i]!} /></td><td><Num value={grad[i]!} /></td>
           </tr>
         ))}</tbody>

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import Network
 from chainrule.equations import ACTIVATIONS
 from chainrule.explain import Explanation, explain
+from chainrule.explain.findings import story
 from chainrule.explain.records import jsonable
 from chainrule.explain.views.page_payload import facts
 
@@ -103,6 +104,7 @@ def case(e: Explanation) -> dict[str, Any]:
                 "count": chain.n_paths,
                 "share": chain.share,
                 "why": chain.why,
+                "story": story(e, chain.layer, chain.unit, chain.input),
             }
             for chain in chains
         ],

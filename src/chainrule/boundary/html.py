@@ -57,23 +57,19 @@ def _words(text: str) -> str:
     return text.replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
-def image(values: Sequence[float], shape: tuple[int, int] | None = None) -> dict[str, Any] | None:
+def image(values: Sequence[float], shape: tuple[int, int], *, largest: float | None = None) -> dict[str, Any]:
     """An image of so many rows and columns as a few paths: one for each sign and each of `SHADES` sizes.
 
-    Without a shape: square where there are 64 or 784 values, None for other numbers.
+    largest : the size that is drawn in full, of an image in grey; by default the largest that is there, of signed ones
 
     Examples
     --------
     >>> image([1.0, 1.0, 0.0, -1.0], (2, 2))["paths"]
     [{'negative': False, 'opacity': 1.0, 'd': 'M0 0h2v1h-2z'}, {'negative': True, 'opacity': 1.0, 'd': 'M1 1h1v1h-1z'}]
     """
-    if shape is None:
-        if len(values) not in (64, 784):
-            return None
-        shape = (math.isqrt(len(values)),) * 2
     rows, columns = shape
-    largest = max(abs(v) for v in values) or 1.0
-    levels = [round(SHADES * v / largest) for v in values]
+    full = largest or max(abs(v) for v in values) or 1.0
+    levels = [round(SHADES * v / full) for v in values]
     paths: dict[int, list[str]] = {}
     for y in range(rows):
         x = 0
@@ -86,38 +82,77 @@ def image(values: Sequence[float], shape: tuple[int, int] | None = None) -> dict
         {"negative": level < 0, "opacity": round(abs(level) / SHADES, 3), "d": "".join(runs)}
         for level, runs in paths.items()
     ]
-    return {"rows": rows, "columns": columns, "paths": drawn}
+    return {"rows": rows, "columns": columns, "paths": drawn, "grey": largest is not None}
 
 
-def line_chart(series: Mapping[str, Sequence[float]], *, logarithmic: bool = False) -> dict[str, Any]:
+def line_chart(
+    series: Mapping[str, Sequence[float]], *, logarithmic: bool = False, best: int | None = None
+) -> dict[str, Any]:
     """Polylines and axis marks for a chart of 560 × 240, for the template to draw; x counts epochs from 1.
 
+    On a logarithmic axis a value of 0 stands on a line of its own below the others. best : an epoch to mark.
     `read` is JSON for the page's script: the name of each line, and for each of its points epoch, x, y and the value.
     """
     width, height = 560.0, 240.0
-    shown = [v for values in series.values() for v in values if math.isfinite(v) and (v > 0 or not logarithmic)]
+
+    def fits(v: float) -> bool:
+        return math.isfinite(v) and (v > 0 or not logarithmic)
+
+    shown = [v for values in series.values() for v in values if fits(v)]
+    zeros = logarithmic and any(v == 0 for values in series.values() for v in values)
     scale = math.log10 if logarithmic else float
     low, high = (scale(min(shown)), scale(max(shown))) if shown else (0.0, 1.0)
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
     count = max((len(values) for values in series.values()), default=1)
+    floor = height - 24 if zeros else height
 
-    def place(epoch: int, value: float) -> tuple[float, float]:
-        x = width * (epoch / (count - 1) if count > 1 else 0.5)
-        return x, height * (1 - (scale(value) - low) / (high - low))
+    def across(epoch: int) -> float:
+        return width * (epoch / (count - 1) if count > 1 else 0.5)
+
+    def up(value: float) -> float:
+        return height if value == 0 and zeros else floor * (1 - (scale(value) - low) / (high - low))
 
     lines, read = [], []
     for name, values in series.items():
-        good = [(e, v) for e, v in enumerate(values) if math.isfinite(v) and (v > 0 or not logarithmic)]
-        points = [place(e, v) for e, v in good]
+        good = [(e, v) for e, v in enumerate(values) if fits(v) or (v == 0 and zeros)]
+        points = [(across(e), up(v)) for e, v in good]
         values_read = [[e + 1, round(x, 1), round(y, 1), v] for (e, v), (x, y) in zip(good, points, strict=True)]
         read.append({"name": name, "points": values_read})
         if len(points) == 1:  # a polyline of one point draws nothing
             (x, y), half = points[0], width / 2 if count == 1 else 4
             points = [(x - half, y), (x + half, y)]
         lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
-    marks = []
-    for i in range(5):
-        level = low + (high - low) * i / 4
-        marks.append({"y": height * (1 - i / 4), "text": number(10**level if logarithmic else level, 3)})
-    return {"lines": lines, "marks": marks, "epochs": count, "read": json.dumps(read, ensure_ascii=False)}
+    marks = [{"y": round(up(tick), 1), "text": number(tick, 3)} for tick in ticks(low, high, logarithmic=logarithmic)]
+    if zeros:
+        marks.append({"y": height, "text": "0"})
+    marked = None if best is None or not 1 <= best <= count else {"epoch": best, "x": round(across(best - 1), 1)}
+    read_text = json.dumps(read, ensure_ascii=False)
+    return {"lines": lines, "marks": marks, "epochs": count, "best": marked, "read": read_text}
+
+
+def ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Round numbers for an axis from low to high; of a logarithmic one these are exponents of ten.
+
+    Examples
+    --------
+    >>> ticks(0.13, 0.97, logarithmic=False), ticks(-3.4, 0.2, logarithmic=True), ticks(-0.3, 0.6, logarithmic=True)
+    ([0.2, 0.4, 0.6, 0.8], [0.001, 0.01, 0.1, 1.0], [1.0, 2.0])
+    """
+    if not logarithmic:
+        return _multiples(low, high)
+    for digits in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10))):
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        every = -(-len(powers) // 7)
+        found = [d * 10.0**p for p in powers if p % every == 0 for d in digits]
+        found = [t for t in found if low - 1e-9 <= math.log10(t) <= high + 1e-9]
+        if len(found) >= (3 if len(digits) < 3 else 2):
+            return found
+    return _multiples(10**low, 10**high)
+
+
+def _multiples(low: float, high: float) -> list[float]:
+    """The multiples within of the least of 1, 2, 5, 10, … that are at most five."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(m * power for m in (1, 2, 5, 10) if (high - low) / (m * power) <= 5)
+    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

@@ -166,7 +166,10 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     _model(explain)
     _table(explain)
     which = explain.add_mutually_exclusive_group(required=True)
-    which.add_argument("--row", type=v.a_row, metavar="N", help="row of the table, counted from 0; it needs no class")
+    which.add_argument(
+        "--row", type=v.row_or_worst, metavar="N",
+        help=f"row of the table, counted from 0, with or without a class; or {v.WORST}, the one with the largest loss",
+    )  # fmt: skip
     which.add_argument("--serve", action="store_true", help="serve all rows, sorted by loss, to a browser here")
     explain.add_argument(
         "--port", type=v.a_port, default=None, help="of --serve; by default 8000; 0 takes one that is free"
@@ -176,7 +179,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )
     explain.add_argument(
         "--weight", type=v.indices(3), default=None, metavar="LAYER,UNIT,INPUT",
-        help="explain a weight; by default the first layer's with the largest gradient",
+        help="explain a weight; by default layer 1's largest gradient",
     )  # fmt: skip
     explain.add_argument(
         "--format", dest="form", choices=["text", "json", "latex"], default=None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from chainrule.boundary.files import write_out
 from chainrule.command.arguments import parser
+from chainrule.command.values import WORST
 from chainrule.errors import ChainruleError, InputError
 
 __all__ = ["main"]
@@ -162,11 +163,12 @@ def _explain(options: Any) -> int:
         raise InputError("--unit and --weight: got both, expected one")
     require_apart(model=options.model, table=options.table, output=options.output)
     how = _reading(options)
-    explanation, why = jobs.explained(options.model, options.table, options.row, options.image, _note, how)
+    row = None if options.row == WORST else options.row
+    explanation, why = jobs.explained(options.model, options.table, row, options.image, _note, how)
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
-        chain = explanation.weight(*(options.weight or explanation.strongest_weight(1)))
+        chain = explanation.weight(*(options.weight or explanation.opening_weight()))
     if options.form == "json":
         data = chain.to_dict() | {"prediction": why.to_dict()}
         write_out(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -97,10 +97,11 @@ def evaluate(
 
 
 def explained(
-    model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = silent,
+    model: AnyPath, table: AnyPath, row: int | None, image: tuple[int, int] | None = None, say: Say = silent,
     how: Reading | None = None,
 ) -> tuple[Explanation, Why]:  # fmt: skip
-    """The gradients of one row of a table, counted from 0, and what each of its columns adds to its prediction.
+    """The gradients of one row of a table, counted from 0, or of the one with the largest loss where row is None, and
+    what each of its columns adds to its prediction.
 
     image : (rows, columns), where its features are pixels
     """
@@ -108,9 +109,9 @@ def explained(
 
 
 def explanation(
-    model: AnyPath, table: AnyPath, row: int, image: tuple[int, int] | None = None, say: Say = silent
+    model: AnyPath, table: AnyPath, row: int | None, image: tuple[int, int] | None = None, say: Say = silent
 ) -> Explanation:
-    """The gradients of one row of a table, counted from 0."""
+    """The gradients of one row of a table, counted from 0, or of the one with the largest loss where row is None."""
     return explained(model, table, row, image, say)[0]
 
 
@@ -123,8 +124,8 @@ def gallery(
     if not len(judged.labels):
         raise TableError(f"{table}: no row has a class, expected some to show")
     known.logits(judged)
-    names, classes = known.schema.feature_names, known.classes
-    return Gallery(known.network, dense(judged.x), judged.labels, names, classes, image, judged.rows)
+    names, classes, x = known.schema.feature_names, known.classes, dense(judged.x)
+    return Gallery(known.network, x, judged.labels, names, classes, image, judged.rows, known.schema)
 
 
 def check(model: AnyPath, table: AnyPath, rows: int, say: Say = silent, how: Reading | None = None) -> GradientReport:

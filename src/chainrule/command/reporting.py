@@ -133,14 +133,14 @@ def most_surprising(net: Network, schema: Schema, part: Part, path: Path | None)
     """What the report says of the example with the largest loss, which is explained in a page of its own at `path`."""
     losses = example_scores(net, part.x, part.labels)[0]
     worst = int(losses.argmax())
-    label, names = int(part.labels[worst]), schema.feature_names
+    row, label = int(part.rows[worst]), int(part.labels[worst])
     x = dense(part.take(np.array([worst])).x)[0]
-    e = explain(net, x, label, feature_names=names, classes=schema.classes)
-    chain = e.weight(*e.strongest_weight(1))  # it names a column
+    e = explain(net, x, label, schema=schema, row=row)
+    chain = e.weight(*e.opening_weight())
     if path is not None:
         chain.to_html(path)
     href = None if path is None else quote(path.name)
-    found = {"row": int(part.rows[worst]), "loss": e.loss, "why": chain.why, "href": href}
+    found = {"row": row, "loss": e.loss, "why": chain.why, "href": href}
     return found | {"columns": _strongest_columns(net, schema, x)}
 
 

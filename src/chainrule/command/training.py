@@ -195,8 +195,9 @@ def train(
     seen = seen_of(schema, net, unseen=unseen, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
     write_report(
         report, net, history, training.first(fits).shown(), classes=schema.classes,
-        judged=None if judged is None else judged.first(fits).shown(), judged_name="test" if judged else "training",
-        settings=settings | {"seconds": f"{seconds:.2f}"}, example=example, seen=seen,
+        validation=None if held_out is None else held_out.first(fits).shown(),
+        judged=None if judged is None else judged.first(fits).shown(),
+        settings=settings | {"seconds": f"{seconds:.2f}"}, example=example, schema=schema, seen=seen,
     )  # fmt: skip
     return result
 

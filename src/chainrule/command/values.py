@@ -8,11 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
-    "a_count", "a_fraction", "a_kind", "a_port", "a_positive", "a_row", "a_separator", "a_size", "an_image", "folds",
-    "indices", "not_negative", "numbers", "widths",
+    "WORST",
+    "a_count",
+    "a_fraction",
+    "a_kind",
+    "a_port",
+    "a_positive",
+    "a_row",
+    "a_separator",
+    "a_size",
+    "an_image",
+    "folds",
+    "indices",
+    "not_negative",
+    "numbers",
+    "row_or_worst",
+    "widths",
 ]  # fmt: skip
 
 SEPARATORS = {"tab": "\t", "space": " ", "comma": ",", "semicolon": ";", "bar": "|"}
+WORST = "worst"  # the row with the largest loss
 KINDS = ("text", "number", "date", "time", "boolean", "category")
 
 
@@ -39,6 +54,10 @@ a_fraction = _number(float, lambda v: 0 <= v < 1, "a fraction in [0, 1)")
 _width = _number(int, lambda v: 1 <= v <= 10**6, "an integer from 1 to 1000000")
 _logit = _number(float, math.isfinite, "numbers with commas between: 2.0,1.0,0.1")
 _size = _number(float, lambda v: 1 <= v < 2**33, "a size of at least 1 byte, as 500M or 2G")
+
+
+def row_or_worst(text: str) -> int | str:
+    return WORST if text == WORST else int(a_row(text))
 
 
 def numbers(text: str) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from chainrule.network.conversion import begins_with_flatten, to_numpy
 from chainrule.network.differences import ChainDifferences
 from chainrule.network.network import as_network
 from chainrule.notation import subscript
+
+if TYPE_CHECKING:
+    from chainrule.tables.schema import Schema
 
 __all__ = ["Example", "check_counted"]
 
@@ -32,24 +35,29 @@ class Example:
     def __init__(
         self, net: Any, x: Any, label: Any, feature_names: Sequence[str] | None = None,
         classes: Sequence[Any] | None = None, batch_size: int | None = None, image: tuple[int, int] | None = None,
+        schema: Schema | None = None, row: int | None = None,
     ) -> None:  # fmt: skip
         self.net = as_network(net).astype("float64")
-        row = _row(x)
+        vector = _vector(x)
         if begins_with_flatten(net):
-            row = row.reshape(-1)
+            vector = vector.reshape(-1)
         inputs, k = self.net.widths[0], self.net.widths[-1]
-        if row.shape != (inputs,):
-            raise InputError(f"x: got shape {row.shape}, expected ({inputs},), one example")
+        if vector.shape != (inputs,):
+            raise InputError(f"x: got shape {vector.shape}, expected ({inputs},), one example")
+        if schema is not None and len(schema.feature_names) != inputs:
+            raise InputError(f"schema: got one of {len(schema.feature_names)} features, expected {inputs}, as in x")
         if feature_names is None:
-            feature_names = getattr(net, "feature_names_in_", None)
+            feature_names = getattr(net, "feature_names_in_", None) if schema is None else schema.feature_names
         if classes is None:
-            classes = getattr(net, "classes_", None)
+            classes = getattr(net, "classes_", None) if schema is None else schema.classes
+        self.schema = schema
+        self.row = None if row is None else check_integer("row", row, minimum=0)
         self.feature_names = _names("feature_names", feature_names, inputs, "x")
         self.classes = _names("classes", classes, k, "class ")
         self.label = self._label(label, getattr(net, "classes_", None))
         self.batch_size = None if batch_size is None else check_integer("batch_size", batch_size)
         self.image = _image(image, inputs)
-        self.forward = self.net.forward(row[None, :])
+        self.forward = self.net.forward(vector[None, :])
         self.x: Array = self.forward.activations[0][0]
         self._check_finite()
         self.backward = self.net.backward(self.forward, [self.label], per_example=True)
@@ -96,6 +104,12 @@ class Example:
         source = int(np.abs(self.forward.activations[layer - 1][0]).argmax())
         return layer, unit + 1, source + 1
 
+    def opening_weight(self) -> tuple[int, int, int]:
+        """(layer, unit, input) of the weight that is explained unless another is asked for: the largest |gradient| of
+        layer 1, from which every factor is seen; where nothing reaches that layer, of the first that something does."""
+        found = [self.strongest_weight(k) for k in range(1, self.net.depth + 1)]
+        return next((place for place in found if self.gradient(*place) != 0), found[0])
+
     def input_name(self, layer: int, source: int) -> str:
         """The name of a layer's input: a feature's, or h with its layer and unit."""
         return self.feature_names[source - 1] if layer == 1 else f"h{subscript(layer - 1)},{subscript(source)}"
@@ -129,7 +143,7 @@ def check_counted(name: str, value: int, last: int) -> None:
         raise InputError(f"{name}: got {value}, expected 1 to {last} (counted from 1, as in W_111)")
 
 
-def _row(x: Any) -> Any:
+def _vector(x: Any) -> Any:
     try:
         return to_numpy(x)
     except (ValueError, TypeError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.explain.building import build_chain
 from chainrule.explain.chain import Chain
@@ -19,6 +19,9 @@ from chainrule.explain.example import Example
 from chainrule.explain.records import JSON_VERSION, Finding, Step, jsonable
 from chainrule.explain.stepping import take_step
 from chainrule.explain.views.notebook import explanation_html
+
+if TYPE_CHECKING:
+    from chainrule.tables.schema import Schema
 
 __all__ = ["Explanation", "explain"]
 
@@ -32,6 +35,8 @@ def explain(
     classes: Sequence[Any] | None = None,
     batch_size: int | None = None,
     image: tuple[int, int] | None = None,
+    schema: Schema | None = None,
+    row: int | None = None,
 ) -> Explanation:
     """Explain the gradients of one example.
 
@@ -44,11 +49,14 @@ def explain(
         x1, x2, … and class 1, class 2, …, which stand for a blank name too
     batch_size : N, to make the 1/N of a batch's mean loss a factor of its own; by default it is in no number
     image : (rows, columns), where the inputs are an image's pixels
+    schema : what training learned of the table that x is a row of; names and the page's units are then its own
+    row : the number of that row, for the page to name
 
     Raises
     ------
     InputError
-        A wrong shape or label, numbers that are not finite, or too few or too many names of inputs or classes.
+        A wrong shape or label, numbers that are not finite, too few or too many names of inputs or classes, or a
+        schema of another number of features.
 
     Examples
     --------
@@ -61,7 +69,7 @@ def explain(
 
     Source: the lecture, "The chain, for one weight".
     """
-    return Explanation(net, x, label, feature_names, classes, batch_size, image)
+    return Explanation(net, x, label, feature_names, classes, batch_size, image, schema, row)
 
 
 class Explanation(Example):
@@ -150,8 +158,8 @@ class Explanation(Example):
         return compare(self, other, place, names)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, whole or not at all, opened at the weight with the largest gradient (chainrule[cli])."""
-        return self.weight(*self.strongest_weight()).to_html(path)
+        """Write the page, whole or not at all, opened at layer 1's largest gradient (chainrule[cli])."""
+        return self.weight(*self.opening_weight()).to_html(path)
 
     def to_dict(self) -> dict[str, Any]:
         """Forward values, gradients and output units as JSON data, with the version of its form."""

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from chainrule import equations
 from chainrule.activations import ACTIVATIONS
 from chainrule.explain.example import Example
+from chainrule.explain.raw import raw_text
 from chainrule.explain.records import Finding, PathToLoss
 from chainrule.explain.symbols import number, probability, unit_symbol, weight_symbol
 
 __all__ = [
-    "DEAD_SHARE", "DRIFT", "LARGE", "LARGE_ERROR", "LEARNED", "SATURATED", "SATURATED_SHARE", "SMALL_ERROR",
-    "WRONG_LABEL", "example_findings", "output_findings", "why",
+    "DEAD_SHARE", "DRIFT", "LARGE", "LARGE_ERROR", "LEARNED", "NAME", "SATURATED", "SATURATED_SHARE", "SMALL_ERROR",
+    "WRONG_LABEL", "example_findings", "output_findings", "story", "why",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -28,6 +29,7 @@ SATURATED_SHARE = 0.25  # of a layer's units that are saturated
 DRIFT = 1e3  # ratio of ‖∂𝓛/∂a‖ between the first and the last layer
 LARGE = 2.0  # times the root mean square of its layer
 LARGE_ERROR, SMALL_ERROR = 0.5, 0.05  # of a probability
+NAME = 30  # characters of a name in the story
 SOME = 10  # classes that evidence lists: the first, with the label among them
 
 
@@ -145,6 +147,47 @@ def _route_findings(logits: Array, label: int) -> list[Finding]:
         evidence = {"ordinary": float(fused[label]), "exact": float(exact[label]), "probability": float(p[label])}
         found.append(Finding("rounded to zero", text, evidence))
     return found
+
+
+def story(e: Example, layer: int, unit: int, source: int | None) -> str:
+    r"""What happened, in words: the class that was taken for another, both factors, and which way a step moves.
+
+    Examples
+    --------
+    >>> from chainrule import Network
+    >>> e = Example(Network([np.array([[1.0], [-1.0]])], [np.zeros(2)]), [2.0], 1)
+    >>> print(story(e, 1, 1, 1).replace(". ", ".\n"))
+    This “class 2” is taken for “class 1”, with 0.982 (loss 4.018).
+    Its input x1 is 2, and unit 1 pushes the loss up (+0.982): the gradient is their product.
+    It is positive, so a gradient step lowers this weight.
+    """
+    p, logits = e.forward.probabilities[0], e.forward.logits[0]
+    guess = int(p.argmax())
+    given = probability(float(p[guess]), -float(equations.grad_logits(logits, guess)[guess]), 3)
+    true, loss = _cut(e.classes[e.label]), number(e.loss, 4)
+    taken = "known as such" if guess == e.label else f"taken for “{_cut(e.classes[guess])}”"
+    own = float(e.backward.grad_preactivations[layer - 1][0, unit - 1])
+    pushes = f"pushes the loss up (+{number(own, 3)})" if own > 0 else f"pulls the loss down ({number(own, 3)})"
+    part = f"unit {unit} {pushes if own else 'has no part in the loss (0)'}"
+    value = 1.0 if source is None else float(e.forward.activations[layer - 1][0, source - 1])
+    if source is None:
+        middle, what = f"Its {part}: that is the gradient", "its bias"
+    else:
+        before = raw_text(e.schema, e.x, source - 1) if layer == 1 else ""
+        told = number(value, 4) if not before else f"{before}, standardised {number(value, 4)}"
+        middle = f"Its input {_cut(e.input_name(layer, source))} is {told}, and {part}: the gradient is their product"
+        what = "this weight"
+    gradient = own * value
+    if gradient == 0:
+        moves = f"It is 0, so a gradient step leaves {what} as it is"
+    else:
+        sign, way = ("positive", "lowers") if gradient > 0 else ("negative", "raises")
+        moves = f"It is {sign}, so a gradient step {way} {what}"
+    return f"This “{true}” is {taken}, with {given} (loss {loss}). {middle}. {moves}."
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def why(e: Example, layer: int, unit: int, source: int | None, path: PathToLoss | None, *, cancels: bool) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.boundary import html
 from chainrule.boundary.files import write_atomically
 from chainrule.explain import Explanation, explain
+from chainrule.explain.raw import grey
 from chainrule.explain.views.notebook import chain_mathml
 from chainrule.network.network import Network
 from chainrule.notation import subscript
@@ -70,7 +71,7 @@ def write_audit(
 
 def _shown(suspect: Suspect, found: LabelErrors, cells: dict[str, Any], schema: Schema) -> dict[str, Any]:
     n, classes = suspect.place, [str(c) for c in schema.classes]
-    e = explain(suspect.net, suspect.x, suspect.label, feature_names=schema.feature_names, classes=classes)
+    e = explain(suspect.net, suspect.x, suspect.label, schema=schema)
     chain = e.weight(*e.strongest_weight(1))  # it reaches back to the inputs
     pulls = _pulls(e, schema)
     own = [name for name in cells if name != schema.target]
@@ -85,7 +86,7 @@ def _shown(suspect: Suspect, found: LabelErrors, cells: dict[str, Any], schema: 
         "probable": bool(found.probable[n]),
         "cells": [(name, "" if cells[name] is None else str(cells[name])[:LONGEST]) for name in own[:CELLS]],
         "more": len(own[CELLS:]),
-        "image": html.image(np.asarray(suspect.x, dtype=float).tolist()),
+        "image": grey(suspect.x, schema),
         "walk": _walk(e),
         "why": chain.why,
         "formula": chain_mathml(chain),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.boundary import html
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
 
@@ -29,9 +28,13 @@ def confused(matrix: npt.NDArray[np.int64]) -> list[dict[str, int]]:
 
 
 def listed(
-    net: Network, judged: tuple[Any, Any, Sequence[int]], matrix: npt.NDArray[np.int64], pairs: list[dict[str, int]]
-) -> list[dict[str, Any]]:
-    """For each cell that the page shows its examples with the largest losses, in the table's order of cells."""
+    net: Network, judged: tuple[Any, Any, Sequence[int]], matrix: npt.NDArray[np.int64], pairs: list[dict[str, int]],
+    picture: Callable[[Any], Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """For each cell that the page shows its examples with the largest losses, in the table's order of cells.
+
+    picture : an example ↦ its image for the template, or None
+    """
     x, labels, rows = judged
     logits = net.logits(x)
     losses = softmax_cross_entropy(logits, labels, reduction="none").loss
@@ -47,12 +50,12 @@ def listed(
         first = inside[np.argsort(-losses[inside], kind="stable")][: RIGHT if i == j else WRONG]
         examples = []
         for n in first:
-            picture = html.image(np.asarray(x[n], dtype=float).tolist()) if left else None
-            left -= picture is not None
+            drawn = picture(x[n]) if left else None
+            left -= drawn is not None
             other = np.exp(-float(softmax_cross_entropy(logits[[n]], np.array([j])).loss))
             examples.append({
                 "row": int(rows[n]), "probability": float(np.exp(-losses[n])), "predicted_probability": float(other),
-                "image": picture,
+                "image": drawn,
             })  # fmt: skip
         cells.append({"true": i, "predicted": j, "examples": examples, "more": len(inside) - len(first)})
     return sorted(cells, key=lambda cell: (cell["true"], cell["predicted"]))

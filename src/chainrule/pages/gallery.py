@@ -14,9 +14,11 @@ import numpy as np
 from chainrule.boundary import html
 from chainrule.boundary.checks import check_integer
 from chainrule.errors import InputError, OutputFileError
-from chainrule.explain import explain
+from chainrule.explain import Explanation, explain
+from chainrule.explain.raw import grey, span
 from chainrule.explain.views.page import page
 from chainrule.scores import example_scores
+from chainrule.tables.schema import Schema
 
 __all__ = ["Gallery", "server"]
 
@@ -34,6 +36,7 @@ class Gallery:
     feature_names, classes : D and K names
     image : (rows, columns) where the inputs are an image's pixels; by default where they are 64 or 784
     rows : the numbers that the pages call the examples by; 0, 1, … by default
+    schema : what training learned of the table that the examples are from; the pages then show its own units
 
     Examples
     --------
@@ -45,18 +48,18 @@ class Gallery:
 
     def __init__(
         self, net: Any, x: Any, labels: Any, feature_names: list[str], classes: list[Any],
-        image: tuple[int, int] | None = None, rows: Any = None,
+        image: tuple[int, int] | None = None, rows: Any = None, schema: Schema | None = None,
     ) -> None:  # fmt: skip
         self._rows = list(range(len(labels))) if rows is None else [int(row) for row in rows]
         self._places = {row: n for n, row in enumerate(self._rows)}
         self._net, self._x, self._labels = net, x, labels
         self._features, self._classes, self._image = feature_names, [str(c) for c in classes], image
         self._losses, self._predicted, self._probabilities = example_scores(net, x, labels, rows)
+        self._schema, self._span = schema, span(schema, x)
         self._order = np.argsort(-self._losses, kind="stable")
+        self._ranks = np.argsort(self._order, kind="stable")
         if len(labels):
-            self.explanation(
-                self._rows[self._order[0]]
-            )  # what cannot be explained is refused before anything is served
+            self.worst()  # what cannot be explained is refused before anything is served
 
     def listing(self, query: dict[str, str]) -> str:
         """The page of examples; query may hold class, which (all, wrong or right), and page, counted from 1.
@@ -91,7 +94,7 @@ class Gallery:
         )  # fmt: skip
 
     def explanation(self, row: int) -> str:
-        """The page of one example's chain to the weight with the largest gradient.
+        """The page of one example's chain to a weight of layer 1, with links to the rows beside it by their loss.
 
         Raises
         ------
@@ -101,11 +104,21 @@ class Gallery:
         at = self._places.get(check_integer("row", row, minimum=0))
         if at is None:
             raise InputError(f"row: got {row}, expected 0 to {max(self._rows, default=-1)}, one that has a class")
-        e = explain(
+        e = self._explained(at)
+        rank = int(self._ranks[at])
+        beside = {"earlier": rank - 1, "later": rank + 1}
+        links = {name: f"/row/{self._rows[self._order[n]]}" for name, n in beside.items() if 0 <= n < len(self._order)}
+        return page(e, e.weight(*e.opening_weight()), {"list": "/", **links})
+
+    def worst(self) -> Explanation:
+        """The explanation of the example with the largest loss."""
+        return self._explained(int(self._order[0]))
+
+    def _explained(self, at: int) -> Explanation:
+        return explain(
             self._net, self._x[at], int(self._labels[at]), feature_names=self._features, classes=self._classes,
-            image=self._image,
+            image=self._image, schema=self._schema, row=self._rows[at],
         )  # fmt: skip
-        return page(e, e.weight(*e.strongest_weight()))
 
     def _card(self, n: int) -> dict[str, Any]:
         return {
@@ -113,7 +126,7 @@ class Gallery:
             "predicted": self._classes[self._predicted[n]],
             "right": bool(self._labels[n] == self._predicted[n]), "loss": float(self._losses[n]),
             "probability": float(np.exp(-self._losses[n])), "predicted_probability": float(self._probabilities[n]),
-            "image": html.image(np.asarray(self._x[n], dtype=float).tolist(), self._image),
+            "image": grey(self._x[n], self._schema, self._image, self._span),
         }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from chainrule.errors import InputError, ModelFileError, TableError
 from chainrule.explain import Explanation, explain
 from chainrule.network import Model, load_model
 from chainrule.network.network import Network
-from chainrule.output.layer import softmax
+from chainrule.output.layer import softmax, softmax_cross_entropy
 from chainrule.tables.attribution import Why, why
 from chainrule.tables.evaluation import Evaluation, evaluate
 from chainrule.tables.reading import as_frame, read_table
@@ -167,11 +167,19 @@ class TableModel:
         return self.explained(table, row, say=say)[1]
 
     def explained(
-        self, table: Any, row: int, *, image: tuple[int, int] | None = None, say: Say = silent,
+        self, table: Any, row: int | None, *, image: tuple[int, int] | None = None, say: Say = silent,
         how: Reading | None = None,
     ) -> tuple[Explanation, Why]:  # fmt: skip
-        """Both: the gradients of one row, and what each of its columns adds."""
+        """Both: the gradients of one row, by default of the one with the largest loss, and what each of its columns
+        adds."""
         frame = self.read(table, how, say)
+        if row is None:
+            labelled = self.judged(frame, silent, labelled=True)
+            if not len(labelled.labels):
+                raise TableError(f"{table}: no row has a class, expected some, of which the worst is explained")
+            losses = softmax_cross_entropy(self.logits(labelled), labelled.labels, reduction="none").loss
+            row = int(labelled.rows[int(losses.argmax())])
+            say(f"row {row} has the largest loss")
         if not 0 <= row < frame.height:
             raise InputError(f"--row: got {row}, expected 0 to {frame.height - 1}, the rows of the table")
         judged = self.judged(frame[row : row + 1], say, rows=np.array([row]))
@@ -182,8 +190,7 @@ class TableModel:
         if label < 0:
             label = int(logits[0].argmax())
             say(f"row {row} has no class in column {schema.target!r}: taken as {self.classes[label]!r}, as predicted")
-        names = schema.feature_names
-        found = explain(self.network, judged.x[0], label, feature_names=names, classes=schema.classes, image=image)
+        found = explain(self.network, judged.x[0], label, image=image, schema=schema, row=row)
         return found, why(self.network, schema, judged.frame, judged.x[0])
 
 

@@ -12,19 +12,18 @@ import numpy as np
 from chainrule.activations import ACTIVATIONS
 from chainrule.explain import findings, paths
 from chainrule.explain.example import Example
+from chainrule.explain.raw import fields, image_shape
 from chainrule.explain.records import WHOLE
-from chainrule.explain.views import page_drawing
+from chainrule.explain.views import page_walk
 from chainrule.network import differences
 
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["CLASSES", "facts", "image_shape", "payload"]
-
-CLASSES = 20  # listed
+__all__ = ["facts", "payload"]
 
 
-def payload(explanation: Example, chain: Chain) -> str:
+def payload(explanation: Example, chain: Chain, links: dict[str, str]) -> str:
     """JSON to stand within `<script>`: no name can end it."""
     e = explanation
     data = {
@@ -33,7 +32,10 @@ def payload(explanation: Example, chain: Chain) -> str:
         "label": e.label,
         "features": e.feature_names,
         "classes": e.classes,
-        "image": image_shape(e),
+        "image": image_shape(len(e.x), e.schema, e.image),
+        "fields": None if e.schema is None else fields(e.schema),
+        "row": e.row,
+        "links": links,
         "batch_size": e.batch_size,
         "place": {"layer": chain.layer, "unit": chain.unit, "input": chain.input},
         "facts": facts(e.net.activation),
@@ -45,23 +47,17 @@ def payload(explanation: Example, chain: Chain) -> str:
 def facts(activation: str) -> dict[str, Any]:
     """What Python knows and the page is told: of the activation, and where findings, checks and drawing draw a line."""
     row = ACTIVATIONS[activation]
-    bands = "WRONG_LABEL LEARNED DEAD_SHARE SATURATED SATURATED_SHARE DRIFT LARGE LARGE_ERROR SMALL_ERROR"
+    bands = "WRONG_LABEL LEARNED DEAD_SHARE SATURATED SATURATED_SHARE DRIFT LARGE LARGE_ERROR SMALL_ERROR NAME"
     return {
         "activation": _told(row, "name kink straight steepest"),
         "findings": _told(findings, bands),
         "differences": _told(differences, "STEP VISIBLE TINY GOOD USUAL"),
-        "most": {"paths": paths.MOST, "classes": CLASSES, "whole": WHOLE, **_told(page_drawing, "FEW SHOWN LONG")},
+        "most": {"paths": paths.MOST, "whole": WHOLE, **_told(page_walk, "CLASSES BARS ROWS TERMS DECADES")},
     }
 
 
 def _told(of: Any, names: str) -> dict[str, Any]:
     return {name.lower(): getattr(of, name) for name in names.split()}
-
-
-def image_shape(explanation: Example) -> tuple[int, int] | None:
-    """(rows, columns) of the input as an image: as told, or square where there are 64 or 784 inputs."""
-    known: dict[int, tuple[int, int]] = {64: (8, 8), 784: (28, 28)}
-    return explanation.image or known.get(explanation.net.widths[0])
 
 
 def _packed(e: Example) -> dict[str, Any]:

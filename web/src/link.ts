@@ -1,0 +1,138 @@
+/* The page's whole state as the fragment of its address: w=1,10,37&step=2&view=routes. What is as the page first shows it
+   is left out. */
+import { useEffect, useRef } from "preact/hooks";
+import type { Place } from "./engine";
+import { LECTURE, NOTATIONS, type Notation } from "./symbols";
+
+export const VIEWS = ["walk", "routes", "tables"] as const;
+export type ViewName = (typeof VIEWS)[number];
+/** What an embedded page may go without, by the names in `embed=`. */
+export const PARTS = ["title", "tabs", "example", "bar", "tools", "derivations"] as const;
+export type Part = (typeof PARTS)[number];
+
+export interface Linked {
+  place: Place;
+  row: number | null;
+  /** the step of the walk, from 0; null for all */
+  at: number | null;
+  view: ViewName;
+  notation: Notation;
+  label: number;
+  /** what was changed of the example, by feature from 0, in its table's units */
+  changed: [number, number][];
+  /** the unit of each layer that is looked at, where it is not the walk's own */
+  picked: [number, number][];
+  log: boolean | null;
+  predict: boolean;
+  /** the exercise's seed */
+  exercise: number | null;
+  /** the logits of the two routes, where they were moved */
+  logits: number[] | null;
+  embed: Part[];
+}
+
+const numbers = (text: string | null): number[] => (text ?? "").split(/[,:]/).filter((part) => part !== "").map(Number);
+const pairs = (text: string | null): [number, number][] =>
+  (text ?? "").split(",").map((pair) => pair.split(":").map(Number) as [number, number]).filter((pair) => pair.length === 2 && pair.every(Number.isFinite));
+const inRange = (value: number, from: number, to: number): boolean => Number.isInteger(value) && value >= from && value <= to;
+
+/** The place that a text names, “1,10,37”, “b 1,10” or “a 1,10”; null where there is none such. */
+export function readPlace(text: string, widths: number[]): Place | null {
+  const found = /^\s*([a-z])?[^\d]*(\d+)[^\d]+(\d+)(?:[^\d]+(\d+))?\s*$/i.exec(text);
+  if (!found) return null;
+  const [layer, unit] = [Number(found[2]), Number(found[3])];
+  const input = found[4] === undefined ? (found[1]?.toLowerCase() === "a" ? null : 0) : Number(found[4]);
+  if (!inRange(layer, 1, widths.length - 1) || !inRange(unit, 1, widths[layer]!)) return null;
+  return input === null || inRange(input, found[4] === undefined ? 0 : 1, widths[layer - 1]!) ? { layer, unit, input } : null;
+}
+
+export function writePlace({ layer, unit, input }: Place): string {
+  return input === null ? `a=${layer},${unit}` : input === 0 ? `b=${layer},${unit}` : `w=${layer},${unit},${input}`;
+}
+
+export function write(state: Linked, first: Linked): string {
+  const parts: string[] = [];
+  if (state.row !== null) parts.push(`row=${state.row}`);
+  const place = writePlace(state.place);
+  if (place !== writePlace(first.place)) parts.push(place);
+  if (state.at !== null) parts.push(`step=${state.at + 1}`);
+  if (state.view !== first.view) parts.push(`view=${state.view}`);
+  if (state.label !== first.label) parts.push(`label=${state.label + 1}`);
+  if (state.changed.length) parts.push(`x=${state.changed.map(([i, v]) => `${i + 1}:${Number(v.toPrecision(8))}`).join(",")}`);
+  if (state.picked.length) parts.push(`via=${state.picked.map((pair) => pair.join(":")).join(",")}`);
+  if (state.log !== null) parts.push(`scale=${state.log ? "log" : "linear"}`);
+  const letters = Object.values(state.notation).join(",");
+  if (letters !== Object.values(LECTURE).join(",")) parts.push(`letters=${encodeURIComponent(letters)}`);
+  if (state.predict) parts.push("predict");
+  if (state.exercise !== null) parts.push(`exercise=${state.exercise}`);
+  if (state.logits) parts.push(`logits=${state.logits.map((v) => Number(v.toPrecision(6))).join(",")}`);
+  if (state.embed.length) parts.push(`embed=${state.embed.join(",")}`);
+  return parts.length === 1 && state.row !== null ? "" : parts.join("&");
+}
+
+/** What a fragment says; what it does not, or says of what is not there, is as the page first shows it. */
+export function read(fragment: string, first: Linked, widths: number[]): Linked {
+  const told = new URLSearchParams(fragment);
+  const state: Linked = { ...first, changed: [], picked: [] };
+  for (const kind of ["w", "b", "a"]) {
+    const place = told.has(kind) ? readPlace(`${kind} ${told.get(kind)}`, widths) : null;
+    if (place && writePlace(place).startsWith(kind)) state.place = place;
+  }
+  const step = Number(told.get("step"));
+  const most = widths.length + 1 - state.place.layer;
+  if (inRange(step, 1, most)) state.at = step - 1;
+  const view = VIEWS.find((name) => name === told.get("view"));
+  if (view) state.view = view;
+  const label = Number(told.get("label"));
+  if (inRange(label, 1, widths.at(-1)!)) state.label = label - 1;
+  state.changed = pairs(told.get("x")).filter(([i]) => inRange(i, 1, widths[0]!)).map(([i, v]) => [i - 1, v]);
+  state.picked = pairs(told.get("via")).filter(([k, unit]) => inRange(k, 1, widths.length - 1) && inRange(unit, 1, widths[k]!));
+  if (told.has("scale")) state.log = told.get("scale") === "log";
+  const letters = (told.get("letters") ?? "").split(",");
+  if (letters.length === 4 && letters.every((letter) => [...letter.normalize("NFC")].length >= 1 && letter.length <= 2)) {
+    const [y, a, h, W] = letters as [string, string, string, string];
+    const made = { y, a, h, W };
+    state.notation = Object.values(NOTATIONS).find((one) => JSON.stringify(one) === JSON.stringify(made)) ?? made;
+  }
+  state.predict = told.has("predict");
+  const seed = told.has("exercise") ? Number(told.get("exercise")) : NaN;
+  state.exercise = Number.isFinite(seed) ? seed : null;
+  const logits = numbers(told.get("logits"));
+  state.logits = logits.length > 1 && logits.every(Number.isFinite) ? logits : null;
+  if (told.has("embed")) {
+    const named = PARTS.filter((part) => told.get("embed")!.split(",").includes(part));
+    state.embed = named.length ? named : ["tabs", "example", "tools", "derivations"];
+  }
+  return state;
+}
+
+/** Keeps the fragment: a choice is a step that Back undoes, a change under the hand is not. */
+export function useFragment(text: string, quiet: { current: boolean }, followed: (fragment: string) => void): void {
+  const written = useRef(location.hash.slice(1));
+  useEffect(() => {
+    const follow = (): void => {
+      written.current = location.hash.slice(1);
+      followed(written.current);
+    };
+    window.addEventListener("popstate", follow);
+    return () => window.removeEventListener("popstate", follow);
+  });
+  useEffect(() => {
+    if (text === written.current) return undefined;
+    const put = (): void => {
+      written.current = text;
+      try {
+        history[quiet.current ? "replaceState" : "pushState"](null, "", `#${text}`);
+      } catch {
+        // a page within another, without an address of its own: it goes without
+      }
+      quiet.current = false;
+    };
+    if (!quiet.current) {
+      put();
+      return undefined;
+    }
+    const timer = setTimeout(put, 300); // a browser stops listening to hundreds of them
+    return () => clearTimeout(timer);
+  }, [text]);
+}
