@@ -332,3 +332,9 @@ def test_help_fits_a_screen_and_shows_one_example(command, capsys):
         with pytest.raises(SystemExit):
             main([command, "--help-all"])
         assert "--debug" in capsys.readouterr().out
+
+
+def test_a_name_where_there_is_no_header_is_told_how_columns_are_named(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("1.5,2,a\n2.5,3,b\n3.5,1,a\n4.5,2,b\n")
+    assert train(tmp_path, tmp_path / "t.csv", "class") == 1
+    assert "no header; --target 3 (or -1) is its last column, --header says" in capsys.readouterr().err

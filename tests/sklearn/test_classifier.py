@@ -223,7 +223,8 @@ def test_what_may_change_between_two_fits(digits):
 
 def test_label_smoothing_of_logistic_outputs():
     x, y = binary()
-    model = MLPClassifier((), alpha=0.0, label_smoothing=0.2, solver="lbfgs", max_iter=500, tol=1e-9).fit(x, y)
+    model = MLPClassifier((), alpha=0.0, label_smoothing=0.2, solver="lbfgs", max_iter=500, tol=1e-9, random_state=0)
+    model.fit(x, y)
     # at the optimum the mean of what is predicted is the mean of the targets, 0.1 and 0.9
     assert model.predict_proba(x)[:, 1].mean() == pytest.approx((0.1 + 0.8 * y).mean(), abs=1e-5)
 

@@ -48,9 +48,11 @@ COLUMNS = {
     "number as text": st.floats(-1e6, 1e6).map(lambda v: f"{v:.3f}"),
     "day as text": DAYS.map(lambda d: f"{d.month}/{d.day}/{d.year}"),
     "money": st.integers(-(10**7), 10**7).map(lambda v: f"${v / 100:,.2f}"),
+    "clock": st.times(),
+    "clock as text": st.times().map(lambda t: f"{t.hour}:{t.minute:02}"),
     "truth as text": st.sampled_from(["True", "False", "true"]),
 }
-TYPES = {"single": pl.Float32, "moment": pl.Datetime("us"), "day": pl.Date}
+TYPES = {"clock": pl.Time, "single": pl.Float32, "moment": pl.Datetime("us"), "day": pl.Date}
 
 
 @st.composite
@@ -194,11 +196,46 @@ UTC = datetime.UTC
         ("4.3.2024", "%d.%m.%Y", datetime.datetime(2024, 3, 4, tzinfo=UTC)),
         ("5-Mar-2024", "%d-%b-%Y", datetime.datetime(2024, 3, 5, tzinfo=UTC)),
         ("March 5, 2024", "%B %d, %Y", datetime.datetime(2024, 3, 5, tzinfo=UTC)),
+        ("Mar 5 2024", "%b %d %Y", datetime.datetime(2024, 3, 5, tzinfo=UTC)),
+        ("2024-03", "%Y-%m", datetime.datetime(2024, 3, 1, tzinfo=UTC)),
+        ("2024-13", "%Y-%m", None),
+        ("Mar 2024", "%b %Y", datetime.datetime(2024, 3, 1, tzinfo=UTC)),
+        ("3/2024", "%m/%Y", datetime.datetime(2024, 3, 1, tzinfo=UTC)),
     ],
 )
 def test_forms_of_dates(written, date, moment):
     found = cells.days(pl.Series(["x", written]), Form(date=date)).to_list()
     assert found == [None, None if moment is None else pytest.approx(moment.timestamp() / 86_400, abs=1e-9)]
+
+
+@pytest.mark.parametrize(
+    ("written", "hours"),
+    [
+        ("8:30", 8.5),
+        ("08:30:36", 8.51),
+        ("23:59:59.9", 23 + 59 / 60 + 59.9 / 3600),
+        ("12:15 am", 0.25),
+        ("12:15 PM", 12.25),
+        ("1:15 p.m.", 13.25),
+        ("0:00", 0.0),
+        ("24:00", None),
+        ("8:60", None),
+        ("13:00 PM", None),
+        ("36:15", None),
+        ("8", None),
+    ],
+)
+def test_forms_of_times_of_day(written, hours):
+    found = cells.hours(pl.Series(["x", written])).to_list()
+    assert found == [None, None if hours is None else pytest.approx(hours, abs=1e-9)]
+
+
+def test_words_that_stand_for_nothing_are_so_in_every_kind_of_column():
+    frame = pl.DataFrame({"n": [1.0, -999.0, 3.0], "t": ["-999.0", "a", " X "], "d": ["5", "-999", "7"]})
+    found = cells.without(frame, ["-999", "x"])
+    assert found["n"].to_list() == [1.0, None, 3.0]
+    assert found["t"].to_list() == [None, "a", None]
+    assert found["d"].to_list() == ["5", None, "7"]
 
 
 def test_numbers_far_away_are_constants_or_not():

@@ -85,6 +85,11 @@ class Wanted:
         """The same, with the columns by the names that the table has."""
         choices = self.choices
         target = _numbered(self.target, names)
+        if target not in names and all(re.fullmatch(r"column_\d+", name) for name in names):
+            raise TableError(
+                f"the table has no column {target!r}: no header; --target {len(names)} (or -1) is its last column, "
+                "--header says that the first row names them"
+            )
         roles = [name for name in (self.weight, self.time, self.group) if name is not None]
         apart = [_numbered(name, names) for name in (*listed(self.ids, names), *roles)]
         if target in apart:

@@ -124,8 +124,11 @@ def text(series: Any) -> Any:
     pl, kind = require("polars", "cli"), kind_of(series)
     if kind == "date":
         return _iso(_moments(series, Form()))
+    if kind == "time":
+        found = series.dt.to_string("%H:%M:%S%.6f").str.replace(r"\.0+$", "")
+        return found.str.replace(r"(\.\d*?)0+$", "${1}")
     found = series.cast(pl.String)
-    if kind in ("boolean", "time"):
+    if kind == "boolean":
         return found
     found = found.str.strip_chars()
     return found.set(found.str.to_lowercase().is_in(MISSING).fill_null(False), None)
