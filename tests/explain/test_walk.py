@@ -114,11 +114,12 @@ def test_the_sums_lead_to_the_number_in_the_title(opened, name):
                 step = page.tab.locator(f"[data-step='{e.net.depth - k + 1}'] .sums")
                 numbers = step.locator("[data-value]").evaluate_all("all => all.map(e => Number(e.dataset.value))")
                 terms = e.net.weights[k][:, looked_at - 1] * e.backward.grad_preactivations[k][0]
-                *parts, total, delta = numbers
+                *parts, total, slope, delta = numbers
                 order = np.argsort(-np.abs(terms), kind="stable")[: len(parts) - 1]
                 np.testing.assert_allclose(parts[:-1], terms[order], rtol=1e-12)
                 assert sum(parts) == pytest.approx(terms.sum(), abs=1e-13)
                 assert total == pytest.approx(terms.sum(), abs=1e-13)
+                assert close(slope, float(e.derivatives[k - 1][looked_at - 1]))
                 assert delta == pytest.approx(e.backward.grad_preactivations[k - 1][0, looked_at - 1], rel=1e-12)
                 looked_at = int(order[0]) + 1
                 assert f"unit {looked_at}" if k + 1 < e.net.depth else True
@@ -404,9 +405,10 @@ def test_without_javascript_all_steps_are_lit(opened):
             assert heading in text
         last = page.numbers(".talk.weight")
         assert close(last[-1], chain.product)
-        *_, total, delta = page.numbers(".talk:nth-of-type(3)")
+        *_, total, slope, delta = page.numbers(".talk:nth-of-type(3)")
         blame = e.net.weights[1].T @ e.backward.grad_preactivations[1][0]
         assert total == pytest.approx(blame[unit - 1], rel=1e-12)
+        assert slope == e.derivatives[0][unit - 1]
         assert delta == pytest.approx(e.backward.grad_preactivations[0][0, unit - 1], rel=1e-12)
         for row, values in (("h₂", e.forward.activations[2][0]), ("= δ₁", e.backward.grad_preactivations[0][0])):
             said = page.tab.locator(f'svg[aria-label^="{row}: "]').get_attribute("aria-label")

@@ -26,6 +26,8 @@ export interface View {
   slots: Slots[];
   scale: Scale;
   narrow: boolean;
+  /** how wide a row of bars is, in pixels */
+  room: number;
   /** whether an exercise is on: nothing is shown before it is off */
   exam: boolean;
   /** whether a step's numbers are the reader's to tell */
@@ -74,7 +76,7 @@ export function Line({ name, value, digits = 3, mark = "" }: { name: ComponentCh
 }
 
 export function OutputStep({ view }: { view: View }): JSX.Element {
-  const { e, notation, scale, narrow } = view;
+  const { e, notation, scale } = view;
   const depth = e.net.weights.length;
   const [p, grad, hidden] = [e.f.p, e.b.gradA[depth - 1]!, view.hidden(0)];
   const slots = view.slots[depth]!;
@@ -82,7 +84,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
   const chosen = view.units[depth]!;
   const truth = p.map((_, i) => (i === e.label ? 1 : 0));
   const guess = largestAt(p);
-  const few = slots.units.length <= (narrow ? 10 : 16);
+  const wide = (view.room * slots.share) / slots.units.length; // px of a bar, with what is beside it
   const of = (i: number): string => probability(p[i]!, -gradOther(e, i), 3);
   const name = (unit: number): string => `“${e.classes[unit - 1]!}”${unit - 1 === e.label ? ", the label" : ""}`;
   const tip = (unit: number): ComponentChildren => (
@@ -94,7 +96,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
   const shown = order.slice(0, Math.min(3, order.length));
   const rest = order.slice(shown.length).reduce((sum, i) => sum + grad[i]!, 0);
   const length = (v: number): number => lengthOf(scale, v);
-  const label = (v: number, sign: boolean): string => (few && Math.abs(v) >= (narrow ? 0.05 : 0.001) ? (narrow ? tight(v) : sign ? signed(v, 3) : number(v, 3)) : "");
+  const label = (v: number, sign: boolean): string => (wide < 24 || Math.abs(v) < (wide < 50 ? 0.05 : 0.001) ? "" : wide < 50 ? tight(v) : sign ? signed(v, 3) : number(v, 3));
   return (
     <StepCard view={view} index={0} derivations={["loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits"]}
       formula={<Maths><Delta k={depth} /><mo>=</mo><msub><mo>∇</mo><Symbol of={sym("a", depth)} notation={notation} /></msub><mi>𝓛</mi><mo>=</mo><Symbol of={sym("y")} notation={notation} /><mo>−</mo><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>}
@@ -104,7 +106,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
           <Bars {...shared} name="probabilities" values={p} look="forward" length={length} say={(unit) => `${name(unit)}, ${number(p[unit - 1]!, 4)}`} labels={(unit) => label(p[unit - 1]!, false)} />
         </Row>
         <Row name={<Maths><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>} sign="−" most="1 at ℓ">
-          <Bars {...shared} name="the true class" values={truth} look="truth" length={length} say={(unit) => `${name(unit)}, ${truth[unit - 1]!}`} labels={(unit) => (few && unit - 1 === e.label ? "1" : "")} />
+          <Bars {...shared} name="the true class" values={truth} look="truth" length={length} say={(unit) => `${name(unit)}, ${truth[unit - 1]!}`} labels={(unit) => (wide > 12 && unit - 1 === e.label ? "1" : "")} />
         </Row>
         <Row name={<Maths><Delta k={depth} /></Maths>} sign="=">
           <Bars {...shared} name="gradient of the output layer" values={grad} look="gradient" length={length} height={60} hidden={hidden}
@@ -172,7 +174,8 @@ export function HiddenStep({ view, index }: { view: View; index: number }): JSX.
         {sum.terms.map((term) => <Line key={term.unit} name={`${W(term.unit)} × ${deltaText(k + 1, term.unit)}`} value={term.value} />)}
         <Line mark="soft" name={sum.more ? `${sum.more} more` : "no more"} value={sum.rest} />
         <Line mark="total" name="sum" value={sum.total} />
-        <Line mark="result" name={<>× g′ = {number(sum.slope, 3)}: {deltaText(k, unit)}</>} value={sum.delta} />
+        <div class="term"><span class="what">× g′({text(sym("a", k, unit), notation)})</span><Num value={sum.slope} digits={3} /></div>
+        <Line mark="result" name={`= ${deltaText(k, unit)}`} value={sum.delta} />
       </>} />
   );
 }

@@ -68,7 +68,7 @@ export function useView(props: ViewProps): View & { lanes: boolean; small: boole
     next[layer] = next[layer]! + e.facts.most.bars;
     setOpened(next);
   };
-  return { ...props, steps: stepsOf(depth, place), units, slots: kept.current.slots, scale: kept.current.scale, narrow: lanes, lanes, small, more };
+  return { ...props, steps: stepsOf(depth, place), units, slots: kept.current.slots, scale: kept.current.scale, narrow: lanes, room, lanes, small, more };
 }
 
 /** Of many classes the label, the most probable and the one that is looked at, in their order; the rest folded. */
