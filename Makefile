@@ -69,6 +69,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.jax_face
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.per_example
+	$(BIN)/python -m benchmarks.label_errors
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

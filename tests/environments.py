@@ -37,11 +37,11 @@ EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
     "none": "equations output/layer output/exact output/last_layer output/ordinary output/safety network/network "
     "training/engine training/fit training/checkpoint training/divergence training/examples training/optimizers "
-    "network/gradcheck network/inference explain/explanation explain/factors explain/paths explain/views "
-    "native/instruction_sets native/threads native/xla softmax_collapse notation imports activations "
-    "boundary/extras",
-    "cli": "command/cli command/train tables/tables tables/cells tables/learning network/model_file boundary/files "
-    "pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
+    "network/gradcheck network/inference network/passes scores/last_layer scores/selection explain/explanation "
+    "explain/factors explain/paths explain/views native/instruction_sets native/product native/threads native/xla "
+    "softmax_collapse notation imports activations boundary/extras",
+    "cli": "command/cli command/train command/audit tables/tables tables/cells tables/learning network/model_file "
+    "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/homework derive/numbers derive/pages derive/showing",
@@ -49,7 +49,7 @@ TESTS = {
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms torch/last_layer torch/as_used torch/architectures "
-    "torch/reports network/conversion explain/modules output/linear training/fit_options",
+    "torch/reports network/conversion explain/modules output/linear training/fit_options scores/models",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.

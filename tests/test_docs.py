@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import chainrule
@@ -39,6 +40,25 @@ def test_its_python_runs_as_written(name, monkeypatch):
         for shown in re.findall(r"^print\(.*\)  # ([\d(][^\n]*)$", block, re.MULTILINE):
             assert shown in printed.getvalue().splitlines()
     assert names["history"].columns()["loss"][-1] < names["history"].columns()["loss"][0] / 2
+
+
+def test_the_guide_to_scores_runs_and_says_what_is_so(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    for block in blocks(ROOT / "docs/scores.md", "python"):
+        exec(block, names)
+    learning, pruning, errors = capsys.readouterr().out.splitlines()
+    by_badge, by_chance = map(float, re.findall(r"0\.\d+", learning))
+    assert by_badge > by_chance > 0.8
+    everything, harder, easier = map(float, re.findall(r"0\.\d+", pruning))
+    assert harder > everything - 0.02
+    assert harder > easier + 0.05
+    assert int(errors.split()[0]) >= 75
+    norms = np.sqrt(sum(np.square(norm) for norm in names["per_layer"]))
+    assert norms.max() > 1 > norms.min()  # some are clipped
+    mean = names["net"].backward(names["net"].forward(names["x"][names["pool"]]), names["labels"][names["pool"]])
+    for found, expected in zip(names["weighted"].weights, mean.grad_weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_readmes_numbers_are_looked_for():

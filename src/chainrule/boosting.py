@@ -63,15 +63,15 @@ class SoftmaxObjective:
     def __call__(self, y_true: Any, y_pred: Any, *by_lightgbm: Any, sample_weight: Any = None) -> tuple[Array, Array]:
         """Gradient and Hessian diagonal, (N, K) each, of the predictions' dtype.
 
+        From a booster for two classes, without `num_class`, the predictions are (N,): ŷ = softmax([0, prediction]), and
+        what is returned is (N,). XGBClassifier would not decide by their sign, and is refused.
+
         Parameters
         ----------
         y_true : array (N,) of whole numbers in [0, K); or, as both `train` functions call it, the predictions
         y_pred : array (N, K), the raw predictions; or the `DMatrix` or `Dataset` with labels and weights
         by_lightgbm : weights and groups, as LightGBM's estimators give them
         sample_weight : array (N,), finite and >= 0, optional
-
-        From a booster for two classes, without `num_class`, the predictions are (N,): ŷ = softmax([0, prediction]), and
-        what is returned is (N,). XGBClassifier would not decide by their sign, and is refused.
 
         Returns
         -------

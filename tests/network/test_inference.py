@@ -125,10 +125,26 @@ def test_inference_keeps_subnormal_probabilities_where_the_caller_flushes_them()
     assert found[0, 1] == np.float32(np.exp(-100.0)) > 0  # 27 units of 2^-149
 
 
-def test_arrays_of_another_dtype_put_in_later():
+@pytest.mark.parametrize("use", ["forward", "logits", "predict_proba", "predict"])
+@pytest.mark.parametrize(
+    ("what", "layer", "array", "message"),
+    [
+        ("weights", 0, np.zeros((4, 3)), "weights: layer 1 has dtypes float64 and float32, expected one"),
+        ("weights", 1, np.zeros((2, 5), "float32"), "weights: layer 2 takes 5 inputs, expected 4"),
+        ("biases", 0, np.zeros(5, "float32"), r"biases: layer 1 has shape \(5,\), expected \(4,\)"),
+    ],
+)
+def test_arrays_that_were_replaced_are_checked_again(use, what, layer, array, message):
     net = Network.create([3, 4, 2])
-    net.weights[0] = net.weights[0].astype("float64")
-    x = np.ones((2, 3), "float32")
-    wanted = np.maximum(x @ net.weights[0].T + net.biases[0], 0) @ net.weights[1].T + net.biases[1]
-    np.testing.assert_allclose(net.logits(x), wanted, rtol=1e-6)
-    np.testing.assert_allclose(net.predict_proba(x).sum(axis=1), 1.0, rtol=1e-12)
+    getattr(net, what)[layer] = array
+    with pytest.raises(InputError, match=message):
+        getattr(net, use)(np.ones((2, 3), "float32"))
+
+
+@pytest.mark.parametrize("use", ["forward", "logits", "predict_proba", "predict"])
+def test_inputs_that_are_no_numbers(use):
+    net = Network.create([3, 4, 2])
+    with pytest.raises(InputError, match=r"x: got an array with masked elements, expected \(N, 3\) numbers"):
+        getattr(net, use)(np.ma.array(np.ones((2, 3)), mask=np.eye(2, 3)))
+    with pytest.raises(InputError, match=r"x: got .*list.*, expected \(N, 3\) numbers"):
+        getattr(net, use)([[1.0, 2.0, 3.0], [1.0]])

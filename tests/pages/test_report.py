@@ -11,7 +11,7 @@ from chainrule.boundary import html
 from chainrule.errors import InputError
 from chainrule.explain import symbols
 from chainrule.pages.report import write_report
-from chainrule.scores import confusion_matrix, example_scores, hardest, output_gradient_norms
+from chainrule.scores import confusion_matrix, el2n, example_scores, hardest
 from chainrule.training.history import History
 
 NASTY = "<script>alert(1)</script>"
@@ -22,7 +22,7 @@ def test_scores_by_their_definition():
     labels = np.arange(30) % 4
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     norms = np.linalg.norm(p - np.eye(4)[labels], axis=1)
-    np.testing.assert_allclose(output_gradient_norms(logits, labels), norms, rtol=1e-12)
+    np.testing.assert_allclose(el2n(logits, labels), norms, rtol=1e-12)
     assert hardest(logits, labels, 5).tolist() == np.argsort(-norms)[:5].tolist()
 
 

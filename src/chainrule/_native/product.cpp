@@ -6,6 +6,7 @@
 // its columns would meet a new cache line with each number. It reaches the processor's peak once its operands are in the
 // second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
 #include <cstring>
+#include <type_traits>
 
 #include "arithmetic.hpp"
 
@@ -25,9 +26,11 @@ constexpr std::size_t bytes = 32;
 constexpr std::size_t bytes = 16;
 #endif
 constexpr std::size_t width = bytes / sizeof(T);
+constexpr std::size_t half = bytes == 64 ? width / 2 : 0;  // of few columns, where half a register holds several
 #if defined(__GNUC__)
 typedef T Vector __attribute__((vector_size(bytes)));
 typedef T Square __attribute__((vector_size(32)));
+typedef T Half __attribute__((vector_size(bytes / 2)));
 #define FETCH(address) __builtin_prefetch(address, 1)
 #else
 struct Vector {
@@ -43,6 +46,7 @@ struct Vector {
   }
 };
 using Square = Vector;
+using Half = Vector;
 #define FETCH(address)
 #endif
 template <class V = Vector>
@@ -118,51 +122,88 @@ struct Packed {
   static constexpr std::ptrdiff_t row = 1, column = rows;
 };
 
-template <std::size_t M, bool narrow, class A>
+// M rows and one or two vectors of columns.
+template <std::size_t M, class V, bool two, class A>
 INLINE void tile(A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c,
                  std::ptrdiff_t c_row) {
-  Vector low[M], high[M];
+  constexpr std::size_t next = two ? width : 0;
+  V low[M], high[M];
 #pragma GCC unroll 12
   for (std::size_t i = 0; i < M; ++i) {
-    low[i] = bias ? load(bias) : Vector{};
-    if constexpr (!narrow) high[i] = bias ? load(bias + width) : Vector{};
+    low[i] = bias ? load<V>(bias) : V{};
+    if constexpr (two) high[i] = bias ? load<V>(bias + next) : V{};
     if (adds) FETCH(c + static_cast<std::ptrdiff_t>(i) * c_row);  // it is on its way while k is walked
   }
   for (std::size_t p = 0; p < k; ++p) {
-    const Vector b_low = load(b), b_high = narrow ? b_low : load(b + width);
+    const V b_low = load<V>(b), b_high = two ? load<V>(b + next) : b_low;
 #pragma GCC unroll 12
     for (std::size_t i = 0; i < M; ++i) {
       const T x = a.data[static_cast<std::ptrdiff_t>(i) * a.row];
       low[i] += x * b_low;
-      if constexpr (!narrow) high[i] += x * b_high;
+      if constexpr (two) high[i] += x * b_high;
     }
     a.data += a.column, b += b_row;
   }
 #pragma GCC unroll 12
   for (std::size_t i = 0; i < M; ++i) {
     T* to = c + static_cast<std::ptrdiff_t>(i) * c_row;
-    if (adds) low[i] += load(to);
+    if (adds) low[i] += load<V>(to);
     store(to, low[i]);
-    if constexpr (!narrow) {
-      if (adds) high[i] += load(to + width);
-      store(to + width, high[i]);
+    if constexpr (two) {
+      if (adds) high[i] += load<V>(to + next);
+      store(to + next, high[i]);
     }
   }
 }
 
-template <bool narrow, class A>
+template <class V, bool two, class A>
 INLINE void tile_of(std::size_t m, A a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds,
                     T* c, std::ptrdiff_t c_row) {
-  if constexpr (narrow)
-    if (m == 2 * rows) return tile<2 * rows, true>(a, b, b_row, k, bias, adds, c, c_row);
+  if constexpr (!two)
+    if (m == 2 * rows) return tile<2 * rows, V, false>(a, b, b_row, k, bias, adds, c, c_row);
   switch (m) {
-    case 6: return tile<6, narrow>(a, b, b_row, k, bias, adds, c, c_row);
-    case 5: return tile<5, narrow>(a, b, b_row, k, bias, adds, c, c_row);
-    case 4: return tile<4, narrow>(a, b, b_row, k, bias, adds, c, c_row);
-    case 3: return tile<3, narrow>(a, b, b_row, k, bias, adds, c, c_row);
-    case 2: return tile<2, narrow>(a, b, b_row, k, bias, adds, c, c_row);
-    default: return tile<1, narrow>(a, b, b_row, k, bias, adds, c, c_row);
+    case 6: return tile<6, V, two>(a, b, b_row, k, bias, adds, c, c_row);
+    case 5: return tile<5, V, two>(a, b, b_row, k, bias, adds, c, c_row);
+    case 4: return tile<4, V, two>(a, b, b_row, k, bias, adds, c, c_row);
+    case 3: return tile<3, V, two>(a, b, b_row, k, bias, adds, c, c_row);
+    case 2: return tile<2, V, two>(a, b, b_row, k, bias, adds, c, c_row);
+    default: return tile<1, V, two>(a, b, b_row, k, bias, adds, c, c_row);
   }
+}
+
+constexpr std::size_t broad = 8 * width;
+
+// One row alone: B is read once, and in long runs.
+INLINE void row_of(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, const T* bias, bool adds, T* c) {
+  Vector sum[8];
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < 8; ++i) sum[i] = bias ? load(bias + i * width) : Vector{};
+  for (std::size_t p = 0; p < k; ++p, a.data += a.column, b += b_row) {
+    const T x = *a.data;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) sum[i] += x * load(b + i * width);
+  }
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < 8; ++i) {
+    if (adds) sum[i] += load(c + i * width);
+    store(c + i * width, sum[i]);
+  }
+}
+
+// Fewer numbers than a tile is wide, by two moves that overlap, and not a call.
+INLINE void copy_some(const T* from, std::size_t n, T* to) {
+  const auto halves = [&](auto size) {
+    constexpr std::size_t count = decltype(size)::value;
+    T first[count], last[count];
+    std::memcpy(first, from, sizeof first), std::memcpy(last, from + n - count, sizeof last);
+    std::memcpy(to, first, sizeof first), std::memcpy(to + n - count, last, sizeof last);
+  };
+  using std::integral_constant;
+  if (n >= 16) return halves(integral_constant<std::size_t, 16>{});
+  if (n >= 8) return halves(integral_constant<std::size_t, 8>{});
+  if (n >= 4) return halves(integral_constant<std::size_t, 4>{});
+  if (n >= 2) return halves(integral_constant<std::size_t, 2>{});
+  if (n == 1) *to = *from;
 }
 
 // Some rows of a transposed A, as tiles of six numbers for each step of k. A few steps of k at a time: the tiles of one
@@ -192,7 +233,7 @@ INLINE void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::si
       if (n == columns)  // of a size that the compiler knows: two moves, and not a call
         std::memcpy(panel + p * columns, from, columns * sizeof(T));
       else
-        std::memcpy(panel + p * pitch, from, n * sizeof(T));
+        copy_some(from, n, panel + p * pitch);
     }
     return;
   }
@@ -222,8 +263,14 @@ void multiply(const Product<T>& job) {
       const bool adds = job.adds || part > 0;
       const T* a = job.a + static_cast<std::ptrdiff_t>(done) * job.a_column;
       if (packs) pack({a + first, job.a_row, job.a_column}, last - first, k, job.packed);
-      for (std::size_t j = 0; j < job.n; j += columns) {
-        const std::size_t n = std::min(columns, job.n - j), pitch = n <= width ? width : columns;
+      std::size_t j = 0;
+      for (; job.m == 1 && job.b_column == 1 && j + broad <= job.n; j += broad)
+        row_of({a, job.a_row, job.a_column}, job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + j, job.b_row, k,
+               job.bias && part == 0 ? job.bias + j : nullptr, adds, job.c + j);
+      for (std::size_t n; j < job.n; j += n) {
+        n = std::min(columns, job.n - j);
+        if (width < n && n <= width + half) n = width;  // then half a vector: less than two
+        const std::size_t pitch = n <= half ? half : n <= width ? width : columns;
         const T* b =
             job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
         std::ptrdiff_t b_row = job.b_row;
@@ -238,22 +285,24 @@ void multiply(const Product<T>& job) {
         }
         for (std::size_t i = first, m; i < last; i += m) {
           m = std::min(rows, last - i);
-          if (!packs && last - i >= 2 * rows && pitch == width) m = 2 * rows;
+          if (!packs && last - i >= 2 * rows && pitch <= width) m = 2 * rows;
           T* c = job.c + static_cast<std::ptrdiff_t>(i) * job.c_row + j;
           T* const to = n == pitch ? c : edge;
           const std::ptrdiff_t to_row = n == pitch ? job.c_row : static_cast<std::ptrdiff_t>(pitch);
           if (n < pitch && adds)
             for (std::size_t r = 0; r < m; ++r)
-              std::memcpy(edge + r * pitch, c + static_cast<std::ptrdiff_t>(r) * job.c_row, n * sizeof(T));
+              copy_some(c + static_cast<std::ptrdiff_t>(r) * job.c_row, n, edge + r * pitch);
           const auto run = [&](auto tile_a) {
-            if (pitch == width) tile_of<true>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
-            else tile_of<false>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
+            if constexpr (half > 0)
+              if (pitch == half) return tile_of<Half, false>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
+            if (pitch == width) tile_of<Vector, false>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
+            else tile_of<Vector, true>(m, tile_a, b, b_row, k, bias, adds, to, to_row);
           };
           if (packs) run(Packed{job.packed + (i - first) * k});
           else run(Strided{a + static_cast<std::ptrdiff_t>(i) * job.a_row, job.a_row, job.a_column});
           if (n < pitch)
             for (std::size_t r = 0; r < m; ++r)
-              std::memcpy(c + static_cast<std::ptrdiff_t>(r) * job.c_row, edge + r * pitch, n * sizeof(T));
+              copy_some(edge + r * pitch, n, c + static_cast<std::ptrdiff_t>(r) * job.c_row);
         }
       }
     }

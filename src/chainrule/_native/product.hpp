@@ -15,8 +15,10 @@ template <class T>
 void multiply(const Product<T>& job, int threads) {
   const std::size_t wanted = static_cast<std::size_t>(std::max(threads, 1));
   const bool by_rows = job.m >= job.n;
-  const std::size_t even = (job.n / wanted + 15) / 16 * 16, fits = (1 << 19) / sizeof(T) / std::max<std::size_t>(job.m, 1);
-  const std::size_t step = by_rows ? tall : std::clamp<std::size_t>(even, 16, std::max<std::size_t>(fits / 16 * 16, 64));
+  constexpr std::size_t whole = 128 / sizeof(T);  // columns of a tile where vectors are widest
+  const std::size_t even = (job.n / wanted + whole - 1) / whole * whole;
+  const std::size_t fits = (1 << 19) / sizeof(T) / std::max<std::size_t>(job.m, 1);
+  const std::size_t step = by_rows ? tall : std::clamp<std::size_t>(even, whole, std::max<std::size_t>(fits / whole * whole, 64));
   const std::size_t length = by_rows ? job.m : job.n, bands = (length + step - 1) / step;
   const std::size_t team_size = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(bands, 1));
   const std::size_t size = packed_size(job);

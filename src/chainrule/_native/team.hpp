@@ -6,6 +6,7 @@
 // Where that happened, the rounds of the next while are done alone.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -22,6 +23,32 @@ namespace chainrule {
 // Until when to work alone; kept from one team to the next.
 struct Pace {
   std::chrono::steady_clock::time_point alone_until{};
+};
+
+// Is a short step quicker by all threads, or by one? That depends on the processor, and on who else uses its cores: some
+// steps are timed each way, and again after a while.
+class Trial {
+ public:
+  // Is the next step one thread's?
+  bool alone() const { return step_ < tried ? true : step_ < last ? false : alone_; }
+  void took(std::chrono::steady_clock::duration time) {
+    if (step_ < tried) times_[0][step_] = time;
+    else if (step_ >= last - tried && step_ < last) times_[1][step_ - (last - tried)] = time;
+    if (++step_ == last) alone_ = median(times_[0]) < median(times_[1]);
+    if (step_ == last + kept) step_ = 0;
+  }
+
+ private:
+  static constexpr unsigned tried = 8, last = tried + 2 + tried, kept = 4000;  // two steps wake the threads
+  using Times = std::array<std::chrono::steady_clock::duration, tried>;
+  static std::chrono::steady_clock::duration median(Times& times) {
+    std::nth_element(times.begin(), times.begin() + tried / 2, times.end());
+    return times[tried / 2];
+  }
+
+  unsigned step_ = 0;
+  bool alone_ = false;
+  Times times_[2];
 };
 
 class Team {

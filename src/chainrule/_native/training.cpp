@@ -62,10 +62,11 @@ void Training<T>::prepare() {
   split(biases_at_[0], count_, -1);
   squares_.resize(chunks_.size()), decay_squares_.resize(chunks_.size());
 
-  // Some rows are worth a thread when they have a quarter of a millisecond's work.
-  const std::size_t pays = std::min(work / 20'000'000, batch / 64), allowed = static_cast<std::size_t>(std::max(threads, 1));
+  // Some rows are worth a thread when they have some 50 µs of work; below 200, it is tried out.
+  const std::size_t pays = std::min(work / 4'000'000, batch / 64), allowed = static_cast<std::size_t>(std::max(threads, 1));
   const std::size_t team = std::clamp<std::size_t>(pays, 1, allowed);
   threads = static_cast<int>(team);
+  tries_ = team > 1 && work < team * 16'000'000;
   for (std::size_t k = 0; k <= depth_; ++k) {
     a_.push_back(k ? allocate(batch * widths[k]) : nullptr);
     const bool apart = k == 0 || (k < depth_ && keeps_slopes(activation));
@@ -157,7 +158,7 @@ void Training<T>::output(const Step& step, std::size_t begin, std::size_t end, s
 
 // Some rows forward, and their gradients back to every layer's pre-activations.
 template <class T>
-void Training<T>::run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread) {
+void Training<T>::run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread, bool alone) {
   if (begin >= end) return;
   const std::size_t n = end - begin;
   const auto dropped = static_cast<std::uint32_t>(std::min(dropout * 4294967296.0, 4294967295.0));
@@ -180,8 +181,8 @@ void Training<T>::run_rows(const Step& step, std::size_t begin, std::size_t end,
   }
   output(step, begin, end, thread);
   for (std::size_t k = depth_; k-- > 0;) {
-    if (threads == 1)  // while the layer's gradients are in the caches
-      for (const Band& band : bands_)
+    if (alone)  // while the layer's gradients are in the caches
+      for (const Band& band : alone_)
         if (band.layer == k) take_gradient(step, band, 0);
     if (k == 0) return;
     const auto inputs = static_cast<std::ptrdiff_t>(widths[k]), units = static_cast<std::ptrdiff_t>(widths[k + 1]);
@@ -220,16 +221,16 @@ void Training<T>::take_gradient(const Step& step, const Band& band, std::size_t 
 
 // Which gradients go together: bands broad enough for a product, and enough of them for all threads.
 template <class T>
-void Training<T>::cut_bands(bool sparse) {
-  bands_.clear();
-  const auto team = static_cast<std::size_t>(threads);
+auto Training<T>::cut_bands(bool sparse, std::size_t team) const -> std::vector<Band> {
+  std::vector<Band> bands;
   for (std::size_t k = 0; k < depth_; ++k) {
     const std::size_t length = widths[sparse && k == 0 ? 1 : k], each = (length + team * tall - 1) / (team * tall) * team;
-    const std::size_t even = ((length + each - 1) / each + 11) / 12 * 12;  // every thread gets as many
+    const std::size_t even = ((length + each - 1) / each + 5) / 6 * 6;  // every thread gets as many
     const std::size_t step = team == 1 ? length : std::clamp<std::size_t>(even, 24, tall);
-    for (std::size_t i = 0; i < length; i += step) bands_.push_back({k, i, std::min(i + step, length), false});
-    bands_.push_back({k, 0, 0, true});
+    for (std::size_t i = 0; i < length; i += step) bands.push_back({k, i, std::min(i + step, length), false});
+    bands.push_back({k, 0, 0, true});
   }
+  return bands;
 }
 
 template <class T>
@@ -238,7 +239,8 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   Summary summary;
   changed_ = false;
   summary.norms.assign(depth_, 0.0);
-  cut_bands(examples.row_starts != nullptr);
+  const bool sparse = examples.row_starts != nullptr;
+  bands_ = cut_bands(sparse, static_cast<std::size_t>(threads)), alone_ = cut_bands(sparse, 1);
   auto asked = std::chrono::steady_clock::now();
   std::vector<double> squares(depth_);
   Team team(threads, pace_);  // its own: an epoch would hold the shared threads of pool.hpp for seconds
@@ -260,12 +262,13 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
     const Step step{examples, examples.order + begin, n, steps_before + summary.steps + 1, divisor};
-    const std::size_t parts = static_cast<std::size_t>(threads);
+    const bool alone = threads == 1 || (tries_ && trial_.alone());
+    const std::size_t parts = alone ? 1 : static_cast<std::size_t>(threads);
     const std::size_t rows = (n + parts * together - 1) / (parts * together) * together;
     team.run(parts, [&](std::size_t i, std::size_t thread) {
-      run_rows(step, std::min(i * rows, n), std::min((i + 1) * rows, n), thread);
+      run_rows(step, std::min(i * rows, n), std::min((i + 1) * rows, n), thread, alone);
     });
-    if (parts > 1) team.run(bands_.size(), [&](std::size_t i, std::size_t thread) { take_gradient(step, bands_[i], thread); });
+    if (!alone) team.run(bands_.size(), [&](std::size_t i, std::size_t thread) { take_gradient(step, bands_[i], thread); });
     if (changed_.load(std::memory_order_relaxed)) {
       summary.changed = true;
       return summary;
@@ -301,13 +304,13 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       kernels_.update(update, parameters, gradient, first, second, from, to);
     };
     if (clip_norm > 0.0) {
-      team.run(chunks_.size(), gather);
+      team.run(chunks_.size(), gather, parts);
       double total = 0.0;
       for (const double square : squares_) total += square;
       kept = std::min(1.0, clip_norm / (std::sqrt(total) + 1e-6));
-      team.run(chunks_.size(), change);
+      team.run(chunks_.size(), change, parts);
     } else {
-      team.run(chunks_.size(), [&](std::size_t c) { gather(c), change(c); });
+      team.run(chunks_.size(), [&](std::size_t c) { gather(c), change(c); }, parts);
     }
 
     std::fill(squares.begin(), squares.end(), 0.0);
@@ -318,6 +321,7 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       for (const double square : decay_squares_) loss += 0.5 * square;
     summary.loss += loss, summary.weight += all.weight, summary.correct += all.correct;
     ++summary.steps;
+    if (tries_ && n == batch) trial_.took(std::chrono::steady_clock::now() - time);
   }
   return summary;
 }

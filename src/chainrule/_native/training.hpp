@@ -96,7 +96,7 @@ struct Training {
   std::vector<T> losses_, targets_;
   std::vector<Tally> tallies_;
   std::vector<Chunk> chunks_;
-  std::vector<Band> bands_;
+  std::vector<Band> bands_, alone_;      // for all threads, and for one
   std::vector<double> squares_, decay_squares_, scratch_;
   struct Free {
     std::align_val_t alignment;
@@ -105,6 +105,8 @@ struct Training {
   std::vector<std::unique_ptr<T, Free>> memory_;
   std::atomic<bool> changed_{false};
   Pace pace_;
+  Trial trial_;
+  bool tries_ = false;                   // a step is so short that one thread may be quicker
   const TrainingKernels<T>& kernels_ = kernels<TrainingKernels<T>>();
   const ProductKernels<T>& products_ = kernels<ProductKernels<T>>();
   const RowKernels<T>& rows_ = kernels<RowKernels<T>>();
@@ -122,8 +124,8 @@ struct Training {
   std::size_t within(std::int64_t value, std::size_t end);
   void first_layer(const Step& step, std::size_t begin, std::size_t end);
   void output(const Step& step, std::size_t begin, std::size_t end, std::size_t thread);
-  void run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread);
-  void cut_bands(bool sparse);
+  void run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread, bool alone);
+  std::vector<Band> cut_bands(bool sparse, std::size_t team) const;
   void take_gradient(const Step& step, const Band& band, std::size_t thread);
 };
 

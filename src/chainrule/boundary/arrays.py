@@ -17,7 +17,7 @@ import numpy.typing as npt
 from chainrule._native import _kernels
 from chainrule.errors import InputError, shown
 
-__all__ = ["FORMATS", "Borrowed", "borrow", "describe", "empty", "from_float", "to_float"]
+__all__ = ["FORMATS", "Borrowed", "as_numpy", "borrow", "describe", "empty", "from_float", "to_float"]
 
 Array = npt.NDArray[Any]
 FORMATS = ("float16", "bfloat16", "float32", "float64")
@@ -58,12 +58,7 @@ def borrow(name: str, value: Any, expected: str) -> Borrowed:
         return _from_jax(jax, name, value, expected)
     if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray | np.generic):
         return _from_dlpack(name, value, expected)
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise InputError(f"{name}: got an array with masked elements, expected {expected}, every one of them")
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # whatever a foreign __array__ raises
-        raise InputError(f"{name}: got {describe(value)}, expected {expected}") from error
+    array = as_numpy(name, value, expected)
     if not hasattr(value, "dtype") and array.dtype.kind in "iuf" and not array.dtype.hasobject and array.ndim == 2:
         array = array.astype(np.float64)  # nested lists of Python numbers
     dtype = array.dtype
@@ -72,6 +67,16 @@ def borrow(name: str, value: Any, expected: str) -> Borrowed:
         return result.view(dtype) if result.dtype == np.uint16 else result
 
     return Borrowed(_bits(array), _name_of(dtype), give, dtype.type)
+
+
+def as_numpy(name: str, value: Any, expected: str) -> Array:
+    """`value` as NumPy takes it, with no element masked; `expected` ends the message if that cannot be done."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name}: got an array with masked elements, expected {expected}, every one of them")
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever a foreign __array__ raises
+        raise InputError(f"{name}: got {describe(value)}, expected {expected}") from error
 
 
 def _bits(array: Array) -> Array:

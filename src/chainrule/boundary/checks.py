@@ -155,12 +155,15 @@ def check_class_weights(
     return weights
 
 
-def check_sample_weight(sample_weight: Any, n: int, *, large: bool = True) -> npt.NDArray[np.float64]:
-    """Return `sample_weight` as float64 of shape (N,), finite and not negative; unless `large`, at most 1e150."""
-    weights = _weights("sample_weight", sample_weight, n, "example")
+def check_sample_weight(
+    sample_weight: Any, n: int, *, large: bool = True, name: str = "sample_weight", signed: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return `sample_weight` as float64 of shape (N,), finite and, unless they may be `signed`, not negative; unless
+    `large`, at most 1e150."""
+    weights = _weights(name, sample_weight, n, "example", signed)
     if not large and weights.max(initial=0.0) > 1e150:
         i = int(np.argmax(weights > 1e150))
-        raise InputError(f"sample_weight: got {weights[i]} at index {i}, expected numbers from 0 to 1e150")
+        raise InputError(f"{name}: got {weights[i]} at index {i}, expected numbers from 0 to 1e150")
     return weights
 
 

@@ -51,19 +51,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
         return sub
 
     train = command("train", "Train a classifier on a table and write it as one file.", model=False)
-    train.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
-    train.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="leave a column out")
-    train.add_argument(
-        "--keep", action="append", default=[], metavar="COLUMN",
-        help="use a column that would be left out: one that numbers or names the rows, or a constant",
-    )  # fmt: skip
-    train.add_argument("--decimal", choices=[".", ","], default=None, help="where a comma could be either's")
-    train.add_argument(
-        "--dates", choices=["day-first", "month-first"], default=None, help="where 03/04/2024 could be either"
-    )
-    train.add_argument(
-        "--as-classes", action="store_true", help="take very many different numbers or texts as classes all the same"
-    )
+    _add_reading(train)
     train.add_argument(
         "--hidden", type=_widths, default="128,64", metavar="WIDTHS", help="widths of the hidden layers, or 'none'"
     )
@@ -106,6 +94,19 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )
     train.add_argument("-o", "--output", metavar="FILE", default="model.safetensors", help="where to write the model")
     train.add_argument("--report", metavar="FILE", default=None, help="also write a report as one HTML page")
+
+    audit = command("audit", "Rank a table's rows as probable label errors, by cross-validation.", model=False)
+    _add_reading(audit)
+    audit.add_argument(
+        "--hidden", type=_widths, default="128,64", metavar="WIDTHS", help="widths of the hidden layers, or 'none'"
+    )
+    audit.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
+    audit.add_argument("--folds", type=_folds, default=5, help="each is judged by a network trained on the others")
+    audit.add_argument("--threads", type=_count, default=None, help="at most this many")
+    audit.add_argument("--seed", type=_seed, default=0, help="of the weights, the folds and the order of the rows")
+    audit.add_argument("-o", "--output", metavar="FILE", default=None, help="write all rows, ranked, as a CSV file")
+    audit.add_argument("--report", metavar="FILE", default=None, help="write the first of them as one HTML page")
+    audit.add_argument("--show", type=_count, default=50, metavar="N", help="how many rows the page shows")
 
     predict = command("predict", "Predict the class of each row, with the probabilities of all classes.")
     predict.add_argument("-o", "--output", metavar="FILE", default=None, help="a CSV file; by default, the terminal")
@@ -177,6 +178,23 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     return whole
 
 
+def _add_reading(sub: argparse.ArgumentParser) -> None:
+    """What a table does not say itself."""
+    sub.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
+    sub.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    sub.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN",
+        help="use a column that would be left out: one that numbers or names the rows, or a constant",
+    )  # fmt: skip
+    sub.add_argument("--decimal", choices=[".", ","], default=None, help="where a comma could be either's")
+    sub.add_argument(
+        "--dates", choices=["day-first", "month-first"], default=None, help="where 03/04/2024 could be either"
+    )
+    sub.add_argument(
+        "--as-classes", action="store_true", help="take very many different numbers or texts as classes all the same"
+    )
+
+
 # --- what an option may be; argparse turns these errors into exit code 2 ---
 
 
@@ -194,6 +212,7 @@ def _number(kind: type, fits: Callable[[Any], bool], expected: str) -> Callable[
 
 
 _count = _number(int, lambda v: v >= 1, "an integer >= 1")
+_folds = _number(int, lambda v: v >= 2, "an integer >= 2")
 _port = _number(int, lambda v: 0 <= v < 65536, "a port from 0 to 65535")
 _seed = _number(int, lambda v: v >= 0, "an integer >= 0")
 _width = _number(int, lambda v: 1 <= v <= 10**6, "an integer from 1 to 1000000")

@@ -59,6 +59,14 @@ def _train(options: Any) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
+def _audit(options: Any) -> int:
+    from chainrule.command.audit import AuditRequest, audit
+
+    request = AuditRequest(**{field.name: getattr(options, field.name) for field in fields(AuditRequest)})
+    write_out("\n".join(audit(request, _note).lines()) + "\n")
+    return 0
+
+
 def _predict(options: Any) -> int:
     from chainrule.boundary.files import require_apart, write_atomically
     from chainrule.command import jobs
@@ -148,7 +156,7 @@ def _derive(options: Any) -> int:
 
 
 COMMANDS = {
-    "train": _train, "predict": _predict, "evaluate": _evaluate, "explain": _explain, "check": _check,
+    "train": _train, "audit": _audit, "predict": _predict, "evaluate": _evaluate, "explain": _explain, "check": _check,
     "derive": _derive,
 }  # fmt: skip
 

@@ -17,7 +17,9 @@ from chainrule.errors import InputError
 from chainrule.network.layers import Layers
 from chainrule.version import __version__
 
-__all__ = ["as_layers", "begins_with_flatten", "from_sklearn", "from_torch", "to_numpy", "to_onnx", "to_torch"]
+__all__ = [
+    "as_layers", "begins_with_flatten", "from_sklearn", "from_torch", "is_module", "to_numpy", "to_onnx", "to_torch",
+]  # fmt: skip
 
 _TORCH = {row.torch: row for row in ACTIVATIONS.values()}
 _DROPOUT = ("Dropout", "AlphaDropout", "FeatureAlphaDropout")
@@ -32,7 +34,7 @@ def as_layers(model: Any) -> Layers:
             return model
         weights, biases = ([to_numpy(a) for a in side] for side in (model.weights, model.biases))
         return Layers(weights, biases, model.activation)
-    if _is_module(model):
+    if is_module(model):
         return from_torch(model)
     if hasattr(model, "coefs_") or hasattr(model, "hidden_layer_sizes"):
         return from_sklearn(model)
@@ -41,7 +43,8 @@ def as_layers(model: Any) -> Layers:
     )
 
 
-def _is_module(model: Any) -> bool:
+def is_module(model: Any) -> bool:
+    """Whether it is a PyTorch module."""
     torch = sys.modules.get("torch")  # a module cannot be there without it
     return torch is not None and isinstance(model, torch.nn.Module)
 
@@ -65,7 +68,7 @@ def _flat(module: Any) -> Iterator[Any]:
 
 def begins_with_flatten(model: Any) -> bool:
     """Whether a PyTorch module takes an example of any shape and flattens it first."""
-    return _is_module(model) and type(next(_flat(model), None)).__name__ == "Flatten"
+    return is_module(model) and type(next(_flat(model), None)).__name__ == "Flatten"
 
 
 def from_torch(module: Any) -> Layers:

@@ -20,6 +20,16 @@ class Layers:
         check_choice("activation", activation, tuple(ACTIVATIONS))
         self.weights, self.biases = list(weights), list(biases)
         self.activation = activation
+        self.check()
+
+    def check(self) -> None:
+        """Do the layers chain, in one dtype? They are asked again before use: arrays in the lists can be replaced.
+
+        Raises
+        ------
+        InputError
+            Shapes that do not chain, dtypes that differ.
+        """
         _check_layers(self.weights, self.biases)
 
     @property

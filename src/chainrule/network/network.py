@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,90 +16,16 @@ import numpy as np
 
 from chainrule import equations
 from chainrule.activations import ACTIVATIONS
+from chainrule.boundary.arrays import as_numpy
 from chainrule.boundary.checks import check_choice, check_integer, check_labels, check_threads
 from chainrule.errors import InputError
 from chainrule.network import conversion, model_file
 from chainrule.network.inference import infer
 from chainrule.network.layers import Layers
+from chainrule.network.passes import Backward, Forward
 from chainrule.output import layer as output
 
 __all__ = ["Backward", "Forward", "Network", "as_network"]
-
-
-@dataclass(frozen=True)
-class Forward:
-    """What a forward pass computed, layer by layer.
-
-    preactivations : [a_1 … a_L], each (N, width); the last are the logits
-    activations : [h_0 … h_{L−1}], each (N, width); the first is x
-    probabilities : ŷ, (N, K)
-    """
-
-    preactivations: list[Any]
-    activations: list[Any]
-    probabilities: Any
-
-    @property
-    def logits(self) -> Any:
-        """a_L, (N, K)."""
-        return self.preactivations[-1]
-
-
-@dataclass(frozen=True)
-class Backward:
-    """The loss and its gradient w.r.t. everything a forward pass computed, and w.r.t. weights and biases.
-
-    The loss is the mean over examples, and the factor 1/N is in every gradient. With `per_example=True` each
-    example has its own loss, (N,), no 1/N is anywhere, and weights and biases get a leading axis of N.
-
-    grad_probabilities : ∇_ŷ 𝓛, (N, K)
-    grad_preactivations : [∇_{a_1} 𝓛 … ∇_{a_L} 𝓛]
-    grad_activations : [∇_{h_0} 𝓛 … ∇_{h_{L−1}} 𝓛]; the first is w.r.t. x
-    grad_weights, grad_biases : [∇_{W_1} 𝓛 …], [∇_{b_1} 𝓛 …]
-    """
-
-    loss: Any
-    grad_probabilities: Any
-    grad_preactivations: list[Any]
-    grad_activations: list[Any]
-    _activations: list[Any]
-    _per_example: bool
-
-    @property
-    def grad_weights(self) -> list[Any]:
-        """∇_{W_k} 𝓛 for k = 1 … L: (U, D), or (N, U, D) per example. Formed when asked for."""
-        form = equations.grad_weights_per_example if self._per_example else equations.grad_weights
-        return [form(g, h) for g, h in zip(self.grad_preactivations, self._activations, strict=True)]
-
-    @property
-    def grad_biases(self) -> list[Any]:
-        """∇_{b_k} 𝓛 for k = 1 … L: (U,), or (N, U) per example."""
-        if self._per_example:
-            return list(self.grad_preactivations)
-        return [equations.grad_biases(g) for g in self.grad_preactivations]
-
-    def squared_norms(self) -> list[Any]:
-        """‖∇_{W_k} 𝓛‖² of each example, for k = 1 … L, each (N,), without forming a gradient.
-
-        A weight gradient of one example is an outer product, so its squared norm is ‖∇_{a_k} 𝓛‖² · ‖h_{k−1}‖².
-
-        Raises
-        ------
-        InputError
-            The backward pass was not made with `per_example=True`.
-
-        Source: I. Goodfellow, "Efficient Per-Example Gradient Computations", 2015.
-        """
-        if not self._per_example:
-            raise InputError("squared_norms: got the gradient of a mean loss, expected backward(per_example=True)")
-        return [
-            _squared_norm(g) * _squared_norm(h)
-            for g, h in zip(self.grad_preactivations, self._activations, strict=True)
-        ]
-
-
-def _squared_norm(rows: Any) -> Any:
-    return equations.array_namespace(rows).sum(rows * rows, axis=-1)
 
 
 class Network(Layers):
@@ -187,6 +112,7 @@ class Network(Layers):
 
         Source: the lecture, Setting.
         """
+        self.check()
         g = ACTIVATIONS[self.activation].function
         activations, preactivations = [self.forward_input(x)], []
         for k, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
@@ -195,7 +121,7 @@ class Network(Layers):
                 activations.append(g(preactivations[-1]))
         return Forward(preactivations, activations, self._softmax(preactivations[-1]))
 
-    def backward(self, forward: Forward, labels: Any, *, per_example: bool = False) -> Backward:
+    def backward(self, forward: Forward, labels: Any, *, per_example: bool = False, to_input: bool = True) -> Backward:
         """The gradients of the loss, from the output units back to the weights.
 
         Parameters
@@ -203,6 +129,7 @@ class Network(Layers):
         forward : what `forward` returned
         labels : array (N,), int in [0, K)
         per_example : each example's own gradient instead of that of the mean loss
+        to_input : whether to go on to ∇_x 𝓛; weights and biases need it not, and grad_activations[0] is None without
 
         Raises
         ------
@@ -216,7 +143,9 @@ class Network(Layers):
         grad_preactivations: list[Any] = [grad]
         grad_activations: list[Any] = []
         for k in range(self.depth - 1, -1, -1):
-            grad_activations.insert(0, equations.grad_hidden(self.weights[k], grad_preactivations[0]))
+            on = k > 0 or to_input
+            back = equations.grad_hidden(self.weights[k], grad_preactivations[0]) if on else None
+            grad_activations.insert(0, back)
             if k > 0:
                 slope = derivative(forward.preactivations[k - 1])
                 grad_preactivations.insert(0, equations.grad_preactivations(grad_activations[0], slope))
@@ -374,7 +303,7 @@ class Network(Layers):
         """x as `forward` takes it: checked, and in the dtype of the weights."""
         weights = self.weights[0]
         if isinstance(weights, np.ndarray):
-            x = np.asarray(x)
+            x = as_numpy("x", x, f"(N, {weights.shape[1]}) numbers")
             if x.dtype.kind not in "biuf":
                 raise InputError(f"x: got dtype {x.dtype}, expected numbers")
             x = x.astype(weights.dtype, copy=False)
@@ -385,16 +314,20 @@ class Network(Layers):
     def _infer(self, x: Any, threads: int | None, *, softmax: bool) -> Any:
         if self._uses_kernels():
             x, team = self.forward_input(x), check_threads(threads)
-            return infer(self.weights, self.biases, self.activation, x, softmax=softmax, threads=team)
+            try:
+                return infer(self.weights, self.biases, self.activation, x, softmax=softmax, threads=team)
+            except (RuntimeError, TypeError, ValueError):  # what the kernel cannot read, check has words for
+                self.check()
+                raise
         forward = self.forward(x)
         return forward.probabilities if softmax else forward.logits
 
     def _uses_kernels(self) -> bool:
-        """Are the arrays, which may have been replaced since they were checked, NumPy's and of one dtype of kernels?"""
-        first = self.weights[0]
-        if not isinstance(first, np.ndarray) or first.dtype.char not in "fd" or not first.dtype.isnative:
+        """Are the arrays NumPy's and of a dtype of kernels?"""
+        if not all(isinstance(a, np.ndarray) for a in (*self.weights, *self.biases)):
             return False
-        return all(isinstance(a, np.ndarray) and a.dtype == first.dtype for a in (*self.weights, *self.biases))
+        dtype = self.weights[0].dtype
+        return dtype.char in "fd" and bool(dtype.isnative)
 
     def _softmax(self, logits: Any) -> Any:
         return output.softmax(logits) if self._uses_kernels() else equations.softmax(logits)

@@ -14,7 +14,7 @@ from chainrule.boundary.files import write_atomically
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
 from chainrule.pages.confusion import MATRIX, confused, listed
-from chainrule.scores import confusion_matrix, example_scores, hardest, output_gradient_norms
+from chainrule.scores import confusion_matrix, el2n, example_scores, hardest
 from chainrule.training.history import History
 
 __all__ = ["write_report"]
@@ -89,7 +89,7 @@ def _hardest(net: Network, train: tuple[Any, Any, Sequence[int]], classes: list[
     """The training examples with the largest output gradients."""
     x, labels, rows = train
     logits = net.logits(x)
-    norms = output_gradient_norms(logits, labels)
+    norms = el2n(logits, labels)
     losses = softmax_cross_entropy(logits, labels, reduction="none").loss
     return [
         {

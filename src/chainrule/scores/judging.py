@@ -1,4 +1,4 @@
-"""What output gradients say of each example."""
+"""A network's answers beside the labels: losses, predictions, and who is taken for whom."""
 
 from __future__ import annotations
 
@@ -10,32 +10,9 @@ import numpy.typing as npt
 from chainrule.boundary.checks import check_integer, check_labels
 from chainrule.errors import InputError
 from chainrule.output.layer import softmax_cross_entropy
+from chainrule.scores.last_layer import el2n
 
-__all__ = ["confusion_matrix", "example_scores", "hardest", "output_gradient_norms"]
-
-
-def output_gradient_norms(logits: Any, labels: Any) -> npt.NDArray[np.float64]:
-    """‖ŷ − e(ℓ)‖ of each example, (N,): near 0 for one that is learned, up to √2 for one that is surely another class.
-
-    Parameters
-    ----------
-    logits : array (N, K), float32 or float64
-    labels : array (N,), int in [0, K)
-
-    Raises
-    ------
-    InputError
-        A wrong shape, dtype or label.
-
-    Examples
-    --------
-    >>> output_gradient_norms([[0.0, 0.0]], [0]).round(4).tolist()
-    [0.7071]
-
-    Source: the lecture, section 1: ∇_{a_L} 𝓛 = ŷ − e(ℓ).
-    """
-    grad = softmax_cross_entropy(logits, labels, reduction="none").grad_logits
-    return np.asarray(np.linalg.norm(grad.astype(np.float64), axis=1))
+__all__ = ["confusion_matrix", "example_scores", "hardest"]
 
 
 def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
@@ -43,7 +20,7 @@ def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
 
     Parameters
     ----------
-    logits, labels : as for `output_gradient_norms`
+    logits, labels : as for `el2n`
     count : at most this many
 
     Examples
@@ -51,7 +28,7 @@ def hardest(logits: Any, labels: Any, count: int = 20) -> npt.NDArray[np.int64]:
     >>> hardest([[9.0, 0.0], [0.0, 9.0], [1.0, 1.0]], [0, 0, 0], 2).tolist()
     [1, 2]
     """
-    norms = output_gradient_norms(logits, labels)
+    norms = el2n(logits, labels)
     return np.argsort(-norms, kind="stable")[: check_integer("count", count)]
 
 
