@@ -100,12 +100,13 @@ def call(rng: np.random.Generator) -> str:
         options["class_weights"][:] = rng.choice([0.0, 1.0, 2.5, np.nan, -1.0])
     if odd(0.2):
         options["ignore_index"] = int(rng.choice([-100, 0, 1, -1]))
-    for name, share in (("label_smoothing", 0.2), ("temperature", 0.3), ("z_loss", 0.2), ("scale", 0.3)):
+    numbers = (("label_smoothing", 0.2), ("temperature", 0.3), ("z_loss", 0.2), ("scale", 0.3))
+    for name, share in (*numbers, ("softcap", 0.2), ("multiplier", 0.2)):
         if odd(share):
             options[name] = float(rng.choice([0.0, 0.1, 1.0, 7.0, -1.0, np.inf, np.nan]))
     for name in ("losses", "logsumexp", "log_likelihood", "entropy"):
         if odd(0.15):
-            options[name] = arrays.vector(n + odd(0.02), dtype)
+            options[name] = arrays.vector(n + odd(0.02), np.float32 if odd(0.1) else dtype)
     if odd(0.15):
         options["probabilities"] = arrays.matrix(n, k, dtype)
     if odd(0.15):

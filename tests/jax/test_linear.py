@@ -197,3 +197,58 @@ def test_training_loops(library):
         command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
     ).stdout
     assert float(re.search(r"accuracy: ([0-9.]+)", printed)[1]) >= 0.96
+
+
+SHAPES = {
+    "softcap": {"softcap": 3.0},
+    "scale": {"scale": 1.7},
+    "temperature": {"temperature": 0.6},
+    "z-loss": {"z_loss": 0.1},
+    "all": {"softcap": 3.0, "scale": 1.7, "temperature": 0.6, "z_loss": 0.1},
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_cap_multiplier_temperature_and_z_loss(name, reduction):
+    """Values, gradients and second derivatives are those of JAX's own operations on stored logits."""
+    random, shape = np.random.default_rng(0), SHAPES[name]
+    hidden, weight, bias = (random.normal(size=s).astype(np.float32) for s in ((7, 4), (9, 4), (9,)))
+    labels, where = random.integers(0, 9, 7), np.arange(7) != 3
+    bias[5] = -np.inf
+    labels = np.where(labels == 5, 0, labels)
+
+    def mine(hidden, weight, bias):
+        value = linear_cross_entropy(
+            hidden, weight, labels, bias, where, reduction=reduction, chunk_bytes=3 * 9 * 4, **shape
+        )
+        return (value * jnp.arange(1.0, 1.0 + value.size).reshape(value.shape)).sum()
+
+    def by_hand(hidden, weight, bias):
+        a = hidden @ weight.T + bias
+        z = a * shape.get("scale", 1.0)
+        if "softcap" in shape:
+            z = jnp.where(jnp.isneginf(a), a, 3.0 * jnp.tanh(z / 3.0))
+        z = z / shape.get("temperature", 1.0)
+        lse = jax.nn.logsumexp(z, axis=1)
+        each = jnp.where(where, lse - z[jnp.arange(7), labels] + shape.get("z_loss", 0.0) * lse**2, 0)
+        value = {"mean": each.sum() / where.sum(), "sum": each.sum(), "none": each}[reduction]
+        return (value * jnp.arange(1.0, 1.0 + value.size).reshape(value.shape)).sum()
+
+    args = hidden, weight, bias
+    near = {"rtol": 2e-5, "atol": 2e-5}
+    np.testing.assert_allclose(mine(*args), by_hand(*args), rtol=1e-5)
+    for got, wanted in zip(*(jax.jit(jax.grad(f, (0, 1, 2)))(*args) for f in (mine, by_hand)), strict=True):
+        np.testing.assert_allclose(got, wanted, **near)
+
+    def along(f):
+        return jax.grad(lambda h: (jax.grad(f)(h, weight, bias) * np.cos(hidden)).sum())(hidden)
+
+    np.testing.assert_allclose(along(mine), along(by_hand), rtol=1e-3, atol=1e-3)
+
+
+def test_wrong_caps_are_refused():
+    hidden, weight, labels = np.zeros((2, 3), np.float32), np.zeros((4, 3), np.float32), np.zeros(2, int)
+    for options in ({"softcap": 0.0}, {"scale": -1.0}, {"temperature": 0.0}, {"z_loss": -1.0}):
+        with pytest.raises(InputError, match=f"{next(iter(options))}: got"):
+            linear_cross_entropy(hidden, weight, labels, **options)

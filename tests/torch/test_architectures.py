@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the PyTorch face needs torch")
 transformers = pytest.importorskip("transformers", reason="accelerate changes models of transformers")
 
+from chainrule.errors import InputError  # noqa: E402
 from chainrule.torch import accelerate  # noqa: E402
 
 SIZES = {
@@ -86,6 +87,30 @@ def test_accumulated_gradients_are_the_whole_batchs(name):
     for key, parameter in fast.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(parameter.grad, whole[key], rtol=1e-4, atol=1e-7)
+
+
+def test_a_model_that_shifts_by_itself():
+    """As models of Transformers 4.46 do: they drop the last token's logits and call PyTorch's own loss."""
+
+    class Older(transformers.GraniteForCausalLM):
+        def forward(self, input_ids=None, labels=None):
+            logits = self.lm_head(self.model(input_ids)[0]) / self.config.logits_scaling
+            shifted = logits.float()[..., :-1, :].contiguous().view(-1, self.config.vocab_size)
+            loss = torch.nn.CrossEntropyLoss(**self.own)(shifted, labels[..., 1:].contiguous().view(-1))
+            return transformers.modeling_outputs.CausalLMOutput(loss=loss, logits=logits)
+
+    Older.own = {}
+    tokens, labels = batch()
+    model = Older(made("Granite").config).eval()
+    fast = accelerate(copy.deepcopy(model))
+    theirs, wanted = gradients(model, input_ids=tokens, labels=labels)
+    ours, got = gradients(fast, input_ids=tokens, labels=labels)
+    torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    assert ours.logits is None
+    Older.own = {"label_smoothing": 0.1}
+    with pytest.raises(InputError, match="model: computes its loss with options of its own"):
+        fast(tokens, labels=labels)
 
 
 def test_logits_to_keep():

@@ -48,7 +48,7 @@ __all__ = [
     "grad_binary", "grad_from_targets", "grad_hidden", "grad_logit", "grad_logits", "grad_logits_by_chain_rule",
     "grad_norms_per_example", "grad_preactivations", "grad_probabilities", "grad_probability",
     "grad_products_per_example", "grad_weights", "grad_weights_per_example", "hessian_binary", "hessian_diagonal",
-    "hessian_product", "log_softmax", "loss_from_logits", "loss_from_targets", "multilabel_loss", "norms",
-    "one_hot", "path_product", "preactivation", "softmax", "softmax_cross_entropy", "softmax_jacobian",
-    "sum_over_paths", "weighted_grads", "weighted_targets",
+    "hessian_product", "log_softmax", "loss_from_logits", "loss_from_targets", "multilabel_loss", "norms", "one_hot",
+    "path_product", "preactivation", "softmax", "softmax_cross_entropy", "softmax_jacobian", "sum_over_paths",
+    "weighted_grads", "weighted_targets",
 ]  # fmt: skip

@@ -26,7 +26,8 @@ import numpy as np  # noqa: E402
 from chainrule.boundary.arrays import FORMATS  # noqa: E402
 from chainrule.jax import losses  # noqa: E402
 from chainrule.jax.closed_form import widened  # noqa: E402
-from chainrule.jax.linear import Layer, each, total  # noqa: E402
+from chainrule.jax.linear import Layer, Shape, each, total  # noqa: E402
+from chainrule.output.options import LossOptions  # noqa: E402
 
 __all__ = ["linear_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"]
 
@@ -145,6 +146,10 @@ def linear_cross_entropy(
     *,
     reduction: str = "mean",
     chunk_bytes: int | None = None,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
 ) -> jax.Array:
     """Cross entropy of softmax(hidden · weightᵀ + bias), without storing the logits.
 
@@ -161,6 +166,8 @@ def linear_cross_entropy(
         pass that computes the loss; "none" computes the logits once more for its gradients.
     chunk_bytes : int, optional
         How much memory a chunk of the logits takes, in bytes: 64 MiB unless told.
+    temperature, z_loss, softcap, scale : float
+        As in `chainrule.linear_cross_entropy`, computed in the logits' format. They are no tracers.
 
     Returns
     -------
@@ -203,7 +210,9 @@ def linear_cross_entropy(
             raise InputError(f"where: got shape {where.shape} and dtype {where.dtype}, expected {batch} and bool")
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     rows = max(1, budget // (k * max(hidden.dtype.itemsize, 4)))
-    return _linear(Layer(hidden, weight, bias), labels, where, reduction, rows)
+    options = LossOptions.checked(reduction, None, 0.0, temperature, z_loss, softcap, scale)
+    shape = Shape(options.temperature, options.z_loss, options.softcap, options.scale)
+    return _linear(Layer(hidden, weight, bias), labels, where, reduction, rows, shape)
 
 
 def _integers(labels: Any) -> Any:
@@ -297,8 +306,8 @@ def _targeted(logits: Any, targets: Any, where: Any, axes: tuple[int, ...]) -> A
     return _counted(losses.loss(a, q if mask is None else jnp.where(mask, q, 0)), examples)
 
 
-@partial(jax.jit, static_argnums=(3, 4), inline=True)
-def _linear(layer: Layer, labels: Any, where: Any, reduction: str, rows: int) -> Any:
+@partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
+def _linear(layer: Layer, labels: Any, where: Any, reduction: str, rows: int, shape: Shape) -> Any:
     dtype, batch = layer.hidden.dtype, layer.hidden.shape[:-1]
     layer = layer._replace(hidden=layer.hidden.reshape(-1, layer.hidden.shape[-1]))
     labels, counted = _signed(labels, batch).reshape(-1), None
@@ -306,9 +315,9 @@ def _linear(layer: Layer, labels: Any, where: Any, reduction: str, rows: int) ->
         counted = where.reshape(-1)
         layer = layer._replace(hidden=jnp.where(counted[:, None], layer.hidden, 0))
     if reduction == "none":
-        return _counted(each(layer, labels, rows), counted).reshape(batch).astype(dtype)
+        return _counted(each(layer, labels, rows, shape), counted).reshape(batch).astype(dtype)
     ones = None if counted is None else counted.astype(widened(layer.hidden).dtype)
-    summed = total(layer, labels, ones, rows)
+    summed = total(layer, labels, ones, rows, shape)
     if reduction == "mean":
         summed = summed / jnp.maximum(labels.size if ones is None else jnp.sum(ones), 1)
     return summed.astype(dtype)

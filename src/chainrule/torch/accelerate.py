@@ -42,6 +42,7 @@ class _Request:
         self.loss: Any = None
         self.inputs: Any = None  # of the loss
         self.taken = False
+        self.shifted = False  # by the model itself
         self.before = 1.0  # what the model multiplies logits with before tanh,
         self.after: float | None = None  # and after it, if it is there
 
@@ -64,6 +65,32 @@ class _Request:
         else:
             return False
         return True
+
+    def moved(self, name: str, args: Any) -> Any:
+        """What stands for the logits without the last token's, or with rows put together; else None."""
+        if not args or args[0] is not self.logits:
+            return None
+        last = (Ellipsis, slice(None, -1, None), slice(None, None, None))
+        if name == "__getitem__" and args[1] == last and not self.shifted:
+            self.shifted = True
+            return self.nothing[last]
+        if name in ("view", "reshape"):
+            flat = self.nothing.reshape(*args[1:])
+            return flat if flat.shape[-1] == self.nothing.shape[-1] else None
+        return None
+
+    def cross_entropy(
+        self, logits: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
+        reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0,
+    ) -> Any:  # fmt: skip
+        """The loss of a model that calls PyTorch's own, for logits that it has shifted by itself."""
+        others = weight, size_average, reduce, label_smoothing or None
+        if logits is not self.logits or not self.shifted or any(x is not None for x in others) or reduction != "mean":
+            raise InputError(f"model: computes its loss with options of its own, {NO_PLACE}")
+        self.taken = True
+        hidden, weights, bias = self.inputs
+        rows = hidden[..., :-1, :].reshape(-1, hidden.shape[-1])
+        return _loss(rows, weights, bias, None, self.written(), ignore_index=ignore_index, shift_labels=target)
 
     def written(self) -> tuple[float, float]:
         """The form: c tanh(s a/c) is `after` times the tanh of `before` times a."""
@@ -218,9 +245,14 @@ class _Logits(torch.Tensor):  # type: ignore[misc]
         if name in ("contiguous", "float"):  # some models ask for these, which change no number
             return args[0]
         request = _state.request
-        if request is not None and not kwargs and request.write_down(name, args):
-            request.logits = request.nothing.as_subclass(_Logits)  # the one before may be read no more
-            return request.logits
+        if request is not None and name == "cross_entropy" and function is torch.nn.functional.cross_entropy:
+            return request.cross_entropy(*args, **(kwargs or {}))
+        if request is not None and not kwargs:
+            moved = request.nothing if request.write_down(name, args) else request.moved(name, args)
+            if moved is not None:
+                request.nothing = moved
+                request.logits = moved.as_subclass(_Logits)  # the one before may be read no more
+                return request.logits
         if name not in ("__get__", "__repr__", "dim", "numel", "size"):
             raise InputError(f"model: reads or changes its logits after its last layer ({name}), {NO_PLACE}")
         with torch._C.DisableTorchFunctionSubclass():
@@ -252,7 +284,7 @@ class _Accelerated:
                 f"or by other means than its loss_function, {NO_PLACE}"
             )
         if isinstance(output, tuple):
-            return tuple(part for part in output if part is not request.logits)
+            return tuple(part for part in output if not (part is request.logits or isinstance(part, _Logits)))
         if not dataclasses.is_dataclass(output):
             return output
         values = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
@@ -270,7 +302,7 @@ class _Accelerated:
     def _loss(self, logits: Any, labels: Any, *args: Any, **kwargs: Any) -> Any:
         """The loss that the head has computed, if it is that of these logits and labels."""
         request = _state.request
-        if request is None or logits is not request.logits:
+        if request is None or logits is not request.logits or request.shifted:
             return super().loss_function(logits, labels, *args, **kwargs)  # type: ignore[misc]
         if labels is not request.labels or any(kwargs.get(name) is not request.options.get(name) for name in OPTIONS):
             raise InputError(f"model: computes its loss from other labels than it was called with, {NO_PLACE}")
@@ -334,7 +366,7 @@ def _loss(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
-    labels: torch.Tensor,
+    labels: Any,
     form: tuple[float, float] = (1.0, 0.0),
     num_items_in_batch: Any = None,
     ignore_index: int = -100,
