@@ -1,0 +1,462 @@
+"""What sums and products are made of: names with their scripts, functions, fractions, Σ, brackets, matrices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from chainrule.derive.people.cursor import Cursor, rows_of, split
+from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, num
+
+__all__ = ["FUNCTIONS", "Atoms", "is_word_name", "relation_in"]
+
+FUNCTIONS = {
+    "exp": "exp", "log": "log", "ln": "log", "tanh": "tanh", "softmax": "softmax", "Softmax": "softmax", "SoftMax": "softmax", "smax": "softmax",
+    "sigmoid": "logistic", "Sigmoid": "logistic", "sigm": "logistic", "logistic": "logistic", "expit": "logistic", "ReLU": "relu", "relu": "relu",
+    "RELU": "relu", "Relu": "relu", "diag": "diag", "Diag": "diag", "logsumexp": "logsumexp", "LSE": "logsumexp", "lse": "logsumexp",
+    "LogSumExp": "logsumexp", "log_softmax": "logsoftmax", "logsoftmax": "logsoftmax", "LogSoftmax": "logsoftmax", "sin": "sin", "cos": "cos",
+    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus", "onehot": "onehot", "one_hot": "onehot", "one\\_hot": "onehot",
+    "OneHot": "onehot", "sgn": "sign", "sign": "sign", "cosh": "cosh", "sinh": "sinh", "sech": "sech", "Log": "log", "sum": "total", "step": "step",
+}  # fmt: skip
+_RELATIONS = {"=": "=", "neq": "≠", "<": "<", ">": ">", "le": "≤", "ge": "≥", "in": "∈", "notin": "∉"}
+_STOPWORDS = {
+    "if", "for", "when", "where", "and", "or", "since", "because", "so", "thus", "otherwise", "else", "with", "then", "hence", "therefore", "as",
+    "by", "but", "note", "using", "from", "that", "which", "is", "the", "to", "of", "in", "we", "let", "iff", "while", "chain rule", "i.e.", "e.g.",
+}  # fmt: skip
+_ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
+_MATRICES = {"matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix", "psmallmatrix", "bsmallmatrix"}
+
+
+def is_word_name(text: str) -> bool:
+    r"""Whether words in \text are a name or a function, and not a remark."""
+    text = text.strip().rstrip(".")
+    return bool(text) and " " not in text and text.replace("_", "").replace("-", "").replace("\\", "").isalnum() and text.lower() not in _STOPWORDS
+
+
+def relation_in(tokens: list[Token]) -> int | None:
+    """Where the first relation outside of brackets stands."""
+    depth = 0
+    for k, token in enumerate(tokens):
+        if token.kind == "char" and token.text in "{([":
+            depth += 1
+        elif token.kind == "char" and token.text in "})]":
+            depth -= 1
+        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
+            depth += 1 if token.text in ("begin", "{") else -1
+        elif depth == 0 and token.kind in ("char", "cmd") and token.text in _RELATIONS:
+            return k
+    return None
+
+
+class Atoms(Cursor, ABC):
+    @abstractmethod
+    def whole(self, tokens: list[Token]) -> Node:
+        """All of the tokens, read."""
+
+    @abstractmethod
+    def sum(self) -> Node: ...
+    @abstractmethod
+    def term(self) -> Node: ...
+
+    def is_power_star(self) -> bool:
+        return False
+
+    def opens_bar(self) -> bool:
+        """Whether the bar here is the first of two, as in |V|."""
+        token = self.peek()
+        if token is None or self.next_is("_", "^", ahead=1):
+            return False
+        after = self.tokens[self.at + 1 :]
+        return any(t.text == token.text and t.kind == token.kind for t in after)
+
+    # --- One factor -------------------------------------------------------------------------------------------------
+
+    def factor(self) -> Node:
+        node = self.bare()
+        return self.scripted(node)
+
+    def bare(self) -> Node:
+        token = self.peek()
+        if token is None:
+            raise NotReadError("the formula ends too early")
+        if token.kind == "num":
+            self.at += 1
+            if token.text == "1" and self.next_is("{", "[", "(", "_") and (found := self.indicator()) is not None:
+                return found
+            return num(float(token.text))
+        if token.kind in ("text", "word"):
+            self.at += 1
+            return self.word(token.text.strip())
+        if token.kind == "char":
+            if token.text in "([":
+                return self.bracket()
+            if token.text == "{":
+                inside = self.inside()
+                if not inside:
+                    return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
+                return self.braced(inside)
+            if token.text == "|":
+                return self.bars("abs")
+            if token.text in "dD" and self.begins_differential():
+                return self.differential(1)
+        letter = letter_of(token)
+        if letter is not None:
+            self.at += 1
+            return self.name(Name(letter))
+        if token.kind == "cmd":
+            return self.command(token)
+        raise NotReadError(f"{token.text} is not expected here")
+
+    def braced(self, inside: list[Token]) -> Node:
+        node = self.whole(inside)
+        if node.op == "name" and not isinstance(node.data, Name):
+            return node
+        if node.op == "name":
+            return self.name(node.data) if not (node.data.sub or node.data.sup) else node
+        return node
+
+    def command(self, token: Token) -> Node:
+        name = token.text
+        self.at += 1
+        if name == "frac":
+            above, below = self.group(), self.group()
+            return self.fraction(above, below)
+        if name in ("pdv", "dv", "fdv"):
+            return self.physics()
+        if name in ("sum", "prod", "max", "min", "bigvee"):
+            return self.big(name)
+        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh", "Pr", "det", "lim"):
+            if name == "Pr":
+                return self.name(Name("P"))
+            if name in ("det", "lim"):
+                raise NotReadError(f"{name} is not read")
+            return self.function(name)
+        if name in ("operatorname", "mathrm", "mathbf", "mathcal", "mathbb", "operatorname*"):
+            return self.font(name)
+        if name in _ACCENTS:
+            return self.accent(name)
+        if name == "partial":
+            self.at -= 1
+            return self.differential(1)
+        if name == "nabla":
+            return self.nabla()
+        if name == "begin":
+            self.at -= 1
+            return self.environment_node()
+        if name in ("boxed", "fbox"):
+            return self.whole(self.group())
+        if name in ("underbrace", "overbrace", "underline", "underbracket"):
+            return self.brace()
+        if name == "sqrt":
+            if self.next_is("["):
+                raise NotReadError("a root other than the square root")
+            return Node("pow", (self.whole(self.group()), num(0.5)))
+        if name == "{":
+            self.at -= 1
+            return self.bracket()
+        if name == "|":
+            self.at -= 1
+            return self.bars("norm")
+        if name == "langle":
+            end = next((k for k in range(self.at, len(self.tokens)) if self.tokens[k].text == "rangle"), None)
+            if end is None:
+                raise NotReadError("⟨ is not closed")
+            inside = self.tokens[self.at : end]
+            self.at = end + 1
+            parts = split(inside, ",")
+            if len(parts) != 2:
+                raise NotReadError("⟨ ⟩ holds two factors")
+            return Node("inner", tuple(self.whole(part) for part in parts))
+        if name in ("dots", "vdots", "ddots"):
+            raise NotReadError("dots stand for something that is not written")
+        raise NotReadError(f"\\{name} is not a command that is read here")
+
+    def word(self, text: str) -> Node:
+        text = text.strip().strip(".")
+        if text in FUNCTIONS:
+            return self.function(text)
+        if not is_word_name(text):
+            raise NotReadError(f"the words “{text}” stand within a formula")
+        return self.name(Name({"yhat": "ŷ", "y_hat": "ŷ"}.get(text, text)))
+
+    def font(self, command: str) -> Node:
+        inside = self.group()
+        if inside and inside[0].text == "{" and inside[-1].text == "}":
+            inside = inside[1:-1]
+        letters = "".join(t.text for t in inside)
+        plain = all(t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in "_-") for t in inside)
+        if command == "mathbb" and letters in ("1", "I") or (command in ("mathbf", "mathrm") and letters == "1"):
+            found = self.indicator()
+            return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
+        if command == "mathbb":
+            if letters == "E":
+                raise NotReadError("expectations are not read")
+            return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
+        if command == "mathcal":
+            return self.name(Name({"L": "𝓛"}.get(letters, letters + "\u0331")))
+        if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
+            self.at -= 1  # ∂'s upright twin
+            self.tokens = [*self.tokens[: self.at], Token("char", "d", inside[0].at), *self.tokens[self.at + 1 :]]
+            return self.differential(1)
+        if plain and len(letters) > 1:
+            return self.word(letters)
+        if len(inside) == 1 and (letter := letter_of(inside[0])) is not None:
+            return self.name(Name(letter, bold=command == "mathbf"))
+        if not inside:
+            return num(1.0)
+        node = self.whole(inside)
+        if node.op == "name" and command == "mathbf":
+            node = replace(node, data=replace(node.data, bold=True))
+        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+
+    def after_d(self) -> bool:
+        after = self.peek()
+        return after is not None and (letter_of(after) is not None or after.kind == "cmd" or after.text in "({")
+
+    def accent(self, command: str) -> Node:
+        inner = self.whole(self.group())
+        if inner.op != "name":
+            raise NotReadError("an accent over more than a name")
+        base = unicode_base(inner.data.base + _ACCENTS[command])
+        name = replace(inner.data, base=base)
+        return self.name(name) if not (name.sub or name.sup) else Node("name", (), name)
+
+    # --- Names and their scripts ------------------------------------------------------------------------------------
+
+    def name(self, name: Name) -> Node:
+        """A name with the scripts that follow it, and the bracket after it."""
+        sub: list[Item] = list(name.sub)
+        sup: list[Item] = list(name.sup)
+        primes = name.primes
+        transposed = False
+        power: list[Node] = []
+        while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
+            if token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
+                inside = self.inside()
+                self.tokens = [*inside, *self.tokens[self.at :]]
+                self.at = 0
+            elif token.text == "'" or token.text == "prime":
+                self.at += 1
+                primes += 1
+            elif token.text == "_":
+                self.at += 1
+                sub += items_of(self.group(), self.whole)
+            elif token.text == "^":
+                self.at += 1
+                tokens = self.group()
+                count = sum(t.text in ("prime", "'") for t in tokens)
+                if count and count == len(tokens):
+                    primes += count
+                    continue
+                tokens, is_t = _without_transpose(tokens)
+                transposed |= is_t
+                if name.base == "e" and tokens and not sub:
+                    return Node("fn", (self.whole(tokens),), ("exp", 0))
+                if _is_tag(tokens):
+                    sup += items_of(tokens, self.whole)
+                elif tokens:
+                    power.append(self.whole(tokens))
+            else:
+                break
+        if any(item.kind == "condition" for item in sub) and (name.base in ("𝟙", "I", "1", "δ") and name.base != "δ"):
+            return Node("ind", (), tuple(_as_nodes(item.value) for item in sub if item.kind == "condition"))
+        if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
+            return Node("ind", (), (_as_nodes(sub[0].value[0].value),))
+        complete = Name(name.base, tuple(sub), tuple(sup), primes, name.bold)
+        if self.next_is("(") and not transposed and not power:
+            return self.applied(complete)
+        if name.base in ("I", "δ") and self.next_is("[") and (found := self.indicator()) is not None:
+            return found
+        node: Node = Node("name", (), complete)
+        for exponent in power:
+            node = Node("pow", (node, exponent))
+        return Node("T", (node,)) if transposed else node
+
+    def applied(self, name: Name) -> Node:
+        """A name before a bracket: a call, a product, or a name with what it depends on."""
+        start = self.at
+        if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
+            return found
+        inside = self.inside()
+        args: list[Node] = []
+        for part in split(inside, ",", ";", "|", "mid"):
+            if not part or all(t.kind == "space" for t in part):
+                continue
+            k = relation_in(part)
+            if k is not None:
+                args.append(Node("ind", (), (self.condition(part),)))
+            elif any(t.text == "dots" for t in part):
+                args.append(Node("name", (), Name("…")))
+            elif part[0].text == "cdot" and len(part) == 1:
+                args.append(Node("name", (), Name("·")))
+            else:
+                args.append(self.whole(part))
+        if not args:
+            raise NotReadError("a bracket is empty")
+        if name.base in ("J", "𝐉", "D") and len(name.sub) == 1 and len(args) == 1 and args[0].op == "name" and name.sub[0].kind in ("letter", "name"):
+            item = name.sub[0]
+            return Node("D", (args[0], Node("name", (), Name(item.value)) if item.kind == "letter" else item.value), "jacobian")
+        if len(args) == 1 and args[0].op != "ind" and self.next_is("^"):
+            self.at = start
+            bracket = self.scripted(self.bracket())
+            return Node("appow", (bracket,), name)
+        return Node("app", tuple(args), name)
+
+    def condition(self, tokens: list[Token]) -> Condition:
+        k = relation_in(tokens)
+        if k is None:
+            raise NotReadError("a condition without a relation")
+        tokens = [t for t in tokens if t.kind not in ("space",)]
+        k = relation_in(tokens)
+        assert k is not None
+        return Condition(self.whole(tokens[:k]), _RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
+
+    def indicator(self) -> Node | None:
+        """What follows a 1 or an I, where that is a condition."""
+        start = self.at
+        token = self.peek()
+        if token is None:
+            return None
+        if token.text == "_" and token.kind == "char":
+            self.at += 1
+            inside = self.group()
+            while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+                inside = inside[1:-1]
+        elif token.text in ("{", "[", "("):
+            try:
+                inside = self.inside()
+            except NotReadError:
+                self.at = start
+                return None
+        else:
+            return None
+        while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+            inside = inside[1:-1]
+        parts = [part for part in split(inside, ",") if part]
+        if not parts or any(relation_in(part) is None for part in parts):
+            self.at = start
+            return None
+        try:
+            return Node("ind", (), tuple(self.condition(part) for part in parts))
+        except NotReadError:
+            self.at = start
+            return None
+
+    def scripted(self, node: Node) -> Node:
+        """A node that is no bare name with the scripts and bars that follow it."""
+        while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
+            if token.text == "|" and self.next_is("_", ahead=1):
+                self.at += 2
+                self.group()
+                continue
+            if token.text == "_":
+                self.at += 1
+                node = Node("elem", (node,), items_of(self.group(), self.whole))
+            elif token.text == "^" and node.op not in ("name",):
+                self.at += 1
+                tokens, transposed = _without_transpose(self.group(), bracket=True)
+                if tokens:
+                    node = Node("pow", (node, self.whole(tokens)))
+                node = Node("T", (node,)) if transposed else node
+            elif token.text == "^":
+                self.at += 1
+                tokens, transposed = _without_transpose(self.group())
+                node = Node("pow", (node, self.whole(tokens))) if tokens else node
+                node = Node("T", (node,)) if transposed else node
+            elif token.text in ("'", "prime"):
+                raise NotReadError("a prime that belongs to no name")
+            else:
+                break
+        return node
+
+    # --- The rest is in Operators -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def bracket(self) -> Node: ...
+    @abstractmethod
+    def bars(self, kind: str) -> Node: ...
+    @abstractmethod
+    def big(self, kind: str) -> Node: ...
+    @abstractmethod
+    def function(self, name: str) -> Node: ...
+    @abstractmethod
+    def fraction(self, above: list[Token], below: list[Token]) -> Node: ...
+    @abstractmethod
+    def physics(self) -> Node: ...
+    @abstractmethod
+    def begins_differential(self) -> bool: ...
+    @abstractmethod
+    def differential(self, order: int) -> Node: ...
+    @abstractmethod
+    def nabla(self) -> Node: ...
+    @abstractmethod
+    def brace(self) -> Node: ...
+    @abstractmethod
+    def environment_node(self) -> Node: ...
+
+
+def unicode_base(text: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFC", text)
+
+
+def _as_nodes(condition: Condition) -> Condition:
+    """A condition between a subscript's items, as one between nodes."""
+
+    def node(item: Item | None) -> Node:
+        if item is None:
+            raise NotReadError("a condition is not complete")
+        if item.kind == "number":
+            return num(float(item.value))
+        if item.kind == "name":
+            found: Node = item.value
+            return found
+        if item.kind == "shifted":
+            letter, shift = item.value
+            return Node("add", (Node("name", (), Name(letter)), num(float(shift))))
+        return Node("name", (), Name(str(item.value)))
+
+    return Condition(node(condition.left), condition.rel, node(condition.right))
+
+
+def _without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[list[Token], bool]:
+    while len(tokens) > 1 and tokens[0].text == "{" and tokens[-1].text == "}":
+        tokens = tokens[1:-1]
+    tokens = [t for t in tokens if t.kind != "space"]
+    if tokens and tokens[-1].text == "prime" and bracket:
+        return tokens[:-1], True
+    if len(tokens) >= 1 and tokens[-1].text in ("top", "intercal", "T", "tr", "dagger", "mathsf"):
+        return tokens[:-1], True
+    if len(tokens) == 1 and bracket and tokens[0].text == "t":
+        return [], True
+    if tokens and tokens[-1].kind == "text" and tokens[-1].text.strip() in ("T", "t"):
+        return tokens[:-1], True
+    if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "t") and tokens[-4].text in ("mathrm", "mathbf", "operatorname"):
+        return tokens[:-4], True
+    if tokens and tokens[0].text in ("top", "T") and len(tokens) > 1 and tokens[1].text in ("(", "["):
+        return tokens[1:], True
+    return tokens, False
+
+
+def _is_tag(tokens: list[Token]) -> bool:
+    """Whether a superscript may be a layer, a sample or a star; else it is an exponent."""
+    if not tokens:
+        return False
+    first = tokens[0]
+    if first.text in ("(", "[") and first.kind == "char":
+        return True
+    if all(t.kind in ("text", "word") for t in tokens) or (first.text == "*" and len(tokens) == 1):
+        return True
+    if first.kind == "num" and len(tokens) == 1 and "." not in first.text:
+        return True
+    letter = letter_of(first)
+    if letter is not None and len(tokens) == 1:
+        return True
+    shifted = len(tokens) == 3 and tokens[1].text in "+-" and tokens[2].kind == "num"
+    return letter is not None and (shifted or tokens[1].text in "'," or tokens[1].text == "prime")
+
+
+__all__ += ["unicode_base"]

@@ -1,0 +1,481 @@
+"""What index letters run over, what conditions mean, and the values of names: the half of evaluation that knows the reading."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.reading import Access, Reading, Role
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of
+from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, add, apply, letters, neg, positional, power, primal, rename, scalar, shape, take, to_letters
+from chainrule.derive.people.world import Context, World
+
+__all__ = ["Indices"]
+
+_INDEX_LETTERS = set("ijklmnrstcqpuvw") | {"ℓ"}
+
+
+class Indices(ABC):
+    def __init__(self, reading: Reading, world: World, sides: list[Node], head: set[str]) -> None:
+        self.reading = reading
+        self.world = world
+        self.sides = sides  # of the whole chain: a letter that one side does not show, another may
+        self.head = head  # letters that are free in the first side
+        self.scopes: list[tuple[set[str], Node, Bound]] = []
+        self.assumed: list[Condition] = []  # conditions that names state on the way, as z_{i ≠ k}
+        self.choice = 0
+        self.thin = reading["units"] == "one each"
+        self.prepared: Callable[[Node], Node] = lambda tree: tree
+        self._depth = 0
+        self._sizes: dict[str, int | None] = {}
+
+    @abstractmethod
+    def value(self, node: Node, at: Context) -> Value: ...
+
+    # --- What letters run over ----------------------------------------------------------------------------------------
+
+    def size_of(self, letter: str) -> int:
+        """How many values a letter has.
+
+        Raises
+        ------
+        MisfitError
+            Nothing says it.
+        """
+        for bound_letters, body, bound in reversed(self.scopes):
+            if letter in bound_letters:
+                found = self._size_in(body, letter) or self._size_by_limit(bound, letter)
+                if found is None:
+                    for condition in bound.conditions:
+                        other = _other(condition, letter)
+                        found = found or (self.size_of(other) if other is not None and other != letter else None)
+                if found is None:
+                    raise MisfitError(f"nothing says what {letter} runs over")
+                return found
+        if letter not in self._sizes:
+            found = next((n for side in self.sides if (n := self._size_in(side, letter)) is not None), None)
+            self._sizes[letter] = found
+        known = self._sizes[letter]
+        if known is None:
+            return self.world.sizes[f"#{self.reading.layers}"]
+        return known
+
+    def _size_by_limit(self, bound: Bound, letter: str) -> int | None:
+        upper = bound.upper
+        if isinstance(upper, Node) and upper.op == "name":
+            role = self.reading.roles.get(upper.data.base)
+            if role is not None and role.kind == "count":
+                return self.count(upper.data.base)
+        return self.world.sizes[f"#{self.reading.layers}"] if bound.letters == (letter,) and upper is not None else None
+
+    def _size_in(self, node: Node, letter: str, seen: frozenset[str] = frozenset()) -> int | None:
+        """What a letter runs over where it stands in a tree."""
+        bound = isinstance(node.data, Bound) and letter in node.data.letters
+        if bound:
+            return None
+        if node.op in ("name", "app", "appow") and isinstance(node.data, Name):
+            found = self._size_in_name(node.data, letter)
+            if found is not None:
+                return found
+        for kid in node.kids:
+            found = self._size_in(kid, letter, seen)
+            if found is not None:
+                return found
+        for condition in conditions_of(node):
+            other = _other(condition, letter)
+            if other is not None and other not in seen:
+                for side in self.sides:
+                    found = self._size_in(side, other, seen | {letter})
+                    if found is not None:
+                        return found
+        return None
+
+    def _size_in_name(self, name: Name, letter: str) -> int | None:
+        mentioned = any(item.kind == "letter" and item.value == letter for item in flat_items(name.sub + name.sup))
+        nested = any(item.kind in ("name", "condition") for item in name.sub)
+        if not mentioned and not nested:
+            return None
+        try:
+            access = self.accessed(name)
+        except (NotReadError, MisfitError):
+            return None
+        for axis, pick in zip(access.axes, access.picks, strict=True):
+            if pick == letter and axis in self.world.sizes:
+                return self.world.sizes[axis]
+        return None
+
+    def uses(self, node: Node, letter: str) -> bool:
+        if isinstance(node.data, Name) and any(i.kind == "letter" and i.value == letter for i in flat_items(node.data.sub + node.data.sup)):
+            return True
+        return any(self.uses(kid, letter) for kid in node.kids)
+
+    def unbound(self, body: Node) -> tuple[str, ...]:
+        """The letters that a Σ without an index runs over: those of its body that the first side does not have."""
+        found: dict[str, None] = {}
+
+        def look(node: Node, bound: frozenset[str]) -> None:
+            inner = bound | set(node.data.letters) if isinstance(node.data, Bound) else bound
+            if node.op == "name":
+                try:
+                    access = self.accessed(node.data)
+                except (NotReadError, MisfitError):
+                    return
+                for pick in access.picks:
+                    if isinstance(pick, str) and pick != "★" and pick not in inner and pick not in self.head:
+                        found[pick] = None
+            for kid in node.kids:
+                look(kid, inner)
+
+        look(body, frozenset())
+        return tuple(found)
+
+    def bound_conditions(self, bound: Bound) -> list[Condition]:
+        found = list(bound.conditions)
+        lower = bound.lower
+        if isinstance(lower, Node) and lower.op == "num" and lower.data > 1 and len(bound.letters) == 1:
+            found.append(Condition(Node("name", (), Name(bound.letters[0])), "≥", lower))
+        return found
+
+    # --- Conditions ---------------------------------------------------------------------------------------------------
+
+    def condition(self, condition: Condition, at: Context) -> Value:
+        """1 where a condition holds, 0 elsewhere."""
+        left, right = self._index(condition.left), self._index(condition.right)
+        if left is None or right is None:
+            return self._compared(condition, at)
+        positions = [self._positions(side, left if side is right else right) for side in (left, right)]
+        a, b = positions
+        names = tuple(dict.fromkeys(a.letters + b.letters))
+        gap = add(a, neg(b))
+        here = primal(gap)
+        rel = condition.rel
+        with np.errstate(all="ignore"):
+            data = {"=": here.data == 0, "≠": here.data != 0, "<": here.data < 0, ">": here.data > 0, "≤": here.data <= 0, "≥": here.data >= 0}.get(rel)
+        if data is None:
+            raise NotReadError("a condition is not read")
+        del names
+        return Plain(data.astype(FLOAT), here.letters)
+
+    def _index(self, node: Any) -> Any:
+        """An index as a letter, a number or a label; None of anything else."""
+        if not isinstance(node, Node):
+            return None
+        if node.op == "num" and float(node.data).is_integer():
+            return int(node.data)
+        if node.op in ("add",) and len(node.kids) == 2 and node.kids[0].op == "name" and node.kids[1].op == "num":
+            inner = self._index(node.kids[0])
+            return ("shifted", inner, int(node.kids[1].data)) if isinstance(inner, str) else None
+        if node.op != "name":
+            return None
+        name: Name = node.data
+        role = self.reading.roles.get(name.base)
+        if role is not None and role.kind in ("label", "y") and not (role.kind == "y" and len(self._unit_items(name)) > 0):
+            found = [i.value for i in flat_items(name.sub + name.sup) if i.kind == "letter"]
+            return ("label", *found[:1])
+        if self.reading.is_label(name.base) and not name.sub:
+            return ("label",)
+        if not name.sub and not name.sup:
+            if role is None or role.kind in ("count", "const") or name.base in _INDEX_LETTERS:
+                if role is not None and role.kind == "count" and name.base not in self.reading.facts.labels:
+                    return self.count(name.base)
+                return name.base + "'" * name.primes
+        return None
+
+    def _unit_items(self, name: Name) -> list[Item]:
+        return [i for i in flat_items(name.sub) if i.kind in ("letter", "number") and i.value not in self.reading.facts.sample_letters]
+
+    def _positions(self, index: Any, other: Any) -> Plain:
+        if isinstance(index, int):
+            return scalar(index - 1)
+        if isinstance(index, tuple) and index[0] == "shifted":
+            inner = self._positions(index[1], other)
+            return Plain(inner.data + index[2], inner.letters)
+        if isinstance(index, tuple):
+            labels = self.world.labels
+            if not self.world.batch:
+                return scalar(int(labels[0]))
+            letter = index[1] if len(index) > 1 else "★"
+            return Plain(labels.astype(FLOAT), (letter,))
+        size = self._shared_size(index, other)
+        return Plain(np.arange(size, dtype=FLOAT), (index,))
+
+    def _shared_size(self, letter: str, other: Any) -> int:
+        bound = any(letter in inner for inner, _, _ in self.scopes)
+        if not bound and letter not in self._sizes:
+            found = next((n for side in self.sides if (n := self._size_in(side, letter)) is not None), None)
+            if found is None and isinstance(other, str) and other != letter:
+                found = self.size_of(other)
+            if found is not None:
+                self._sizes[letter] = found
+        return self.size_of(letter)
+
+    def _compared(self, condition: Condition, at: Context) -> Value:
+        if condition.rel not in ("<", ">", "≤", "≥", "=", "≠"):
+            raise NotReadError("a condition is not read")
+        gap = primal(add(self.value(condition.left, at), neg(self.value(condition.right, at))))
+        data = {"<": gap.data < 0, ">": gap.data > 0, "≤": gap.data <= 0, "≥": gap.data >= 0, "=": gap.data == 0, "≠": gap.data != 0}[condition.rel]
+        return Plain(data.astype(FLOAT), gap.letters, gap.matrix)
+
+    def assume(self, condition: Condition) -> None:
+        if condition not in self.assumed:
+            self.assumed.append(condition)
+
+    # --- Names --------------------------------------------------------------------------------------------------------
+
+    def accessed(self, name: Name) -> Access:
+        return self.reading.access(name, self.world.batch)
+
+    def is_eye(self, name: Name) -> bool:
+        role = self.reading.roles.get(name.base)
+        return role is not None and role.kind == "eye" and not name.sub
+
+    def count(self, base: str) -> int:
+        what = self.reading.facts.counts.get(base, "classes")
+        if what == "samples":
+            return self.world.sizes["#N"] if self.world.batch else 1
+        return self.world.sizes["#0" if what == "inputs" else f"#{self.reading.layers}"]
+
+    def name(self, name: Name, at: Context) -> Value:
+        role = self.reading.roles.get(name.base)
+        kind = role.kind if role is not None else ""
+        if kind in ("ones",):
+            return scalar(1)
+        if kind == "count":
+            return power(scalar(self.count(name.base)), float(_power(name)))
+        if kind == "const":
+            return power(at.node(("const", name.base, *name.sub)), float(_power(name)))
+        if kind == "kron" or (kind == "eye" and len(name.sub) >= 1):
+            items = flat_items(name.sub)
+            if len(items) != 2:
+                raise NotReadError("Kronecker's δ has two indices")
+            left, right = (_as_node(item) for item in items)
+            return self.condition(Condition(left, "=", right), at)
+        if kind == "unit":
+            return self._unit_vector(name)
+        if kind == "label":
+            raise MisfitError(f"{name.base} is the true class, and no number")
+        if kind == "g":
+            raise MisfitError(f"{name.base} is a function, and stands without an argument")
+        access = self.accessed(name)
+        value = self.def_value(name, at) if access.key[0] == "def" else at.node(access.key)
+        return self.picked_of(value, access)
+
+    def picked_of(self, value: Value, access: Access) -> Value:
+        names: dict[str, str] = {}
+        open_axes: list[str] = []
+        for axis, pick in zip(access.axes, access.picks, strict=True):
+            if isinstance(pick, int):
+                value = take(value, axis, pick - 1)
+            elif isinstance(pick, tuple):
+                value = self.at_label(value, axis, pick)
+            elif pick is None:
+                open_axes.append(axis)
+            else:
+                names[axis] = pick
+        value = rename(value, names)
+        for condition in access.conditions:
+            self.assume(condition)
+        if access.key[0] == "def":
+            rest = sorted(n for n in letters(value) if n.startswith("@"))
+            if len(rest) > 2:
+                raise MisfitError("more than two dimensions")
+            if len(rest) == 2:
+                value = positional(value, rest[0], rest[1])
+            elif rest and access.picks and None not in access.picks:
+                value = positional(value, rest[0], None)
+            elif rest:  # an odd place of the definition's own letters is a row
+                count = len(self.reading.definitions[access.key[1]].letters)
+                value = positional(value, *((None, rest[0]) if int(rest[0][1:]) == count + 1 else (rest[0], None)))
+        elif open_axes:
+            row, column = self.placed(access, open_axes)
+            value = positional(value, row, column)
+        return power(value, float(access.power)) if access.power != 1 else value
+
+    def placed(self, access: Access, axes: list[str]) -> tuple[str | None, str | None]:
+        """Which of the open axes are rows, and which columns."""
+        if len(axes) == 2:
+            if access.batch and self.reading["samples"] == "columns":
+                return axes[1], axes[0]
+            return axes[0], axes[1]
+        if access.key[0] == "W":
+            if access.flat or self.reading["weights"] == "in×out":
+                return axes[0], None
+            return (None, axes[0]) if len(access.axes) == 1 else (axes[0], None)
+        if access.key[0] == "b" and self.world.batch:
+            return (None, axes[0]) if self.reading["samples"] == "rows" else (axes[0], None)
+        if "#N" in "".join(axes):
+            return axes[0], None
+        return (axes[0], None) if self.reading["vectors"] == "columns" else (None, axes[0])
+
+    def at_label(self, value: Value, axis: str, pick: tuple[Any, ...]) -> Value:
+        """The element of the true class."""
+        if not self.world.batch:
+            return take(value, axis, int(self.world.labels[0]))
+        return take(value, axis, self.world.labels, along=pick[1] if len(pick) > 1 else "★") if "#N" not in letters(value) else take(
+            value, axis, self.world.labels, along="#N"
+        )
+
+    def picked(self, value: Value, axis: str, item: Item) -> Value:
+        if item.kind == "number":
+            return take(value, axis, item.value - 1)
+        if item.kind == "name" and item.value.op == "name" and self.reading.is_label(item.value.data.base):
+            return self.at_label(value, axis, ("label",))
+        if item.kind == "letter" and self.reading.is_label(item.value):
+            return self.at_label(value, axis, ("label",))
+        if item.kind == "letter":
+            return rename(value, {axis: item.value})
+        raise NotReadError("an index is not read")
+
+    def _unit_vector(self, name: Name) -> Value:
+        items = flat_items(name.sub + name.sup)
+        if len(items) != 1:
+            raise NotReadError("a unit vector has one index")
+        size = self.world.sizes[f"#{self.reading.layers}"]
+        value: Value = Plain(np.eye(size, dtype=FLOAT), ("∂u", "∂e"))
+        value = self.picked(value, "∂e", items[0])
+        columns = self.reading["vectors"] == "columns"
+        return positional(value, *(("∂u", None) if columns else (None, "∂u")))
+
+    def def_value(self, name: Name, at: Context) -> Value:
+        """The value of a name that the file defines, with the letters of its definition as axes @0, @1 …"""
+        key = ("def", name.base)
+        if key in at.overrides:
+            return at.overrides[key]
+        if key not in at.known:
+            definition = self.reading.definitions[name.base]
+            scopes, self.scopes = self.scopes, []
+            depth = self._depth
+            if depth > 8:
+                raise NotReadError(f"{name.base} is defined by itself")
+            self._depth = depth + 1
+            try:
+                value = self.value(self.prepared(definition.node), at)
+            finally:
+                self.scopes = scopes
+                self._depth = depth
+            renamed = {letter: f"@{k}" for k, letter in enumerate(definition.letters)}
+            value = rename(value, renamed)
+            count = len(definition.letters)
+            at.known[key] = to_letters(value, f"@{count}", f"@{count + 1}")
+        return at.known[key]
+
+    # --- Functions and brackets -----------------------------------------------------------------------------------------
+
+    def is_function(self, name: Name) -> bool:
+        role = self.reading.roles.get(name.base)
+        return role is not None and role.kind == "g" or (name.primes > 0 and role is None)
+
+    def call(self, name: Name, x: Value) -> Value:
+        role = self.reading.roles.get(name.base, Role("g"))
+        own = self.reading[f"function {name.base}"]
+        function = own or self.reading["activation"]
+        if role.layer == 0:
+            function = "logistic"
+        found = apply(x, functions_of(function, name.primes))
+        for item in name.sup:
+            if item.kind == "number":
+                found = power(found, float(item.value))
+        return found
+
+    def drops_arguments(self, node: Node) -> bool:
+        """L(y, ŷ) and J(θ): a name that says what it depends on."""
+        role = self.reading.roles.get(node.data.base)
+        if role is None:
+            return False
+        if role.kind == "L":
+            return True
+        plain = all(kid.op in ("name", "T") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
+        if not plain:
+            return False
+        if len(node.kids) > 1:
+            return role.kind in ("p", "a", "h", "def", "g")
+        inner = node.kids[0]
+        arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
+        below = {"p": ("a", "x", "W", "h"), "a": ("x", "W", "h"), "h": ("a", "x", "W"), "def": ("a", "x", "W", "h", "def", "p")}.get(role.kind, ())
+        return arg is not None and arg.kind in below
+
+    def is_bare_index(self, name: Name) -> bool:
+        return not name.sub and not name.sup and name.base not in self.reading.roles and name.base in self.reading.facts.labels
+
+    def is_probability_of(self, node: Node) -> bool:
+        """P(k | x), P(y | x)."""
+        role = self.reading.roles.get(node.data.base)
+        first = node.kids[0]
+        if len(node.kids) < 2 or first.op != "name" or (role is not None and role.kind not in ("p", "prob")):
+            return False
+        return node.data.base in ("P", "p", "Pr", "q")
+
+    def probabilities(self) -> str:
+        """The letter that stands for the probabilities; "p̂" where the file has none."""
+        found = next((base for base, role in self.reading.roles.items() if role.kind == "p"), None)
+        if found is None:
+            found = "p̂"
+            self.reading.roles[found] = Role("p")
+        self.reading.roles.get(found)
+        return found
+
+    def probability(self, node: Node, at: Context) -> Value:
+        base = self.probabilities()
+        first = node.kids[0]
+        samples = [
+            i for kid in node.kids if kid.op == "name" for i in flat_items(kid.data.sub + kid.data.sup)
+            if i.kind == "letter" and i.value in self.reading.facts.sample_letters
+        ]  # fmt: skip
+        sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()
+        index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
+        if first.op == "ind" and isinstance(index, tuple):
+            index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index
+        if first.op == "ind" and index is None and first.data[0].right.op == "name":
+            index = next((i.value for i in first.data[0].right.data.sub if i.kind == "letter"), None)
+        if isinstance(index, str):
+            return self.name(Name(base, (Item("letter", index),), sup), at)
+        if isinstance(index, int):
+            return self.name(Name(base, (Item("number", index),), sup), at)
+        if isinstance(index, tuple):
+            access = self.accessed(Name(base, (), sup))
+            return self.picked_of(at.node(access.key), access._replace(picks=(*access.picks[:-1], index)))
+        raise NotReadError("a probability is not read")
+
+    def class_letter(self, x: Value) -> str:
+        """The letter over which a softmax of elements is taken."""
+        found = [n for n in letters(x) if n != "★" and n not in self.reading.facts.sample_letters]
+        if not found:
+            raise NotReadError("a softmax of a number")
+        size = self.world.sizes[f"#{self.reading.layers}"]
+        here = primal(x)
+        fitting = [n for n in found if here.data.shape[here.letters.index(n)] == size]
+        return (fitting or found)[0]
+
+    def require_known(self, access: Access, what: Node) -> None:
+        """A derivative by what does not matter is 0 of a free node, and suspicious of what the file itself defines."""
+        if access.key[0] in ("def", "const"):
+            raise NotReadError("a derivative by something on which nothing here is known to depend")
+
+
+def _other(condition: Condition, letter: str) -> str | None:
+    """The letter that a condition compares with another."""
+    sides = [side.data.base if isinstance(side, Node) and side.op == "name" and not side.data.sub else None for side in (condition.left, condition.right)]
+    if letter == sides[0]:
+        return sides[1]
+    return sides[0] if letter == sides[1] else None
+
+
+def _as_node(item: Item) -> Node:
+    if item.kind == "number":
+        return Node("num", (), float(item.value))
+    if item.kind == "name":
+        found: Node = item.value
+        return found
+    return Node("name", (), Name(str(item.value)))
+
+
+def _power(name: Name) -> int:
+    return next((i.value for i in name.sup if i.kind == "number"), 1)
+
+
+
