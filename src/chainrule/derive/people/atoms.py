@@ -186,7 +186,8 @@ class Atoms(Cursor, ABC):
         if inside and inside[0].text == "{" and inside[-1].text == "}":
             inside = inside[1:-1]
         letters = "".join(t.text for t in inside)
-        plain = all(t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in "_-") for t in inside)
+        joined = "_-" if command == "operatorname" else "-" if command == "mathrm" else ""
+        plain = all(t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in joined) for t in inside)
         if command == "mathbb" and letters in ("1", "I") or (command in ("mathbf", "mathrm") and letters == "1"):
             found = self.indicator()
             return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
@@ -229,11 +230,17 @@ class Atoms(Cursor, ABC):
         """A name with the scripts that follow it, and the bracket after it."""
         sub: list[Item] = list(name.sub)
         sup: list[Item] = list(name.sup)
+        digit, letter = self.peek(), self.tokens[self.at - 1] if self.at else None
+        if digit is not None and letter is not None and digit.kind == "num" and digit.text.isdigit() and digit.at == letter.at + 1 and letter.text in "WbBzZaAhHdD":
+            sup.append(Item("round", (Item("number", int(digit.text)),)))  # W2, as in code
+            self.at += 1
         primes = name.primes
         transposed = False
         power: list[Node] = []
         while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
-            if token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
+            if token.text == "{" and token.kind == "char" and name.base == "δ" and not sub:  # \delta{ik}
+                sub += items_of(self.inside(), self.whole)
+            elif token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
                 inside = self.inside()
                 self.tokens = [*inside, *self.tokens[self.at :]]
                 self.at = 0
@@ -281,7 +288,9 @@ class Atoms(Cursor, ABC):
             return found
         inside = self.inside()
         args: list[Node] = []
+        given = False
         for part in split(inside, ",", ";", "|", "mid"):
+            given = given or (bool(args) and part and self._after_bar(inside, part))
             if not part or all(t.kind == "space" for t in part):
                 continue
             k = relation_in(part)
@@ -292,7 +301,7 @@ class Atoms(Cursor, ABC):
             elif part[0].text == "cdot" and len(part) == 1:
                 args.append(Node("name", (), Name("·")))
             else:
-                args.append(self.whole(part))
+                args.append(Node("given", (self.whole(part),)) if given else self.whole(part))
         if not args:
             raise NotReadError("a bracket is empty")
         if name.base in ("J", "𝐉", "D") and len(name.sub) == 1 and len(args) == 1 and args[0].op == "name" and name.sub[0].kind in ("letter", "name"):
@@ -303,6 +312,11 @@ class Atoms(Cursor, ABC):
             bracket = self.scripted(self.bracket())
             return Node("appow", (bracket,), name)
         return Node("app", tuple(args), name)
+
+    @staticmethod
+    def _after_bar(inside: list[Token], part: list[Token]) -> bool:
+        k = next((k for k, token in enumerate(inside) if token is part[0]), 0)
+        return k > 0 and inside[k - 1].text == "|"
 
     def condition(self, tokens: list[Token]) -> Condition:
         k = relation_in(tokens)

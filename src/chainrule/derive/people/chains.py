@@ -19,7 +19,7 @@ _ALIGNED = re.compile(
     r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
 )
 _NOT_EQUAL = {"neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥", "approx": "≈", "to": "→", "propto": "∝", "gets": "←", "sim": "∼", "ll": "<", "gg": ">", "notin": "∉"}
-_CONDITION_WORDS = ("if", "for", "when", "where", "case", "with", "assum", "since", "given", "suppose", "and", "se", "si", "wenn", "für")
+_CONDITION_WORDS = ("if", "for ", "when", "case", "assum", "since", "given", "suppose", "wenn", "für")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Side:
     at: int
     conditions: list[Condition] = field(default_factory=list)
     joined: bool = True  # whether it is said to equal the side before
+    mended: bool = False  # a bracket was added or dropped to read it
 
 
 @dataclass
@@ -78,9 +79,14 @@ def chains_of(document: Document) -> Notes:
         if piece.kind == "heading":
             section += 1
             headings.append(piece.text)
-            stated = []
+            stated = [c for inner in re.findall(r"\$([^$]*)\$", piece.text) for row in _rows(inner, document.macros, piece.at, inner) for c in row.conditions]
+            stated = stated or _spoken(piece.text)
         elif piece.kind == "prose":
             prose += piece.text + "\n"
+            said = _spoken(piece.text)
+            if said:
+                stated = said
+                fresh = False
         elif piece.kind == "inline":
             rows = _rows(piece.text, document.macros, piece.at, text)
             said = [c for row in rows for c in row.conditions]
@@ -116,6 +122,18 @@ def chains_of(document: Document) -> Notes:
     return Notes([c for c in found if c.sides], inline, prose, headings)
 
 
+_SPOKEN = re.compile(r"(?:case|cases|if|for|when|where|with|assume|suppose)\W{0,4}(?:\d+\W{1,3})?([a-zℓ])\s*(=|≠|!=|\\neq?)\s*([a-zℓ])\b", re.IGNORECASE)
+
+
+def _spoken(text: str) -> list[Condition]:
+    """Conditions in words without signs of mathematics: Case i = j."""
+
+    def letter(base: str) -> Node:
+        return Node("name", (), Name(base))
+
+    return [Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3])) for m in _SPOKEN.finditer(text)][-1:]
+
+
 def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
     """The equations of a formula that stands alone: a goal, or what an option says."""
     return [Chain(row.sides, row.conditions) for row in _rows(text, macros or {}, 0, text) if row.sides]
@@ -129,13 +147,23 @@ def _rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[
     stream = _flat(stream)
     end = at + len(source)
     found: list[_Row] = []
-    for row in split(stream, "\\"):
-        after_row = row
+    for row in _whole_rows(split(stream, "\\", braces=True)):
         while row and row[0].text == "[" and row[0].kind == "char" and any(t.text == "]" for t in row[:6]) and row[1].kind == "num":
             row = row[[t.text for t in row].index("]") + 1 :]
-        del after_row
         row_end = _end_of(row, stream, end)
         found += _pieces_of(row, text, row_end, bool(found) and bool(found[-1].sides), found)
+    return found
+
+
+def _whole_rows(rows: list[list[Token]]) -> list[list[Token]]:
+    """Rows, where one that ends with an operator goes on in the next."""
+    found: list[list[Token]] = []
+    for row in rows:
+        last = next((t for t in reversed(found[-1]) if t.kind != "space" and t.text != "&"), None) if found else None
+        if last is not None and last.kind in ("cmd", "char") and last.text in ("odot", "cdot", "times", "circ", "+", "-", "="):
+            found[-1] = [*found[-1], *[t for t in row if t.text != "&"]]
+        else:
+            found.append(row)
     return found
 
 
@@ -212,7 +240,7 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             continue
         if part[0].kind in ("text", "word") and not _is_name(part, 0):
             words = part[0].text.strip().lower()
-            condition_follows = words.startswith(_CONDITION_WORDS) or words.endswith(("if", "for", "when", "where"))
+            condition_follows = (words + " ").startswith(_CONDITION_WORDS) or words.endswith(("if", "for", "when", "where"))
             said = [c for inner in re.findall(r"\$([^$]*)\$", part[0].text) for r in _rows(inner, {}, part[0].at, inner) for c in r.conditions]
             if said:
                 (open_row or _hold(found)).conditions.extend(said)
@@ -226,7 +254,9 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             part = part[1:]
         if not part:
             continue
-        relations = [(j, t) for j, t in _at_depth_0(part) if t.text == "=" or t.text in _NOT_EQUAL]
+        if any(t.text == "dots" for t in part) and _index_like(part[0]) and len(part) > 1 and part[1].text in ("=", ",", "in"):
+            continue  # i = 1, …, n
+        relations = [(j, t) for j, t in _at_depth_0(part, balanced=_balanced(part) is part) if t.text == "=" or t.text in _NOT_EQUAL]
         kinds = {t.text for _, t in relations}
         if not relations:
             joined = part[0].text in ("+", "-", "cdot", "times", "odot", "*")
@@ -237,6 +267,7 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
                 continue  # a remark beside an equation
             elif not _is_remark(part) and not condition_follows:
                 open_row = _Row([_side(part, text, part_end)], [], False)
+                open_row.sides[0].joined = False
                 found.append(open_row)
             continue
         if kinds & {"neq", "in", "<", ">", "le", "ge", "notin"} or _is_condition(part, condition_follows):
@@ -273,9 +304,10 @@ def _parts(row: list[Token]) -> list[list[Token]]:
     """A row between its wide spaces, commas, arrows and remarks."""
     parts: list[list[Token]] = [[]]
     depth = 0
+    opened = sum((t.text == "(") - (t.text == ")") for t in row if t.kind == "char")
     for k, token in enumerate(row):
         if token.kind == "char":
-            depth += (token.text in "{(") - (token.text in "})")
+            depth += (token.text in ("{" if opened else "{(")) - (token.text in ("}" if opened else "})"))
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth > 0:
@@ -288,7 +320,7 @@ def _parts(row: list[Token]) -> list[list[Token]]:
             if before is None or after is None or (relation and before.text != "&"):
                 continue
             parts.append([])
-        elif token.kind == "space" or (token.kind == "char" and token.text in ",;"):
+        elif token.kind == "space" or (token.kind == "char" and token.text in ",;:"):
             if not (parts[-1] and _open_ended(parts[-1][-1])):
                 parts.append([])
         elif token.kind == "cmd" and token.text in ("implies", "forall"):
@@ -310,7 +342,7 @@ def _is_name(row: list[Token], k: int) -> bool:
         return False
     after = row[k + 1] if k + 1 < len(row) else None
     before = row[k - 1] if k else None
-    if after is not None and after.text in ("(", "_", "^", "=", "&", "{", "["):
+    if after is not None and after.text in ("(", "_", "^", "=", "&", "{", "[", "'", "prime"):
         return True
     if before is not None and before.text in ("=", "+", "-", "(", "cdot", "{", "frac", "partial"):
         return True
@@ -324,12 +356,12 @@ def _is_remark(part: list[Token]) -> bool:
     )
 
 
-def _at_depth_0(part: list[Token]) -> list[tuple[int, Token]]:
+def _at_depth_0(part: list[Token], *, balanced: bool = True) -> list[tuple[int, Token]]:
     found = []
     depth = 0
     for k, token in enumerate(part):
         if token.kind == "char":
-            depth += (token.text in "{([") - (token.text in "})]")
+            depth += (token.text in ("{([" if balanced else "{")) - (token.text in ("})]" if balanced else "}"))
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth == 0 and token.kind in ("char", "cmd"):
@@ -360,10 +392,29 @@ def _side(part: list[Token], text: str, end: int, at: int | None = None) -> Side
     shown = re.sub(r"(?:\s|&|\\\\|\\end\s*\{(?:align|equation|split|gather|eqnarray|multline)[a-z]*\*?\}|\\nonumber|\\notag|\$|\\\]|\\q?quad|[,;.])+$", "", shown)
     while shown.endswith("}") and shown.count("}") - shown.count("\\}") > shown.count("{") - shown.count("\\{"):
         shown = shown[:-1]
+    balanced = _balanced(part)
     try:
-        return Side(_widened(parse(part)), "", shown, at)
+        return Side(_widened(parse(balanced)), "", shown, at, mended=balanced is not part)
     except NotReadError as error:
         return Side(None, str(error), shown, at)
+
+
+def _balanced(part: list[Token]) -> list[Token]:
+    """The tokens with a bracket that was forgotten added at the end, or one too many dropped."""
+    open_at: list[int] = []
+    surplus: list[int] = []
+    for k, token in enumerate(part):
+        if token.kind == "char" and token.text == "(":
+            open_at.append(k)
+        elif token.kind == "char" and token.text == ")":
+            if open_at:
+                open_at.pop()
+            else:
+                surplus.append(k)
+    if not open_at and not surplus or any(t.kind == "char" and t.text == "[" for t in part):
+        return part
+    kept = [token for k, token in enumerate(part) if k not in surplus]
+    return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
 
 
 def _join(side: Side, part: list[Token], text: str, end: int) -> None:

@@ -19,7 +19,7 @@ from chainrule.errors import InputError
 
 __all__ = ["Checked", "Step", "check_text", "examine"]
 
-SECONDS = 20.0  # for the search of a file
+SECONDS = 8.0  # for the search of a file
 MAX_STEPS = 400
 FINE = ("follows", "carried", "defines", "head", "start")
 
@@ -202,10 +202,17 @@ def _doubt(found: Found, judged: list[Judged]) -> None:
     wrong = sum(w in ("wrong", "misfit") for w in words)
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
-            if outcome.word == "misfit" and right == 0:
+            if outcome.word in ("wrong", "misfit") and one.chain.sides[k].mended:
+                one.outcomes[k] = Outcome("doubt", "a bracket is missing, or one too many")
+            elif outcome.word == "misfit" and (right == 0 or not _is_shape(outcome.message)):
                 one.outcomes[k] = Outcome("doubt", outcome.message)
-            elif outcome.word in ("wrong", "misfit") and ((right == 0 and found.cost > 0.5) or wrong > right + 2):
+            elif outcome.word in ("wrong", "misfit") and (one.reading["einstein"] or (right == 0 and found.cost > 0.5) or (wrong >= 3 and wrong >= right)):
                 one.outcomes[k] = Outcome("doubt", "what its letters stand for is not clear: more of this file would be wrong than right")
+
+
+def _is_shape(message: str) -> bool:
+    """Whether a misfit is of rows and columns, and not of indices, which a reading may have wrong."""
+    return "×" in message
 
 
 # --- In words -----------------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[
                         except MisfitError as error:
                             misfit = str(error)
                             continue
-                        except NotReadError:
+                        except (NotReadError, ValueError, IndexError, KeyError):
                             continue
                         compared = True
                         if gap is None:
@@ -170,7 +170,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[
     definition = next(iter(chain.sides)).node if chain.sides else None
     if definition is not None and definition.op in ("name", "app") and len(chain.sides) > 1:
         base = definition.data.base
-        known = reading.definitions.get(base)
+        tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
+        known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
         role = reading.roles.get(base)
         if known is not None and role is not None and role.kind == "def" and known.node is chain.sides[1].node and len(outcomes) > 1:
             outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word

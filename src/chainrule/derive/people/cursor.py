@@ -85,15 +85,16 @@ class Cursor:
         raise NotReadError(f"{name} does not end")
 
 
-def split(tokens: list[Token], *marks: str) -> list[list[Token]]:
-    """The tokens between marks that stand outside of all brackets and environments."""
+def split(tokens: list[Token], *marks: str, braces: bool = False) -> list[list[Token]]:
+    """The tokens between marks that stand outside of all brackets and environments; with `braces`, round brackets, which
+    may be forgotten, do not count."""
     parts: list[list[Token]] = [[]]
     depth = 0
     bars = "|" in marks
     for token in tokens:
-        if token.kind == "char" and token.text in "{([":
+        if token.kind == "char" and token.text in ("{" if braces else "{(["):
             depth += 1
-        elif token.kind == "char" and token.text in "})]":
+        elif token.kind == "char" and token.text in ("}" if braces else "})]"):
             depth -= 1
         elif token.kind == "cmd" and token.text in ("begin", "{"):
             depth += 1

@@ -265,11 +265,27 @@ def _lines(text: str) -> list[Piece]:
         if depth > 0:
             continue
         depth = 0
-        if held.strip():
-            found.append(Piece("display" if _is_formula(held) else "prose", held, start))
+        if held.strip() and _is_formula(held):
+            found.append(Piece("display", held, start))
+        elif held.strip():
+            found.append(Piece("prose", held, start))
+            found += _within_prose(held, start)
         held = ""
     if held.strip():
         found.append(Piece("display", held, start))
+    return found
+
+
+def _within_prose(line: str, start: int) -> list[Piece]:
+    """The equations in a line of words, as inline formulas: "Write s_i = exp(z_i) / Z with Z = Σ_k exp(z_k)." """
+    words = r"\b(?:with|where|let|and|write|so|then|for|if|when|is|be|the|we|have|case|since|because|hence|thus|call|define|set|put|as|by|in|of|a|on)\b|[,;]|\.(?:\s|$)"
+    found, at = [], 0
+    for match in [*re.finditer(words, line, re.IGNORECASE), None]:
+        part = line[at : match.start() if match else len(line)]
+        shown = re.sub(r"(?:softmax|exp|log|sum|partial|sigmoid|tanh|diag|ReLU|relu|max)", " ", part)
+        if "=" in part and not re.search(r"[A-Za-z]{3,}", shown):
+            found.append(Piece("inline", part, start + at))
+        at = match.end() if match else len(line)
     return found
 
 

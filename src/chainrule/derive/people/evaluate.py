@@ -238,6 +238,8 @@ class Evaluator(Indices):
         name: Name = node.data
         if any(kid.op == "ind" for kid in node.kids) or self.is_probability_of(node):
             return self.probability(node, at)
+        if self.is_likelihood(node):
+            return apply(neg(self.name(name, at)), functions_of("exp"))
         if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
             return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
         if name.base in ("J", "𝐉", "D") and name.sub and node.kids[0].op == "name" and name.sub[0].kind == "letter":
@@ -315,7 +317,7 @@ class Evaluator(Indices):
         if access.power != 1:
             raise NotReadError("a derivative by a power")
         if access.key[0] == "def":
-            self.def_value(by.data, at)
+            self.def_value(access.key[1], at)
         varied, tag, directions = differentiated(at, access.key)
         directions = dict(directions)
         value = self.value(what, varied)
@@ -425,6 +427,9 @@ class Evaluator(Indices):
 
     # --- Vectors and matrices ---------------------------------------------------------------------------------------
 
+    def _given(self, node: Node, at: Context) -> Value:
+        return self.value(node.kids[0], at)
+
     def _T(self, node: Node, at: Context) -> Value:
         return transpose(self.value(node.kids[0], at))
 
@@ -439,9 +444,12 @@ class Evaluator(Indices):
         flat = [one for item in items for one in (item.value if item.kind == "round" else (item,))]
         size = shape(value)
         if size is None:
-            if kid.op in ("div", "fn", "D", "add", "mul", "name") and not flat:
+            if not flat:
                 return value
-            raise MisfitError("an element of a number")
+            names = [item.value for item in flat if item.kind == "letter"]
+            if len(names) == len(flat) <= 2 and set(names) <= all_letters(value):  # the vector or matrix of these elements
+                return positional(value, names[0], names[1] if len(names) > 1 else None)
+            raise NotReadError("an element of a number")
         lettered = to_letters(value, "∂1", "∂2")
         axes = [a for a in ("∂1", "∂2") if a in letters(lettered)]
         if len(flat) > len(axes):

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.chains import Chain, Notes
-from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
+from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Facts", "facts_of", "flat_items"]
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 WEIGHTS = ("W", "w", "U", "V", "u", "v", "Θ", "θ", "β", "Ω", "R")
@@ -36,6 +36,8 @@ class Facts:
     summed: set[str] = field(default_factory=set)
     max_shift: int = 0
     min_shift: int = 0
+    together: set[frozenset[str]] = field(default_factory=set)  # bases that stand in one chain
+    equated: set[frozenset[str]] = field(default_factory=set)  # bases that a chain calls equal
     counts: dict[str, str] = field(default_factory=dict)  # what a letter counts: samples or classes
     decorated: set[tuple[str, str]] = field(default_factory=set)  # a base and the letter that it always and alone has
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map
@@ -68,9 +70,18 @@ def facts_of(notes: Notes) -> Facts:
         facts.shapes[name.base].add(len([i for i in flat_items(name.sub) if i.kind in ("letter", "name", "number")]))
     for chain in chains:
         _definitions(chain, facts)
-    _decorations(facts)
+        _companions(chain, facts)
+    _decorations(facts, free_bases(trees))
     _counted(trees, facts)
     return facts
+
+
+def _companions(chain: Chain, facts: Facts) -> None:
+    trees = [side.node for side in chain.sides if side.node is not None]
+    bases = sorted({name.base for tree in trees for name in names(tree)})
+    facts.together |= {frozenset((a, b)) for k, a in enumerate(bases) for b in bases[:k]}
+    tops = [tree.data.base for tree in trees if tree.op in ("name", "app")]
+    facts.equated |= {frozenset((a, b)) for k, a in enumerate(tops) for b in tops[:k] if a != b}
 
 
 def _counted(trees: list[Node], facts: Facts) -> None:
@@ -85,7 +96,7 @@ def _counted(trees: list[Node], facts: Facts) -> None:
         facts.counts.setdefault(base, what or ("samples" if "N" not in facts.bases and "m" not in facts.bases else "classes"))
 
 
-def _decorations(facts: Facts) -> None:
+def _decorations(facts: Facts, values: Counter[str]) -> None:
     """Letters that a base always has, and no other base: v_c of word2vec, h_t."""
     having: dict[str, set[str]] = defaultdict(set)
     for base, seen in facts.seen.items():
@@ -96,8 +107,31 @@ def _decorations(facts: Facts) -> None:
     for letter, bases in having.items():
         base = next(iter(bases))
         always = all(name.sub and name.sub[-1] == Item("letter", letter) for name in facts.seen[base])
-        if len(bases) == 1 and always and letter not in facts.summed and letter not in facts.bases:
+        if len(bases) == 1 and always and letter not in facts.summed and letter not in values:
             facts.decorated.add((base, letter))
+
+
+def free_bases(trees: Iterable[Node]) -> Counter[str]:
+    """How often a letter stands for a value, and not only as an index or in a condition."""
+    found: Counter[str] = Counter()
+
+    def look(node: Node) -> None:
+        told = node.op == "app" and any(kid.op in ("ind", "given") for kid in node.kids)  # P(y = k | x)
+        if isinstance(node.data, Name) and not (told and not any(kid.op == "given" for kid in node.kids)):
+            found[node.data.base] += not (told and node.data.base in "pPqQ")
+        if told or (node.op == "app" and len(node.kids) > 1 and all(kid.op in ("name", "mat") for kid in node.kids)):
+            return
+        if isinstance(node.data, Bound):
+            for one in (node.data.upper,):
+                if isinstance(one, Node):
+                    look(one)
+        for kid in node.kids:
+            if not (node.op == "app" and node.data.base == "e" and kid.op == "name"):
+                look(kid)
+
+    for tree in trees:
+        look(tree)
+    return found
 
 
 def _layers(every: list[Name], facts: Facts) -> None:

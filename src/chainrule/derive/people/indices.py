@@ -139,6 +139,8 @@ class Indices(ABC):
         lower = bound.lower
         if isinstance(lower, Node) and lower.op == "num" and lower.data > 1 and len(bound.letters) == 1:
             found.append(Condition(Node("name", (), Name(bound.letters[0])), "≥", lower))
+        if isinstance(lower, Node) and len(bound.letters) == 1 and isinstance(self._index(lower), (str, tuple)):
+            found.append(Condition(Node("name", (), Name(bound.letters[0])), "=" if bound.upper is None else "≥", lower))
         return found
 
     # --- Conditions ---------------------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ class Indices(ABC):
         if kind == "g":
             raise MisfitError(f"{name.base} is a function, and stands without an argument")
         access = self.accessed(name)
-        value = self.def_value(name, at) if access.key[0] == "def" else at.node(access.key)
+        value = self.def_value(access.key[1], at) if access.key[0] == "def" else at.node(access.key)
         return self.picked_of(value, access)
 
     def picked_of(self, value: Value, access: Access) -> Value:
@@ -341,17 +343,17 @@ class Indices(ABC):
         columns = self.reading["vectors"] == "columns"
         return positional(value, *(("∂u", None) if columns else (None, "∂u")))
 
-    def def_value(self, name: Name, at: Context) -> Value:
+    def def_value(self, base: str, at: Context) -> Value:
         """The value of a name that the file defines, with the letters of its definition as axes @0, @1 …"""
-        key = ("def", name.base)
+        key = ("def", base)
         if key in at.overrides:
             return at.overrides[key]
         if key not in at.known:
-            definition = self.reading.definitions[name.base]
+            definition = self.reading.definitions[base]
             scopes, self.scopes = self.scopes, []
             depth = self._depth
             if depth > 8:
-                raise NotReadError(f"{name.base} is defined by itself")
+                raise NotReadError(f"{base} is defined by itself")
             self._depth = depth + 1
             try:
                 value = self.value(self.prepared(definition.node), at)
@@ -382,6 +384,12 @@ class Indices(ABC):
                 found = power(found, float(item.value))
         return found
 
+    def is_likelihood(self, node: Node) -> bool:
+        """𝓛(θ | t, z): of the parameters, given the data."""
+        role = self.reading.roles.get(node.data.base)
+        given = [kid.op == "given" for kid in node.kids]
+        return role is not None and role.kind == "L" and any(given)
+
     def drops_arguments(self, node: Node) -> bool:
         """L(y, ŷ) and J(θ): a name that says what it depends on."""
         role = self.reading.roles.get(node.data.base)
@@ -389,7 +397,7 @@ class Indices(ABC):
             return False
         if role.kind == "L":
             return True
-        plain = all(kid.op in ("name", "T") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
+        plain = all(kid.op in ("name", "T", "given") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
         if not plain:
             return False
         if len(node.kids) > 1:
@@ -422,8 +430,9 @@ class Indices(ABC):
     def probability(self, node: Node, at: Context) -> Value:
         base = self.probabilities()
         first = node.kids[0]
+        told = [kid.kids[0] if kid.op == "given" else kid for kid in node.kids]
         samples = [
-            i for kid in node.kids if kid.op == "name" for i in flat_items(kid.data.sub + kid.data.sup)
+            i for kid in told if kid.op == "name" for i in flat_items(kid.data.sub + kid.data.sup)
             if i.kind == "letter" and i.value in self.reading.facts.sample_letters
         ]  # fmt: skip
         sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()

@@ -148,7 +148,7 @@ class Reading:
         layer, items = self.layer_of(name, role)
         kind = role.kind
         if kind == "p":
-            kind, layer = "h", self.layers
+            kind, layer = "h", layer if self._tagged(name) else self.layers
         if kind in ("x",):
             kind, layer = "h", 0
         if kind in ("a", "h", "δ", "W", "b") and not 0 <= layer <= self.layers:
@@ -173,7 +173,14 @@ class Reading:
         return self["units"] == "one each" or (self["units"] == "one output" and layer == self.layers)
 
     def _defined(self, name: Name) -> Access:
-        definition = self.definitions[name.base]
+        tags = [i for i in (*name.sub, *name.sup) if i.kind == "number"]
+        numbered = f"{name.base}_{tags[0].value}" if tags else ""
+        if numbered in self.definitions:
+            name = Name(name.base, tuple(i for i in name.sub if i is not tags[0]), tuple(i for i in name.sup if i is not tags[0]))
+        base = numbered if numbered in self.definitions else name.base
+        if base not in self.definitions:
+            raise NotReadError(f"{name.base} is not defined with this index")
+        definition = self.definitions[base]
         items = [i for i in (*name.sub, *name.sup) if i.kind in ("letter", "number", "name", "condition", "shifted")]
         power = 1
         if name.sup and name.sup[-1].kind == "number" and len(items) > len(definition.letters):
@@ -183,7 +190,7 @@ class Reading:
         if len(items) > len(axes):
             axes = axes + tuple(f"@{k}" for k in range(len(axes), len(items)))
         picks, conditions = self._picks(items, axes)
-        return Access(("def", name.base), axes, picks, power, conditions)
+        return Access(("def", base), axes, picks, power, conditions)
 
     def layer_of(self, name: Name, role: Role) -> tuple[int, list[Item]]:
         """The layer that a name's tag says, and its other items, flat."""
@@ -290,7 +297,7 @@ class Reading:
                 continue
             elif item.kind in ("letter", "number", "name", "condition", "shifted"):
                 picked.append(item)
-            elif item.kind == "word" and item.value.strip() in ("true", "label", "correct", "target", "gold") and role.kind != "y":
+            elif item.kind == "word" and any(word in item.value for word in ("true", "label", "correct", "target", "gold")):
                 picked.append(Item("label", None))
         samples = self.facts.sample_letters
         if sample is None and len(picked) == 2:

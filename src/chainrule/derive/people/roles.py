@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from chainrule.derive.people.chains import Chain, Notes
-from chainrule.derive.people.facts import Facts
+from chainrule.derive.people.facts import Facts, free_bases
 from chainrule.derive.people.reading import Definition, Reading, Role
-from chainrule.derive.people.tree import Bound, Item, Name, Node, walk
+from chainrule.derive.people.tree import Item, Name, Node, walk
 
-__all__ = ["definitions_in", "free_bases", "readings_of"]
+__all__ = ["definitions_in", "readings_of"]
 
 # The usual letters of each role, with how usual they are.
 _USUAL: dict[str, str] = {
@@ -57,26 +57,6 @@ _EVIDENCE: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
-def free_bases(trees: Iterable[Node]) -> Counter[str]:
-    """How often a letter stands for a value, and not only as an index or in a condition."""
-    found: Counter[str] = Counter()
-
-    def look(node: Node) -> None:
-        if isinstance(node.data, Name):
-            found[node.data.base] += 1
-        if isinstance(node.data, Bound):
-            for one in (node.data.upper,):
-                if isinstance(one, Node):
-                    look(one)
-        for kid in node.kids:
-            if not (node.op == "app" and node.data.base == "e" and kid.op == "name"):
-                look(kid)
-
-    for tree in trees:
-        look(tree)
-    return found
-
-
 def definitions_in(notes: Notes) -> dict[str, Definition]:
     """The first equation in which a name stands alone on the left, and not on the right."""
     found: dict[str, Definition] = {}
@@ -91,11 +71,15 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                 name: Name = left.data
                 items = [i for i in (*name.sub, *name.sup)]
                 letters = [i.value for i in items if i.kind == "letter"]
-                if len(letters) < len(items) or len(set(letters)) < len(letters) or name.base in found:
+                numbers = [str(i.value) for i in items if i.kind == "number"]
+                if len(letters) + len(numbers) < len(items) or len(set(letters)) < len(letters) or len(numbers) > 1:
                     continue
-                if any(isinstance(part.data, Name) and part.data.base == name.base for part in walk(after.node)):
+                key = name.base + "".join(f"_{n}" for n in numbers)
+                if key in found or (numbers and name.base not in ("δ", "g", "e", "d", "Δ")):
                     continue
-                found[name.base] = Definition(tuple(letters), after.node, (where, n))
+                if any(isinstance(part.data, Name) and (part.data == name if numbers else part.data.base == name.base) for part in walk(after.node)):
+                    continue
+                found[key] = Definition(tuple(letters), after.node, (where, n))
     return found
 
 
@@ -137,7 +121,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
             bases[base] += 1
     definitions = definitions_in(notes)
     levels = _levels(facts)
-    numbers = {n for found in facts.layer_numbers.values() for n in found}
+    numbers = {n for base, found in facts.layer_numbers.items() for n in found if base not in ("δ", "Δ") or len(facts.layer_numbers) == 1}
     tagged_depth, middle = _depth(facts, numbers)
     candidates: list[tuple[str, list[tuple[Role, float]]]] = []
     for base in bases:
@@ -160,7 +144,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
                 (role._replace(layer=offset), cost) if role.kind in ("a", "h", "W", "b") and role.layer is None else (role, cost) for role, cost in choices
             ]
         placed.append((base, choices))
-    for roles, cost in _combinations(placed):
+    for roles, cost in _combinations(placed, facts):
         kinds = {role.kind for role in roles.values()}
         fixed = {} if "y" in kinds else {"targets": "one-hot"}
         fixed |= {} if "b" in kinds else {"biases": False}
@@ -240,7 +224,7 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
         return [(Role("unit"), 0.0)]
     capital = len(base) == 1 and base.isupper()
     found = [(Role(kind, batch=_is_batch(base, kind, facts, bases)), score) for kind, score in scores.items() if kind not in ("jac", "hess") and score > -1]
-    if base in definitions:
+    if base in definitions or any(key.startswith(base + "_") for key in definitions):
         usual = max((s for _, s in found), default=-1)
         losslike = any(role.kind == "L" for role, s in found if s > 0.5)
         found.append((Role("def"), usual - 0.4 if losslike else max(usual - 1.0, 0.15)))
@@ -262,7 +246,7 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     return True
 
 
-def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], most: int = 60) -> Iterator[tuple[dict[str, Role], float]]:
+def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], facts: Facts, most: int = 60) -> Iterator[tuple[dict[str, Role], float]]:
     """Choices for all letters together, the cheapest first, without two letters for one thing."""
     import heapq
 
@@ -275,9 +259,10 @@ def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], most: 
         cost, picks = heapq.heappop(heap)
         tried += 1
         roles = {base: choices[k][0] for (base, choices), k in zip(candidates, picks, strict=True)}
-        if _consistent(roles):
+        clashes = _clashes(roles, facts)
+        if clashes is not None:
             given += 1
-            yield roles, cost
+            yield roles, cost + 0.5 * clashes
         for n, (_, choices) in enumerate(candidates):
             if picks[n] + 1 < len(choices):
                 more = (*picks[:n], picks[n] + 1, *picks[n + 1 :])
@@ -286,18 +271,24 @@ def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], most: 
                     heapq.heappush(heap, (cost - choices[picks[n]][1] + choices[picks[n] + 1][1], more))
 
 
-def _consistent(roles: Mapping[str, Role]) -> bool:
-    """Two different letters are never both the logits, the probabilities or the targets; no bias without weights."""
-    seen: dict[tuple[str, int | None], str] = {}
+def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
+    """How often two letters are one thing in different sections; None where they are in one formula, or biases have no
+    weights. Two letters that the file calls equal are one thing."""
+    found = 0
+    seen: dict[tuple[str, int | None], list[str]] = {}
     for base, role in roles.items():
-        if role.kind in ("a", "p", "y", "x", "b", "δ") or (role.kind == "h"):
-            key = (role.kind, role.layer)
-            other = seen.get(key)
-            if other is not None and other.lower() != base.lower() and _stem(other) != _stem(base):
-                return False
-            seen[key] = base
+        if role.kind not in ("a", "p", "y", "x", "b", "δ", "h"):
+            continue
+        others = seen.setdefault((role.kind, role.layer), [])
+        for other in others:
+            if other.lower() == base.lower() or _stem(other) == _stem(base) or frozenset((other, base)) in facts.equated:
+                continue
+            if frozenset((other, base)) in facts.together:
+                return None
+            found += 1
+        others.append(base)
     kinds = {role.kind for role in roles.values()}
-    return not ("b" in kinds and "W" not in kinds)
+    return None if "b" in kinds and "W" not in kinds else found
 
 
 def _stem(base: str) -> str:

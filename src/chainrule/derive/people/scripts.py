@@ -77,6 +77,9 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
             if left:
                 *before, one = left
                 return [*before, Item("condition", Condition(one, _RELATIONS[token.text], right[0] if right else None))]
+    spelt = "".join(t.text for t in tokens)
+    if len(tokens) > 3 and "_" in spelt and all(t.kind in ("char", "word") for t in tokens) and set(spelt.split("_")) & _WORDS:
+        return [Item("word", spelt)]
     letters = "".join(t.text for t in tokens if t.kind == "char" and t.text.isalpha())
     if len(letters) == len(tokens) and len(letters) > 1 and letters in _WORDS:
         return [Item("word", letters)]

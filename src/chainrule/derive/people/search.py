@@ -134,7 +134,7 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         evidence |= {("loss", "half squares"), ("loss", "squares"), ("output", "identity"), ("output", "activation")}
     if "einstein" in prose or "repeated ind" in prose:
         evidence.add(("einstein", True))
-    start: list[dict[str, Any]] = [{}]
+    start: list[dict[str, Any]] = [{"einstein": True}] if ("einstein", True) in evidence else [{}]
     binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
     known = "softmax" in text.lower() or any(hint["is softmax"] or hint["in log"] or hint["times log"] for hint in hints.values())
     if binary and "softmax" not in text.lower():
@@ -237,4 +237,3 @@ def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
             yield {name: CONVENTIONS[name][0]}
     for letter in labels:
         yield {"label": letter, "targets": "one-hot"}
-    yield {"einstein": True}

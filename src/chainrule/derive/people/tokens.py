@@ -61,7 +61,7 @@ _SAME = {
     "dv": "\\dv", "odv": "\\dv", "derivative": "\\dv", "pderiv": "\\pdv", "partialderivative": "\\pdv", "diffp": "\\pdv", "diff": "\\dv",
     "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm", "mathnormal": "\\mathrm",
     "grad": "\\nabla", "gradient": "\\nabla", "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min", "argmax": "\\max",
-    "lang": "\\langle", "rang": "\\rangle", "lfloor": "(", "rfloor": ")", "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
+    "lang": "\\langle", "rang": "\\rangle", "div": "/", "_": "_", "[": "[", "]": "]", "*": "*", "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")", "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
 }  # fmt: skip
 _SYMBOLS = {
     "−": "-", "–": "-", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "∙": "\\cdot", "⊙": "\\odot", "∘": "\\circ", "∗": "*", "∂": "\\partial",
@@ -77,7 +77,7 @@ _GREEK = {
 _TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
 _WORDS = re.compile(
     r"(?:softmax|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|onehot|one_hot|if|for|where|and|otherwise|else|when)(?![A-Za-z])"
+    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|with)(?![A-Za-z])"
 )
 _SPOKEN = {
     "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta", "sigma": "\\sigma",
