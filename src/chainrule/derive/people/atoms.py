@@ -85,6 +85,8 @@ class Atoms(Cursor, ABC):
             self.at += 1
             if token.text == "1" and self.next_is("{", "[", "(", "_") and (found := self.indicator()) is not None:
                 return found
+            if token.text == "1" and self.next_is("_"):
+                return self.name(Name("𝟙"))
             return num(float(token.text))
         if token.kind in ("text", "word"):
             self.at += 1
@@ -191,7 +193,7 @@ class Atoms(Cursor, ABC):
         if command == "mathbb" and letters in ("1", "I") or (command in ("mathbf", "mathrm") and letters == "1"):
             found = self.indicator()
             return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
-        if command == "mathbb":
+        if command == "mathbb" and len(inside) == 1:
             if letters == "E":
                 raise NotReadError("expectations are not read")
             return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
@@ -253,9 +255,10 @@ class Atoms(Cursor, ABC):
             elif token.text == "^":
                 self.at += 1
                 tokens = self.group()
-                count = sum(t.text in ("prime", "'") for t in tokens)
-                if count and count == len(tokens):
-                    primes += count
+                while tokens and tokens[0].text in ("prime", "'"):
+                    primes += 1
+                    tokens = tokens[1:]
+                if not tokens:
                     continue
                 tokens, is_t = _without_transpose(tokens)
                 transposed |= is_t
@@ -271,7 +274,12 @@ class Atoms(Cursor, ABC):
             return Node("ind", (), tuple(_as_nodes(item.value) for item in sub if item.kind == "condition"))
         if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
             return Node("ind", (), (_as_nodes(sub[0].value[0].value),))
-        complete = Name(name.base, tuple(sub), tuple(sup), primes, name.bold)
+        base = name.base
+        if primes and base in "WVUXY" and not self.next_is("("):
+            base, primes = base + "'" * primes, 0
+        complete = Name(base, tuple(sub), tuple(sup), primes, name.bold)
+        if self.next_is("[") and not transposed and not power and (picked := self.in_square_brackets()) is not None:
+            complete = Name(base, (*complete.sub, *picked), complete.sup, complete.primes, complete.bold)
         if self.next_is("(") and not transposed and not power:
             return self.applied(complete)
         if name.base in ("I", "δ") and self.next_is("[") and (found := self.indicator()) is not None:
@@ -280,6 +288,20 @@ class Atoms(Cursor, ABC):
         for exponent in power:
             node = Node("pow", (node, exponent))
         return Node("T", (node,)) if transposed else node
+
+    def in_square_brackets(self) -> tuple[Item, ...] | None:
+        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
+        start = self.at
+        try:
+            inside = self.inside()
+            items = items_of(inside, self.whole)
+        except NotReadError:
+            self.at = start
+            return None
+        if inside and len(inside) <= 14 and items and all(item.kind in ("letter", "number", "name") for item in items) and any(t.text == "," for t in inside):
+            return items
+        self.at = start
+        return None
 
     def applied(self, name: Name) -> Node:
         """A name before a bracket: a call, a product, or a name with what it depends on."""
@@ -442,6 +464,8 @@ def _without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[l
     tokens = [t for t in tokens if t.kind != "space"]
     if tokens and tokens[-1].text == "prime" and bracket:
         return tokens[:-1], True
+    if len(tokens) >= 3 and tokens[-1].text in ("T", "top") and tokens[-2].text == "^":
+        return tokens[:-2], True
     if len(tokens) >= 1 and tokens[-1].text in ("top", "intercal", "T", "tr", "dagger", "mathsf"):
         return tokens[:-1], True
     if len(tokens) == 1 and bracket and tokens[0].text == "t":
@@ -449,6 +473,8 @@ def _without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[l
     if tokens and tokens[-1].kind == "text" and tokens[-1].text.strip() in ("T", "t"):
         return tokens[:-1], True
     if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "t") and tokens[-4].text in ("mathrm", "mathbf", "operatorname"):
+        return tokens[:-4], True
+    if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "top") and tokens[-4].text == "^":
         return tokens[:-4], True
     if tokens and tokens[0].text in ("top", "T") and len(tokens) > 1 and tokens[1].text in ("(", "["):
         return tokens[1:], True

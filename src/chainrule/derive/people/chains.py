@@ -305,9 +305,11 @@ def _parts(row: list[Token]) -> list[list[Token]]:
     parts: list[list[Token]] = [[]]
     depth = 0
     opened = sum((t.text == "(") - (t.text == ")") for t in row if t.kind == "char")
+    even = sum((t.text == "[") - (t.text == "]") for t in row if t.kind == "char") == 0
+    square, square_closed = ("[", "]") if even else ("", "")
     for k, token in enumerate(row):
         if token.kind == "char":
-            depth += (token.text in ("{" if opened else "{(")) - (token.text in ("}" if opened else "})"))
+            depth += (token.text in ("{" if opened else "{(" + square)) - (token.text in ("}" if opened else "})" + square_closed))
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth > 0:

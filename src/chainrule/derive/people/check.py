@@ -204,10 +204,21 @@ def _doubt(found: Found, judged: list[Judged]) -> None:
         for k, outcome in enumerate(one.outcomes):
             if outcome.word in ("wrong", "misfit") and one.chain.sides[k].mended:
                 one.outcomes[k] = Outcome("doubt", "a bracket is missing, or one too many")
-            elif outcome.word == "misfit" and (right == 0 or not _is_shape(outcome.message)):
+            elif outcome.word in ("wrong", "misfit") and k == 1 and _is_definition(one):
+                one.outcomes[k] = Outcome("doubt", "what is defined here is not what the name usually stands for")
+            elif outcome.word == "misfit" and (right == 0 or found.cost > 0.9 or not _is_shape(outcome.message)):
                 one.outcomes[k] = Outcome("doubt", outcome.message)
             elif outcome.word in ("wrong", "misfit") and (one.reading["einstein"] or (right == 0 and found.cost > 0.5) or (wrong >= 3 and wrong >= right)):
                 one.outcomes[k] = Outcome("doubt", "what its letters stand for is not clear: more of this file would be wrong than right")
+
+
+def _is_definition(one: Judged) -> bool:
+    """Whether a chain begins with a letter that it may define: of what the field calls it, little is certain."""
+    left = one.chain.sides[0].node
+    if left is None or left.op != "name":
+        return False
+    role = one.reading.roles.get(left.data.base)
+    return role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y")
 
 
 def _is_shape(message: str) -> bool:

@@ -293,7 +293,7 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
 
 # --- Dots ---------------------------------------------------------------------------------------------------------------
 
-_LAST = {"n", "K", "C", "N", "M", "m", "k", "d", "L", "c", "D", "J", "|V|"}
+_LAST = {"n", "Q", "P", "q", "K", "C", "N", "M", "m", "k", "d", "L", "c", "D", "J", "|V|"}
 
 
 def _dotted(trees: Sequence[Node]) -> int:
@@ -303,7 +303,14 @@ def _dotted(trees: Sequence[Node]) -> int:
             if part.op == "mat" and any(1 in row for row in part.data):
                 rows = [row for row in part.data if 0 in row]
                 return max(len(rows), *(sum(cell == 0 for cell in row) for row in part.data))
-    return 0
+    return max((_written_out(part) for tree in trees for part in walk(tree) if part.op == "mat"), default=0)
+
+
+def _written_out(part: Node) -> int:
+    """The size of a matrix or column whose elements are numbered from 1 without a gap."""
+    size = max(len(part.data), *(len(row) for row in part.data))
+    numbers = {item.value for name in names(part) for item in name.sub if item.kind == "number"}
+    return size if size >= 2 and numbers == set(range(1, size + 1)) else 0
 
 
 def _undotted(node: Node, count: int) -> Node:
@@ -321,6 +328,9 @@ def _undotted(node: Node, count: int) -> Node:
 
 def _numbered(node: Node, count: int) -> Node:
     def change(part: Node) -> Node | None:
+        if part.op == "elem":
+            items = tuple(i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i for i in part.data)
+            return Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items) if items != part.data else None
         if not isinstance(part.data, Name):
             return None
         sub = tuple(item._replace(kind="number", value=count) if item.kind == "letter" and item.value in _LAST else item for item in part.data.sub)

@@ -89,7 +89,26 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     markdown = name.endswith((".md", ".ipynb", ".markdown", ".qmd", ".Rmd"))
     shown = _blanked(text, comments=latex or not markdown)
     pieces = list(_pieces(shown))
+    if markdown and not any(piece.kind in ("display", "inline") for piece in pieces):  # formulas as plain text, in fences
+        pieces = _fenced(text)
     return Document(text, _with_displays(pieces, shown), macros_in(shown), lets, lines)
+
+
+def _fenced(text: str) -> list[Piece]:
+    """The fences without a language as displays, the lines between them as prose."""
+    found: list[Piece] = []
+    at = 0
+    inside = False
+    for line in text.splitlines(keepends=True):
+        if line.strip().startswith("```"):
+            inside = not inside and line.strip() in ("```", "```text", "```txt", "```plain")
+        elif inside and line.strip():
+            joined = line.lstrip().startswith(("=", "+")) and found and found[-1].kind == "display"
+            found.append(Piece("display" if _is_formula(line) or joined else "prose", line, at))
+        elif line.strip():
+            found.append(Piece("heading" if line.startswith("#") else "prose", line.replace("`", " "), at))
+        at += len(line)
+    return found
 
 
 def _notebook(text: str) -> tuple[str, list[tuple[int, int]]]:

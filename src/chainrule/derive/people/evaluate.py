@@ -196,6 +196,8 @@ class Evaluator(Indices):
         if self.is_function(name):
             call = Node("app", (inner.kids[0],), name)
             return self.value(inner.with_kids((call, *inner.kids[1:])), at)
+        if self.drops_arguments(Node("app", inner.kids[:1], name)):
+            return self.value(inner.with_kids((Node("name", (), name), *inner.kids[1:])), at)
         return self._times(self.name(name, at), self.value(inner, at), "")
 
     # --- Functions --------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Facts:
     min_shift: int = 0
     together: set[frozenset[str]] = field(default_factory=set)  # bases that stand in one chain
     equated: set[frozenset[str]] = field(default_factory=set)  # bases that a chain calls equal
+    unusual: set[str] = field(default_factory=set)  # letters whose likeliest role the field rarely gives them
     counts: dict[str, str] = field(default_factory=dict)  # what a letter counts: samples or classes
     decorated: set[tuple[str, str]] = field(default_factory=set)  # a base and the letter that it always and alone has
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map

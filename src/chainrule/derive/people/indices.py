@@ -12,7 +12,7 @@ from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.reading import Access, Reading, Role
 from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of
-from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, add, apply, letters, neg, positional, power, primal, rename, scalar, shape, take, to_letters
+from chainrule.derive.people.values import FLOAT, MisfitError, Plain, plain, Value, add, apply, letters, neg, positional, power, primal, rename, scalar, shape, take, to_letters
 from chainrule.derive.people.world import Context, World
 
 __all__ = ["Indices"]
@@ -128,6 +128,10 @@ class Indices(ABC):
                 for pick in access.picks:
                     if isinstance(pick, str) and pick != "★" and pick not in inner and pick not in self.head:
                         found[pick] = None
+            if node.op == "elem":
+                for item in node.data:
+                    if item.kind == "letter" and item.value not in inner and item.value not in self.head:
+                        found[item.value] = None
             for kid in node.kids:
                 look(kid, inner)
 
@@ -175,6 +179,8 @@ class Indices(ABC):
         if node.op != "name":
             return None
         name: Name = node.data
+        if len(name.base) > 3 and any(word in name.base for word in ("true", "label", "correct", "target", "gold")):
+            return ("label",)
         role = self.reading.roles.get(name.base)
         if role is not None and role.kind in ("label", "y") and not (role.kind == "y" and len(self._unit_items(name)) > 0):
             found = [i.value for i in flat_items(name.sub + name.sup) if i.kind == "letter"]
@@ -234,7 +240,7 @@ class Indices(ABC):
 
     def is_eye(self, name: Name) -> bool:
         role = self.reading.roles.get(name.base)
-        return role is not None and role.kind == "eye" and not name.sub
+        return role is not None and role.kind == "eye" and len([i for i in flat_items(name.sub) if i.kind in ("letter", "number")]) < 2
 
     def count(self, base: str) -> int:
         what = self.reading.facts.counts.get(base, "classes")
@@ -245,13 +251,15 @@ class Indices(ABC):
     def name(self, name: Name, at: Context) -> Value:
         role = self.reading.roles.get(name.base)
         kind = role.kind if role is not None else ""
-        if kind in ("ones",):
+        if kind == "ones" and name.sub:
+            return plain(np.ones((self.world.sizes[f"#{self.reading.layers}"], 1)), matrix=True)
+        if kind == "ones":
             return scalar(1)
         if kind == "count":
             return power(scalar(self.count(name.base)), float(_power(name)))
         if kind == "const":
             return power(at.node(("const", name.base, *name.sub)), float(_power(name)))
-        if kind == "kron" or (kind == "eye" and len(name.sub) >= 1):
+        if kind == "kron" or (kind == "eye" and len(flat_items(name.sub)) >= 2):
             items = flat_items(name.sub)
             if len(items) != 2:
                 raise NotReadError("Kronecker's δ has two indices")
@@ -263,6 +271,10 @@ class Indices(ABC):
             raise MisfitError(f"{name.base} is the true class, and no number")
         if kind == "g":
             raise MisfitError(f"{name.base} is a function, and stands without an argument")
+        if name.primes and kind in ("h", "p") and self.accessed(name).key[1] > 0:  # a'^{(l)}: the activation's slope there
+            access = self.accessed(name)
+            below = at.node(("a", access.key[1]))
+            return self.picked_of(apply(below, functions_of(self.reading["activation"], name.primes)), access)
         access = self.accessed(name)
         value = self.def_value(access.key[1], at) if access.key[0] == "def" else at.node(access.key)
         return self.picked_of(value, access)

@@ -137,6 +137,10 @@ class Operators(Atoms):
         above = _without_braces(above)
         if above and above[0].text == "-" and _is_d(above[1:], below_first):
             above, sign = above[1:], -1
+        mark = next((k for k, t in enumerate(below_first) if t.kind == "cmd" and t.text == "partial"), 0)
+        if mark and above and _begins_d(above) == "∂" and not any(t.text in "+-" for t in below_first[:mark]):  # ∂a / (a ∂z)
+            inner = self.derivative(above, below_first[mark:])
+            return Node("div", (inner, self.whole(below_first[:mark])))
         if _is_d(above, below_first):
             node = self.derivative(above, below_first)
             return Node("neg", (node,)) if sign < 0 else node
@@ -276,6 +280,11 @@ class Operators(Atoms):
             self.at += 1
             by = self.whole(self.group())
         what = self.factor()
+        if by is None and what.op == "name" and len(what.data.sub) == 1 and what.data.sub[0].kind == "name":  # ∇J_θ
+            return Node("grad", (Node("name", (), Name(what.data.base)), what.data.sub[0].value), order)
+        after = self.peek()
+        if by is None and what.op == "name" and what.data.base in ("w", "W", "θ", "b", "Θ", "u", "v") and after is not None and not self.stops_argument(after) and after.text not in "+-":
+            return Node("grad", (self.factor(), what), order)  # ∇w ŷ
         return Node("grad", (what,) if by is None else (what, by), order)
 
     # --- Σ and its kin ----------------------------------------------------------------------------------------------
@@ -299,6 +308,11 @@ class Operators(Atoms):
                 return Node(kind, tuple(self.whole(part) for part in parts), bound)
             return Node(kind, (self.argument(),), bound)
         negative = False
+        token = self.peek()
+        if "".join(t.text for t in below) in ("K", "N", "C", "Z") and not above:
+            return self.name(Name("Σ" + below[0].text))
+        if (token is None or token.text in (")", "]", "}", "-", "+", "=")) and kind == "sum" and below and len(bound.letters) <= 1 and not above and (token is None or token.text not in "+-"):
+            return self.name(Name("Σ" + "".join(t.text for t in below)))  # a Σ that stands for a sum that was named
         while self.next_is("-", "+"):
             negative ^= self.tokens[self.at].text == "-"
             self.at += 1
@@ -357,6 +371,9 @@ class Operators(Atoms):
         tokens: list[Token] = []
         for token in said:
             if token.kind in ("text", "word"):
+                if tokens and tokens[-1].text in ("=", "neq") and is_word_name(token.text):
+                    tokens.append(token)
+                    continue
                 if token.text.strip().strip(".,;:").lower() in _OTHERWISE:
                     return None
                 tokens += _within_text(token)
@@ -382,7 +399,9 @@ def _within_text(token: Token) -> list[Token]:
 
     text = token.text
     parts = text.split("$")
-    if len(parts) > 1:
+    if len(parts) > 1 and any(len(part.strip()) < 4 and not part.strip().isalnum() or "\\ne" in part.strip()[:4] for part in parts[1::2]):
+        text = text.replace("$", " ")  # \text{if k $\ne$ y}
+    elif len(parts) > 1:
         return [t for part in parts[1::2] for t in tokenize(part, {}, token.at)]
     for word in ("if", "for", "when", "where", "with", "and"):
         text = text.replace(word + " ", " ") if text.strip().startswith(word) else text

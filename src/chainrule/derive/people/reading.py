@@ -238,6 +238,8 @@ class Reading:
                 return True
             if sup:
                 return facts.sup_layers and item.value in facts.layer_numbers.get(name.base, ())
+            if count == 3 and item.value in (1, 2, 3, 4):  # O_2[i,k]
+                return True
             if facts.sub_layers and count == 1 and item.value in facts.layer_numbers.get(name.base, ()):
                 return True
             return facts.sub_layers and count == 1 and len(str(item.value)) == 3 and name.base == "W"

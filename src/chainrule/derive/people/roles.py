@@ -182,7 +182,7 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
         if hints[kind]:
             for role, effect in table.items():
                 if effect >= 1 and role not in scores:
-                    scores[role] = effect * 0.6 - 0.3
+                    scores[role] = effect * 0.6 - 0.8
     if base in values:
         scores["label"] = scores.get("label", -9) - 2
     called = base in facts.called
@@ -231,6 +231,8 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
     if len(base) == 1 and not found:
         found.append((Role("const"), 0.0))
     del capital
+    if not any(_TABLE.get(role.kind, {}).get(base, 0) >= 0.5 for role, _ in found[:1]):
+        facts.unusual.add(base)
     found.sort(key=lambda one: -one[1])
     best = found[0][1] if found else 0
     return [(role, best - score) for role, score in found[:4] if best - score < 2.5]

@@ -34,7 +34,7 @@ _DROPPED = {
     "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
     "scriptsize", "hfill", "hline", "noindent", "centering", "allowbreak", "break", "newline", "strut", "mathstrut",
     "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
-    "mathopen", "mathclose", "mathinner", "cr", "relax", "unicode", "qedhere", "qed", "protect", "par", "medskip", "smallskip", "bigskip",
+    "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "par", "medskip", "smallskip", "bigskip",
 }  # fmt: skip
 _DROPPED_WITH_ARGUMENT = {
     "label", "tag", "hspace", "vspace", "color", "phantom", "hphantom", "vphantom", "eqref", "ref", "cite", "mskip",
@@ -44,7 +44,7 @@ _FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "st
 _KEPT_ARGUMENT = {"cancel", "bcancel", "xcancel", "mathstrut", "fbox", "mbox_", "substack", "bbox", "highlight", "mathchoice", "hl", "sout", "uwave"}
 _TEXTS = {"text", "textrm", "textit", "textbf", "textsf", "texttt", "mbox", "hbox", "textnormal", "textsc", "emph", "textup"}
 _SAME = {
-    "lbrack": "[", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
+    "lbrack": "[", "cr": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
     "rvert": "|", "mid": "|", "ast": "*", "star": "*", "cdotp": "\\cdot", "bullet": "\\cdot", "ne": "\\neq", "lt": "<", "gt": ">",
     "leq": "\\le", "geq": "\\ge", "ldots": "\\dots", "cdots": "\\dots", "dotsb": "\\dots", "dotsc": "\\dots", "dotsm": "\\dots",
     "dotsi": "\\dots", "hdots": "\\dots", "hdotsfor": "\\dots",
@@ -76,7 +76,7 @@ _GREEK = {
 } | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi", "Ω": "\\Omega", "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
 _TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
 _WORDS = re.compile(
-    r"(?:softmax|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
+    r"(?:softmax|Softmax|Diag|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
     r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|with)(?![A-Za-z])"
 )
 _SPOKEN = {
@@ -139,7 +139,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
     found: list[Token] = []
     k = 0
     while k < len(text):
-        if plain and (word := _WORDS.match(text, k)) and not (k and (text[k - 1].isalpha() or text[k - 1] == "\\")):
+        if plain and (word := _WORDS.match(text, k)) and _begins_word(text, k):
             said = word.group()
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
@@ -176,6 +176,13 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found.append(Token("char", match[4], at + k))
         k = match.end()
     return found
+
+
+def _begins_word(text: str, k: int) -> bool:
+    before = text[k - 1] if k else " "
+    if before == "d" and text[k].isupper():  # dCE
+        return not (k > 1 and text[k - 2].isalpha())
+    return not before.isalpha() and before != "\\"
 
 
 def _plain_form(text: str, k: int) -> tuple[str, int] | None:
@@ -274,6 +281,11 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 ahead.pop()
                 continue
             if name in _DROPPED:
+                continue
+            if name == "not":
+                ahead[-1:] = [Token("cmd", "neq", token.at)] if ahead and ahead[-1].text in ("=", "equiv") else ahead[-1:]
+                continue
+            if name == "eqalign":
                 continue
             if name in ("quad", "qquad"):
                 found.append(Token("space", " ", token.at))
