@@ -103,6 +103,9 @@ class Atoms(Cursor, ABC):
                 return self.bars("abs")
             if token.text in "dD" and self.begins_differential():
                 return self.differential(1)
+            if token.text == "d" and self.moves():
+                self.at += 1
+                return Node("differential", (self.factor(),), 1)
         letter = letter_of(token)
         if letter is not None:
             self.at += 1
@@ -177,6 +180,8 @@ class Atoms(Cursor, ABC):
 
     def word(self, text: str) -> Node:
         text = text.strip().strip(".")
+        if text in ("max", "min"):
+            return self.big(text)
         if text in FUNCTIONS:
             return self.function(text)
         if not is_word_name(text):
@@ -210,9 +215,19 @@ class Atoms(Cursor, ABC):
         if not inside:
             return num(1.0)
         node = self.whole(inside)
+        if node.op == "app" and self.next_is("_", "^"):
+            return self.scripted(node)
         if node.op == "name" and command == "mathbf":
             node = replace(node, data=replace(node.data, bold=True))
         return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+
+    def moves(self) -> bool:
+        """Whether a d here is that of a differential, dz: a letter follows at once."""
+        after = self.peek(1)
+        before = self.tokens[self.at - 1] if self.at else None
+        if after is None or (before is not None and (letter_of(before) is not None or before.text in "_^")):
+            return False
+        return (letter_of(after) is not None and after.at == self.tokens[self.at].at + 1) or after.text in ("mathbf", "hat")
 
     def after_d(self) -> bool:
         after = self.peek()

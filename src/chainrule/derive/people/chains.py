@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from chainrule.derive.people.cursor import split
 from chainrule.derive.people.documents import Document
 from chainrule.derive.people.grammar import parse
 from chainrule.derive.people.tokens import Macro, Token, tokens
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, transform
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 
@@ -102,7 +103,10 @@ def chains_of(document: Document) -> Notes:
             fresh = True
             here: list[Condition] = []
             current: Chain | None = None
-            for row in _rows(piece.text, document.macros, piece.at, text):
+            rows = _rows(piece.text, document.macros, piece.at, text)
+            if rows and not any(row.sides for row in rows):  # a display that is a condition: $$i \neq j$$
+                stated = [c for row in rows for c in row.conditions] or stated
+            for row in rows:
                 if row.continues and row.sides and (current or found):
                     chain = current or found[-1]
                     if current is None and chain.section != section and len(row.sides) == 0:
@@ -119,10 +123,46 @@ def chains_of(document: Document) -> Notes:
                     row.sides[0].joined = False
                 current = Chain(row.sides, [*here, *stated], section, display=n)
                 found.append(current)
+    _name_errors([*found, *inline])
     return Notes([c for c in found if c.sides], inline, prose, headings)
 
 
-_SPOKEN = re.compile(r"(?:case|cases|if|for|when|where|with|assume|suppose)\W{0,4}(?:\d+\W{1,3})?([a-zℓ])\s*(=|≠|!=|\\neq?)\s*([a-zℓ])\b", re.IGNORECASE)
+def _name_errors(chains: list[Chain]) -> None:
+    """δy_j as a name for ∂L/∂y_j, where a file never writes δ but before another name."""
+    sides = [side for chain in chains for side in chain.sides if side.node is not None]
+    alone = before = 0
+    for side in sides:
+        for part in walk(side.node):  # type: ignore[arg-type]
+            if part.op == "name" and part.data.base == "δ":
+                alone += 1
+            if part.op == "mul":
+                for k, (one, other) in enumerate(itertools.pairwise(part.kids)):
+                    before += _is_delta(one) and other.op == "name" and part.data[k] == ""
+    if alone == 0 or alone != before:
+        return
+
+    def change(part: Node) -> Node | None:
+        if part.op != "mul" or not any(_is_delta(kid) for kid in part.kids):
+            return None
+        kids: list[Node] = []
+        signs: list[str] = []
+        for k, kid in enumerate(part.kids):
+            if k and _is_delta(part.kids[k - 1]):
+                kids[-1] = Node("errorof", (kid,))
+                continue
+            kids.append(transform(kid, change))
+            signs += [part.data[k - 1]] if k else []
+        return kids[0] if len(kids) == 1 else Node("mul", tuple(kids), tuple(signs))
+
+    for side in sides:
+        side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _is_delta(node: Node) -> bool:
+    return node.op == "name" and node.data == Name("δ")
+
+
+_SPOKEN = re.compile(r"(?<![A-Za-z_{^(\\$=+])([a-zℓ])\s*(=|≠|!=|\\neq?|\\not=|==)\s*([a-zℓ])(?![A-Za-z_^(0-9])")
 
 
 def _spoken(text: str) -> list[Condition]:
@@ -131,7 +171,7 @@ def _spoken(text: str) -> list[Condition]:
     def letter(base: str) -> Node:
         return Node("name", (), Name(base))
 
-    return [Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3])) for m in _SPOKEN.finditer(text)][-1:]
+    return [Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3])) for m in _SPOKEN.finditer(text.replace("`", " ").replace("*", " "))][-1:]
 
 
 def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
@@ -249,6 +289,7 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             continue
         while part and part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char":
             part = part[:-1]
+        part = [Token("cmd", "cdot", t.at) if t.kind == "char" and t.text == "." and k and k < len(part) - 1 else t for k, t in enumerate(part)]
         while part and part[0].kind == "cmd" and part[0].text in ("implies", "forall"):
             condition_follows = part[0].text == "forall"
             part = part[1:]

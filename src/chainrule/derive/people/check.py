@@ -14,7 +14,7 @@ from chainrule.derive.people.documents import Document, read_document
 from chainrule.derive.people.facts import Facts, facts_of
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.search import Found, Judge, search
-from chainrule.derive.people.tree import Node, walk
+from chainrule.derive.people.tree import Node, names, walk
 from chainrule.errors import InputError
 
 __all__ = ["Checked", "Step", "check_text", "examine"]
@@ -93,7 +93,7 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
         _squared(judge, n, one)
     _confirm(judged, seeds[1:])
     _support(judge, found, judged)
-    _doubt(found, judged)
+    _doubt(judge, found, judged)
     return Checked([], described(found.reading), judged, document, notes, facts, seeds, time.thread_time() - begun)
 
 
@@ -103,7 +103,7 @@ _LOCAL: tuple[dict[str, Any], ...] = (
     {"gradient": "as the variable"}, {"jacobian": "numerator"}, {"dot": "elementwise"}, {"samples": "columns"}, {"samples": "rows"}, {"samples": "columns", "mean": False},
     {"two": "class first"}, {"weights": "in×out"}, {"weights": "out×in"}, {"vectors": "rows", "weights": "in×out"}, {"vectors": "columns", "weights": "out×in"},
     {"gradient": "transposed", "jacobian": "denominator"},
-    {"output": "logistic", "loss": "binary"}, {"units": "one output", "output": "logistic", "loss": "binary"}, {"output": "softmax", "loss": "cross entropy", "units": "many"},
+    {"units": "many"}, {"units": "many", "output": "softmax", "loss": "any"}, {"output": "logistic", "loss": "binary"}, {"units": "one output", "output": "logistic", "loss": "binary"}, {"output": "softmax", "loss": "cross entropy", "units": "many"},
     {"loss": "any"}, {"output": "softmax", "loss": "any"}, {"activation": "any"},
 )  # fmt: skip
 _LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
@@ -114,6 +114,12 @@ def _localised(judge: Judge, n: int, found: Found) -> Judged:
     chain, outcomes = judge.chains[n], found.outcomes[n]
     if all(o.word in FINE for o in outcomes) or any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
+    written = _classes_written(chain)
+    if written:
+        reading = found.reading.but(classes=written)
+        tried = judge.chain(n, reading)
+        if not any(o.word in ("wrong", "misfit") for o in tried):
+            return Judged(chain, tried, reading)
     only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)
     for move in _LOCAL:
         if all(found.reading.conventions.get(k, CONVENTIONS[k][0]) == v for k, v in move.items()):
@@ -127,6 +133,18 @@ def _localised(judge: Judge, n: int, found: Found) -> Judged:
     if only_tensors:
         return _without_dimensions(judge, n, found, outcomes)
     return Judged(chain, outcomes, found.reading)
+
+
+def _classes_written(chain: Chain) -> int:
+    """How many classes a chain writes out, where every index in it is a number: ŷ_1, ŷ_2; 0 where it does not."""
+    found: set[int] = set()
+    for side in chain.sides:
+        for name in names(side.node) if side.node is not None else ():
+            for item in name.sub:
+                if item.kind != "number":
+                    return 0
+                found.add(item.value)
+    return max(found) if len(found) > 1 and found == set(range(1, max(found) + 1)) else 0
 
 
 def _contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Mapping[str, Any]) -> bool:
@@ -195,30 +213,50 @@ def _support(judge: Judge, found: Found, judged: list[Judged]) -> None:
             judged[j].outcomes[k] = Outcome("doubt", f"it follows only if {_convention_in_words(name, value)}, and nothing else here says so")
 
 
-def _doubt(found: Found, judged: list[Judged]) -> None:
+def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
     """Where little is understood, nothing is called wrong."""
     words = [o.word for one in judged for o in one.outcomes]
     right = sum(w in ("follows", "carried", "defines") for w in words)
     wrong = sum(w in ("wrong", "misfit") for w in words)
+    unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
+    einstein = ("einstein", True) in judge.evidence
+    everything = einstein or (right == 0 and found.cost > 0.5) or (wrong >= 3 and wrong >= right) or (wrong >= 2 and 2 * unclear > right)
+    unsettled: set[str] = set()
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
-            if outcome.word in ("wrong", "misfit") and one.chain.sides[k].mended:
-                one.outcomes[k] = Outcome("doubt", "a bracket is missing, or one too many")
-            elif outcome.word in ("wrong", "misfit") and k == 1 and _is_definition(one):
-                one.outcomes[k] = Outcome("doubt", "what is defined here is not what the name usually stands for")
+            if outcome.word not in ("wrong", "misfit"):
+                continue
+            why = ""
+            if one.chain.sides[k].mended or one.chain.sides[0].mended:
+                why = "a bracket is missing, or one too many"
+            elif k == 1 and _is_definition(one, outcome):
+                why = "what is defined here is not what the name usually stands for"
+                left = one.chain.sides[0].node
+                unsettled |= {name.base for name in names(left)} if left is not None else set()
+            elif everything:
+                why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (right == 0 or found.cost > 0.9 or not _is_shape(outcome.message)):
-                one.outcomes[k] = Outcome("doubt", outcome.message)
-            elif outcome.word in ("wrong", "misfit") and (one.reading["einstein"] or (right == 0 and found.cost > 0.5) or (wrong >= 3 and wrong >= right)):
-                one.outcomes[k] = Outcome("doubt", "what its letters stand for is not clear: more of this file would be wrong than right")
+                why = outcome.message
+            if why:
+                one.outcomes[k] = Outcome("doubt", why)
+    for one in judged:
+        for k, outcome in enumerate(one.outcomes):
+            if outcome.word in ("wrong", "misfit"):
+                sides = [one.chain.sides[k].node, *([one.chain.sides[outcome.against].node] if outcome.against is not None else [])]
+                used = {name.base for node in sides if node is not None for name in names(node)}
+                if used & unsettled:
+                    one.outcomes[k] = Outcome("doubt", f"{', '.join(sorted(used & unsettled))}: what is meant is not clear")
 
 
-def _is_definition(one: Judged) -> bool:
+def _is_definition(one: Judged, outcome: Outcome) -> bool:
     """Whether a chain begins with a letter that it may define: of what the field calls it, little is certain."""
     left = one.chain.sides[0].node
     if left is None or left.op != "name":
         return False
     role = one.reading.roles.get(left.data.base)
-    return role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y")
+    if role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y"):
+        return True
+    return role.kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
 
 
 def _is_shape(message: str) -> bool:

@@ -73,11 +73,22 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
         if side.node is None:
             continue
         for part in walk(side.node):
+            if part.op == "sum" and not part.data.letters and _averaged(chain):
+                return True
             if part.op in ("sum", "prod") and set(part.data.letters) & samples and _sampled(part, set(part.data.letters) & samples):
                 return True
         for name in names(side.node):
             role = reading.roles.get(name.base)
             if role is not None and role.batch:
+                return True
+    return False
+
+
+def _averaged(chain: Chain) -> bool:
+    """Whether a chain has 1/n or 1/m: its bare sums are over samples."""
+    for side in chain.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            if part.op == "div" and part.kids[1].op == "name" and part.kids[1].data.base in ("n", "m", "N", "M") and not part.kids[1].data.sub:
                 return True
     return False
 
@@ -95,6 +106,9 @@ def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = Fal
 def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[Outcome]:
     batch = needs_batch(chain, reading)
     world = World(reading, seed, batch=batch, square=square)
+    if reading["classes"]:
+        world.sizes[f"#{reading.layers}"] = reading["classes"]
+        world.labels = world.labels % reading["classes"]
     trees = [side.node for side in chain.sides if side.node is not None]
     dots = _dotted(trees)
     if dots:
@@ -125,6 +139,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[
         tries = [(k - 1, previous)]
         if right is not None and right != k - 1:
             tries.append((right, values[right]))
+        if own and k > 1 and right not in (None, 0) and values[0] is not None:
+            tries.append((0, values[0]))
         outcome: Outcome | None = None
         misfit = ""
         compared = False

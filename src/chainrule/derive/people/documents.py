@@ -87,6 +87,8 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     lets = re.findall(r"(?:%|<!--|//|\#)\s*chainrule:\s*([^\n>]*?)\s*(?:-->|$)", text, re.MULTILINE)
     latex = "\\documentclass" in text or "\\begin{document}" in text or name.endswith(".tex")
     markdown = name.endswith((".md", ".ipynb", ".markdown", ".qmd", ".Rmd"))
+    if markdown:  # MyST's roles and fences
+        text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
     pieces = list(_pieces(shown))
     if markdown and not any(piece.kind in ("display", "inline") for piece in pieces):  # formulas as plain text, in fences
@@ -311,6 +313,8 @@ def _within_prose(line: str, start: int) -> list[Piece]:
 def _is_formula(line: str) -> bool:
     shown = re.sub(r"\\[A-Za-z]+|\{[^{}]*\}|(?:softmax|exp|log|sum|partial|sigmoid|tanh|delta|diag|loss|max|relu|ReLU)\b", " ", line)
     words = [word for word in re.findall(r"[A-Za-z]{3,}", shown)]
+    if re.fullmatch(r"\W*(?:[A-Za-z]+[\s\d:.)(]+)*[a-zℓ]\s*(?:=|≠|!=)\s*[a-zℓ]\W*", line.strip()):
+        return False  # Case 1: i = j
     if line.lstrip().startswith(("=", "&=", "\\")) and len(words) < 4:
         return True
     return any(sign in line for sign in "=≠") and len(words) < 2

@@ -11,7 +11,7 @@ from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.indices import Indices
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import (
-    FLOAT, MisfitError, Plain, Value, add, all_letters, apply, contract, diagonal, divide, elementwise, letters, matmul, neg, plain, positional, power, primal,
+    FLOAT, Dual, MisfitError, Plain, Value, add, all_letters, apply, contract, diagonal, divide, elementwise, letters, matmul, neg, plain, positional, power, primal,
     rename, scalar, shape, stack, take, tangent, to_letters, total, transpose,
 )  # fmt: skip
 from chainrule.derive.people.world import Context, differentiated, softmax
@@ -310,7 +310,7 @@ class Evaluator(Indices):
         while by.op in ("T", "app"):
             turned ^= by.op == "T"
             by = Node("name", (), by.data) if by.op == "app" else by.kids[0]
-        if by.op == "elem" and by.kids[0].op == "name":
+        if by.op == "elem" and by.kids[0].op in ("name", "app"):
             inner: Name = by.kids[0].data
             by = Node("name", (), Name(inner.base, (*inner.sub, *by.data), inner.sup))
         if by.op != "name":
@@ -367,6 +367,31 @@ class Evaluator(Indices):
         rows, columns = ("∂out", open_axes[0]) if self.reading["jacobian"] == "numerator" else (open_axes[0], "∂out")
         return positional(there, rows, columns)
 
+    def _loss(self, node: Node, at: Context) -> Value:
+        return at.node(("L",))
+
+    def _errorof(self, node: Node, at: Context) -> Value:
+        """δy: the derivative of the loss by y."""
+        return self.derived(Node("loss"), node.kids[0], at, gradient=True)
+
+    def _differential(self, node: Node, at: Context) -> Value:
+        """dz: the change of z where the earliest of what the chain writes with a d moves in some direction."""
+        if not node.kids:
+            raise NotReadError("∂ stands alone")
+        leaves = self.moved()
+        Context.tags += 1
+        tag = Context.tags
+        moved = dict(at.overrides)
+        for key in leaves:
+            base = at.node(key)
+            here = primal(base)
+            axes = tuple(here.letters)
+            moved[key] = Dual(tag, base, self.world.drawn(("moved", *key), axes))
+        found = tangent(self.value(node.kids[0], Context(self.world, moved)), tag)
+        if found is None:
+            raise NotReadError("a differential of what does not move")
+        return found
+
     # --- Σ and its kin ----------------------------------------------------------------------------------------------
 
     def _sum(self, node: Node, at: Context) -> Value:
@@ -378,7 +403,7 @@ class Evaluator(Indices):
     def _over(self, node: Node, at: Context, *, product: bool) -> Value:
         bound = node.data
         body = node.kids[0]
-        inner = bound.letters or self.unbound(body)
+        inner = self.bound_letters(bound) or self.unbound(body)
         self.scopes.append((set(inner), body, bound))
         try:
             value = self.value(body, at)
@@ -389,6 +414,8 @@ class Evaluator(Indices):
                 else:
                     value = elementwise(value, factor)
             if not inner:
+                if shape(value) is None and "★" in all_letters(value):
+                    return contract(value, "★")
                 if shape(value) is None:
                     raise NotReadError("a Σ without an index")
                 return total(value)

@@ -24,6 +24,7 @@ class Facts:
     layer_letters: set[str] = field(default_factory=set)
     sample_letters: set[str] = field(default_factory=set)
     layer_numbers: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # by base: numbers that tag layers
+    spelt_layers: set[str] = field(default_factory=set)  # o and h above W, z and b: output and hidden
     sup_layers: bool = False  # z^1 is layer 1, not a power
     sub_layers: bool = False  # z_1 is layer 1, not element 1
     bases: Counter[str] = field(default_factory=Counter)
@@ -137,6 +138,8 @@ def free_bases(trees: Iterable[Node]) -> Counter[str]:
 
 def _layers(every: list[Name], facts: Facts) -> None:
     shifted: Counter[str] = Counter()
+    above = {item.value for name in every if name.base in ("W", "b", "z", "a") for item in name.sup if item.kind == "letter"}
+    facts.spelt_layers = {"o", "h"} if {"o", "h"} <= above else set()
     for name in every:
         for place in (name.sub[:1], name.sup):
             for item in flat_items(place):

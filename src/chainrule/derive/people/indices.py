@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.reading import Access, Reading, Role
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of, names, walk
 from chainrule.derive.people.values import FLOAT, MisfitError, Plain, plain, Value, add, apply, letters, neg, positional, power, primal, rename, scalar, shape, take, to_letters
 from chainrule.derive.people.world import Context, World
 
@@ -54,9 +54,9 @@ class Indices(ABC):
                     for condition in bound.conditions:
                         other = _other(condition, letter)
                         found = found or (self.size_of(other) if other is not None and other != letter else None)
-                if found is None:
+                if found is None and self.uses(body, letter):
                     raise MisfitError(f"nothing says what {letter} runs over")
-                return found
+                return found or self.world.sizes[f"#{self.reading.layers}"]
         if letter not in self._sizes:
             found = next((n for side in self.sides if (n := self._size_in(side, letter)) is not None), None)
             self._sizes[letter] = found
@@ -137,6 +137,33 @@ class Indices(ABC):
 
         look(body, frozenset())
         return tuple(found)
+
+    def bound_letters(self, bound: Bound) -> tuple[str, ...]:
+        """The letters that a Σ runs over: of i ≠ j that which the first side does not have."""
+        if len(bound.letters) == 1 and bound.conditions and bound.lower is None and bound.letters[0] in self.head:
+            other = _other(bound.conditions[0], bound.letters[0])
+            if other is not None and other not in self.head:
+                return (other,)
+        return bound.letters
+
+    def moved(self) -> list[tuple[Any, ...]]:
+        """Of the names that the chain writes with a d, the earliest in the network."""
+        found: dict[tuple[Any, ...], int] = {}
+        for side in self.sides:
+            for part in walk(side):
+                if part.op == "differential" and part.kids:
+                    for name in names(part.kids[0]):
+                        try:
+                            key = self.accessed(name).key
+                        except (NotReadError, MisfitError):
+                            continue
+                        order = {"W": 0, "b": 0, "a": 1, "h": 2}.get(key[0])
+                        if order is not None:
+                            found[key] = 10 * int(key[1]) + order
+        if not found:
+            raise NotReadError("a differential of what is not known")
+        first = min(found.values())
+        return [key for key, place in found.items() if place == first]
 
     def bound_conditions(self, bound: Bound) -> list[Condition]:
         found = list(bound.conditions)
@@ -416,8 +443,9 @@ class Indices(ABC):
             return role.kind in ("p", "a", "h", "def", "g")
         inner = node.kids[0]
         arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
-        below = {"p": ("a", "x", "W", "h"), "a": ("x", "W", "h"), "h": ("a", "x", "W"), "def": ("a", "x", "W", "h", "def", "p")}.get(role.kind, ())
-        return arg is not None and arg.kind in below
+        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
+            return False
+        return role.kind in ("p", "a", "h", "def") and (arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ"))
 
     def is_bare_index(self, name: Name) -> bool:
         return not name.sub and not name.sup and name.base not in self.reading.roles and name.base in self.reading.facts.labels

@@ -171,7 +171,7 @@ class Operators(Atoms):
                 k += 4
                 continue
             depth += (token.text in "{(") - (token.text in "})") if token.kind == "char" else 0
-            if depth == 0 and token.text == mark and (token.kind == "cmd" or mark in "dD") and not (parts and not parts[-1]):
+            if depth == 0 and token.text == mark and (token.kind == "cmd" or mark in ("d", "D")) and not (parts and not parts[-1]):
                 parts.append([])
             elif parts:
                 parts[-1].append(token)
@@ -500,6 +500,8 @@ def _begins_d(tokens: list[Token]) -> str:
     first = tokens[0]
     if first.kind == "cmd" and first.text == "partial":
         return "∂"
+    if first.kind == "cmd" and first.text == "delta" and len(tokens) > 1 and tokens[1].text not in ("_", "^", "{", "("):
+        return "d"  # δE/δa
     if first.kind == "char" and first.text in "dD" and not (len(tokens) > 1 and tokens[1].text == "_"):
         return "d"
     if first.kind == "cmd" and first.text in ("mathrm", "operatorname") and "".join(t.text for t in tokens[1:4]) in ("{d}", "{D}"):

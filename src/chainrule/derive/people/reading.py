@@ -31,6 +31,7 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "dot": ("inner", "elementwise"),
     "einstein": (False, True),
     "biases": (True, False),
+    "classes": (0,),  # how many, where a file writes them all out
     "batch": ("where it shows", "always"),
 }
 
@@ -232,6 +233,8 @@ class Reading:
         if item.kind == "shifted":
             return item.value[0] in facts.layer_letters
         if item.kind == "letter":
+            if sup and item.value in facts.spelt_layers:
+                return True
             return item.value in facts.layer_letters and (sup or item.value in ("L",) or count == 1 or bracketed or "l" == item.value)
         if item.kind == "number":
             if bracketed:
@@ -255,6 +258,8 @@ class Reading:
             if self["counted"] == "from 1" and role.kind not in ("W", "b"):
                 number -= 1
             return number
+        if value in ("o", "h") and value in self.facts.spelt_layers:
+            return self.layers - (value == "h")
         return (self.layers if value == "L" else self.middle) + shift
 
     def _loss(self, name: Name, items: list[Item], batch: bool) -> Access:
@@ -367,7 +372,7 @@ class Reading:
         role = self.roles.get(letter)
         if role is not None and role.kind in ("label", "y"):
             return True
-        if letter == "ℓ" and not self.facts.layer_letters & {"ℓ"}:
+        if letter == "ℓ" and "ℓ" not in self.facts.layer_letters | self.facts.summed:
             return role is None
         return bool(letter) and letter == self["label"]
 

@@ -133,6 +133,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
             candidates.append((base, choices))
     kinds = {choices[0][0].kind for base, choices in candidates if base not in definitions or choices[0][0].kind == "x"}
     has_both = {"h", "x"} <= kinds
+    tagged_depth = max(tagged_depth, 2 if facts.spelt_layers else 0)
     depth = max(tagged_depth, max(levels.values(), default=0), 2 if has_both and not tagged_depth else 1)
     top = max(levels.values(), default=0)
     placed = []
@@ -141,7 +142,10 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         if level is not None and not facts.layer_numbers.get(base):
             offset = level - top
             choices = [
-                (role._replace(layer=offset), cost) if role.kind in ("a", "h", "W", "b") and role.layer is None else (role, cost) for role, cost in choices
+                (role._replace(layer=offset), cost)
+                if role.kind in ("a", "h", "W", "b") and role.layer is None and (level > 0 or role.kind == "h")
+                else (role, cost)
+                for role, cost in choices
             ]
         placed.append((base, choices))
     for roles, cost in _combinations(placed, facts):
@@ -220,7 +224,8 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
-    if base == "e" and any(n.sub or n.sup for n in facts.seen[base]) or base == "e" and "e" in facts.called:
+    tagged_e = base == "e" and any(n.sup for n in facts.seen[base])
+    if base == "e" and not tagged_e and (any(n.sub for n in facts.seen[base]) or "e" in facts.called) and base not in definitions:
         return [(Role("unit"), 0.0)]
     capital = len(base) == 1 and base.isupper()
     found = [(Role(kind, batch=_is_batch(base, kind, facts, bases)), score) for kind, score in scores.items() if kind not in ("jac", "hess") and score > -1]
@@ -243,7 +248,8 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     plain = base.strip("\u0302")
     if kind not in ("a", "h", "p", "y", "x", "δ") or not (base[0].isupper() or plain in ("Ŷ",)):
         return False
-    if any(item.kind in ("letter", "number") for name in facts.seen[base] for item in name.sub):
+    layers = facts.layer_numbers.get(base, set())
+    if any(item.kind == "letter" or (item.kind == "number" and item.value not in layers) for name in facts.seen[base] for item in name.sub):
         return False
     return True
 
@@ -257,6 +263,7 @@ def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], facts:
     seen = {start}
     given = 0
     tried = 0
+    spare: list[tuple[dict[str, Role], float]] = []
     while heap and given < most and tried < 3000:
         cost, picks = heapq.heappop(heap)
         tried += 1
@@ -265,12 +272,16 @@ def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], facts:
         if clashes is not None:
             given += 1
             yield roles, cost + 0.5 * clashes
+        elif len(spare) < 3:
+            spare.append((roles, cost + 1.5))
         for n, (_, choices) in enumerate(candidates):
             if picks[n] + 1 < len(choices):
                 more = (*picks[:n], picks[n] + 1, *picks[n + 1 :])
                 if more not in seen:
                     seen.add(more)
                     heapq.heappush(heap, (cost - choices[picks[n]][1] + choices[picks[n] + 1][1], more))
+    if not given:  # two letters for one thing all the same: what follows under this follows
+        yield from spare
 
 
 def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:

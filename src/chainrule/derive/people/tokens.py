@@ -32,7 +32,7 @@ _DROPPED = {
     "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl",
     "Biggr", "bigm", "Bigm", "displaystyle", "textstyle", "scriptstyle", "scriptscriptstyle", "limits", "nolimits",
     "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
-    "scriptsize", "hfill", "hline", "noindent", "centering", "allowbreak", "break", "newline", "strut", "mathstrut",
+    "scriptsize", "hfill", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
     "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
     "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "par", "medskip", "smallskip", "bigskip",
 }  # fmt: skip
@@ -44,7 +44,7 @@ _FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "st
 _KEPT_ARGUMENT = {"cancel", "bcancel", "xcancel", "mathstrut", "fbox", "mbox_", "substack", "bbox", "highlight", "mathchoice", "hl", "sout", "uwave"}
 _TEXTS = {"text", "textrm", "textit", "textbf", "textsf", "texttt", "mbox", "hbox", "textnormal", "textsc", "emph", "textup"}
 _SAME = {
-    "lbrack": "[", "cr": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
+    "lbrack": "[", "cr": "\\\\", "newline": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
     "rvert": "|", "mid": "|", "ast": "*", "star": "*", "cdotp": "\\cdot", "bullet": "\\cdot", "ne": "\\neq", "lt": "<", "gt": ">",
     "leq": "\\le", "geq": "\\ge", "ldots": "\\dots", "cdots": "\\dots", "dotsb": "\\dots", "dotsc": "\\dots", "dotsm": "\\dots",
     "dotsi": "\\dots", "hdots": "\\dots", "hdotsfor": "\\dots",
@@ -144,6 +144,10 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
             continue
+        if plain and text.startswith("ln", k) and k and text[k - 1].isalpha() and text[k - 1] != "\\" and _spelt_together(text, k):  # ylna
+            found.append(Token("cmd", "log", at + k))
+            k += 2
+            continue
         letter = text[k]
         if letter in _SYMBOLS or letter in _GREEK:
             found += [t._replace(at=at + k) for t in _raw(_SYMBOLS.get(letter) or _GREEK[letter], 0, False)]
@@ -176,6 +180,17 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found.append(Token("char", match[4], at + k))
         k = match.end()
     return found
+
+
+def _spelt_together(text: str, k: int) -> bool:
+    """Whether ln here is the logarithm between letters: no command, and no longer word."""
+    start = k
+    while start and text[start - 1].isalpha():
+        start -= 1
+    end = k
+    while end < len(text) and text[end].isalpha():
+        end += 1
+    return end - start <= 4 and not (start and text[start - 1] == "\\")
 
 
 def _begins_word(text: str, k: int) -> bool:
