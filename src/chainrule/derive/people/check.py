@@ -118,7 +118,8 @@ def _localised(judge: Judge, n: int, found: Found) -> Judged:
     if written:
         reading = found.reading.but(classes=written)
         tried = judge.chain(n, reading)
-        if not any(o.word in ("wrong", "misfit") for o in tried):
+        fewer = sum(o.word in FINE for o in tried) > sum(o.word in FINE for o in outcomes)
+        if fewer and not any(o.word in ("wrong", "misfit") for o in tried):
             return Judged(chain, tried, reading)
     only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)
     for move in _LOCAL:
@@ -174,7 +175,7 @@ def _squared(judge: Judge, n: int, one: Judged) -> None:
 def _without_dimensions(judge: Judge, n: int, found: Found, outcomes: list[Outcome]) -> Judged:
     """The chain rule between matrices, ∂L/∂W = ∂L/∂z ∂z/∂W, has factors of three dimensions: judged for single units."""
     chain = judge.chains[n]
-    thin = found.reading.but(units="one each", output="activation", loss="any")
+    thin = found.reading.but(units="one each", output="activation", loss="any", activation="any", vectors="columns", weights="out×in", targets="sum to 1")
     tried = judge_chain(chain, thin, judge.seed)
     merged = [
         Outcome("follows", "for one unit in each layer") if a.word == "tensor" and b.word in FINE else a for a, b in zip(outcomes, tried, strict=True)

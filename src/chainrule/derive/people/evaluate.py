@@ -255,6 +255,12 @@ class Evaluator(Indices):
             return found
         if self.drops_arguments(node):
             return self.name(name, at)
+        inner = node.kids[0]
+        role = self.reading.roles.get(name.base)
+        if role is not None and role.kind == "p" and not name.sub and inner.op == "name" and inner.data.sub and len(node.kids) == 1:
+            below = self.reading.roles.get(inner.data.base)
+            if below is not None and below.kind == "a":  # S(x_i) is S(x)_i
+                return self.name(Name(name.base, inner.data.sub, name.sup), at)
         if len(node.kids) != 1:
             raise NotReadError(f"{name.base} before a bracket of several things is not understood")
         return self._times(self.name(name, at), self.value(node.kids[0], at), "")

@@ -443,6 +443,8 @@ class Indices(ABC):
             return role.kind in ("p", "a", "h", "def", "g")
         inner = node.kids[0]
         arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
+        if inner.op == "name" and inner.data.sub and inner.data.sub == node.data.sub:
+            return True  # y_i(z_i)
         if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
             return False
         return role.kind in ("p", "a", "h", "def") and (arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ"))
