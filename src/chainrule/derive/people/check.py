@@ -225,6 +225,9 @@ def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
     unsettled: set[str] = set()
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
+            left = one.chain.sides[0].node
+            if k == 1 and outcome.word in ("unread", "doubt") and left is not None and left.op in ("name", "app"):
+                unsettled |= {left.data.base}
             if outcome.word not in ("wrong", "misfit"):
                 continue
             why = ""
@@ -232,7 +235,6 @@ def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                 why = "a bracket is missing, or one too many"
             elif k == 1 and _is_definition(one, outcome):
                 why = "what is defined here is not what the name usually stands for"
-                left = one.chain.sides[0].node
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
             elif everything:
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"

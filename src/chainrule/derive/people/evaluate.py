@@ -257,6 +257,9 @@ class Evaluator(Indices):
             return self.name(name, at)
         inner = node.kids[0]
         role = self.reading.roles.get(name.base)
+        if role is not None and role.kind in ("p", "y") and not name.sub and len(node.kids) == 1 and inner.op == "name" and self._index(inner) is not None:
+            if not isinstance(self._index(inner), int):  # π(k): the k-th probability
+                return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
         if role is not None and role.kind == "p" and not name.sub and inner.op == "name" and inner.data.sub and len(node.kids) == 1:
             below = self.reading.roles.get(inner.data.base)
             if below is not None and below.kind == "a":  # S(x_i) is S(x)_i

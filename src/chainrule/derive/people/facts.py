@@ -193,7 +193,7 @@ def _samples(trees: list[Node], facts: Facts) -> None:
                     if letter not in facts.layer_letters and name.base not in WEIGHTS and name.base != "b":
                         facts.sample_letters.add(letter)
             letters = [i.value for i in name.sub if i.kind == "letter"]
-            if len(letters) == 2 and name.base in _SAMPLED and letters[0] not in facts.layer_letters and "L" not in letters:
+            if len(letters) == 2 and name.base in _SAMPLED and name.base not in ("J", "L", "𝓛", "ℓ") and letters[0] not in facts.layer_letters and "L" not in letters:
                 facts.hints[name.base]["two"] += 1
                 if letters[0] in facts.summed or letters[0] in ("n", "m"):
                     facts.sample_letters.add(letters[0])

@@ -249,6 +249,8 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     if kind not in ("a", "h", "p", "y", "x", "δ") or not (base[0].isupper() or plain in ("Ŷ",)):
         return False
     layers = facts.layer_numbers.get(base, set())
+    if base == "Δ":
+        return True
     if any(item.kind == "letter" or (item.kind == "number" and item.value not in layers) for name in facts.seen[base] for item in name.sub):
         return False
     return True

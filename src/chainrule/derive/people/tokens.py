@@ -34,7 +34,7 @@ _DROPPED = {
     "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
     "scriptsize", "hfill", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
     "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
-    "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "par", "medskip", "smallskip", "bigskip",
+    "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "space", "par", "medskip", "smallskip", "bigskip",
 }  # fmt: skip
 _DROPPED_WITH_ARGUMENT = {
     "label", "tag", "hspace", "vspace", "color", "phantom", "hphantom", "vphantom", "eqref", "ref", "cite", "mskip",
@@ -61,7 +61,7 @@ _SAME = {
     "dv": "\\dv", "odv": "\\dv", "derivative": "\\dv", "pderiv": "\\pdv", "partialderivative": "\\pdv", "diffp": "\\pdv", "diff": "\\dv",
     "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm", "mathnormal": "\\mathrm",
     "grad": "\\nabla", "gradient": "\\nabla", "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min", "argmax": "\\max",
-    "lang": "\\langle", "rang": "\\rangle", "div": "/", "_": "_", "[": "[", "]": "]", "*": "*", "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")", "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
+    "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*", "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")", "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
 }  # fmt: skip
 _SYMBOLS = {
     "−": "-", "–": "-", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "∙": "\\cdot", "⊙": "\\odot", "∘": "\\circ", "∗": "*", "∂": "\\partial",
@@ -69,7 +69,7 @@ _SYMBOLS = {
     "≜": "=", "⇒": "\\implies", "⟹": "\\implies", "⟺": "\\implies", "⇔": "\\implies", "→": "\\to", "∀": "\\forall", "…": "\\dots", "⋯": "\\dots",
     "√": "\\sqrt", "‖": "\\|", "∥": "\\|", "ᵀ": "^\\top", "⊤": "\\top", "′": "'", "″": "''", "’": "'", "½": "\\frac{1}{2}", "ℒ": "\\mathcal{L}",
     "𝓛": "\\mathcal{L}", "𝟙": "\\mathbb{1}", "𝟏": "\\mathbb{1}", "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx", "∞": "\\infty", "⟨": "\\langle",
-    "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ", "∝": "\\propto", "⊗": "\\otimes", "÷": "/", "∣": "|",
+    "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ", "∝": "\\propto", "@": "\\cdot ", "⊗": "\\otimes", "÷": "/", "∣": "|",
 }  # fmt: skip
 _GREEK = {
     c: "\\" + unicodedata.name(c).split()[-1].lower() for c in "αβγδεζηθικλμνξπρστυφχψω"
