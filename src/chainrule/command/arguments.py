@@ -150,7 +150,8 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     summary = "Show how a gradient is derived, line by line, and check each line; or check a derivation of your own."
     derive = places.add_parser(
         "derive", help=summary, description=summary,
-        epilog="Exit codes: 0 done, 1 a line does not follow or cannot be read, 2 bad usage.",
+        epilog="Exit codes: 0 done, 1 a step does not follow, 2 bad usage or nothing to check, 3 something was not understood, "
+        "4 the goal is not reached.",
     )  # fmt: skip
     derive._negative_number_matcher = re.compile(r"-\.?\d")  # --logits -1,2 is no option of its own
     derive.set_defaults(run=commands["derive"], refused=2)
@@ -159,12 +160,14 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     derive.add_argument("--step", action="store_true", help="show a line at a time; Enter shows the next")
     derive.add_argument(
         "--check", metavar="FILE", nargs="?", const="", default=None,
-        help="check every line by SymPy and by numbers; with FILE, those of a text in LaTeX, a step a line, "
-        "where names mean what they do in NAME, or in the lecture",
+        help="check every line by SymPy and by numbers; with FILE, each step of somebody's derivation (LaTeX, Markdown, a "
+        "notebook or text, - for standard input); with a folder, each of its files; with a NAME letters are the lecture's",
     )  # fmt: skip
     derive.add_argument(
-        "--format", dest="form", choices=["text", "json", "latex", "beamer", "html"], default="text",
-        help="text by default; beamer: slides that reveal a line at a time; with --check text or json",
+        "--format", dest="form", choices=["text", "json", "latex", "beamer", "html", "github", "gradescope"],
+        default="text",
+        help="text by default; beamer: slides that reveal a line at a time; with --check FILE text, json, github "
+        "(annotations) or gradescope (results.json)",
     )  # fmt: skip
     derive.add_argument("-o", "--output", metavar="FILE", default=None, help="where to write; by default, the terminal")
     derive.add_argument("--numbers", action="store_true", help="show the value of every line beside it")
@@ -173,6 +176,25 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )
     derive.add_argument(
         "--label", type=_count, default=None, metavar="N", help="the true class, counted from 1; by default 1"
+    )
+    derive.add_argument(
+        "--let",
+        metavar="LETTERS",
+        default=None,
+        help="with --check FILE, what letters stand for: 'z=logits, p=probabilities'",
+    )
+    derive.add_argument(
+        "--goal",
+        metavar="EQUATION",
+        default=None,
+        help="with --check FILE, what it must reach: an equation, or the NAME of a derivation",
+    )
+    derive.add_argument(
+        "--points",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="with --check FOLDER, the points of a file without a fault; by default 10",
     )
     derive.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return whole

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from chainrule.derive.people.cursor import Cursor, rows_of, split
+from chainrule.derive.people.cursor import Cursor, split
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, num
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
 
 __all__ = ["FUNCTIONS", "Atoms", "is_word_name", "relation_in"]
 
@@ -26,13 +26,28 @@ _STOPWORDS = {
     "by", "but", "note", "using", "from", "that", "which", "is", "the", "to", "of", "in", "we", "let", "iff", "while", "chain rule", "i.e.", "e.g.",
 }  # fmt: skip
 _ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
-_MATRICES = {"matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix", "psmallmatrix", "bsmallmatrix"}
+_MATRICES = {
+    "matrix",
+    "pmatrix",
+    "bmatrix",
+    "Bmatrix",
+    "vmatrix",
+    "array",
+    "smallmatrix",
+    "psmallmatrix",
+    "bsmallmatrix",
+}
 
 
 def is_word_name(text: str) -> bool:
     r"""Whether words in \text are a name or a function, and not a remark."""
     text = text.strip().rstrip(".")
-    return bool(text) and " " not in text and text.replace("_", "").replace("-", "").replace("\\", "").isalnum() and text.lower() not in _STOPWORDS
+    return (
+        bool(text)
+        and " " not in text
+        and text.replace("_", "").replace("-", "").replace("\\", "").isalnum()
+        and text.lower() not in _STOPWORDS
+    )
 
 
 def relation_in(tokens: list[Token]) -> int | None:
@@ -194,8 +209,10 @@ class Atoms(Cursor, ABC):
             inside = inside[1:-1]
         letters = "".join(t.text for t in inside)
         joined = "_-" if command == "operatorname" else "-" if command == "mathrm" else ""
-        plain = all(t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in joined) for t in inside)
-        if command == "mathbb" and letters in ("1", "I") or (command in ("mathbf", "mathrm") and letters == "1"):
+        plain = all(
+            t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in joined) for t in inside
+        )
+        if (command == "mathbb" and letters in ("1", "I")) or (command in ("mathbf", "mathrm") and letters == "1"):
             found = self.indicator()
             return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
         if command == "mathbb" and len(inside) == 1:
@@ -227,7 +244,10 @@ class Atoms(Cursor, ABC):
         before = self.tokens[self.at - 1] if self.at else None
         if after is None or (before is not None and (letter_of(before) is not None or before.text in "_^")):
             return False
-        return (letter_of(after) is not None and after.at == self.tokens[self.at].at + 1) or after.text in ("mathbf", "hat")
+        return (letter_of(after) is not None and after.at == self.tokens[self.at].at + 1) or after.text in (
+            "mathbf",
+            "hat",
+        )
 
     def after_d(self) -> bool:
         after = self.peek()
@@ -248,7 +268,14 @@ class Atoms(Cursor, ABC):
         sub: list[Item] = list(name.sub)
         sup: list[Item] = list(name.sup)
         digit, letter = self.peek(), self.tokens[self.at - 1] if self.at else None
-        if digit is not None and letter is not None and digit.kind == "num" and digit.text.isdigit() and digit.at == letter.at + 1 and letter.text in "WbBzZaAhHdD":
+        if (
+            digit is not None
+            and letter is not None
+            and digit.kind == "num"
+            and digit.text.isdigit()
+            and digit.at == letter.at + 1
+            and letter.text in "WbBzZaAhHdD"
+        ):
             sup.append(Item("round", (Item("number", int(digit.text)),)))  # W2, as in code
             self.at += 1
         primes = name.primes
@@ -313,7 +340,13 @@ class Atoms(Cursor, ABC):
         except NotReadError:
             self.at = start
             return None
-        if inside and len(inside) <= 14 and items and all(item.kind in ("letter", "number", "name") for item in items) and any(t.text == "," for t in inside):
+        if (
+            inside
+            and len(inside) <= 14
+            and items
+            and all(item.kind in ("letter", "number", "name") for item in items)
+            and any(t.text == "," for t in inside)
+        ):
             return items
         self.at = start
         return None
@@ -341,9 +374,17 @@ class Atoms(Cursor, ABC):
                 args.append(Node("given", (self.whole(part),)) if given else self.whole(part))
         if not args:
             raise NotReadError("a bracket is empty")
-        if name.base in ("J", "𝐉", "D") and len(name.sub) == 1 and len(args) == 1 and args[0].op == "name" and name.sub[0].kind in ("letter", "name"):
+        if (
+            name.base in ("J", "𝐉", "D")
+            and len(name.sub) == 1
+            and len(args) == 1
+            and args[0].op == "name"
+            and name.sub[0].kind in ("letter", "name")
+        ):
             item = name.sub[0]
-            return Node("D", (args[0], Node("name", (), Name(item.value)) if item.kind == "letter" else item.value), "jacobian")
+            return Node(
+                "D", (args[0], Node("name", (), Name(item.value)) if item.kind == "letter" else item.value), "jacobian"
+            )
         if len(args) == 1 and args[0].op != "ind" and self.next_is("^"):
             self.at = start
             bracket = self.scripted(self.bracket())
@@ -487,7 +528,12 @@ def _without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[l
         return [], True
     if tokens and tokens[-1].kind == "text" and tokens[-1].text.strip() in ("T", "t"):
         return tokens[:-1], True
-    if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "t") and tokens[-4].text in ("mathrm", "mathbf", "operatorname"):
+    if (
+        len(tokens) >= 4
+        and tokens[-1].text == "}"
+        and tokens[-2].text in ("T", "t")
+        and tokens[-4].text in ("mathrm", "mathbf", "operatorname")
+    ):
         return tokens[:-4], True
     if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "top") and tokens[-4].text == "^":
         return tokens[:-4], True

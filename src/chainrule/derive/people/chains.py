@@ -19,7 +19,22 @@ __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 _ALIGNED = re.compile(
     r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
 )
-_NOT_EQUAL = {"neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥", "approx": "≈", "to": "→", "propto": "∝", "gets": "←", "sim": "∼", "ll": "<", "gg": ">", "notin": "∉"}
+_NOT_EQUAL = {
+    "neq": "≠",
+    "in": "∈",
+    "<": "<",
+    ">": ">",
+    "le": "≤",
+    "ge": "≥",
+    "approx": "≈",
+    "to": "→",
+    "propto": "∝",
+    "gets": "←",
+    "sim": "∼",
+    "ll": "<",
+    "gg": ">",
+    "notin": "∉",
+}
 _CONDITION_WORDS = ("if", "for ", "when", "case", "assum", "since", "given", "suppose", "wenn", "für")
 
 
@@ -80,7 +95,12 @@ def chains_of(document: Document) -> Notes:
         if piece.kind == "heading":
             section += 1
             headings.append(piece.text)
-            stated = [c for inner in re.findall(r"\$([^$]*)\$", piece.text) for row in _rows(inner, document.macros, piece.at, inner) for c in row.conditions]
+            stated = [
+                c
+                for inner in re.findall(r"\$([^$]*)\$", piece.text)
+                for row in _rows(inner, document.macros, piece.at, inner)
+                for c in row.conditions
+            ]
             stated = stated or _spoken(piece.text)
         elif piece.kind == "prose":
             prose += piece.text + "\n"
@@ -96,7 +116,12 @@ def chains_of(document: Document) -> Notes:
                 fresh = False
                 before = document.pieces[n - 2] if n >= 2 else None
                 word = document.pieces[n - 1].text.strip().lower() if n else ""
-                if found and before is not None and before.kind == "display" and word in ("for", "if", "when", "where", "with"):
+                if (
+                    found
+                    and before is not None
+                    and before.kind == "display"
+                    and word in ("for", "if", "when", "where", "with")
+                ):
                     found[-1].conditions = said
             inline += [Chain(row.sides, [], section, inline=True) for row in rows if len(row.sides) > 1]
         else:
@@ -171,7 +196,10 @@ def _spoken(text: str) -> list[Condition]:
     def letter(base: str) -> Node:
         return Node("name", (), Name(base))
 
-    return [Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3])) for m in _SPOKEN.finditer(text.replace("`", " ").replace("*", " "))][-1:]
+    return [
+        Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3]))
+        for m in _SPOKEN.finditer(text.replace("`", " ").replace("*", " "))
+    ][-1:]
 
 
 def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
@@ -188,7 +216,13 @@ def _rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[
     end = at + len(source)
     found: list[_Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
-        while row and row[0].text == "[" and row[0].kind == "char" and any(t.text == "]" for t in row[:6]) and row[1].kind == "num":
+        while (
+            row
+            and row[0].text == "["
+            and row[0].kind == "char"
+            and any(t.text == "]" for t in row[:6])
+            and row[1].kind == "num"
+        ):
             row = row[[t.text for t in row].index("]") + 1 :]
         row_end = _end_of(row, stream, end)
         found += _pieces_of(row, text, row_end, bool(found) and bool(found[-1].sides), found)
@@ -200,7 +234,11 @@ def _whole_rows(rows: list[list[Token]]) -> list[list[Token]]:
     found: list[list[Token]] = []
     for row in rows:
         last = next((t for t in reversed(found[-1]) if t.kind != "space" and t.text != "&"), None) if found else None
-        if last is not None and last.kind in ("cmd", "char") and last.text in ("odot", "cdot", "times", "circ", "+", "-", "="):
+        if (
+            last is not None
+            and last.kind in ("cmd", "char")
+            and last.text in ("odot", "cdot", "times", "circ", "+", "-", "=")
+        ):
             found[-1] = [*found[-1], *[t for t in row if t.text != "&"]]
         else:
             found.append(row)
@@ -229,18 +267,31 @@ def _flat(stream: list[Token]) -> list[Token]:
                 takes = name.startswith(("alignat", "IEEE", "alignedat")) and token.text == "begin"
                 if takes and k < len(stream) and stream[k].text == "{":
                     k = next((j for j in range(k, len(stream)) if stream[j].text == "}"), k) + 1
-                if token.text == "begin" and k < len(stream) and stream[k].text == "[" and k + 2 < len(stream) and stream[k + 2].text == "]":
+                if (
+                    token.text == "begin"
+                    and k < len(stream)
+                    and stream[k].text == "["
+                    and k + 2 < len(stream)
+                    and stream[k + 2].text == "]"
+                ):
                     k += 3
                 found.append(Token("cmd", "\\", token.at)) if token.text == "end" else None
                 continue
         if token.text in ("boxed", "fbox", "{") and (token.kind == "cmd") == (token.text != "{"):
             start = k if token.text == "{" else k + 1
             before = found[-1] if found else None
-            free = token.text != "{" or before is None or before.text in ("&", "\\", "=", "+", "-") or before.kind in ("space",)
+            free = (
+                token.text != "{"
+                or before is None
+                or before.text in ("&", "\\", "=", "+", "-")
+                or before.kind in ("space",)
+            )
             close = _close(stream, start)
             if free and close > start:
                 inside = stream[start + 1 : close]
-                holds = any(len(split(inside, mark)) > 1 for mark in ("=", "\\")) or any(t.text == "begin" for t in inside)
+                holds = any(len(split(inside, mark)) > 1 for mark in ("=", "\\")) or any(
+                    t.text == "begin" for t in inside
+                )
                 if holds and not any(t.text == "begin" and _matrix_at(inside, j) for j, t in enumerate(inside)):
                     stream = [*stream[:start], *inside, *stream[close + 1 :]]
                     k = start
@@ -280,24 +331,43 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             continue
         if part[0].kind in ("text", "word") and not _is_name(part, 0):
             words = part[0].text.strip().lower()
-            condition_follows = (words + " ").startswith(_CONDITION_WORDS) or words.endswith(("if", "for", "when", "where"))
-            said = [c for inner in re.findall(r"\$([^$]*)\$", part[0].text) for r in _rows(inner, {}, part[0].at, inner) for c in r.conditions]
+            condition_follows = (words + " ").startswith(_CONDITION_WORDS) or words.endswith(
+                ("if", "for", "when", "where")
+            )
+            said = [
+                c
+                for inner in re.findall(r"\$([^$]*)\$", part[0].text)
+                for r in _rows(inner, {}, part[0].at, inner)
+                for c in r.conditions
+            ]
             if said:
                 (open_row or _hold(found)).conditions.extend(said)
-                for side in (open_row.sides if open_row else []):
+                for side in open_row.sides if open_row else []:
                     side.conditions.extend(said)
             continue
         while part and part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char":
             part = part[:-1]
-        part = [Token("cmd", "cdot", t.at) if t.kind == "char" and t.text == "." and k and k < len(part) - 1 else t for k, t in enumerate(part)]
+        part = [
+            Token("cmd", "cdot", t.at) if t.kind == "char" and t.text == "." and k and k < len(part) - 1 else t
+            for k, t in enumerate(part)
+        ]
         while part and part[0].kind == "cmd" and part[0].text in ("implies", "forall"):
             condition_follows = part[0].text == "forall"
             part = part[1:]
         if not part:
             continue
-        if any(t.text == "dots" for t in part) and _index_like(part[0]) and len(part) > 1 and part[1].text in ("=", ",", "in"):
+        if (
+            any(t.text == "dots" for t in part)
+            and _index_like(part[0])
+            and len(part) > 1
+            and part[1].text in ("=", ",", "in")
+        ):
             continue  # i = 1, …, n
-        relations = [(j, t) for j, t in _at_depth_0(part, balanced=_balanced(part) is part) if t.text == "=" or t.text in _NOT_EQUAL]
+        relations = [
+            (j, t)
+            for j, t in _at_depth_0(part, balanced=_balanced(part) is part)
+            if t.text == "=" or t.text in _NOT_EQUAL
+        ]
         kinds = {t.text for _, t in relations}
         if not relations:
             joined = part[0].text in ("+", "-", "cdot", "times", "odot", "*")
@@ -350,7 +420,9 @@ def _parts(row: list[Token]) -> list[list[Token]]:
     square, square_closed = ("[", "]") if even else ("", "")
     for k, token in enumerate(row):
         if token.kind == "char":
-            depth += (token.text in ("{" if opened else "{(" + square)) - (token.text in ("}" if opened else "})" + square_closed))
+            depth += (token.text in ("{" if opened else "{(" + square)) - (
+                token.text in ("}" if opened else "})" + square_closed)
+            )
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth > 0:
@@ -359,7 +431,9 @@ def _parts(row: list[Token]) -> list[list[Token]]:
         if token.kind == "char" and token.text == "&":
             before = row[k - 1] if k else None
             after = next((t for t in row[k + 1 :] if t.kind != "space"), None)
-            relation = any(t is not None and (t.text == "=" or t.text in _NOT_EQUAL or t.text in "+-{") for t in (before, after))
+            relation = any(
+                t is not None and (t.text == "=" or t.text in _NOT_EQUAL or t.text in "+-{") for t in (before, after)
+            )
             if before is None or after is None or (relation and before.text != "&"):
                 continue
             parts.append([])
@@ -432,7 +506,11 @@ def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end
 def _side(part: list[Token], text: str, end: int, at: int | None = None) -> Side:
     at = part[0].at if at is None else at
     shown = text[at:end].strip()
-    shown = re.sub(r"(?:\s|&|\\\\|\\end\s*\{(?:align|equation|split|gather|eqnarray|multline)[a-z]*\*?\}|\\nonumber|\\notag|\$|\\\]|\\q?quad|[,;.])+$", "", shown)
+    shown = re.sub(
+        r"(?:\s|&|\\\\|\\end\s*\{(?:align|equation|split|gather|eqnarray|multline)[a-z]*\*?\}|\\nonumber|\\notag|\$|\\\]|\\q?quad|[,;.])+$",
+        "",
+        shown,
+    )
     while shown.endswith("}") and shown.count("}") - shown.count("\\}") > shown.count("{") - shown.count("\\{"):
         shown = shown[:-1]
     balanced = _balanced(part)
@@ -454,7 +532,7 @@ def _balanced(part: list[Token]) -> list[Token]:
                 open_at.pop()
             else:
                 surplus.append(k)
-    if not open_at and not surplus or any(t.kind == "char" and t.text == "[" for t in part):
+    if (not open_at and not surplus) or any(t.kind == "char" and t.text == "[" for t in part):
         return part
     kept = [token for k, token in enumerate(part) if k not in surplus]
     return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
@@ -571,7 +649,9 @@ def _is_condition(part: list[Token], expected: bool) -> bool:
 
 
 def _index_like(token: Token) -> bool:
-    return (token.kind == "char" and token.text in "ijklmnrstcqpuv'ℓty") or (token.kind == "cmd" and token.text == "ell")
+    return (token.kind == "char" and token.text in "ijklmnrstcqpuv'ℓty") or (
+        token.kind == "cmd" and token.text == "ell"
+    )
 
 
 def _conditions(part: list[Token]) -> list[Condition]:
@@ -585,4 +665,3 @@ def _conditions(part: list[Token]) -> list[Condition]:
         except NotReadError:
             continue
     return found
-

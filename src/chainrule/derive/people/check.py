@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -12,12 +13,14 @@ from chainrule.derive.people.chains import Chain, Notes, Side, chains_of
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.documents import Document, read_document
 from chainrule.derive.people.facts import Facts, facts_of
+from chainrule.derive.people.goal import LECTURE, reaches, read_goal, read_roles
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
+from chainrule.derive.people.repair import cause_of
 from chainrule.derive.people.search import Found, Judge, search
-from chainrule.derive.people.tree import Node, names, walk
+from chainrule.derive.people.tree import names
 from chainrule.errors import InputError
 
-__all__ = ["Checked", "Step", "check_text", "examine"]
+__all__ = ["Checked", "Step", "check_derivation", "examine"]
 
 SECONDS = 8.0  # for the search of a file
 MAX_STEPS = 400
@@ -57,6 +60,7 @@ class Checked:
     facts: Facts
     seeds: list[int]
     seconds: float = 0.0
+    goal: bool = False
 
 
 def seeds_of(text: str) -> list[int]:
@@ -82,11 +86,21 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
     if steps > MAX_STEPS:
         raise InputError(f"the text has {steps} steps of a derivation; at most {MAX_STEPS} are checked")
     facts = facts_of(notes)
+    said = dict(roles or {})
+    for words in document.lets:
+        said |= read_roles(words, "chainrule:")
     seeds = seeds_of(document.text)
     judge = Judge(notes.chains, seeds[0] % 97, SECONDS)
-    found = search(judge, notes, facts, roles or {}, {})
+    found = search(judge, notes, facts, said, {})
     if found is None:
-        judged = [Judged(c, [Outcome("unread", s.why or "not a name that is known here") for s in c.sides], Reading({}, facts, 1, 2)) for c in notes.chains]
+        judged = [
+            Judged(
+                c,
+                [Outcome("unread", s.why or "not a name that is known here") for s in c.sides],
+                Reading({}, facts, 1, 2),
+            )
+            for c in notes.chains
+        ]
         return Checked([], "", judged, document, notes, facts, seeds, time.thread_time() - begun)
     judged = [_localised(judge, n, found) for n in range(len(notes.chains))]
     for n, one in enumerate(judged):
@@ -156,7 +170,9 @@ def _contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Ma
         if m == n or not any(o.word == "follows" for o in found.outcomes[m]):
             continue
         again = judge.chain(m, reading)
-        if any(a.word == "follows" and b.word in ("wrong", "misfit") for a, b in zip(found.outcomes[m], again, strict=True)):
+        if any(
+            a.word == "follows" and b.word in ("wrong", "misfit") for a, b in zip(found.outcomes[m], again, strict=True)
+        ):
             return True
     return False
 
@@ -175,10 +191,19 @@ def _squared(judge: Judge, n: int, one: Judged) -> None:
 def _without_dimensions(judge: Judge, n: int, found: Found, outcomes: list[Outcome]) -> Judged:
     """The chain rule between matrices, ∂L/∂W = ∂L/∂z ∂z/∂W, has factors of three dimensions: judged for single units."""
     chain = judge.chains[n]
-    thin = found.reading.but(units="one each", output="activation", loss="any", activation="any", vectors="columns", weights="out×in", targets="sum to 1")
+    thin = found.reading.but(
+        units="one each",
+        output="activation",
+        loss="any",
+        activation="any",
+        vectors="columns",
+        weights="out×in",
+        targets="sum to 1",
+    )
     tried = judge_chain(chain, thin, judge.seed)
     merged = [
-        Outcome("follows", "for one unit in each layer") if a.word == "tensor" and b.word in FINE else a for a, b in zip(outcomes, tried, strict=True)
+        Outcome("follows", "for one unit in each layer") if a.word == "tensor" and b.word in FINE else a
+        for a, b in zip(outcomes, tried, strict=True)
     ]
     return Judged(chain, merged, found.reading)
 
@@ -197,9 +222,13 @@ def _confirm(judged: list[Judged], seeds: list[int]) -> None:
 
 def _support(judge: Judge, found: Found, judged: list[Judged]) -> None:
     """A line that follows only by an unusual part of the reading, for which no other line asks, is not understood."""
-    lines = [(j, k) for j, one in enumerate(judged) for k, o in enumerate(one.outcomes) if o.word in ("follows", "carried")]
+    lines = [
+        (j, k) for j, one in enumerate(judged) for k, o in enumerate(one.outcomes) if o.word in ("follows", "carried")
+    ]
     for name, value in list(found.reading.conventions.items()):
-        weight = judge.penalty(found.reading) - judge.penalty(found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""}))
+        weight = judge.penalty(found.reading) - judge.penalty(
+            found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
+        )
         if weight < 0.3 or name in (*_LAYOUT, "targets", "mean", "biases"):
             continue
         undone = found.reading.but(**{name: CONVENTIONS[name][0]})
@@ -211,7 +240,9 @@ def _support(judge: Judge, found: Found, judged: list[Judged]) -> None:
                 turned.append((j, k))
         if len(turned) == 1 and (len(lines) > 1 or weight >= 1):
             j, k = turned[0]
-            judged[j].outcomes[k] = Outcome("doubt", f"it follows only if {_convention_in_words(name, value)}, and nothing else here says so")
+            judged[j].outcomes[k] = Outcome(
+                "doubt", f"it follows only if {_convention_in_words(name, value)}, and nothing else here says so"
+            )
 
 
 def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
@@ -221,7 +252,12 @@ def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
     wrong = sum(w in ("wrong", "misfit") for w in words)
     unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
     einstein = ("einstein", True) in judge.evidence
-    everything = einstein or (right == 0 and found.cost > 0.5) or (wrong >= 3 and wrong >= right) or (wrong >= 2 and 2 * unclear > right)
+    everything = (
+        einstein
+        or (right == 0 and found.cost > 0.5)
+        or (wrong >= 3 and wrong >= right)
+        or (wrong >= 2 and 2 * unclear > right)
+    )
     unsettled: set[str] = set()
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
@@ -245,10 +281,15 @@ def _doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
             if outcome.word in ("wrong", "misfit"):
-                sides = [one.chain.sides[k].node, *([one.chain.sides[outcome.against].node] if outcome.against is not None else [])]
+                sides = [
+                    one.chain.sides[k].node,
+                    *([one.chain.sides[outcome.against].node] if outcome.against is not None else []),
+                ]
                 used = {name.base for node in sides if node is not None for name in names(node)}
                 if used & unsettled:
-                    one.outcomes[k] = Outcome("doubt", f"{', '.join(sorted(used & unsettled))}: what is meant is not clear")
+                    one.outcomes[k] = Outcome(
+                        "doubt", f"{', '.join(sorted(used & unsettled))}: what is meant is not clear"
+                    )
 
 
 def _is_definition(one: Judged, outcome: Outcome) -> bool:
@@ -283,14 +324,22 @@ def described(reading: Reading) -> str:
         words = _ROLE_WORDS.get(role.kind)
         if words is None or role.kind in ("kron", "eye"):
             continue
-        if role.kind == "a" and (reading.layers > 1 or role.layer not in (None, 0)) and reading.facts.layer_numbers.get(base):
+        if (
+            role.kind == "a"
+            and (reading.layers > 1 or role.layer not in (None, 0))
+            and reading.facts.layer_numbers.get(base)
+        ):
             words = "the pre-activations"
         if role.kind == "p" and logits:
             words = f"{_OUTPUT_WORDS[reading['output']]}({logits})"
         if role.kind == "y" and reading["targets"] == "one-hot":
             words = "one-hot targets"
         parts.append(f"{base}: {words}")
-    said = [_convention_in_words(name, value) for name, value in reading.conventions.items() if name in CONVENTIONS and value != CONVENTIONS[name][0]]
+    said = [
+        _convention_in_words(name, value)
+        for name, value in reading.conventions.items()
+        if name in CONVENTIONS and value != CONVENTIONS[name][0]
+    ]
     return ", ".join(parts) + "".join(f"; {words}" for words in said if words)
 
 
@@ -307,10 +356,58 @@ def _convention_in_words(name: str, value: Any) -> str:
     return table.get(name, "")
 
 
-def check_text(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | None = None) -> list[Step]:
-    """The steps of a file, each with its verdict."""
+def check_derivation(
+    text: str | bytes,
+    name: str = "",
+    *,
+    let: str = "",
+    lecture: bool = False,
+    goal: str | Sequence[str] | None = None,
+    lecture_goal: bool = False,
+) -> Checked:
+    r"""Judge each step of a derivation as somebody wrote it.
+
+    Parameters
+    ----------
+    text : the file's text, or its bytes in UTF-8: LaTeX, Markdown, a notebook or plain text
+    name : the file's name, whose ending says what it is
+    let : what letters stand for: "z = logits, p = probabilities"
+    lecture : whether they stand for what they do in the lecture
+    goal : an equation that the file is to reach; of several, any
+    lecture_goal : whether the goal is in the lecture's letters, whatever the file calls so
+
+    Raises
+    ------
+    InputError
+        The text is empty, too long, or not UTF-8; `let` or `goal` cannot be read.
+
+    Examples
+    --------
+    >>> text = r'''$$\frac{\partial L}{\partial z_i} = -\sum_k y_k \frac{1}{p_k} \frac{\partial p_k}{\partial z_i}$$
+    ... $$= -\sum_k y_k (\delta_{ik} - p_i)$$
+    ... $$= y_i - p_i$$'''
+    >>> checked = check_derivation(text)
+    >>> checked.reading
+    'L: the loss, z: the logits, y: the targets, p: softmax(z)'
+    >>> [(step["line"], step["verdict"], step["cause"]) for step in checked.steps]
+    [(1, 'follows', None), (2, 'follows', None), (3, 'does not follow', 'the sign')]
+    """
+    goals = [goal] if isinstance(goal, str) else list(goal or ())
+    wanted = [read_goal(one, lecture=lecture_goal) for one in goals]
+    roles = {**(LECTURE if lecture else {}), **read_roles(let)}
     checked = examine(text, name, roles=roles)
-    return steps_of(checked)
+    checked.steps = steps_of(checked)
+    for one, reached in itertools.product(checked.judged, wanted):
+        words = ["follows" if o.word in ("follows", "defines") else o.word for o in one.outcomes]
+        if not checked.goal and len(words) > 1:
+            checked.goal = reaches(one.chain, words, one.reading, reached, checked.seeds[0] % 97)
+    if wanted and not checked.goal:
+        last = checked.steps[-1]["line"] if checked.steps else 1
+        said = "the file does not reach this goal"
+        checked.steps.append(
+            Step(line=last, text=goals[-1], verdict="incomplete", message=said, cause=None, counterexample=None)
+        )
+    return checked
 
 
 def steps_of(checked: Checked) -> list[Step]:
@@ -347,11 +444,26 @@ def _step(checked: Checked, one: Judged, k: int, side: Side, outcome: Outcome) -
             message = f"not equal to line {where}: {'at ' + at + ' ' if at else ''}that is {_three(gap.left)}, and this {_three(gap.right)}"
         else:
             message = f"the shapes do not fit: {outcome.message}"
-    return Step(line=line_of(side.at), text=side.text, verdict=verdict, message=message, cause=None, counterexample=counterexample)
+    cause = None
+    if verdict == "does not follow" and outcome.against is not None:
+        cause = cause_of(
+            one.chain,
+            k,
+            outcome.against,
+            one.reading,
+            checked.seeds[0] % 97,
+            square=outcome.message.startswith("the index"),
+        )
+        message += f". Perhaps {cause}" if cause else ""
+    return Step(
+        line=line_of(side.at),
+        text=side.text,
+        verdict=verdict,
+        message=message,
+        cause=cause,
+        counterexample=counterexample,
+    )
 
 
 def _three(value: float) -> float:
     return float(f"{value:.3g}")
-
-
-__all__ += ["Node", "walk"]

@@ -75,7 +75,11 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
         for part in walk(side.node):
             if part.op == "sum" and not part.data.letters and _averaged(chain):
                 return True
-            if part.op in ("sum", "prod") and set(part.data.letters) & samples and _sampled(part, set(part.data.letters) & samples):
+            if (
+                part.op in ("sum", "prod")
+                and set(part.data.letters) & samples
+                and _sampled(part, set(part.data.letters) & samples)
+            ):
                 return True
         for name in names(side.node):
             role = reading.roles.get(name.base)
@@ -88,13 +92,22 @@ def _averaged(chain: Chain) -> bool:
     """Whether a chain has 1/n or 1/m: its bare sums are over samples."""
     for side in chain.sides:
         for part in walk(side.node) if side.node is not None else ():
-            if part.op == "div" and part.kids[1].op == "name" and part.kids[1].data.base in ("n", "m", "N", "M") and not part.kids[1].data.sub:
+            if (
+                part.op == "div"
+                and part.kids[1].op == "name"
+                and part.kids[1].data.base in ("n", "m", "N", "M")
+                and not part.kids[1].data.sub
+            ):
                 return True
     return False
 
 
 def _sampled(node: Node, found: set[str]) -> bool:
-    return any(item.kind == "letter" and item.value in found for name in names(node) for item in flat_items(name.sub + name.sup))
+    return any(
+        item.kind == "letter" and item.value in found
+        for name in names(node)
+        for item in flat_items(name.sub + name.sup)
+    )
 
 
 def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False) -> list[Outcome]:
@@ -160,8 +173,15 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[
                             continue
                         compared = True
                         if gap is None:
-                            carried = j == 0 and right is not None and other != right and outcomes[other].word in ("wrong", "carried", "misfit")
-                            outcome = Outcome("carried" if carried else "follows", "", other, conditions=tuple(conditions))
+                            carried = (
+                                j == 0
+                                and right is not None
+                                and other != right
+                                and outcomes[other].word in ("wrong", "carried", "misfit")
+                            )
+                            outcome = Outcome(
+                                "carried" if carried else "follows", "", other, conditions=tuple(conditions)
+                            )
                             break
                         if worst is None or other == right:
                             worst = (other, gap)
@@ -189,12 +209,20 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[
         tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
         known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
         role = reading.roles.get(base)
-        if known is not None and role is not None and role.kind == "def" and known.node is chain.sides[1].node and len(outcomes) > 1:
+        if (
+            known is not None
+            and role is not None
+            and role.kind == "def"
+            and known.node is chain.sides[1].node
+            and len(outcomes) > 1
+        ):
             outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word
     return outcomes
 
 
-def _values(node: Node | None, why: str, evaluator: Evaluator, at: Context, dots: int) -> tuple[list[Value] | None, tuple[str, str]]:
+def _values(
+    node: Node | None, why: str, evaluator: Evaluator, at: Context, dots: int
+) -> tuple[list[Value] | None, tuple[str, str]]:
     if node is None:
         return None, ("unread", why)
     found: list[Value] = []
@@ -211,7 +239,16 @@ def _values(node: Node | None, why: str, evaluator: Evaluator, at: Context, dots
             said = ("tensor", str(error))
         except MisfitError as error:
             said = ("misfit", str(error))
-        except (IndexError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError, MemoryError) as error:
+        except (
+            IndexError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             said = ("unread", f"not computed ({type(error).__name__})")
     return (found or None), said
 
@@ -230,7 +267,9 @@ def _condition_groups(own: list[Condition], chain: Chain, evaluator: Evaluator) 
     return groups
 
 
-def difference(x: Value, y: Value, conditions: Sequence[Condition], evaluator: Evaluator, at: Context) -> Difference | None:
+def difference(
+    x: Value, y: Value, conditions: Sequence[Condition], evaluator: Evaluator, at: Context
+) -> Difference | None:
     """Where two values differ most; None where they are equal.
 
     Raises
@@ -245,7 +284,9 @@ def difference(x: Value, y: Value, conditions: Sequence[Condition], evaluator: E
     for condition in conditions:
         value = primal(evaluator.condition(condition, at))
         names_ = tuple(dict.fromkeys(names_ + value.letters))
-        holds = value if holds is None else Plain(_outer(holds, value), tuple(dict.fromkeys(holds.letters + value.letters)))
+        holds = (
+            value if holds is None else Plain(_outer(holds, value), tuple(dict.fromkeys(holds.letters + value.letters)))
+        )
     left, right = _spread(a, names_), _spread(b, names_)
     left, right = np.broadcast_arrays(left, right)
     with np.errstate(all="ignore"):
@@ -279,7 +320,9 @@ def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
     order = [v.letters.index(n) for n in names_ if n in v.letters]
     tail = [len(v.letters), len(v.letters) + 1] if v.matrix else []
     data = v.data.transpose(order + tail)
-    index = tuple(slice(None) if n in v.letters else None for n in names_) + ((slice(None), slice(None)) if v.matrix else ())
+    index = tuple(slice(None) if n in v.letters else None for n in names_) + (
+        (slice(None), slice(None)) if v.matrix else ()
+    )
     return data[index]
 
 
@@ -290,7 +333,9 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
             raise MisfitError(f"the index {n} runs over different things on both sides")
     if a.matrix == b.matrix:
         if a.matrix and a.data.shape[-2:] != b.data.shape[-2:]:
-            raise MisfitError(f"{a.data.shape[-2]}×{a.data.shape[-1]} before, {b.data.shape[-2]}×{b.data.shape[-1]} here")
+            raise MisfitError(
+                f"{a.data.shape[-2]}×{a.data.shape[-1]} before, {b.data.shape[-2]}×{b.data.shape[-1]} here"
+            )
         return a, b
     vector, number = (a, b) if a.matrix else (b, a)
     rows, columns = vector.data.shape[-2:]
@@ -303,8 +348,16 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
         lettered = primal(to_letters(vector, extra[0], extra[1]))
         return (lettered, number) if a.matrix else (number, lettered)
     if np.ptp(number.data) == 0 and number.data.size and float(number.data.flat[0]) == 0:
-        return (a, Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True)) if a.matrix else (Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True), b)
-    raise MisfitError(f"a {rows}×{columns} matrix on one side, a number on the other" if min(rows, columns) > 1 else "a vector on one side, a number on the other")
+        return (
+            (a, Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True))
+            if a.matrix
+            else (Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True), b)
+        )
+    raise MisfitError(
+        f"a {rows}×{columns} matrix on one side, a number on the other"
+        if min(rows, columns) > 1
+        else "a vector on one side, a number on the other"
+    )
 
 
 # --- Dots ---------------------------------------------------------------------------------------------------------------
@@ -345,11 +398,19 @@ def _undotted(node: Node, count: int) -> Node:
 def _numbered(node: Node, count: int) -> Node:
     def change(part: Node) -> Node | None:
         if part.op == "elem":
-            items = tuple(i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i for i in part.data)
-            return Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items) if items != part.data else None
+            items = tuple(
+                i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i
+                for i in part.data
+            )
+            return (
+                Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items) if items != part.data else None
+            )
         if not isinstance(part.data, Name):
             return None
-        sub = tuple(item._replace(kind="number", value=count) if item.kind == "letter" and item.value in _LAST else item for item in part.data.sub)
+        sub = tuple(
+            item._replace(kind="number", value=count) if item.kind == "letter" and item.value in _LAST else item
+            for item in part.data.sub
+        )
         if sub == part.data.sub:
             return None
         kids = tuple(_numbered(kid, count) for kid in part.kids)
@@ -370,7 +431,11 @@ def _is_assumption(chain: Chain, reading: Reading) -> bool:
         for part in walk(side.node):
             if isinstance(part.data, Name):
                 role = reading.roles.get(part.data.base)
-                if part.data.base not in ("…",) and (role is None or role.kind not in ("y", "label")) and not _is_index(part):
+                if (
+                    part.data.base not in ("…",)
+                    and (role is None or role.kind not in ("y", "label"))
+                    and not _is_index(part)
+                ):
                     return False
             elif part.op not in ("num", "add", "neg", "sum", "mul", "ind"):
                 return False

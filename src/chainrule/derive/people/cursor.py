@@ -36,7 +36,16 @@ class Cursor:
         if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens = [*self.tokens[: self.at], Token("num", token.text[1:], token.at), *self.tokens[self.at :]]
             return [Token("num", token.text[0], token.at)]
-        if token.kind == "cmd" and token.text in ("mathbf", "mathrm", "mathcal", "mathbb", "hat", "bar", "tilde", "operatorname"):
+        if token.kind == "cmd" and token.text in (
+            "mathbf",
+            "mathrm",
+            "mathcal",
+            "mathbb",
+            "hat",
+            "bar",
+            "tilde",
+            "operatorname",
+        ):
             return [token, *self._braced(self.group())]
         return [token]
 

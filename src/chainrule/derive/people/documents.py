@@ -19,9 +19,7 @@ __all__ = ["MAX_TEXT", "Document", "Piece", "read_document"]
 
 MAX_TEXT = 200_000  # characters of a file
 
-_DISPLAYS = (
-    "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered|split|cases|subequations"
-)
+_DISPLAYS = "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered|split|cases|subequations"
 _MATH = re.compile(
     rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}|(?P<fence>^[ \t]*```[ \t]*(?:math|latex|tex|katex)[ \t]*$)|(?P<dollars>\$\$)"
     r"|(?P<square>\\\\?\[(?!\d*\.?\d+(?:pt|em|ex|mm|cm)))|(?P<round>\\\\?\()|(?P<ticks>\$`)|(?P<dollar>(?<!\\)\$)"
@@ -33,7 +31,9 @@ _CODE = re.compile(
     r"|<(?:script|style)\b.*?</(?:script|style)>|(?<!\$)`[^`\n$]*`(?!\$)",
     re.DOTALL | re.MULTILINE,
 )
-_MACROS = re.compile(r"\\(?:re|provide)?newcommand\*?|\\def(?=\s*\\)|\\DeclareMathOperator\*?|\\let(?=\s*\\)|\\(?:re)?newenvironment")
+_MACROS = re.compile(
+    r"\\(?:re|provide)?newcommand\*?|\\def(?=\s*\\)|\\DeclareMathOperator\*?|\\let(?=\s*\\)|\\(?:re)?newenvironment"
+)
 
 
 class Piece(NamedTuple):
@@ -91,7 +91,9 @@ def read_document(text: str | bytes, name: str = "") -> Document:
         text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
     pieces = list(_pieces(shown))
-    if markdown and not any(piece.kind in ("display", "inline") for piece in pieces):  # formulas as plain text, in fences
+    if markdown and not any(
+        piece.kind in ("display", "inline") for piece in pieces
+    ):  # formulas as plain text, in fences
         pieces = _fenced(text)
     return Document(text, _with_displays(pieces, shown), macros_in(shown), lets, lines)
 
@@ -311,7 +313,11 @@ def _within_prose(line: str, start: int) -> list[Piece]:
 
 
 def _is_formula(line: str) -> bool:
-    shown = re.sub(r"\\[A-Za-z]+|\{[^{}]*\}|(?:softmax|exp|log|sum|partial|sigmoid|tanh|delta|diag|loss|max|relu|ReLU)\b", " ", line)
+    shown = re.sub(
+        r"\\[A-Za-z]+|\{[^{}]*\}|(?:softmax|exp|log|sum|partial|sigmoid|tanh|delta|diag|loss|max|relu|ReLU)\b",
+        " ",
+        line,
+    )
     words = [word for word in re.findall(r"[A-Za-z]{3,}", shown)]
     if re.fullmatch(r"\W*(?:[A-Za-z]+[\s\d:.)(]+)*[a-zℓ]\s*(?:=|≠|!=)\s*[a-zℓ]\W*", line.strip()):
         return False  # Case 1: i = j

@@ -11,8 +11,34 @@ from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.indices import Indices
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import (
-    FLOAT, Dual, MisfitError, Plain, Value, add, all_letters, apply, contract, diagonal, divide, elementwise, letters, matmul, neg, plain, positional, power, primal,
-    rename, scalar, shape, stack, take, tangent, to_letters, total, transpose,
+    FLOAT,
+    Dual,
+    MisfitError,
+    Plain,
+    Value,
+    add,
+    all_letters,
+    apply,
+    contract,
+    diagonal,
+    divide,
+    elementwise,
+    letters,
+    matmul,
+    neg,
+    plain,
+    positional,
+    power,
+    primal,
+    rename,
+    scalar,
+    shape,
+    stack,
+    take,
+    tangent,
+    to_letters,
+    total,
+    transpose,
 )  # fmt: skip
 from chainrule.derive.people.world import Context, differentiated, softmax
 
@@ -96,9 +122,13 @@ class Evaluator(Indices):
         kids, signs = list(node.kids), list(node.data or ("",) * (len(node.kids) - 1))
         for k, kid in enumerate(kids):  # the rest of a term below an open ∂/∂z is already within it
             if kid.op == "T" and kid.kids[0].op == "name" and kid.kids[0].data.base in ("𝟙",) and k + 1 < len(kids):
-                rest = self.value(Node("mul", tuple(kids[k + 1 :]), tuple(signs[k + 1 :])) if k + 2 < len(kids) else kids[k + 1], at)
+                rest = self.value(
+                    Node("mul", tuple(kids[k + 1 :]), tuple(signs[k + 1 :])) if k + 2 < len(kids) else kids[k + 1], at
+                )
                 found = total(rest)
-                return found if k == 0 else self._product([*(self.value(one, at) for one in kids[:k]), found], signs[:k])
+                return (
+                    found if k == 0 else self._product([*(self.value(one, at) for one in kids[:k]), found], signs[:k])
+                )
         keep = [k for k, kid in enumerate(kids) if not (kid.op == "name" and self.is_eye(kid.data))]
         if len(keep) < len(kids) and keep:
             signs = [signs[k - 1] for k in keep[1:]]
@@ -209,7 +239,12 @@ class Evaluator(Indices):
             found = self._softmax(argument, at)
             return apply(found, functions_of("log")) if function == "logsoftmax" else found
         if function == "onehot":
-            return self.name(Name("e", argument.data.sub or (Item("letter", argument.data.base),)) if argument.op == "name" else Name("?"), at)
+            return self.name(
+                Name("e", argument.data.sub or (Item("letter", argument.data.base),))
+                if argument.op == "name"
+                else Name("?"),
+                at,
+            )
         x = self.value(argument, at)
         if function == "diag":
             return diagonal(x)
@@ -257,10 +292,24 @@ class Evaluator(Indices):
             return self.name(name, at)
         inner = node.kids[0]
         role = self.reading.roles.get(name.base)
-        if role is not None and role.kind in ("p", "y") and not name.sub and len(node.kids) == 1 and inner.op == "name" and self._index(inner) is not None:
+        if (
+            role is not None
+            and role.kind in ("p", "y")
+            and not name.sub
+            and len(node.kids) == 1
+            and inner.op == "name"
+            and self._index(inner) is not None
+        ):
             if not isinstance(self._index(inner), int):  # π(k): the k-th probability
                 return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
-        if role is not None and role.kind == "p" and not name.sub and inner.op == "name" and inner.data.sub and len(node.kids) == 1:
+        if (
+            role is not None
+            and role.kind == "p"
+            and not name.sub
+            and inner.op == "name"
+            and inner.data.sub
+            and len(node.kids) == 1
+        ):
             below = self.reading.roles.get(inner.data.base)
             if below is not None and below.kind == "a":  # S(x_i) is S(x)_i
                 return self.name(Name(name.base, inner.data.sub, name.sup), at)
@@ -360,7 +409,9 @@ class Evaluator(Indices):
             self.assume(condition)
         return self._oriented(found, value, access, open_axes, turned, gradient)
 
-    def _oriented(self, found: Value, what: Value, access: Any, open_axes: list[str], turned: bool, gradient: bool) -> Value:
+    def _oriented(
+        self, found: Value, what: Value, access: Any, open_axes: list[str], turned: bool, gradient: bool
+    ) -> Value:
         """The derivative's rows and columns, by the layout that the reading has."""
         if not open_axes:
             return found
@@ -485,7 +536,9 @@ class Evaluator(Indices):
             if not flat:
                 return value
             names = [item.value for item in flat if item.kind == "letter"]
-            if len(names) == len(flat) <= 2 and set(names) <= all_letters(value):  # the vector or matrix of these elements
+            if len(names) == len(flat) <= 2 and set(names) <= all_letters(
+                value
+            ):  # the vector or matrix of these elements
                 return positional(value, names[0], names[1] if len(names) > 1 else None)
             raise NotReadError("an element of a number")
         lettered = to_letters(value, "∂1", "∂2")
@@ -505,7 +558,13 @@ class Evaluator(Indices):
         rows = [[self.value(next(kids), at) for _ in row] for row in node.data]
         if len({len(row) for row in rows}) > 1:
             raise MisfitError("rows of different lengths")
-        if len(rows) == 1 and len(node.data) == 1 and self.reading["vectors"] == "columns" and node.data and len(rows[0]) > 1:
+        if (
+            len(rows) == 1
+            and len(node.data) == 1
+            and self.reading["vectors"] == "columns"
+            and node.data
+            and len(rows[0]) > 1
+        ):
             return stack(rows)
         return stack(rows)
 
@@ -517,4 +576,4 @@ class TensorError(MisfitError):
     """A derivative that has more dimensions than a matrix: nothing that can be compared."""
 
 
-__all__ += ["TensorError", "Condition"]
+__all__ += ["Condition", "TensorError"]

@@ -14,7 +14,21 @@ __all__ = ["Facts", "facts_of", "flat_items", "free_bases"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 WEIGHTS = ("W", "w", "U", "V", "u", "v", "Θ", "θ", "β", "Ω", "R")
-_COUNTS = {"N": "samples", "M": "samples", "m": "samples", "B": "samples", "n": "", "K": "classes", "C": "classes", "|V|": "classes", "k": "classes", "c": "classes", "D": "inputs", "d": "inputs", "J": "classes"}
+_COUNTS = {
+    "N": "samples",
+    "M": "samples",
+    "m": "samples",
+    "B": "samples",
+    "n": "",
+    "K": "classes",
+    "C": "classes",
+    "|V|": "classes",
+    "k": "classes",
+    "c": "classes",
+    "D": "inputs",
+    "d": "inputs",
+    "J": "classes",
+}
 
 
 @dataclass
@@ -23,7 +37,9 @@ class Facts:
 
     layer_letters: set[str] = field(default_factory=set)
     sample_letters: set[str] = field(default_factory=set)
-    layer_numbers: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # by base: numbers that tag layers
+    layer_numbers: dict[str, set[int]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # by base: numbers that tag layers
     spelt_layers: set[str] = field(default_factory=set)  # o and h above W, z and b: output and hidden
     sup_layers: bool = False  # z^1 is layer 1, not a power
     sub_layers: bool = False  # z_1 is layer 1, not element 1
@@ -95,7 +111,9 @@ def _counted(trees: list[Node], facts: Facts) -> None:
                 what = "samples" if set(part.data.letters) & facts.sample_letters else "classes"
                 facts.counts.setdefault(base, what)
     for base, what in _COUNTS.items():
-        facts.counts.setdefault(base, what or ("samples" if "N" not in facts.bases and "m" not in facts.bases else "classes"))
+        facts.counts.setdefault(
+            base, what or ("samples" if "N" not in facts.bases and "m" not in facts.bases else "classes")
+        )
 
 
 def _decorations(facts: Facts, values: Counter[str]) -> None:
@@ -138,7 +156,9 @@ def free_bases(trees: Iterable[Node]) -> Counter[str]:
 
 def _layers(every: list[Name], facts: Facts) -> None:
     shifted: Counter[str] = Counter()
-    above = {item.value for name in every if name.base in ("W", "b", "z", "a") for item in name.sup if item.kind == "letter"}
+    above = {
+        item.value for name in every if name.base in ("W", "b", "z", "a") for item in name.sup if item.kind == "letter"
+    }
     facts.spelt_layers = {"o", "h"} if {"o", "h"} <= above else set()
     for name in every:
         for place in (name.sub[:1], name.sup):
@@ -170,7 +190,9 @@ def _layers(every: list[Name], facts: Facts) -> None:
             facts.sub_layers = True
             facts.layer_numbers[name.base] |= {int(str(numbers[0])[0]) if len(str(numbers[0])) == 3 else numbers[0]}
     if facts.layer_letters & {"l", "L", "ℓ"}:
-        used_as_power = any(name.sup and name.sup[0] == Item("number", 2) for name in every if name.base in ("y", "ŷ", "p"))
+        used_as_power = any(
+            name.sup and name.sup[0] == Item("number", 2) for name in every if name.base in ("y", "ŷ", "p")
+        )
         facts.sup_layers |= not used_as_power and any(
             item.kind == "letter" and item.value in facts.layer_letters for name in every for item in name.sup
         )
@@ -193,15 +215,28 @@ def _samples(trees: list[Node], facts: Facts) -> None:
                     if letter not in facts.layer_letters and name.base not in WEIGHTS and name.base != "b":
                         facts.sample_letters.add(letter)
             letters = [i.value for i in name.sub if i.kind == "letter"]
-            if len(letters) == 2 and name.base in _SAMPLED and name.base not in ("J", "L", "𝓛", "ℓ") and letters[0] not in facts.layer_letters and "L" not in letters:
+            if (
+                len(letters) == 2
+                and name.base in _SAMPLED
+                and name.base not in ("J", "L", "𝓛", "ℓ")
+                and letters[0] not in facts.layer_letters
+                and "L" not in letters
+            ):
                 facts.hints[name.base]["two"] += 1
                 if letters[0] in facts.summed or letters[0] in ("n", "m"):
                     facts.sample_letters.add(letters[0])
-            if len(letters) == 1 and name.base in ("L", "𝓛", "J", "ℓ", "E", "l") and not name.sup and letters[0] not in facts.layer_letters:
+            if (
+                len(letters) == 1
+                and name.base in ("L", "𝓛", "J", "ℓ", "E", "l")
+                and not name.sup
+                and letters[0] not in facts.layer_letters
+            ):
                 facts.sample_letters.add(letters[0])
             for item in name.sub:
                 if item.kind == "name" and item.value.op == "name" and item.value.data.base in ("y", "t", "c", "ℓ"):
-                    facts.sample_letters |= {i.value for i in flat_items(item.value.data.sub + item.value.data.sup) if i.kind == "letter"}
+                    facts.sample_letters |= {
+                        i.value for i in flat_items(item.value.data.sub + item.value.data.sup) if i.kind == "letter"
+                    }
         for part in walk(tree):
             if part.op == "mul":
                 for left, right in zip(part.kids, part.kids[1:], strict=False):
@@ -216,7 +251,9 @@ def _scan(tree: Node, facts: Facts) -> None:
         if part.op == "fn":
             function = part.data[0]
             for name in _direct(part.kids[0]):
-                hint[name.base][{"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")] += 1
+                hint[name.base][
+                    {"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")
+                ] += 1
             if function == "exp":
                 for kid in walk(part.kids[0]):
                     if kid.op == "name":
@@ -303,7 +340,7 @@ def _definitions(chain: Chain, facts: Facts) -> None:
         if before.op != "name":
             continue
         left = _tagless(before.data)
-        if after.op == "fn" and after.data[0] == "softmax" or _is_softmax(after):
+        if (after.op == "fn" and after.data[0] == "softmax") or _is_softmax(after):
             facts.hints[before.data.base]["is softmax"] += 1
         if after.op == "fn" and after.data[0] in ("logistic", "tanh", "relu") and after.kids[0].op == "name":
             facts.activated.append((left, _tagless(after.kids[0].data)))

@@ -11,7 +11,27 @@ __all__ = ["parse"]
 _MOST_NESTED = 60
 _TIMES = {"cdot": "·", "times": "×", "*": "*", "odot": "⊙", "circ": "⊙", "otimes": "⊗"}
 _STOPS = {")", "]", "}", ",", ";", "=", "|", "&"}
-_STOP_COMMANDS = {"}", "\\", "end", "implies", "neq", "le", "ge", "in", "to", "approx", "|", "propto", "rangle", "over", "gets", "forall", "ll", "gg", "sim"}
+_STOP_COMMANDS = {
+    "}",
+    "\\",
+    "end",
+    "implies",
+    "neq",
+    "le",
+    "ge",
+    "in",
+    "to",
+    "approx",
+    "|",
+    "propto",
+    "rangle",
+    "over",
+    "gets",
+    "forall",
+    "ll",
+    "gg",
+    "sim",
+}
 
 
 def parse(tokens: list[Token]) -> Node:
@@ -159,5 +179,3 @@ class Grammar(Operators):
 
 def _added(terms: list[Node]) -> Node:
     return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
-
-

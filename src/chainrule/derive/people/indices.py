@@ -12,7 +12,24 @@ from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.reading import Access, Reading, Role
 from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of, names, walk
-from chainrule.derive.people.values import FLOAT, MisfitError, Plain, plain, Value, add, apply, letters, neg, positional, power, primal, rename, scalar, shape, take, to_letters
+from chainrule.derive.people.values import (
+    FLOAT,
+    MisfitError,
+    Plain,
+    Value,
+    add,
+    apply,
+    letters,
+    neg,
+    plain,
+    positional,
+    power,
+    primal,
+    rename,
+    scalar,
+    take,
+    to_letters,
+)
 from chainrule.derive.people.world import Context, World
 
 __all__ = ["Indices"]
@@ -110,7 +127,9 @@ class Indices(ABC):
         return None
 
     def uses(self, node: Node, letter: str) -> bool:
-        if isinstance(node.data, Name) and any(i.kind == "letter" and i.value == letter for i in flat_items(node.data.sub + node.data.sup)):
+        if isinstance(node.data, Name) and any(
+            i.kind == "letter" and i.value == letter for i in flat_items(node.data.sub + node.data.sup)
+        ):
             return True
         return any(self.uses(kid, letter) for kid in node.kids)
 
@@ -171,7 +190,9 @@ class Indices(ABC):
         if isinstance(lower, Node) and lower.op == "num" and lower.data > 1 and len(bound.letters) == 1:
             found.append(Condition(Node("name", (), Name(bound.letters[0])), "≥", lower))
         if isinstance(lower, Node) and len(bound.letters) == 1 and isinstance(self._index(lower), (str, tuple)):
-            found.append(Condition(Node("name", (), Name(bound.letters[0])), "=" if bound.upper is None else "≥", lower))
+            found.append(
+                Condition(Node("name", (), Name(bound.letters[0])), "=" if bound.upper is None else "≥", lower)
+            )
         return found
 
     # --- Conditions ---------------------------------------------------------------------------------------------------
@@ -188,7 +209,14 @@ class Indices(ABC):
         here = primal(gap)
         rel = condition.rel
         with np.errstate(all="ignore"):
-            data = {"=": here.data == 0, "≠": here.data != 0, "<": here.data < 0, ">": here.data > 0, "≤": here.data <= 0, "≥": here.data >= 0}.get(rel)
+            data = {
+                "=": here.data == 0,
+                "≠": here.data != 0,
+                "<": here.data < 0,
+                ">": here.data > 0,
+                "≤": here.data <= 0,
+                "≥": here.data >= 0,
+            }.get(rel)
         if data is None:
             raise NotReadError("a condition is not read")
         del names
@@ -209,7 +237,11 @@ class Indices(ABC):
         if len(name.base) > 3 and any(word in name.base for word in ("true", "label", "correct", "target", "gold")):
             return ("label",)
         role = self.reading.roles.get(name.base)
-        if role is not None and role.kind in ("label", "y") and not (role.kind == "y" and len(self._unit_items(name)) > 0):
+        if (
+            role is not None
+            and role.kind in ("label", "y")
+            and not (role.kind == "y" and len(self._unit_items(name)) > 0)
+        ):
             found = [i.value for i in flat_items(name.sub + name.sup) if i.kind == "letter"]
             return ("label", *found[:1])
         if self.reading.is_label(name.base) and not name.sub:
@@ -222,7 +254,11 @@ class Indices(ABC):
         return None
 
     def _unit_items(self, name: Name) -> list[Item]:
-        return [i for i in flat_items(name.sub) if i.kind in ("letter", "number") and i.value not in self.reading.facts.sample_letters]
+        return [
+            i
+            for i in flat_items(name.sub)
+            if i.kind in ("letter", "number") and i.value not in self.reading.facts.sample_letters
+        ]
 
     def _positions(self, index: Any, other: Any) -> Plain:
         if isinstance(index, int):
@@ -253,7 +289,14 @@ class Indices(ABC):
         if condition.rel not in ("<", ">", "≤", "≥", "=", "≠"):
             raise NotReadError("a condition is not read")
         gap = primal(add(self.value(condition.left, at), neg(self.value(condition.right, at))))
-        data = {"<": gap.data < 0, ">": gap.data > 0, "≤": gap.data <= 0, "≥": gap.data >= 0, "=": gap.data == 0, "≠": gap.data != 0}[condition.rel]
+        data = {
+            "<": gap.data < 0,
+            ">": gap.data > 0,
+            "≤": gap.data <= 0,
+            "≥": gap.data >= 0,
+            "=": gap.data == 0,
+            "≠": gap.data != 0,
+        }[condition.rel]
         return Plain(data.astype(FLOAT), gap.letters, gap.matrix)
 
     def assume(self, condition: Condition) -> None:
@@ -267,7 +310,11 @@ class Indices(ABC):
 
     def is_eye(self, name: Name) -> bool:
         role = self.reading.roles.get(name.base)
-        return role is not None and role.kind == "eye" and len([i for i in flat_items(name.sub) if i.kind in ("letter", "number")]) < 2
+        return (
+            role is not None
+            and role.kind == "eye"
+            and len([i for i in flat_items(name.sub) if i.kind in ("letter", "number")]) < 2
+        )
 
     def count(self, base: str) -> int:
         what = self.reading.facts.counts.get(base, "classes")
@@ -298,7 +345,9 @@ class Indices(ABC):
             raise MisfitError(f"{name.base} is the true class, and no number")
         if kind == "g":
             raise MisfitError(f"{name.base} is a function, and stands without an argument")
-        if name.primes and kind in ("h", "p") and self.accessed(name).key[1] > 0:  # a'^{(l)}: the activation's slope there
+        if (
+            name.primes and kind in ("h", "p") and self.accessed(name).key[1] > 0
+        ):  # a'^{(l)}: the activation's slope there
             access = self.accessed(name)
             below = at.node(("a", access.key[1]))
             return self.picked_of(apply(below, functions_of(self.reading["activation"], name.primes)), access)
@@ -357,8 +406,10 @@ class Indices(ABC):
         """The element of the true class."""
         if not self.world.batch:
             return take(value, axis, int(self.world.labels[0]))
-        return take(value, axis, self.world.labels, along=pick[1] if len(pick) > 1 else "★") if "#N" not in letters(value) else take(
-            value, axis, self.world.labels, along="#N"
+        return (
+            take(value, axis, self.world.labels, along=pick[1] if len(pick) > 1 else "★")
+            if "#N" not in letters(value)
+            else take(value, axis, self.world.labels, along="#N")
         )
 
     def picked(self, value: Value, axis: str, item: Item) -> Value:
@@ -409,7 +460,7 @@ class Indices(ABC):
 
     def is_function(self, name: Name) -> bool:
         role = self.reading.roles.get(name.base)
-        return role is not None and role.kind == "g" or (name.primes > 0 and role is None)
+        return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
 
     def call(self, name: Name, x: Value) -> Value:
         role = self.reading.roles.get(name.base, Role("g"))
@@ -447,10 +498,17 @@ class Indices(ABC):
             return True  # y_i(z_i)
         if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
             return False
-        return role.kind in ("p", "a", "h", "def") and (arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ"))
+        return role.kind in ("p", "a", "h", "def") and (
+            arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
+        )
 
     def is_bare_index(self, name: Name) -> bool:
-        return not name.sub and not name.sup and name.base not in self.reading.roles and name.base in self.reading.facts.labels
+        return (
+            not name.sub
+            and not name.sup
+            and name.base not in self.reading.roles
+            and name.base in self.reading.facts.labels
+        )
 
     def is_probability_of(self, node: Node) -> bool:
         """P(k | x), P(y | x)."""
@@ -510,7 +568,10 @@ class Indices(ABC):
 
 def _other(condition: Condition, letter: str) -> str | None:
     """The letter that a condition compares with another."""
-    sides = [side.data.base if isinstance(side, Node) and side.op == "name" and not side.data.sub else None for side in (condition.left, condition.right)]
+    sides = [
+        side.data.base if isinstance(side, Node) and side.op == "name" and not side.data.sub else None
+        for side in (condition.left, condition.right)
+    ]
     if letter == sides[0]:
         return sides[1]
     return sides[0] if letter == sides[1] else None
@@ -527,6 +588,3 @@ def _as_node(item: Item) -> Node:
 
 def _power(name: Name) -> int:
     return next((i.value for i in name.sup if i.kind == "number"), 1)
-
-
-

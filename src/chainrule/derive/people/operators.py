@@ -10,8 +10,29 @@ from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, Not
 
 __all__ = ["Operators", "bound_of"]
 
-_MATRICES = {"matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix", "psmallmatrix", "bsmallmatrix"}
-_OTHERWISE = {"otherwise", "else", "o.w.", "ow", "otherwise.", "else.", "sonst", "altrimenti", "sinon", "caso contrário"}
+_MATRICES = {
+    "matrix",
+    "pmatrix",
+    "bmatrix",
+    "Bmatrix",
+    "vmatrix",
+    "array",
+    "smallmatrix",
+    "psmallmatrix",
+    "bsmallmatrix",
+}
+_OTHERWISE = {
+    "otherwise",
+    "else",
+    "o.w.",
+    "ow",
+    "otherwise.",
+    "else.",
+    "sonst",
+    "altrimenti",
+    "sinon",
+    "caso contrário",
+}
 
 
 class Operators(Atoms):
@@ -39,7 +60,9 @@ class Operators(Atoms):
         parts = split(inside, ",", ";")
         if len(parts) > 1:
             cells = tuple(self.cell(part) for part in parts)
-            return Node("mat", tuple(c for c in cells if c is not None), (tuple(0 if c is not None else 1 for c in cells),))
+            return Node(
+                "mat", tuple(c for c in cells if c is not None), (tuple(0 if c is not None else 1 for c in cells),)
+            )
         return self.whole(inside)
 
     def cell(self, tokens: list[Token]) -> Node | None:
@@ -138,7 +161,9 @@ class Operators(Atoms):
         if above and above[0].text == "-" and _is_d(above[1:], below_first):
             above, sign = above[1:], -1
         mark = next((k for k, t in enumerate(below_first) if t.kind == "cmd" and t.text == "partial"), 0)
-        if mark and above and _begins_d(above) == "∂" and not any(t.text in "+-" for t in below_first[:mark]):  # ∂a / (a ∂z)
+        if (
+            mark and above and _begins_d(above) == "∂" and not any(t.text in "+-" for t in below_first[:mark])
+        ):  # ∂a / (a ∂z)
             inner = self.derivative(above, below_first[mark:])
             return Node("div", (inner, self.whole(below_first[:mark])))
         if _is_d(above, below_first):
@@ -166,12 +191,22 @@ class Operators(Atoms):
         mark = below[0].text
         while k < len(below):
             token = below[k]
-            if token.kind == "cmd" and token.text == "mathrm" and depth == 0 and "".join(t.text for t in below[k + 1 : k + 4]) == "{d}":
+            if (
+                token.kind == "cmd"
+                and token.text == "mathrm"
+                and depth == 0
+                and "".join(t.text for t in below[k + 1 : k + 4]) == "{d}"
+            ):
                 parts.append([])
                 k += 4
                 continue
             depth += (token.text in "{(") - (token.text in "})") if token.kind == "char" else 0
-            if depth == 0 and token.text == mark and (token.kind == "cmd" or mark in ("d", "D")) and not (parts and not parts[-1]):
+            if (
+                depth == 0
+                and token.text == mark
+                and (token.kind == "cmd" or mark in ("d", "D"))
+                and not (parts and not parts[-1])
+            ):
                 parts.append([])
             elif parts:
                 parts[-1].append(token)
@@ -181,8 +216,18 @@ class Operators(Atoms):
             times = 1
             if node.op == "pow" and node.kids[1].op == "num":
                 node, times = node.kids[0], int(node.kids[1].data)
-            if node.op == "name" and node.data.sup and node.data.sup[-1] == Item("number", 2) and len(parts) == 1 and self.second_order:
-                node = Node("name", (), Name(node.data.base, node.data.sub, node.data.sup[:-1], node.data.primes, node.data.bold))
+            if (
+                node.op == "name"
+                and node.data.sup
+                and node.data.sup[-1] == Item("number", 2)
+                and len(parts) == 1
+                and self.second_order
+            ):
+                node = Node(
+                    "name",
+                    (),
+                    Name(node.data.base, node.data.sub, node.data.sup[:-1], node.data.primes, node.data.bold),
+                )
                 times = 2
             found += [node] * times
         if not found:
@@ -283,7 +328,14 @@ class Operators(Atoms):
         if by is None and what.op == "name" and len(what.data.sub) == 1 and what.data.sub[0].kind == "name":  # ∇J_θ
             return Node("grad", (Node("name", (), Name(what.data.base)), what.data.sub[0].value), order)
         after = self.peek()
-        if by is None and what.op == "name" and what.data.base in ("w", "W", "θ", "b", "Θ", "u", "v") and after is not None and not self.stops_argument(after) and after.text not in "+-":
+        if (
+            by is None
+            and what.op == "name"
+            and what.data.base in ("w", "W", "θ", "b", "Θ", "u", "v")
+            and after is not None
+            and not self.stops_argument(after)
+            and after.text not in "+-"
+        ):
             return Node("grad", (self.factor(), what), order)  # ∇w ŷ
         return Node("grad", (what,) if by is None else (what, by), order)
 
@@ -311,7 +363,14 @@ class Operators(Atoms):
         token = self.peek()
         if "".join(t.text for t in below) in ("K", "N", "C", "Z") and not above:
             return self.name(Name("Σ" + below[0].text))
-        if (token is None or token.text in (")", "]", "}", "-", "+", "=")) and kind == "sum" and below and len(bound.letters) <= 1 and not above and (token is None or token.text not in "+-"):
+        if (
+            (token is None or token.text in (")", "]", "}", "-", "+", "="))
+            and kind == "sum"
+            and below
+            and len(bound.letters) <= 1
+            and not above
+            and (token is None or token.text not in "+-")
+        ):
             return self.name(Name("Σ" + "".join(t.text for t in below)))  # a Σ that stands for a sum that was named
         while self.next_is("-", "+"):
             negative ^= self.tokens[self.at].text == "-"
@@ -399,7 +458,9 @@ def _within_text(token: Token) -> list[Token]:
 
     text = token.text
     parts = text.split("$")
-    if len(parts) > 1 and any(len(part.strip()) < 4 and not part.strip().isalnum() or "\\ne" in part.strip()[:4] for part in parts[1::2]):
+    if len(parts) > 1 and any(
+        (len(part.strip()) < 4 and not part.strip().isalnum()) or "\\ne" in part.strip()[:4] for part in parts[1::2]
+    ):
         text = text.replace("$", " ")  # \text{if k $\ne$ y}
     elif len(parts) > 1:
         return [t for part in parts[1::2] for t in tokenize(part, {}, token.at)]
@@ -504,7 +565,11 @@ def _begins_d(tokens: list[Token]) -> str:
         return "d"  # δE/δa
     if first.kind == "char" and first.text in "dD" and not (len(tokens) > 1 and tokens[1].text == "_"):
         return "d"
-    if first.kind == "cmd" and first.text in ("mathrm", "operatorname") and "".join(t.text for t in tokens[1:4]) in ("{d}", "{D}"):
+    if (
+        first.kind == "cmd"
+        and first.text in ("mathrm", "operatorname")
+        and "".join(t.text for t in tokens[1:4]) in ("{d}", "{D}")
+    ):
         return "d"
     return "d" if first.kind == "text" and first.text == "d" else ""
 

@@ -10,7 +10,7 @@ from chainrule.derive.people.facts import Facts, flat_items
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import MisfitError
 
-__all__ = ["Access", "CONVENTIONS", "Definition", "Reading", "Role"]
+__all__ = ["CONVENTIONS", "Access", "Definition", "Reading", "Role"]
 
 # What may differ from writer to writer; the first is the usual.
 CONVENTIONS: dict[str, tuple[Any, ...]] = {
@@ -108,7 +108,8 @@ class Reading:
     def agrees(self, conventions: Mapping[str, Any], roles: Mapping[str, Role | None]) -> bool:
         """Whether this reading has the same to say where another was asked."""
         return all(dict.get(self.roles, base) == role for base, role in roles.items()) and all(
-            self.conventions.get(name, CONVENTIONS[name][0] if name in CONVENTIONS else "") == value for name, value in conventions.items()
+            self.conventions.get(name, CONVENTIONS[name][0] if name in CONVENTIONS else "") == value
+            for name, value in conventions.items()
         )
 
     @property
@@ -165,7 +166,7 @@ class Reading:
             key, unit = ("y",), f"#{self.layers}"
         else:
             key, unit = (kind, layer), f"#{layer}"
-        axes = (() if self._no_units(layer if kind != "y" else self.layers) else (unit,))
+        axes = () if self._no_units(layer if kind != "y" else self.layers) else (unit,)
         if kind != "b" and batch:
             axes = ("#N", *axes)
         return self._vector(name, items, key, axes, role)
@@ -177,7 +178,11 @@ class Reading:
         tags = [i for i in (*name.sub, *name.sup) if i.kind == "number"]
         numbered = f"{name.base}_{tags[0].value}" if tags else ""
         if numbered in self.definitions:
-            name = Name(name.base, tuple(i for i in name.sub if i is not tags[0]), tuple(i for i in name.sup if i is not tags[0]))
+            name = Name(
+                name.base,
+                tuple(i for i in name.sub if i is not tags[0]),
+                tuple(i for i in name.sup if i is not tags[0]),
+            )
         base = numbered if numbered in self.definitions else name.base
         if base not in self.definitions:
             raise NotReadError(f"{name.base} is not defined with this index")
@@ -208,11 +213,19 @@ class Reading:
             elif bracketed and one is not None and one.kind in ("letter", "number"):
                 rest.append(Item("tag", one))
             else:
-                rest += [Item("power", one)] if one is not None and one.kind == "number" else [Item("tag", one)] if one is not None else []
+                rest += (
+                    [Item("power", one)]
+                    if one is not None and one.kind == "number"
+                    else [Item("tag", one)]
+                    if one is not None
+                    else []
+                )
         sub = list(name.sub)
         if layered and tag is None and sub:
             first = flat_items(sub[:1])
-            if len(first) == 1 and self._is_layer(first[0], name, sub[0].kind in ("round", "square"), sup=False, count=len(sub)):
+            if len(first) == 1 and self._is_layer(
+                first[0], name, sub[0].kind in ("round", "square"), sup=False, count=len(sub)
+            ):
                 tag, sub = first[0], sub[1:]
                 if tag.kind == "number" and len(str(tag.value)) == 3 and role.kind == "W":
                     digits = [int(d) for d in str(tag.value)]
@@ -235,7 +248,9 @@ class Reading:
         if item.kind == "letter":
             if sup and item.value in facts.spelt_layers:
                 return True
-            return item.value in facts.layer_letters and (sup or item.value in ("L",) or count == 1 or bracketed or "l" == item.value)
+            return item.value in facts.layer_letters and (
+                sup or item.value in ("L",) or count == 1 or bracketed or item.value == "l"
+            )
         if item.kind == "number":
             if bracketed:
                 return True
@@ -304,7 +319,9 @@ class Reading:
                 continue
             elif item.kind in ("letter", "number", "name", "condition", "shifted"):
                 picked.append(item)
-            elif item.kind == "word" and any(word in item.value for word in ("true", "label", "correct", "target", "gold")):
+            elif item.kind == "word" and any(
+                word in item.value for word in ("true", "label", "correct", "target", "gold")
+            ):
                 picked.append(Item("label", None))
         samples = self.facts.sample_letters
         if sample is None and len(picked) == 2:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from chainrule.derive.people.chains import Chain, Notes
+from chainrule.derive.people.chains import Notes
 from chainrule.derive.people.facts import Facts, free_bases
 from chainrule.derive.people.reading import Definition, Reading, Role
-from chainrule.derive.people.tree import Item, Name, Node, walk
+from chainrule.derive.people.tree import Name, walk
 
-__all__ = ["definitions_in", "readings_of"]
+__all__ = ["USUAL", "definitions_in", "readings_of"]
 
 # The usual letters of each role, with how usual they are.
 _USUAL: dict[str, str] = {
@@ -31,8 +31,9 @@ _USUAL: dict[str, str] = {
     "jac": "J .9 𝐉 1 D .4 S .2 Dp .5 H .2 Jacobian 1 jac .9 G .3",
     "hess": "H .8 ∇² 1 Hess 1",
 }  # fmt: skip
-_TABLE: dict[str, dict[str, float]] = {
-    kind: {words[k]: float(words[k + 1]) for k in range(0, len(words), 2)} for kind, words in ((kind, text.split()) for kind, text in _USUAL.items())
+USUAL: dict[str, dict[str, float]] = {
+    kind: {words[k]: float(words[k + 1]) for k in range(0, len(words), 2)}
+    for kind, words in ((kind, text.split()) for kind, text in _USUAL.items())
 }
 # What a file shows of a letter, and what that says for and against each role.
 _EVIDENCE: dict[str, dict[str, float]] = {
@@ -66,7 +67,9 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                 left = before.node
                 if k > 0 or left is None or after.node is None or not after.joined:
                     break
-                if left.op not in ("name", "app") or (left.op == "app" and any(kid.op not in ("name", "mat", "T") for kid in left.kids)):
+                if left.op not in ("name", "app") or (
+                    left.op == "app" and any(kid.op not in ("name", "mat", "T") for kid in left.kids)
+                ):
                     continue
                 name: Name = left.data
                 items = [i for i in (*name.sub, *name.sup)]
@@ -77,7 +80,10 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                 key = name.base + "".join(f"_{n}" for n in numbers)
                 if key in found or (numbers and name.base not in ("δ", "g", "e", "d", "Δ")):
                     continue
-                if any(isinstance(part.data, Name) and (part.data == name if numbers else part.data.base == name.base) for part in walk(after.node)):
+                if any(
+                    isinstance(part.data, Name) and (part.data == name if numbers else part.data.base == name.base)
+                    for part in walk(after.node)
+                ):
                     continue
                 found[key] = Definition(tuple(letters), after.node, (where, n))
     return found
@@ -117,11 +123,20 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
     bases = free_bases(trees)
     values = set(bases)
     for base, hint in facts.hints.items():  # 1{y = k}: a label may stand in conditions alone
-        if hint["compared"] and base not in bases and (base in ("y", "t", "c_", "ℓ", "Y", "g") or any(n.sub or n.sup for n in facts.seen[base])):
+        if (
+            hint["compared"]
+            and base not in bases
+            and (base in ("y", "t", "c_", "ℓ", "Y", "g") or any(n.sub or n.sup for n in facts.seen[base]))
+        ):
             bases[base] += 1
     definitions = definitions_in(notes)
     levels = _levels(facts)
-    numbers = {n for base, found in facts.layer_numbers.items() for n in found if base not in ("δ", "Δ") or len(facts.layer_numbers) == 1}
+    numbers = {
+        n
+        for base, found in facts.layer_numbers.items()
+        for n in found
+        if base not in ("δ", "Δ") or len(facts.layer_numbers) == 1
+    }
     tagged_depth, middle = _depth(facts, numbers)
     candidates: list[tuple[str, list[tuple[Role, float]]]] = []
     for base in bases:
@@ -168,20 +183,24 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
     return min(depth, 6), middle
 
 
-def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bases: Counter[str], values: set[str]) -> list[tuple[Role, float]]:
+def _choices(
+    base: str, facts: Facts, definitions: Mapping[str, Definition], bases: Counter[str], values: set[str]
+) -> list[tuple[Role, float]]:
     """The roles that a letter may have, best first, each with its distance from the best."""
     if base in ("𝟙",):
         return [(Role("ones"), 0.0)]
     if base in ("…", "·"):
         return []
     scores: dict[str, float] = {}
-    for kind, table in _TABLE.items():
+    for kind, table in USUAL.items():
         if base in table:
             scores[kind] = table[base]
     hints = facts.hints.get(base, Counter())
     shapes = facts.shapes.get(base, {0})
     for kind in list(scores) or ["a", "p", "y"]:
-        scores[kind] = scores.get(kind, 0.0) + sum(effect.get(kind, 0.0) * min(1.5, hints[word]) for word, effect in _EVIDENCE.items() if hints[word])
+        scores[kind] = scores.get(kind, 0.0) + sum(
+            effect.get(kind, 0.0) * min(1.5, hints[word]) for word, effect in _EVIDENCE.items() if hints[word]
+        )
     for kind, table in _EVIDENCE.items():
         if hints[kind]:
             for role, effect in table.items():
@@ -211,7 +230,16 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
         if argument.split(":")[0] == base:
             scores["a"] = scores.get("a", 0.2) + 1.0
     if max(shapes) >= 2:
-        for kind, effect in {"L": -4, "W": 0.6, "jac": 0.6, "hess": 0.5, "b": -1.5, "label": -2, "count": -3, "g": -1}.items():
+        for kind, effect in {
+            "L": -4,
+            "W": 0.6,
+            "jac": 0.6,
+            "hess": 0.5,
+            "b": -1.5,
+            "label": -2,
+            "count": -3,
+            "g": -1,
+        }.items():
             scores[kind] = scores.get(kind, -3) + effect
     elif max(shapes) >= 1:
         for kind in ("L",):
@@ -220,15 +248,28 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
             scores[kind] = scores.get(kind, -9) - 1.5
     if max(shapes) < 2:
         scores.pop("jac", None) if base != "J" else None
-    if base in ("δ",) and any(len(n.sub) >= 2 and not n.sup for n in facts.seen[base]) and "L" not in {i.value for n in facts.seen[base] for i in n.sub}:
+    if (
+        base in ("δ",)
+        and any(len(n.sub) >= 2 and not n.sup for n in facts.seen[base])
+        and "L" not in {i.value for n in facts.seen[base] for i in n.sub}
+    ):
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
     tagged_e = base == "e" and any(n.sup for n in facts.seen[base])
-    if base == "e" and not tagged_e and (any(n.sub for n in facts.seen[base]) or "e" in facts.called) and base not in definitions:
+    if (
+        base == "e"
+        and not tagged_e
+        and (any(n.sub for n in facts.seen[base]) or "e" in facts.called)
+        and base not in definitions
+    ):
         return [(Role("unit"), 0.0)]
     capital = len(base) == 1 and base.isupper()
-    found = [(Role(kind, batch=_is_batch(base, kind, facts, bases)), score) for kind, score in scores.items() if kind not in ("jac", "hess") and score > -1]
+    found = [
+        (Role(kind, batch=_is_batch(base, kind, facts, bases)), score)
+        for kind, score in scores.items()
+        if kind not in ("jac", "hess") and score > -1
+    ]
     if base in definitions or any(key.startswith(base + "_") for key in definitions):
         usual = max((s for _, s in found), default=-1)
         losslike = any(role.kind == "L" for role, s in found if s > 0.5)
@@ -236,7 +277,7 @@ def _choices(base: str, facts: Facts, definitions: Mapping[str, Definition], bas
     if len(base) == 1 and not found:
         found.append((Role("const"), 0.0))
     del capital
-    if not any(_TABLE.get(role.kind, {}).get(base, 0) >= 0.5 for role, _ in found[:1]):
+    if not any(USUAL.get(role.kind, {}).get(base, 0) >= 0.5 for role, _ in found[:1]):
         facts.unusual.add(base)
     found.sort(key=lambda one: -one[1])
     best = found[0][1] if found else 0
@@ -251,12 +292,18 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     layers = facts.layer_numbers.get(base, set())
     if base == "Δ":
         return True
-    if any(item.kind == "letter" or (item.kind == "number" and item.value not in layers) for name in facts.seen[base] for item in name.sub):
+    if any(
+        item.kind == "letter" or (item.kind == "number" and item.value not in layers)
+        for name in facts.seen[base]
+        for item in name.sub
+    ):
         return False
     return True
 
 
-def _combinations(candidates: list[tuple[str, list[tuple[Role, float]]]], facts: Facts, most: int = 60) -> Iterator[tuple[dict[str, Role], float]]:
+def _combinations(
+    candidates: list[tuple[str, list[tuple[Role, float]]]], facts: Facts, most: int = 60
+) -> Iterator[tuple[dict[str, Role], float]]:
     """Choices for all letters together, the cheapest first, without two letters for one thing."""
     import heapq
 
@@ -296,7 +343,11 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
             continue
         others = seen.setdefault((role.kind, role.layer), [])
         for other in others:
-            if other.lower() == base.lower() or _stem(other) == _stem(base) or frozenset((other, base)) in facts.equated:
+            if (
+                other.lower() == base.lower()
+                or _stem(other) == _stem(base)
+                or frozenset((other, base)) in facts.equated
+            ):
                 continue
             if frozenset((other, base)) in facts.together:
                 return None
@@ -308,6 +359,3 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
 
 def _stem(base: str) -> str:
     return base.lower().strip("\u0302\u0303\u0304")
-
-
-__all__ += ["Chain", "Item"]

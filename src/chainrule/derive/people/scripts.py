@@ -19,7 +19,7 @@ GREEK_LETTERS = {
 _WORDS = {
     "true", "pred", "out", "in", "hidden", "target", "label", "correct", "output", "input", "softmax", "total", "train", "gold", "data",
     "prev", "next", "max", "net", "final", "logit", "logits", "class", "reg", "CE", "ce", "NLL", "BCE", "MSE", "mse", "batch", "new", "old",
-    "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "act", "pre",
+    "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "pre",
 }  # fmt: skip
 _RELATIONS = {"=": "=", "neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥"}
 
@@ -78,7 +78,12 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 *before, one = left
                 return [*before, Item("condition", Condition(one, _RELATIONS[token.text], right[0] if right else None))]
     spelt = "".join(t.text for t in tokens)
-    if len(tokens) > 3 and "_" in spelt and all(t.kind in ("char", "word") for t in tokens) and set(spelt.split("_")) & _WORDS:
+    if (
+        len(tokens) > 3
+        and "_" in spelt
+        and all(t.kind in ("char", "word") for t in tokens)
+        and set(spelt.split("_")) & _WORDS
+    ):
         return [Item("word", spelt)]
     letters = "".join(t.text for t in tokens if t.kind == "char" and t.text.isalpha())
     if len(letters) == len(tokens) and len(letters) > 1 and letters in _WORDS:
@@ -102,7 +107,9 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
         elif token.kind in ("text", "word"):
             found.append(Item("word", token.text.strip()))
             k += 1
-        elif token.kind == "char" and token.text in "+-" and found and found[-1].kind in ("letter", "number", "shifted"):
+        elif (
+            token.kind == "char" and token.text in "+-" and found and found[-1].kind in ("letter", "number", "shifted")
+        ):
             sign = 1 if token.text == "+" else -1
             after = tokens[k + 1] if k + 1 < len(tokens) else None
             before = found.pop()
@@ -129,7 +136,9 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 end = _closing(tokens, k + 1) + 1
             inside = tokens[k + 1 : end]
             if all(t.text in ("{", "}", "prime", "'") for t in inside):
-                found[-1] = Item("letter", found[-1].value + "'" * max(1, sum(t.text in ("prime", "'") for t in inside)))
+                found[-1] = Item(
+                    "letter", found[-1].value + "'" * max(1, sum(t.text in ("prime", "'") for t in inside))
+                )
             k = max(end, k + 1)
         elif token.kind == "char" and token.text == "_" and found and found[-1].kind == "letter":
             start = k - 1
@@ -147,7 +156,22 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
         elif (letter := letter_of(token)) is not None:
             found.append(Item("letter", letter))
             k += 1
-        elif token.text in (":", "cdot", "*", "dots", "top", "dagger", "prime", "forall", "|", "/", ".", "-", "+", "circ"):
+        elif token.text in (
+            ":",
+            "cdot",
+            "*",
+            "dots",
+            "top",
+            "dagger",
+            "prime",
+            "forall",
+            "|",
+            "/",
+            ".",
+            "-",
+            "+",
+            "circ",
+        ):
             found.append(Item("word" if token.text in (":", "dots") else "star", token.text))
             k += 1
         else:

@@ -59,7 +59,9 @@ class Judge:
         self.chains = chains
         self.seed = seed
         self.end = time.thread_time() + seconds
-        self.known: dict[int, list[tuple[dict[str, Any], dict[str, Role | None], list[Outcome]]]] = {n: [] for n in range(len(chains))}
+        self.known: dict[int, list[tuple[dict[str, Any], dict[str, Role | None], list[Outcome]]]] = {
+            n: [] for n in range(len(chains))
+        }
         self.expected: dict[str, Any] = {}
         self.evidence: set[tuple[str, Any]] = set()
 
@@ -135,11 +137,19 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     if "einstein" in prose or "repeated ind" in prose:
         evidence.add(("einstein", True))
     start: list[dict[str, Any]] = [{"einstein": True}] if ("einstein", True) in evidence else [{}]
-    binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
-    known = "softmax" in text.lower() or any(hint["is softmax"] or hint["in log"] or hint["times log"] for hint in hints.values())
+    binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or (
+        sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
+    )
+    known = "softmax" in text.lower() or any(
+        hint["is softmax"] or hint["in log"] or hint["times log"] for hint in hints.values()
+    )
     if binary and "softmax" not in text.lower():
         evidence |= {("output", "logistic"), ("loss", "binary"), ("units", "one output")}
-        start = [{"output": "logistic", "loss": "binary"}, {"units": "one output", "output": "logistic", "loss": "binary"}, {}]
+        start = [
+            {"output": "logistic", "loss": "binary"},
+            {"units": "one output", "output": "logistic", "loss": "binary"},
+            {},
+        ]
     elif not known and not any(base in facts.bases for base in ("ŷ", "Ŷ", "y", "t", "p")):
         evidence |= {("output", "activation"), ("loss", "any")}
         start = [{"output": "activation", "loss": "any"}, {}]
@@ -149,7 +159,14 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     for chain in (*notes.chains, *notes.inline):
         nodes = [side.node for side in chain.sides]
         for before, after in zip(nodes, nodes[1:], strict=False):
-            if before is not None and after is not None and before.op == "name" and after.op == "num" and after.data == 1 and len(before.data.sub) == 1:
+            if (
+                before is not None
+                and after is not None
+                and before.op == "name"
+                and after.op == "num"
+                and after.data == 1
+                and len(before.data.sub) == 1
+            ):
                 if before.data.sub[0].kind == "letter":
                     labels.append(str(before.data.sub[0].value))
                     evidence.add(("label", labels[-1]))
@@ -164,14 +181,23 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                         labels.append(str(arg.data[0].value))
                         evidence.add(("label", labels[-1]))
                     arg = arg.kids[0]
-                if arg.op == "name" and len(arg.data.sub) == 1 and arg.data.sub[0].kind == "letter" and node is not nodes[0]:
+                if (
+                    arg.op == "name"
+                    and len(arg.data.sub) == 1
+                    and arg.data.sub[0].kind == "letter"
+                    and node is not nodes[0]
+                ):
                     labels.append(str(arg.data.sub[0].value))
                     evidence.add(("label", labels[-1]))
                 elif arg.op == "name" and len(arg.data.sub) == 1 and arg.data.sub[0].kind == "letter":
                     labels.append(str(arg.data.sub[0].value))
     if labels:
-        start += [{**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence]
-    labels += [letter for letter in ("ℓ", "c", "o", "k", "t", "l") if letter in facts.labels and letter not in facts.summed]
+        start += [
+            {**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence
+        ]
+    labels += [
+        letter for letter in ("ℓ", "c", "o", "k", "t", "l") if letter in facts.labels and letter not in facts.summed
+    ]
     return start, evidence, list(dict.fromkeys(labels))
 
 
@@ -179,7 +205,9 @@ def hints_any(facts: Facts, word: str) -> bool:
     return any(hint[word] for hint in facts.hints.values())
 
 
-def search(judge: Judge, notes: Notes, facts: Facts, said: Mapping[str, Role], fixed: Mapping[str, Any]) -> Found | None:
+def search(
+    judge: Judge, notes: Notes, facts: Facts, said: Mapping[str, Role], fixed: Mapping[str, Any]
+) -> Found | None:
     """The best reading: the first under which all follows, or else the one that explains most."""
     start, judge.evidence, labels = settings_for(facts, notes)
     best: list[Found] = []
@@ -229,10 +257,29 @@ def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Fo
 def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
     asked = reading.asked.keys() | {"units", "output", "loss", "activation"}
     for move in _MOVES:
-        if any(name in asked or name in ("vectors", "weights", "samples", "jacobian", "gradient", "mean", "two", "dot", "batch", "counted", "targets") for name in move):
+        if any(
+            name in asked
+            or name
+            in (
+                "vectors",
+                "weights",
+                "samples",
+                "jacobian",
+                "gradient",
+                "mean",
+                "two",
+                "dot",
+                "batch",
+                "counted",
+                "targets",
+            )
+            for name in move
+        ):
             yield move
     for name, value in list(reading.conventions.items()):
-        free = name not in ("targets", "biases") or name == "targets" and any(role.kind == "y" for role in reading.roles.values())
+        free = name not in ("targets", "biases") or (
+            name == "targets" and any(role.kind == "y" for role in reading.roles.values())
+        )
         if name in CONVENTIONS and value != CONVENTIONS[name][0] and free:
             yield {name: CONVENTIONS[name][0]}
     for letter in labels:

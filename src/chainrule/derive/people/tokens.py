@@ -41,8 +41,35 @@ _DROPPED_WITH_ARGUMENT = {
     "hskip", "kern", "intertext", "shortintertext", "footnote", "href", "raisebox", "setlength", "pagecolor", "class", "cssId",
 }  # fmt: skip
 _FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "style", "enclose"}
-_KEPT_ARGUMENT = {"cancel", "bcancel", "xcancel", "mathstrut", "fbox", "mbox_", "substack", "bbox", "highlight", "mathchoice", "hl", "sout", "uwave"}
-_TEXTS = {"text", "textrm", "textit", "textbf", "textsf", "texttt", "mbox", "hbox", "textnormal", "textsc", "emph", "textup"}
+_KEPT_ARGUMENT = {
+    "cancel",
+    "bcancel",
+    "xcancel",
+    "mathstrut",
+    "fbox",
+    "mbox_",
+    "substack",
+    "bbox",
+    "highlight",
+    "mathchoice",
+    "hl",
+    "sout",
+    "uwave",
+}
+_TEXTS = {
+    "text",
+    "textrm",
+    "textit",
+    "textbf",
+    "textsf",
+    "texttt",
+    "mbox",
+    "hbox",
+    "textnormal",
+    "textsc",
+    "emph",
+    "textup",
+}
 _SAME = {
     "lbrack": "[", "cr": "\\\\", "newline": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|",
     "rvert": "|", "mid": "|", "ast": "*", "star": "*", "cdotp": "\\cdot", "bullet": "\\cdot", "ne": "\\neq", "lt": "<", "gt": ">",
@@ -144,7 +171,14 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
             continue
-        if plain and text.startswith("ln", k) and k and text[k - 1].isalpha() and text[k - 1] != "\\" and _spelt_together(text, k):  # ylna
+        if (
+            plain
+            and text.startswith("ln", k)
+            and k
+            and text[k - 1].isalpha()
+            and text[k - 1] != "\\"
+            and _spelt_together(text, k)
+        ):  # ylna
             found.append(Token("cmd", "log", at + k))
             k += 2
             continue
@@ -298,7 +332,9 @@ def _laid_out(raw: list[Token]) -> list[Token]:
             if name in _DROPPED:
                 continue
             if name == "not":
-                ahead[-1:] = [Token("cmd", "neq", token.at)] if ahead and ahead[-1].text in ("=", "equiv") else ahead[-1:]
+                ahead[-1:] = (
+                    [Token("cmd", "neq", token.at)] if ahead and ahead[-1].text in ("=", "equiv") else ahead[-1:]
+                )
                 continue
             if name == "eqalign":
                 continue
@@ -325,7 +361,12 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 if name != "xlongequal":
                     ahead += reversed(_argument(ahead))
                     if name == "underset" and ahead and ahead[-1].text in ("max", "min", "sum"):
-                        shown = [Token("char", "_", token.at), Token("char", "{", token.at), *over, Token("char", "}", token.at)]
+                        shown = [
+                            Token("char", "_", token.at),
+                            Token("char", "{", token.at),
+                            *over,
+                            Token("char", "}", token.at),
+                        ]
                         ahead[-1:] = [*reversed(shown), ahead[-1]]
                 else:
                     ahead.append(Token("char", "=", token.at))

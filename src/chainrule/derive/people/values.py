@@ -14,8 +14,35 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "Dual", "MisfitError", "Plain", "Value", "add", "apply", "contract", "diagonal", "divide", "drop", "elementwise", "letters", "matmul", "mask",
-    "neg", "outer_letters", "plain", "positional", "power", "primal", "rename", "scalar", "shape", "stack", "take", "tangent", "to_letters", "total", "transpose",
+    "Dual",
+    "MisfitError",
+    "Plain",
+    "Value",
+    "add",
+    "apply",
+    "contract",
+    "diagonal",
+    "divide",
+    "drop",
+    "elementwise",
+    "letters",
+    "mask",
+    "matmul",
+    "neg",
+    "outer_letters",
+    "plain",
+    "positional",
+    "power",
+    "primal",
+    "rename",
+    "scalar",
+    "shape",
+    "stack",
+    "take",
+    "tangent",
+    "to_letters",
+    "total",
+    "transpose",
 ]  # fmt: skip
 
 FLOAT = np.longdouble

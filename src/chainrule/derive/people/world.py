@@ -15,7 +15,21 @@ import numpy as np
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import NotReadError
-from chainrule.derive.people.values import FLOAT, Dual, Plain, Value, add, apply, contract, divide, elementwise, neg, rename, scalar, tangent
+from chainrule.derive.people.values import (
+    FLOAT,
+    Dual,
+    Plain,
+    Value,
+    add,
+    apply,
+    contract,
+    divide,
+    elementwise,
+    neg,
+    rename,
+    scalar,
+    tangent,
+)
 
 __all__ = ["Context", "World", "derivative", "differentiated"]
 
@@ -137,7 +151,11 @@ class Context:
                 world.free[key] = Plain(classes[world.labels if world.batch else world.labels[0]], axes)
             return world.free[key]
         drawn = world.drawn(key, axes, 0.1, 0.9)
-        if units and self.reading["loss"] not in ("binary", "squares", "half squares", "any") and self.reading["output"] == "softmax":
+        if (
+            units
+            and self.reading["loss"] not in ("binary", "squares", "half squares", "any")
+            and self.reading["output"] == "softmax"
+        ):
             if ("y", 1) not in world.free:
                 world.free["y", 1] = Plain(drawn.data / drawn.data.sum(axis=-1, keepdims=True), axes)
             return world.free["y", 1]
@@ -154,7 +172,12 @@ class Context:
         elif kind == "binary":
             one = scalar(1)
             less = [add(one, neg(v)) for v in (y, p)]
-            each = neg(add(elementwise(y, apply(p, functions_of("log"))), elementwise(less[0], apply(less[1], functions_of("log")))))
+            each = neg(
+                add(
+                    elementwise(y, apply(p, functions_of("log"))),
+                    elementwise(less[0], apply(less[1], functions_of("log"))),
+                )
+            )
         elif kind in ("squares", "half squares"):
             gap = add(p, neg(y))
             each = elementwise(gap, gap)
