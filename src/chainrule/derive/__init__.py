@@ -11,7 +11,8 @@ from chainrule.derive.rules import RULES
 from chainrule.derive.setting import OUTPUT_LAYER, Defined, Free, Setting
 
 __all__ = [
-    "OUTPUT_LAYER", "RULES", "Checked", "Defined", "Derivation", "Free", "Line", "LineCheck", "Setting", "Step", "StepResult",
+    "OUTPUT_LAYER", "RULES", "Checked", "Defined", "Derivation", "Free", "Line", "LineCheck", "Setting", "Step",
+    "StepResult",
     "UnreadableError", "check_derivation", "check_step", "derivations", "derive", "read_expression",
     "read_line", "with_numbers",
 ]  # fmt: skip

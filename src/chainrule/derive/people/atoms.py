@@ -9,60 +9,19 @@ from chainrule.derive.people.cursor import Cursor, split
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
+from chainrule.derive.people.words import (
+    ACCENTS,
+    FUNCTIONS,
+    RELATIONS,
+    as_nodes,
+    is_tag,
+    is_word_name,
+    relation_in,
+    unicode_base,
+    without_transpose,
+)
 
-__all__ = ["FUNCTIONS", "Atoms", "is_word_name", "relation_in"]
-
-FUNCTIONS = {
-    "exp": "exp", "log": "log", "ln": "log", "tanh": "tanh", "softmax": "softmax", "Softmax": "softmax", "SoftMax": "softmax", "smax": "softmax",
-    "sigmoid": "logistic", "Sigmoid": "logistic", "sigm": "logistic", "logistic": "logistic", "expit": "logistic", "ReLU": "relu", "relu": "relu",
-    "RELU": "relu", "Relu": "relu", "diag": "diag", "Diag": "diag", "logsumexp": "logsumexp", "LSE": "logsumexp", "lse": "logsumexp",
-    "LogSumExp": "logsumexp", "log_softmax": "logsoftmax", "logsoftmax": "logsoftmax", "LogSoftmax": "logsoftmax", "sin": "sin", "cos": "cos",
-    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus", "onehot": "onehot", "one_hot": "onehot", "one\\_hot": "onehot",
-    "OneHot": "onehot", "sgn": "sign", "sign": "sign", "cosh": "cosh", "sinh": "sinh", "sech": "sech", "Log": "log", "sum": "total", "step": "step",
-}  # fmt: skip
-_RELATIONS = {"=": "=", "neq": "≠", "<": "<", ">": ">", "le": "≤", "ge": "≥", "in": "∈", "notin": "∉"}
-_STOPWORDS = {
-    "if", "for", "when", "where", "and", "or", "since", "because", "so", "thus", "otherwise", "else", "with", "then", "hence", "therefore", "as",
-    "by", "but", "note", "using", "from", "that", "which", "is", "the", "to", "of", "in", "we", "let", "iff", "while", "chain rule", "i.e.", "e.g.",
-}  # fmt: skip
-_ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
-_MATRICES = {
-    "matrix",
-    "pmatrix",
-    "bmatrix",
-    "Bmatrix",
-    "vmatrix",
-    "array",
-    "smallmatrix",
-    "psmallmatrix",
-    "bsmallmatrix",
-}
-
-
-def is_word_name(text: str) -> bool:
-    r"""Whether words in \text are a name or a function, and not a remark."""
-    text = text.strip().rstrip(".")
-    return (
-        bool(text)
-        and " " not in text
-        and text.replace("_", "").replace("-", "").replace("\\", "").isalnum()
-        and text.lower() not in _STOPWORDS
-    )
-
-
-def relation_in(tokens: list[Token]) -> int | None:
-    """Where the first relation outside of brackets stands."""
-    depth = 0
-    for k, token in enumerate(tokens):
-        if token.kind == "char" and token.text in "{([":
-            depth += 1
-        elif token.kind == "char" and token.text in "})]":
-            depth -= 1
-        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
-            depth += 1 if token.text in ("begin", "{") else -1
-        elif depth == 0 and token.kind in ("char", "cmd") and token.text in _RELATIONS:
-            return k
-    return None
+__all__ = ["Atoms"]
 
 
 class Atoms(Cursor, ABC):
@@ -155,7 +114,7 @@ class Atoms(Cursor, ABC):
             return self.function(name)
         if name in ("operatorname", "mathrm", "mathbf", "mathcal", "mathbb", "operatorname*"):
             return self.font(name)
-        if name in _ACCENTS:
+        if name in ACCENTS:
             return self.accent(name)
         if name == "partial":
             self.at -= 1
@@ -257,7 +216,7 @@ class Atoms(Cursor, ABC):
         inner = self.whole(self.group())
         if inner.op != "name":
             raise NotReadError("an accent over more than a name")
-        base = unicode_base(inner.data.base + _ACCENTS[command])
+        base = unicode_base(inner.data.base + ACCENTS[command])
         name = replace(inner.data, base=base)
         return self.name(name) if not (name.sub or name.sup) else Node("name", (), name)
 
@@ -302,20 +261,20 @@ class Atoms(Cursor, ABC):
                     tokens = tokens[1:]
                 if not tokens:
                     continue
-                tokens, is_t = _without_transpose(tokens)
+                tokens, is_t = without_transpose(tokens)
                 transposed |= is_t
                 if name.base == "e" and tokens and not sub:
                     return Node("fn", (self.whole(tokens),), ("exp", 0))
-                if _is_tag(tokens):
+                if is_tag(tokens):
                     sup += items_of(tokens, self.whole)
                 elif tokens:
                     power.append(self.whole(tokens))
             else:
                 break
         if any(item.kind == "condition" for item in sub) and (name.base in ("𝟙", "I", "1", "δ") and name.base != "δ"):
-            return Node("ind", (), tuple(_as_nodes(item.value) for item in sub if item.kind == "condition"))
+            return Node("ind", (), tuple(as_nodes(item.value) for item in sub if item.kind == "condition"))
         if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
-            return Node("ind", (), (_as_nodes(sub[0].value[0].value),))
+            return Node("ind", (), (as_nodes(sub[0].value[0].value),))
         base = name.base
         if primes and base in "WVUXY" and not self.next_is("("):
             base, primes = base + "'" * primes, 0
@@ -403,7 +362,7 @@ class Atoms(Cursor, ABC):
         tokens = [t for t in tokens if t.kind not in ("space",)]
         k = relation_in(tokens)
         assert k is not None
-        return Condition(self.whole(tokens[:k]), _RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
+        return Condition(self.whole(tokens[:k]), RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
 
     def indicator(self) -> Node | None:
         """What follows a 1 or an I, where that is a condition."""
@@ -448,13 +407,13 @@ class Atoms(Cursor, ABC):
                 node = Node("elem", (node,), items_of(self.group(), self.whole))
             elif token.text == "^" and node.op not in ("name",):
                 self.at += 1
-                tokens, transposed = _without_transpose(self.group(), bracket=True)
+                tokens, transposed = without_transpose(self.group(), bracket=True)
                 if tokens:
                     node = Node("pow", (node, self.whole(tokens)))
                 node = Node("T", (node,)) if transposed else node
             elif token.text == "^":
                 self.at += 1
-                tokens, transposed = _without_transpose(self.group())
+                tokens, transposed = without_transpose(self.group())
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):
@@ -487,77 +446,3 @@ class Atoms(Cursor, ABC):
     def brace(self) -> Node: ...
     @abstractmethod
     def environment_node(self) -> Node: ...
-
-
-def unicode_base(text: str) -> str:
-    import unicodedata
-
-    return unicodedata.normalize("NFC", text)
-
-
-def _as_nodes(condition: Condition) -> Condition:
-    """A condition between a subscript's items, as one between nodes."""
-
-    def node(item: Item | None) -> Node:
-        if item is None:
-            raise NotReadError("a condition is not complete")
-        if item.kind == "number":
-            return num(float(item.value))
-        if item.kind == "name":
-            found: Node = item.value
-            return found
-        if item.kind == "shifted":
-            letter, shift = item.value
-            return Node("add", (Node("name", (), Name(letter)), num(float(shift))))
-        return Node("name", (), Name(str(item.value)))
-
-    return Condition(node(condition.left), condition.rel, node(condition.right))
-
-
-def _without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[list[Token], bool]:
-    while len(tokens) > 1 and tokens[0].text == "{" and tokens[-1].text == "}":
-        tokens = tokens[1:-1]
-    tokens = [t for t in tokens if t.kind != "space"]
-    if tokens and tokens[-1].text == "prime" and bracket:
-        return tokens[:-1], True
-    if len(tokens) >= 3 and tokens[-1].text in ("T", "top") and tokens[-2].text == "^":
-        return tokens[:-2], True
-    if len(tokens) >= 1 and tokens[-1].text in ("top", "intercal", "T", "tr", "dagger", "mathsf"):
-        return tokens[:-1], True
-    if len(tokens) == 1 and bracket and tokens[0].text == "t":
-        return [], True
-    if tokens and tokens[-1].kind == "text" and tokens[-1].text.strip() in ("T", "t"):
-        return tokens[:-1], True
-    if (
-        len(tokens) >= 4
-        and tokens[-1].text == "}"
-        and tokens[-2].text in ("T", "t")
-        and tokens[-4].text in ("mathrm", "mathbf", "operatorname")
-    ):
-        return tokens[:-4], True
-    if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "top") and tokens[-4].text == "^":
-        return tokens[:-4], True
-    if tokens and tokens[0].text in ("top", "T") and len(tokens) > 1 and tokens[1].text in ("(", "["):
-        return tokens[1:], True
-    return tokens, False
-
-
-def _is_tag(tokens: list[Token]) -> bool:
-    """Whether a superscript may be a layer, a sample or a star; else it is an exponent."""
-    if not tokens:
-        return False
-    first = tokens[0]
-    if first.text in ("(", "[") and first.kind == "char":
-        return True
-    if all(t.kind in ("text", "word") for t in tokens) or (first.text == "*" and len(tokens) == 1):
-        return True
-    if first.kind == "num" and len(tokens) == 1 and "." not in first.text:
-        return True
-    letter = letter_of(first)
-    if letter is not None and len(tokens) == 1:
-        return True
-    shifted = len(tokens) == 3 and tokens[1].text in "+-" and tokens[2].kind == "num"
-    return letter is not None and (shifted or tokens[1].text in "'," or tokens[1].text == "prime")
-
-
-__all__ += ["unicode_base"]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.derive.people.chains import Chain
-from chainrule.derive.people.evaluate import Evaluator, TensorError
+from chainrule.derive.people.differentiating import TensorError
+from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk

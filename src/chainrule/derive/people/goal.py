@@ -19,9 +19,12 @@ from chainrule.errors import InputError
 __all__ = ["LECTURE", "reaches", "read_goal", "read_roles"]
 
 _WORDS = {
-    "logits": "a", "logit": "a", "pre-activation": "a", "pre-activations": "a", "preactivation": "a", "scores": "a", "probabilities": "p", "probability": "p", "softmax": "p",
-    "output": "p", "outputs": "p", "prediction": "p", "predictions": "p", "targets": "y", "target": "y", "one-hot": "y", "loss": "L", "cost": "L", "weights": "W", "weight": "W",
-    "bias": "b", "biases": "b", "input": "x", "inputs": "x", "hidden": "h", "activations": "h", "activation": "g", "label": "label", "class": "label", "error": "δ", "delta": "δ",
+    "logits": "a", "logit": "a", "pre-activation": "a", "pre-activations": "a", "preactivation": "a", "scores": "a",
+    "probabilities": "p", "probability": "p", "softmax": "p",
+    "output": "p", "outputs": "p", "prediction": "p", "predictions": "p", "targets": "y", "target": "y",
+    "one-hot": "y", "loss": "L", "cost": "L", "weights": "W", "weight": "W",
+    "bias": "b", "biases": "b", "input": "x", "inputs": "x", "hidden": "h", "activations": "h", "activation": "g",
+    "label": "label", "class": "label", "error": "δ", "delta": "δ",
     "constant": "const", "classes": "count", "kronecker": "kron",
 }  # fmt: skip
 _LECTURE = "°"  # behind a letter that is the lecture's, whatever the file calls so

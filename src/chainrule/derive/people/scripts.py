@@ -11,14 +11,19 @@ from chainrule.derive.people.tree import Condition, Item, Name, Node
 __all__ = ["GREEK_LETTERS", "items_of", "letter_of"]
 
 GREEK_LETTERS = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ", "iota": "ι",
-    "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ",
-    "chi": "χ", "psi": "ψ", "omega": "ω", "upsilon": "υ", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ",
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
+    "iota": "ι",
+    "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ",
+    "phi": "φ",
+    "chi": "χ", "psi": "ψ", "omega": "ω", "upsilon": "υ", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ",
+    "Xi": "Ξ",
     "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω", "ell": "ℓ", "imath": "i", "jmath": "j",
 }  # fmt: skip
 _WORDS = {
-    "true", "pred", "out", "in", "hidden", "target", "label", "correct", "output", "input", "softmax", "total", "train", "gold", "data",
-    "prev", "next", "max", "net", "final", "logit", "logits", "class", "reg", "CE", "ce", "NLL", "BCE", "MSE", "mse", "batch", "new", "old",
+    "true", "pred", "out", "in", "hidden", "target", "label", "correct", "output", "input", "softmax", "total",
+    "train", "gold", "data",
+    "prev", "next", "max", "net", "final", "logit", "logits", "class", "reg", "CE", "ce", "NLL", "BCE", "MSE",
+    "mse", "batch", "new", "old",
     "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "pre",
 }  # fmt: skip
 _RELATIONS = {"=": "=", "neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥"}
