@@ -150,8 +150,8 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     summary = "Show how a gradient is derived, line by line, and check each line; or check a derivation of your own."
     derive = places.add_parser(
         "derive", help=summary, description=summary,
-        epilog="Exit codes: 0 done, 1 a step does not follow, 2 bad usage or nothing to check, 3 something was not understood, "
-        "4 the goal is not reached.",
+        epilog="Exit codes: 0 done, 1 a step does not follow, 2 bad usage or nothing to check, "
+        "3 something was not understood, 4 the goal is not reached.",
     )  # fmt: skip
     derive._negative_number_matcher = re.compile(r"-\.?\d")  # --logits -1,2 is no option of its own
     derive.set_defaults(run=commands["derive"], refused=2)
@@ -160,8 +160,9 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     derive.add_argument("--step", action="store_true", help="show a line at a time; Enter shows the next")
     derive.add_argument(
         "--check", metavar="FILE", nargs="?", const="", default=None,
-        help="check every line by SymPy and by numbers; with FILE, each step of somebody's derivation (LaTeX, Markdown, a "
-        "notebook or text, - for standard input); with a folder, each of its files; with a NAME letters are the lecture's",
+        help="check every line by SymPy and by numbers; with FILE, each step of somebody's derivation (LaTeX, "
+        "Markdown, a notebook or text; - for standard input); with a folder, each of its files; with a NAME letters "
+        "are the lecture's",
     )  # fmt: skip
     derive.add_argument(
         "--format", dest="form", choices=["text", "json", "latex", "beamer", "html", "github", "gradescope"],

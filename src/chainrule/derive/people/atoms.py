@@ -319,7 +319,7 @@ class Atoms(Cursor, ABC):
         args: list[Node] = []
         given = False
         for part in split(inside, ",", ";", "|", "mid"):
-            given = given or (bool(args) and part and self._after_bar(inside, part))
+            given = given or (bool(args) and bool(part) and self._after_bar(inside, part))
             if not part or all(t.kind == "space" for t in part):
                 continue
             k = relation_in(part)

@@ -17,7 +17,7 @@ __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 
 @dataclass
 class Chain:
-    """Sides that are said to be equal. `conditions`: the groups that were stated last before it, each an alternative."""
+    """Sides that are said to be equal. `conditions`: those stated last before it, each an alternative."""
 
     sides: list[Side]
     conditions: list[Condition] = field(default_factory=list)

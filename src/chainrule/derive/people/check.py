@@ -15,7 +15,7 @@ from chainrule.derive.people.describing import described
 from chainrule.derive.people.documents import Document, read_document
 from chainrule.derive.people.facts import Facts, facts_of
 from chainrule.derive.people.goal import LECTURE, reaches, read_goal, read_roles
-from chainrule.derive.people.reading import Reading, Role
+from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.repair import cause_of
 from chainrule.derive.people.search import Judge, search
 from chainrule.derive.people.settling import Judged, confirm, doubt, localised, squared, support
@@ -87,7 +87,7 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
             Judged(
                 c,
                 [Outcome("unread", s.why or "not a name that is known here") for s in c.sides],
-                Reading({}, facts, 1, 2),
+                Reading(Roles({}), facts, 1, 2),
             )
             for c in notes.chains
         ]
@@ -171,11 +171,12 @@ def _step(checked: Checked, one: Judged, k: int, side: Side, outcome: Outcome) -
     line_of = checked.document.line_of
     before = one.chain.sides[outcome.against] if outcome.against is not None else None
     where = line_of(before.at) if before is not None else 0
+    beside = "the side before" if where == line_of(side.at) else f"line {where}"
     verdict, message, counterexample = "not understood", outcome.message, None
     if outcome.word in ("follows", "defines", "carried"):
         verdict = "follows"
         message = {
-            "follows": f"equal to {'the side before' if where == line_of(side.at) else f'line {where}'}" + (f" ({outcome.message})" if outcome.message else ""),
+            "follows": f"equal to {beside}" + (f" ({outcome.message})" if outcome.message else ""),
             "defines": "taken as a definition", "carried": f"follows from line {where}, which is wrong",
         }[outcome.word]  # fmt: skip
     elif outcome.word == "start":
@@ -186,7 +187,8 @@ def _step(checked: Checked, one: Judged, k: int, side: Side, outcome: Outcome) -
             gap = outcome.difference
             counterexample = {**gap.at, "left": _three(gap.left), "right": _three(gap.right)}
             at = ", ".join(f"{name} = {n}" for name, n in gap.at.items())
-            message = f"not equal to line {where}: {'at ' + at + ' ' if at else ''}that is {_three(gap.left)}, and this {_three(gap.right)}"
+            at = f"at {at} " if at else ""
+            message = f"not equal to line {where}: {at}that is {_three(gap.left)}, and this {_three(gap.right)}"
         else:
             message = f"the shapes do not fit: {outcome.message}"
     cause = None

@@ -361,7 +361,7 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
     )
 
 
-# --- Dots ---------------------------------------------------------------------------------------------------------------
+# --- Dots -------------------------------------------------------------------------------------------------------------
 
 _LAST = {"n", "Q", "P", "q", "K", "C", "N", "M", "m", "k", "d", "L", "c", "D", "J", "|V|"}
 
@@ -372,7 +372,7 @@ def _dotted(trees: Sequence[Node]) -> int:
         for part in walk(tree):
             if part.op == "mat" and any(1 in row for row in part.data):
                 rows = [row for row in part.data if 0 in row]
-                return max(len(rows), *(sum(cell == 0 for cell in row) for row in part.data))
+                return max(len(rows), *(sum(1 for cell in row if cell == 0) for row in part.data))
     return max((_written_out(part) for tree in trees for part in walk(tree) if part.op == "mat"), default=0)
 
 

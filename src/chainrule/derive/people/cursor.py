@@ -95,8 +95,8 @@ class Cursor:
 
 
 def split(tokens: list[Token], *marks: str, braces: bool = False) -> list[list[Token]]:
-    """The tokens between marks that stand outside of all brackets and environments; with `braces`, round brackets, which
-    may be forgotten, do not count."""
+    """The tokens between marks that stand outside of all brackets and environments; with `braces`, round brackets do
+    not count: one may be forgotten."""
     parts: list[list[Token]] = [[]]
     depth = 0
     bars = "|" in marks

@@ -1,7 +1,7 @@
 r"""A file to its pieces: displays, inline formulas, headings and prose, each with the place where it stands.
 
-LaTeX, Markdown, notebooks and plain text are told apart by what they hold. Places are offsets into the file's own text, so
-that a verdict names the file's own line.
+LaTeX, Markdown, notebooks and plain text are told apart by what they hold. Places are offsets into the file's own text,
+so that a verdict names the file's own line.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ __all__ = ["MAX_TEXT", "Document", "Piece", "read_document"]
 
 MAX_TEXT = 200_000  # characters of a file
 
-_DISPLAYS = "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered|split|cases|subequations"
+_DISPLAYS = (
+    "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered"
+    "|split|cases|subequations"
+)
 _MATH = re.compile(
-    rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}|(?P<fence>^[ \t]*```[ \t]*(?:math|latex|tex|katex)[ \t]*$)|(?P<dollars>\$\$)"
+    rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}"
+    r"|(?P<fence>^[ \t]*```[ \t]*(?:math|latex|tex|katex)[ \t]*$)|(?P<dollars>\$\$)"
     r"|(?P<square>\\\\?\[(?!\d*\.?\d+(?:pt|em|ex|mm|cm)))|(?P<round>\\\\?\()|(?P<ticks>\$`)|(?P<dollar>(?<!\\)\$)"
-    r"|(?P<heading>^[ \t]*\#{1,6}[ \t].*$|\\(?:sub)*(?:section|paragraph|chapter)\*?\s*\{[^}]*\}|\\begin\s*\{(?:problem|exercise|question|theorem|lemma|proof)\}|^\*\*[^*\n]+\*\*[ \t]*$)",
+    r"|(?P<heading>^[ \t]*\#{1,6}[ \t].*$|\\(?:sub)*(?:section|paragraph|chapter)\*?\s*\{[^}]*\}"
+    r"|\\begin\s*\{(?:problem|exercise|question|theorem|lemma|proof)\}|^\*\*[^*\n]+\*\*[ \t]*$)",
     re.MULTILINE,
 )
 _CODE = re.compile(
@@ -250,7 +255,7 @@ def _macro_end(text: str, at: int) -> int:
 
 
 def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
-    """An inline formula that has a line for itself is a display. Where there are none, the others with = are, or lines."""
+    """An inline formula with a line for itself is a display. Where there are none, the others with = are, or lines."""
     found = []
     for piece in pieces:
         if piece.kind == "inline":
@@ -301,7 +306,10 @@ def _lines(text: str) -> list[Piece]:
 
 def _within_prose(line: str, start: int) -> list[Piece]:
     """The equations in a line of words, as inline formulas: "Write s_i = exp(z_i) / Z with Z = Σ_k exp(z_k)." """
-    words = r"\b(?:with|where|let|and|write|so|then|for|if|when|is|be|the|we|have|case|since|because|hence|thus|call|define|set|put|as|by|in|of|a|on)\b|[,;]|\.(?:\s|$)"
+    words = (
+        r"\b(?:with|where|let|and|write|so|then|for|if|when|is|be|the|we|have|case|since|because|hence|thus|call|define"
+        r"|set|put|as|by|in|of|a|on)\b|[,;]|\.(?:\s|$)"
+    )
     found, at = [], 0
     for match in [*re.finditer(words, line, re.IGNORECASE), None]:
         part = line[at : match.start() if match else len(line)]

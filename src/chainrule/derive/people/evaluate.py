@@ -294,9 +294,8 @@ class Evaluator(Differentiating):
             and len(node.kids) == 1
             and inner.op == "name"
             and self._index(inner) is not None
-        ):
-            if not isinstance(self._index(inner), int):  # π(k): the k-th probability
-                return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
+        ) and not isinstance(self._index(inner), int):  # π(k): the k-th probability
+            return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
         if (
             role is not None
             and role.kind == "p"
@@ -378,29 +377,6 @@ class Evaluator(Differentiating):
             return value
         finally:
             self.scopes.pop()
-
-    def _cases(self, node: Node, at: Context) -> Value:
-        left: Value = scalar(1)
-        whole: Value | None = None
-        for kid, conditions in zip(node.kids, node.data, strict=True):
-            holds: Value = scalar(1)
-            for condition in conditions or ():
-                holds = elementwise(holds, self.condition(condition, at))
-            part = elementwise(self.value(kid, at), elementwise(left, holds))
-            whole = part if whole is None else add(whole, part)
-            left = elementwise(left, add(scalar(1), neg(holds)))
-        assert whole is not None
-        here = primal(left)
-        if (here.data > 0.5).any() and not self.assumed:
-            hole = np.where(here.data > 0.5, np.nan, 0).astype(FLOAT)
-            whole = add(whole, Plain(hole, here.letters, here.matrix))
-        return whole
-
-    def _ind(self, node: Node, at: Context) -> Value:
-        found: Value = scalar(1)
-        for condition in node.data:
-            found = elementwise(found, self.condition(condition, at))
-        return found
 
     # --- Vectors and matrices ---------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""What a file shows of its own letters, before any role is given: which are layers, samples, classes, and how each is used."""
+"""What a file shows of its letters before any has a role: which are layers, samples, classes, how each is used."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -332,7 +333,7 @@ def _direct(node: Node) -> list[Name]:
 
 def _definitions(chain: Chain, facts: Facts) -> None:
     nodes = [side.node for side in chain.sides]
-    for before, after in zip(nodes, nodes[1:], strict=False):
+    for before, after in itertools.pairwise(nodes):
         if before is None or after is None:
             continue
         if before.op == "app" and before.data.base not in ("exp",):

@@ -64,12 +64,18 @@ _FUNCTIONS: dict[str, Callable[[int], Entry]] = {
     "exp": lambda order: np.exp,
     "log": _log,
     "logistic": _polynomial(
-        _logistic, lambda s: s * (1 - s), lambda s: s * (1 - s) * (1 - 2 * s), lambda s: s * (1 - s) * (1 - 6 * s + 6 * s * s),
+        _logistic, lambda s: s * (1 - s), lambda s: s * (1 - s) * (1 - 2 * s),
+        lambda s: s * (1 - s) * (1 - 6 * s + 6 * s * s),
         lambda s: s * (1 - s) * (1 - 2 * s) * (1 - 12 * s + 12 * s * s),
     ),
-    "tanh": _polynomial(np.tanh, lambda t: 1 - t * t, lambda t: -2 * t * (1 - t * t), lambda t: (1 - t * t) * (6 * t * t - 2), lambda t: (1 - t * t) * t * (16 - 24 * t * t)),
+    "tanh": _polynomial(
+        np.tanh, lambda t: 1 - t * t, lambda t: -2 * t * (1 - t * t), lambda t: (1 - t * t) * (6 * t * t - 2),
+        lambda t: (1 - t * t) * t * (16 - 24 * t * t),
+    ),
     "relu": _listed(lambda x: x * _step(x), _step, _zero, _zero),
-    "leaky": _listed(lambda x: x * np.where(x > 0, 1.0, _LEAK), lambda x: np.where(x > 0, 1.0, _LEAK) + x * 0, _zero, _zero),
+    "leaky": _listed(
+        lambda x: x * np.where(x > 0, 1.0, _LEAK), lambda x: np.where(x > 0, 1.0, _LEAK) + x * 0, _zero, _zero
+    ),
     "identity": _listed(lambda x: x, lambda x: x * 0 + 1, _zero, _zero),
     "sin": _cyclic(np.sin, np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x)),
     "cos": _cyclic(np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin),

@@ -10,7 +10,7 @@ from chainrule.derive.people.chains import Chain, Side, equations_of
 from chainrule.derive.people.comparing import judge_chain
 from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.grammar import parse
-from chainrule.derive.people.reading import Reading, Role
+from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.tokens import tokens
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, names, transform, walk
@@ -30,7 +30,8 @@ _WORDS = {
 _LECTURE = "°"  # behind a letter that is the lecture's, whatever the file calls so
 # The lecture's letters, as a NAME before --check fixes them.
 LECTURE = {
-    "a": Role("a"), "ŷ": Role("p"), "𝓛": Role("L"), "h": Role("h"), "W": Role("W"), "b": Role("b"), "x": Role("x"), "ℓ": Role("label"), "q": Role("y"), "y": Role("y"), "g": Role("g"),
+    "a": Role("a"), "ŷ": Role("p"), "𝓛": Role("L"), "h": Role("h"), "W": Role("W"), "b": Role("b"),
+    "x": Role("x"), "ℓ": Role("label"), "q": Role("y"), "y": Role("y"), "g": Role("g"),
 }  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def _with_usual_roles(reading: Reading, goal: tuple[Node, Node]) -> Reading:
                     roles[name.base] = Role(best)
     letters = reading.facts.layer_letters | {"L"}
     facts = replace(reading.facts, layer_letters=letters)  # a_L: the last layer
-    return Reading(roles, facts, reading.depth, reading.middle, reading.conventions, reading.definitions)
+    return Reading(Roles(roles), facts, reading.depth, reading.middle, reading.conventions, reading.definitions)
 
 
 def _asks(node: Node, left: Node) -> bool:

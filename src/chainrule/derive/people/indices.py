@@ -1,4 +1,4 @@
-"""What index letters run over, what conditions mean, and the values of names: the half of evaluation that knows the reading."""
+"""What index letters run over, and what conditions mean, under a reading."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from chainrule.derive.people.values import (
     Plain,
     Value,
     add,
+    elementwise,
     neg,
     primal,
     scalar,
@@ -247,11 +248,11 @@ class Indices(ABC):
             return ("label", *found[:1])
         if self.reading.is_label(name.base) and not name.sub:
             return ("label",)
-        if not name.sub and not name.sup:
-            if role is None or role.kind in ("count", "const") or name.base in _INDEX_LETTERS:
-                if role is not None and role.kind == "count" and name.base not in self.reading.facts.labels:
-                    return self.count(name.base)
-                return name.base + "'" * name.primes
+        bare = not name.sub and not name.sup
+        if bare and (role is None or role.kind in ("count", "const") or name.base in _INDEX_LETTERS):
+            if role is not None and role.kind == "count" and name.base not in self.reading.facts.labels:
+                return self.count(name.base)
+            return name.base + "'" * name.primes
         return None
 
     def _unit_items(self, name: Name) -> list[Item]:
@@ -299,6 +300,29 @@ class Indices(ABC):
             "≠": gap.data != 0,
         }[condition.rel]
         return Plain(data.astype(FLOAT), gap.letters, gap.matrix)
+
+    def _cases(self, node: Node, at: Context) -> Value:
+        left: Value = scalar(1)
+        whole: Value | None = None
+        for kid, conditions in zip(node.kids, node.data, strict=True):
+            holds: Value = scalar(1)
+            for condition in conditions or ():
+                holds = elementwise(holds, self.condition(condition, at))
+            part = elementwise(self.value(kid, at), elementwise(left, holds))
+            whole = part if whole is None else add(whole, part)
+            left = elementwise(left, add(scalar(1), neg(holds)))
+        assert whole is not None
+        here = primal(left)
+        if (here.data > 0.5).any() and not self.assumed:
+            hole = np.where(here.data > 0.5, np.nan, 0).astype(FLOAT)
+            whole = add(whole, Plain(hole, here.letters, here.matrix))
+        return whole
+
+    def _ind(self, node: Node, at: Context) -> Value:
+        found: Value = scalar(1)
+        for condition in node.data:
+            found = elementwise(found, self.condition(condition, at))
+        return found
 
     def assume(self, condition: Condition) -> None:
         if condition not in self.assumed:

@@ -96,7 +96,8 @@ def bound_of(below: list[Token], above: list[Token], parse: object) -> Bound:
 def without_braces(tokens: list[Token]) -> list[Token]:
     while len(tokens) > 1 and tokens[0].text == "{" and tokens[0].kind == "char" and tokens[-1].text == "}":
         depth = 0
-        for k, token in enumerate(tokens):
+        k = -1
+        for k, token in enumerate(tokens):  # noqa: B007
             depth += (token.text == "{") - (token.text == "}") if token.kind == "char" else 0
             if depth == 0:
                 break

@@ -218,25 +218,10 @@ class Operators(Atoms):
             times = 1
             if node.op == "pow" and node.kids[1].op == "num":
                 node, times = node.kids[0], int(node.kids[1].data)
-            if (
-                node.op == "name"
-                and node.data.sup
-                and node.data.sup[-1] == Item("number", 2)
-                and len(parts) == 1
-                and self.second_order
-            ):
-                node = Node(
-                    "name",
-                    (),
-                    Name(node.data.base, node.data.sub, node.data.sup[:-1], node.data.primes, node.data.bold),
-                )
-                times = 2
             found += [node] * times
         if not found:
             raise NotReadError("a derivative without a variable")
         return tuple(found)
-
-    second_order = False
 
     def operator(self, by: tuple[Node, ...]) -> Node:
         """∂/∂z before what it acts on: the bracket, or the rest of the term."""

@@ -10,7 +10,7 @@ from chainrule.derive.people.facts import Facts, flat_items
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import MisfitError
 
-__all__ = ["CONVENTIONS", "Access", "Definition", "Reading", "Role"]
+__all__ = ["CONVENTIONS", "Access", "Definition", "Reading", "Role", "Roles"]
 
 # What may differ from writer to writer; the first is the usual.
 CONVENTIONS: dict[str, tuple[Any, ...]] = {
@@ -38,8 +38,8 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
 
 class Role(NamedTuple):
     """`kind`: a (pre-activation), h (a layer's output), p (probabilities), y (targets), L (loss), W, b, x, δ, g
-    (activation), label, count, const, jac, kron, eye, ones, def. `layer`: None by its tag, or a number from the end: 0 is
-    the output layer, −1 the one before. `batch`: a matrix of all samples."""
+    (activation), label, count, const, kron, eye, ones, unit, def. `layer`: None by its tag, or a number from the end: 0
+    is the output layer, −1 the one before. `batch`: a matrix of all samples."""
 
     kind: str
     layer: int | None = None
@@ -83,7 +83,7 @@ class Roles(dict[str, Role]):
 
 @dataclass
 class Reading:
-    roles: Mapping[str, Role]
+    roles: Roles
     facts: Facts
     depth: int
     middle: int
@@ -91,7 +91,7 @@ class Reading:
     definitions: Mapping[str, Definition] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.roles: Roles = Roles(self.roles)
+        self.roles = Roles(self.roles)
         self.forget()
 
     def forget(self) -> None:
@@ -120,10 +120,11 @@ class Reading:
         return replace(self, conventions={**self.conventions, **conventions})
 
     def with_role(self, base: str, role: Role) -> Reading:
-        return replace(self, roles={**self.roles, base: role})
+        return replace(self, roles=Roles({**self.roles, base: role}))
 
     def role(self, name: Name) -> Role | None:
-        return self.roles.get(name.base)
+        found: Role | None = self.roles.get(name.base)
+        return found
 
     # --- What a name is -----------------------------------------------------------------------------------------------
 
@@ -200,7 +201,6 @@ class Reading:
 
     def layer_of(self, name: Name, role: Role) -> tuple[int, list[Item]]:
         """The layer that a name's tag says, and its other items, flat."""
-        facts = self.facts
         tag: Item | None = None
         rest: list[Item] = []
         layered = role.kind in ("a", "h", "W", "b", "δ") or (role.kind in ("p", "x") and self._tagged(name))
@@ -269,13 +269,13 @@ class Reading:
         if tag.kind == "shifted":
             value, shift = tag.value
         if isinstance(value, int):
-            number = value + shift
+            number = int(value) + int(shift)
             if self["counted"] == "from 1" and role.kind not in ("W", "b"):
                 number -= 1
             return number
         if value in ("o", "h") and value in self.facts.spelt_layers:
-            return self.layers - (value == "h")
-        return (self.layers if value == "L" else self.middle) + shift
+            return self.layers - int(value == "h")
+        return int(self.layers if value == "L" else self.middle) + int(shift)
 
     def _loss(self, name: Name, items: list[Item], batch: bool) -> Access:
         power = next((i.value.value for i in items if i.kind == "power"), 1)

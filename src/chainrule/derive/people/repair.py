@@ -98,8 +98,9 @@ class _Bench:
 
     def edits(self) -> list[Iterator[Edit]]:
         return [
-            self._at(_signs), self._at(self._indices), self._at(_transposes), self._at(self._bounds), self._at(self._sums), self._at(_dropped),
-            self._at(self._factors), self._at(_orders), self._at(self._others), self._at(_powers), self._at(self._deltas),
+            self._at(_signs), self._at(self._indices), self._at(_transposes), self._at(self._bounds),
+            self._at(self._sums), self._at(_dropped), self._at(self._factors), self._at(_orders),
+            self._at(self._others), self._at(_powers), self._at(self._deltas),
         ]  # fmt: skip
 
     def _at(self, change: Callable[[Node], Iterator[Edit]]) -> Iterator[Edit]:
@@ -245,7 +246,7 @@ def _relettered(node: Node, base: str, letter: str) -> Node:
     return transform(node, change)
 
 
-# --- Edits that need nothing else -----------------------------------------------------------------------------------------
+# --- Edits that need nothing else -------------------------------------------------------------------------------------
 
 
 def _signs(node: Node) -> Iterator[Edit]:

@@ -29,7 +29,7 @@ _HEAD = [
 
 @dataclass(frozen=True)
 class Marked:
-    """A file of a course: its steps, or why it could not be read. `goal`: whether it reaches the goal, None without one."""
+    """A file of a course: its steps, or why it could not be read. `goal`: whether it reaches it; None without one."""
 
     file: str
     steps: Sequence[Step]
@@ -45,7 +45,7 @@ class Marked:
         return bool(self.error) or not self.steps or self.count("not understood") > 0
 
     def points(self, full: float) -> float | None:
-        """The share of right steps, in points; a goal that is not reached leaves half. None where a person must look."""
+        """The share of right steps in points; half where the goal is not reached. None where a person must look."""
         if self.needs_person:
             return None
         right, wrong = self.count("follows"), self.count("does not follow")
@@ -120,7 +120,8 @@ def marks(files: Iterable[Marked], full: float) -> str:
             _safe(one.file), one.count("follows"), one.count("does not follow"), one.count("not understood"),
             "" if one.goal is None else "yes" if one.goal else "no",
             _safe(f"line {fault['line']}: {fault['text']}") if fault else _safe(one.error),
-            _safe(fault["cause"] or "") if fault else "", "" if points is None else f"{points:g}", "yes" if one.needs_person else "",
+            _safe(fault["cause"] or "") if fault else "", "" if points is None else f"{points:g}",
+            "yes" if one.needs_person else "",
         ])  # fmt: skip
     return out.getvalue().rstrip("\n")
 

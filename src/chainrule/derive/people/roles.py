@@ -1,33 +1,66 @@
-"""Which roles a file's letters may have: what its equations show, and where they do not, what the field usually writes."""
+"""Which roles a file's letters may have: what its equations show, else what the field usually writes."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from chainrule.derive.people.chains import Notes
 from chainrule.derive.people.facts import Facts, free_bases
-from chainrule.derive.people.reading import Definition, Reading, Role
+from chainrule.derive.people.reading import Definition, Reading, Role, Roles
 from chainrule.derive.people.tree import Name, walk
 
 __all__ = ["USUAL", "definitions_in", "readings_of"]
 
 # The usual letters of each role, with how usual they are.
 _USUAL: dict[str, str] = {
-    "a": "z 1 Z 1 o .8 θ .5 a .75 A .4 x .35 s .5 f .5 u .4 net .9 logits 1 logit 1 η .3 h .2 v .3 O .7 S .3 scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2",
-    "p": "ŷ 1.2 p .9 P .9 π .8 a .6 y .55 o .6 q .7 Q .6 s .5 S .5 σ .4 p̂ 1.1 Ŷ 1.1 h .25 z .2 A .5 O .3 probs 1 φ .2 ỹ .6 f .2 g .15 μ .4 out .5 softmax .5 x̂ .3 π̂ .8 r .1 Y .1 yhat 1.2 ρ .2 t̂ .5 k .05 ȳ .4 â .3 c .1 D .1 s̃ .2 w .1 e .1 u .1 θ .1 ν .1",
-    "y": "y 1 Y 1 t 1 T .9 p .45 q .35 d .3 τ .5 target 1 targets 1 r .3 label .7 ȳ .3 P .2 ỹ .5 c .2 l .25 k .1 q̂ .1 z .15 p̄ .2 s .1 δ .05 a .05 b .05 e .1 g .1",
-    "L": "L 1 𝓛 1.2 J 1 E .9 C .9 CE 1.2 H .6 loss 1.2 Loss 1.2 ℓ .6 l .7 NLL 1.2 XE 1 Cost 1 cost 1 ℒ 1 R .3 F .3 Q .2 l̄ .3 BCE 1.2 xent 1 D .2 err .7 S .1 G .2 W .05 φ .1 ξ .3 f .1 U .1 Err .7 error .7 crossentropy 1.2 KL .4 D_KL .4",
-    "W": "W 1.2 w 1 U .9 V .8 θ .9 Θ 1 u .7 v .6 β .8 A .2 M .3 R .3 ω .8 W̃ .7 B .1 K .2 H .1 w̄ .5 Ω .5 Φ .1 b .05 a .1 w̃ .5",
+    "a": (
+        "z 1 Z 1 o .8 θ .5 a .75 A .4 x .35 s .5 f .5 u .4 net .9 logits 1 logit 1 η .3 h .2 v .3 O .7 S .3 "
+        "scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2"
+    ),
+    "p": (
+        "ŷ 1.2 p .9 P .9 π .8 a .6 y .55 o .6 q .7 Q .6 s .5 S .5 σ .4 p̂ 1.1 Ŷ 1.1 h .25 z .2 A .5 O .3 probs 1 "
+        "φ .2 ỹ .6 f .2 g .15 μ .4 out .5 softmax .5 x̂ .3 π̂ .8 r .1 Y .1 yhat 1.2 ρ .2 t̂ .5 k .05 ȳ .4 â .3 c "
+        ".1 D .1 s̃ .2 w .1 e .1 u .1 θ .1 ν .1"
+    ),
+    "y": (
+        "y 1 Y 1 t 1 T .9 p .45 q .35 d .3 τ .5 target 1 targets 1 r .3 label .7 ȳ .3 P .2 ỹ .5 c .2 l .25 k .1 "
+        "q̂ .1 z .15 p̄ .2 s .1 δ .05 a .05 b .05 e .1 g .1"
+    ),
+    "L": (
+        "L 1 𝓛 1.2 J 1 E .9 C .9 CE 1.2 H .6 loss 1.2 Loss 1.2 ℓ .6 l .7 NLL 1.2 XE 1 Cost 1 cost 1 ℒ 1 R .3 F .3 "
+        "Q .2 l̄ .3 BCE 1.2 xent 1 D .2 err .7 S .1 G .2 W .05 φ .1 ξ .3 f .1 U .1 Err .7 error .7 crossentropy "
+        "1.2 KL .4 D_KL .4"
+    ),
+    "W": (
+        "W 1.2 w 1 U .9 V .8 θ .9 Θ 1 u .7 v .6 β .8 A .2 M .3 R .3 ω .8 W̃ .7 B .1 K .2 H .1 w̄ .5 Ω .5 Φ .1 b "
+        ".05 a .1 w̃ .5"
+    ),
     "b": "b 1.2 c .6 B .6 β .4 β_0 .5 w .1 θ .1 d .2 γ .2",
-    "x": "x 1 X 1 φ .8 v .4 Φ .7 h .35 a .3 ϕ .8 z .15 H .3 A .3 f .15 i .3 e .3 u .2 input .9 s .1 in .4 ψ .4 x̃ .8 x̄ .7 o .1",
+    "x": (
+        "x 1 X 1 φ .8 v .4 Φ .7 h .35 a .3 ϕ .8 z .15 H .3 A .3 f .15 i .3 e .3 u .2 input .9 s .1 in .4 ψ .4 x̃ "
+        ".8 x̄ .7 o .1"
+    ),
     "h": "h 1 a .8 H .9 A .8 o .3 z .3 r .2 s .2 y .3 x .2 g .1 out .6 v .3 hidden .9 u .2 ŷ .1 f .1 O .3 i .1 n .1",
     "δ": "δ 1 e .3 Δ .7 ε .3 δ̂ .5 g .2 ζ .2 d .2",
-    "g": "σ 1 f .9 g 1 φ .8 ReLU 1 ψ .6 h .3 act .9 s .4 S .5 θ .1 a .1 ρ .4 F .3 G .3 activation .9 Φ .3 τ .2 ϕ .8 Σ .1 τ̃ .1 softplus .5 sig .8 sigma 1",
-    "label": "ℓ .7 c .4 y .35 k .2 t .3 l .3 g .2 gt .4 true .6 label .6 yi .2 j .05 s .05 a .05 o .15 i .05 r .05 q .05",
-    "count": "K 1 C .9 N 1 m .9 M .8 n .8 B .8 |V| 1 D .6 d .5 V .4 k .3 c .2 L .2 H .3 T .4 J .2 |B| 1 S .2 q .15 J .2 p .1 P .15 R .1 s .05 r .05 G .1",
-    "const": "λ 1 α 1 η .9 C .45 c .5 β .4 γ .7 ε .8 T .6 τ .6 μ .4 ρ .5 κ .5 m .3 M .3 a .02 D .1 ν .3 k .15 A .05 Z .12 s .1 S .05 r .1 b .02 n .05 K .05 B .05",
+    "g": (
+        "σ 1 f .9 g 1 φ .8 ReLU 1 ψ .6 h .3 act .9 s .4 S .5 θ .1 a .1 ρ .4 F .3 G .3 activation .9 Φ .3 τ .2 ϕ "
+        ".8 Σ .1 τ̃ .1 softplus .5 sig .8 sigma 1"
+    ),
+    "label": (
+        "ℓ .7 c .4 y .35 k .2 t .3 l .3 g .2 gt .4 true .6 label .6 yi .2 j .05 s .05 a .05 o .15 i .05 r .05 q "
+        ".05"
+    ),
+    "count": (
+        "K 1 C .9 N 1 m .9 M .8 n .8 B .8 |V| 1 D .6 d .5 V .4 k .3 c .2 L .2 H .3 T .4 J .2 |B| 1 S .2 q .15 J "
+        ".2 p .1 P .15 R .1 s .05 r .05 G .1"
+    ),
+    "const": (
+        "λ 1 α 1 η .9 C .45 c .5 β .4 γ .7 ε .8 T .6 τ .6 μ .4 ρ .5 κ .5 m .3 M .3 a .02 D .1 ν .3 k .15 A .05 Z "
+        ".12 s .1 S .05 r .1 b .02 n .05 K .05 B .05"
+    ),
     "jac": "J .9 𝐉 1 D .4 S .2 Dp .5 H .2 Jacobian 1 jac .9 G .3",
     "hess": "H .8 ∇² 1 Hess 1",
 }  # fmt: skip
@@ -48,8 +81,10 @@ _EVIDENCE: dict[str, dict[str, float]] = {
     "below a name": {"p": 1, "y": -1.5, "a": -0.5, "const": 0.3},
     "below": {"p": 0.5, "y": -1, "count": 0.4, "const": 0.3, "a": -0.2, "x": -0.3, "W": -0.4},
     "1 less": {"p": 0.5, "y": 0.3, "h": 0.3, "a": -0.5, "x": -0.5, "W": -0.5},
-    "by": {"y": -2.5, "L": -3, "count": -3, "g": -2, "label": -3, "δ": -2, "const": -0.6, "a": 0.3, "jac": -2, "hess": -2},
-    "differentiated": {"y": -1.5, "x": -1.5, "W": -1.5, "b": -1.5, "count": -3, "const": -2, "label": -2, "L": 0.3, "g": -0.5},
+    "by": {"y": -2.5, "L": -3, "count": -3, "g": -2, "label": -3, "δ": -2, "const": -0.6, "a": 0.3, "jac": -2,
+        "hess": -2},
+    "differentiated": {"y": -1.5, "x": -1.5, "W": -1.5, "b": -1.5, "count": -3, "const": -2, "label": -2, "L": 0.3,
+        "g": -0.5},
     "differentiated bare": {"L": 1, "p": 0.1},
     "is a loss": {"L": 2, "p": -1, "a": -1, "y": -1, "W": -1},
     "conditional": {"p": 1},
@@ -165,9 +200,9 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         placed.append((base, choices))
     for roles, cost in _combinations(placed, facts):
         kinds = {role.kind for role in roles.values()}
-        fixed = {} if "y" in kinds else {"targets": "one-hot"}
+        fixed: dict[str, Any] = {} if "y" in kinds else {"targets": "one-hot"}
         fixed |= {} if "b" in kinds else {"biases": False}
-        yield Reading(roles, facts, depth, middle, fixed, definitions), cost
+        yield Reading(Roles(roles), facts, depth, middle, fixed, definitions), cost
 
 
 def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
@@ -292,13 +327,11 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     layers = facts.layer_numbers.get(base, set())
     if base == "Δ":
         return True
-    if any(
+    return not any(
         item.kind == "letter" or (item.kind == "number" and item.value not in layers)
         for name in facts.seen[base]
         for item in name.sub
-    ):
-        return False
-    return True
+    )
 
 
 def _combinations(

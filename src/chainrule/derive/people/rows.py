@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -348,7 +349,7 @@ def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end
     if cuts[0][0] > 0:
         sides.append(_side(part[: cuts[0][0]], text, part[cuts[0][0]].at))
         sides[0].joined = False
-    for (k, relation), (k2, _) in zip(cuts, cuts[1:], strict=False):
+    for (k, relation), (k2, _) in itertools.pairwise(cuts):
         inside = part[k + 1 : k2]
         if not inside or all(t.text in "?!." for t in inside):
             continue

@@ -117,9 +117,9 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
         ):
             sign = 1 if token.text == "+" else -1
             after = tokens[k + 1] if k + 1 < len(tokens) else None
-            before = found.pop()
-            if after is not None and after.kind == "num" and before.kind == "letter":
-                found.append(Item("shifted", (before.value, sign * int(float(after.text)))))
+            base = found.pop()
+            if after is not None and after.kind == "num" and base.kind == "letter":
+                found.append(Item("shifted", (base.value, sign * int(float(after.text)))))
             else:
                 found.append(Item("name", parse(tokens)))
                 return found
@@ -135,9 +135,8 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 found[-1] = Item("letter", found[-1].value + "'")
             k += 1
         elif token.kind == "char" and token.text == "^" and found and found[-1].kind == "letter":
-            after = tokens[k + 1 : k + 2]
             end = k + 2
-            if after and after[0].text == "{":
+            if tokens[k + 1 : k + 2] and tokens[k + 1].text == "{":
                 end = _closing(tokens, k + 1) + 1
             inside = tokens[k + 1 : end]
             if all(t.text in ("{", "}", "prime", "'") for t in inside):

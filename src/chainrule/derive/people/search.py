@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
 
 
 def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[tuple[str, Any]], list[str]]:
-    """The conventions from which the search starts, those for which the file gives evidence, and letters that may be the label."""
+    """Where the search starts, the conventions for which the file gives evidence, and letters that may be the label."""
     prose = facts.prose
     evidence: set[tuple[str, Any]] = set()
     text = prose + " ".join(side.text for chain in (*notes.chains, *notes.inline) for side in chain.sides)
@@ -172,7 +173,7 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     labels = []
     for chain in (*notes.chains, *notes.inline):
         nodes = [side.node for side in chain.sides]
-        for before, after in zip(nodes, nodes[1:], strict=False):
+        for before, after in itertools.pairwise(nodes):
             if (
                 before is not None
                 and after is not None
@@ -180,10 +181,9 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                 and after.op == "num"
                 and after.data == 1
                 and len(before.data.sub) == 1
-            ):
-                if before.data.sub[0].kind == "letter":
-                    labels.append(str(before.data.sub[0].value))
-                    evidence.add(("label", labels[-1]))
+            ) and before.data.sub[0].kind == "letter":
+                labels.append(str(before.data.sub[0].value))
+                evidence.add(("label", labels[-1]))
         for node in nodes:
             inner = node
             while inner is not None and inner.op in ("neg",):
@@ -225,14 +225,12 @@ def search(
     """The best reading: the first under which all follows, or else the one that explains most."""
     start, judge.evidence, labels = settings_for(facts, notes)
     best: list[Found] = []
-    count = 0
-    for reading, cost in readings_of(notes, facts, said):
+    for count, (reading, cost) in enumerate(readings_of(notes, facts, said), start=1):
         for conventions in start:
             found = judge.all(reading.but(**{**conventions, **fixed}), cost)
             best.append(found)
             if found.complete and cost < 0.6 and judge.penalty(found.reading) < 0.2:
                 return found
-        count += 1
         if judge.out_of_time() or (count > 40):
             break
     if not best:

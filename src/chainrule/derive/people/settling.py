@@ -1,4 +1,4 @@
-"""What is left open by the file's reading: sections with conventions of their own, lines that excuse themselves, doubt."""
+"""What a file's reading leaves open: sections with their own conventions, lines that excuse themselves, doubt."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
 
 
 def _without_dimensions(judge: Judge, n: int, found: Found, outcomes: list[Outcome]) -> Judged:
-    """The chain rule between matrices, ∂L/∂W = ∂L/∂z ∂z/∂W, has factors of three dimensions: judged for single units."""
+    """∂L/∂W = ∂L/∂z ∂z/∂W between matrices has factors of three dimensions: it is judged for single units."""
     chain = judge.chains[n]
     thin = found.reading.but(
         units="one each",

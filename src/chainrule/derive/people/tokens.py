@@ -124,7 +124,9 @@ _SYMBOLS = {
 }  # fmt: skip
 _GREEK = {
     c: "\\" + unicodedata.name(c).split()[-1].lower() for c in "αβγδεζηθικλμνξπρστυφχψω"
-} | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi", "Ω": "\\Omega", "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
+} | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi",
+    "Ω": "\\Omega",
+    "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
 _TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
 _WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"

@@ -52,8 +52,8 @@ class Bound(NamedTuple):
 @dataclass(frozen=True)
 class Node:
     """An operation, what it is made of, and what else it needs. The operations: num, name, neg, add, mul (data: the
-    signs written between), div, pow, T, fn, app (a name before a bracket), D (what, and by what), grad, hess, sum, prod,
-    max, min, cases, mat, ind, elem, claim (a value and what a brace below it says), abs, norm, inner, prob, alt."""
+    signs written between), div, pow, T, fn, app (a name before a bracket), D (what, and by what), grad, sum, prod, max,
+    min, cases, mat, ind, elem, claim (a value and what a brace below it says), abs, norm, inner, given, alt."""
 
     op: str
     kids: tuple[Node, ...] = ()

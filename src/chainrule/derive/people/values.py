@@ -1,7 +1,7 @@
 """Numbers, vectors and matrices that carry index letters, and their exact derivatives.
 
-A value has an axis for each free index letter, and after these either nothing (a scalar) or two axes, rows and columns. A
-letter's axis holds all of its values at once, so that one evaluation of p_i − y_i gives every i. Derivatives are dual
+A value has an axis for each free index letter, and after these either nothing (a scalar) or two axes, rows and columns.
+A letter's axis holds all of its values at once, so that one evaluation of p_i − y_i gives every i. Derivatives are dual
 numbers: a value beside the direction in which it changes; one within the other for second derivatives.
 """
 
@@ -227,7 +227,7 @@ def matmul(x: Value, y: Value) -> Value:
 def _spread(v: Plain, names: tuple[str, ...]) -> Any:
     order = [v.letters.index(n) for n in names if n in v.letters]
     data = v.data.transpose([*order, len(v.letters), len(v.letters) + 1])
-    return data[tuple(slice(None) if n in v.letters else None for n in names) + (slice(None), slice(None))]
+    return data[(*tuple(slice(None) if n in v.letters else None for n in names), slice(None), slice(None))]
 
 
 def transpose(x: Value) -> Value:

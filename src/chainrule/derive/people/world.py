@@ -197,7 +197,7 @@ def softmax(x: Value, letter: str) -> Value:
 
 
 def differentiated(context: Context, key: Key) -> tuple[Context, int, dict[str, str]]:
-    """The context in which a node varies, the tag of the change, and for each axis of the node the direction's letter."""
+    """The context in which a node varies, the change's tag, and for each axis of the node the direction's letter."""
     if key in context.varied:
         return context.varied[key]
     base = context.node(key)
