@@ -14,7 +14,7 @@ from chainrule.derive.people.differentiating import TensorError
 from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.reading import Reading
-from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
+from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, num, transform, walk
 from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, letters, primal, rename, shape, to_letters
 from chainrule.derive.people.world import Context, World
 
@@ -111,18 +111,21 @@ def _sampled(node: Node, found: set[str]) -> bool:
     )
 
 
-def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False) -> list[Outcome]:
+def judge_chain(
+    chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0
+) -> list[Outcome]:
     """What is said of each side that is said to equal another."""
     with np.errstate(all="ignore"):
-        return _judged(chain, reading, seed, square=square)
+        return _judged(chain, reading, seed, square=square, classes=classes)
 
 
-def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool) -> list[Outcome]:
+def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes: int) -> list[Outcome]:
     batch = needs_batch(chain, reading)
     world = World(reading, seed, batch=batch, square=square)
-    if reading["classes"]:
-        world.sizes[f"#{reading.layers}"] = reading["classes"]
-        world.labels = world.labels % reading["classes"]
+    classes = reading["classes"] or classes
+    if classes:
+        world.sizes[f"#{reading.layers}"] = classes
+        world.labels = world.labels % classes
     trees = [side.node for side in chain.sides if side.node is not None]
     dots = _dotted(trees)
     if dots:
@@ -339,6 +342,8 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
             )
         return a, b
     vector, number = (a, b) if a.matrix else (b, a)
+    if b.matrix and set(a.letters) - {"★"} and not (set(a.letters) - {"★"}) & set(b.letters):
+        raise MisfitError("an element before, a vector here")
     rows, columns = vector.data.shape[-2:]
     extra = [n for n in number.letters if n not in vector.letters and n != "★"]
     sizes = [number.data.shape[number.letters.index(n)] for n in extra]
@@ -397,7 +402,12 @@ def _undotted(node: Node, count: int) -> Node:
 
 
 def _numbered(node: Node, count: int) -> Node:
+    def last(side: Node) -> Node:
+        return num(float(count)) if side.op == "name" and side.data.base in _LAST and not side.data.sub else side
+
     def change(part: Node) -> Node | None:
+        if part.op == "ind":
+            return Node("ind", (), tuple(Condition(last(c.left), c.rel, last(c.right)) for c in part.data))
         if part.op == "elem":
             items = tuple(
                 i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i

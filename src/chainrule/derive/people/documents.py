@@ -21,7 +21,7 @@ MAX_TEXT = 200_000  # characters of a file
 
 _DISPLAYS = (
     "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered"
-    "|split|cases|subequations"
+    "|split|subequations"
 )
 _MATH = re.compile(
     rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}"
@@ -192,6 +192,7 @@ def _pieces(text: str) -> list[Piece]:
     """Mathematics and prose in turn."""
     found: list[Piece] = []
     at = last = 0
+    texts = [(m.start(), m.end()) for m in re.finditer(r"\\(?:text|mbox|textrm|mathrm)\s*\{[^{}]*\$[^{}]*\}", text)]
     macro_ends = [(m.start(), _macro_end(text, m.end())) for m in _MACROS.finditer(text)]
 
     def prose(end: int) -> None:
@@ -204,6 +205,10 @@ def _pieces(text: str) -> list[Piece]:
             at = inside
             continue
         kind = match.lastgroup or ""
+        within = next((end for start, end in texts if start < match.start() < end), None) if kind == "dollar" else None
+        if within is not None:  # \text{if $i = j$} among lines without signs of mathematics
+            at = within
+            continue
         start, end, after = match.end(), -1, -1
         if kind == "heading":
             prose(match.start())
@@ -329,6 +334,8 @@ def _is_formula(line: str) -> bool:
     words = [word for word in re.findall(r"[A-Za-z]{3,}", shown)]
     if re.fullmatch(r"\W*(?:[A-Za-z]+[\s\d:.)(]+)*[a-zℓ]\s*(?:=|≠|!=)\s*[a-zℓ]\W*", line.strip()):
         return False  # Case 1: i = j
-    if line.lstrip().startswith(("=", "&=", "\\")) and len(words) < 4:
+    if line.lstrip().startswith(("=", "&=", "\\", "{}")) and len(words) < 4:
+        return True
+    if "\\" in line and not words:
         return True
     return any(sign in line for sign in "=≠") and len(words) < 2

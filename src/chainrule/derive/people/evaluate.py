@@ -210,6 +210,8 @@ class Evaluator(Differentiating):
         if size is not None and 1 not in size:
             raise NotReadError("a power of a matrix")
         number = primal(raised)
+        if raised is number and number.data.ndim == 0 and base.op == "num":
+            return self._num(Node("num", (), float(base.data) ** float(number.data)), at)
         if raised is number and number.data.ndim == 0:
             return power(below, float(number.data))
         return apply(elementwise(raised, apply(below, functions_of("log"))), functions_of("exp"))

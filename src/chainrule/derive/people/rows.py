@@ -183,6 +183,8 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
     open_row: Row | None = None
     for k, part in enumerate(parts):
         part = [t for t in part if t.kind != "space"]
+        while len(part) > 2 and part[0].text == "{" and part[1].text == "}" and part[0].kind == "char":
+            part = part[2:]
         part_end = parts[k + 1][0].at if k + 1 < len(parts) and parts[k + 1] else end
         if not part:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.describing import convention_in_words
 from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.search import Found, Judge
-from chainrule.derive.people.tree import names
+from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
 
 __all__ = ["Judged", "confirm", "doubt", "localised", "squared", "support"]
 
@@ -137,11 +137,27 @@ def confirm(judged: list[Judged], seeds: list[int]) -> None:
     for one in judged:
         if not any(o.word in ("follows", "carried") for o in one.outcomes):
             continue
-        for seed in seeds:
-            again = judge_chain(one.chain, one.reading, seed)
+        for n, seed in enumerate(seeds):  # the last with more classes than anybody writes out
+            least = max((item.value for item in _numbers(one.chain)), default=0)
+            classes = max(6, min(least, 60) + 2) + seed % 37 if n == len(seeds) - 1 else 0
+            again = judge_chain(one.chain, one.reading, seed, classes=classes)
             for k, (first, other) in enumerate(zip(one.outcomes, again, strict=True)):
                 if first.word in ("follows", "carried") and other.word in ("wrong", "misfit"):
                     one.outcomes[k] = other
+
+
+def _numbers(chain: Chain) -> Iterator[Item]:
+    """The indices of a chain that are numbers, those in conditions too."""
+    for side in chain.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            if isinstance(part.data, Name):
+                yield from (item for item in part.data.sub if item.kind == "number")
+            elif part.op == "elem":
+                yield from (item for item in part.data if item.kind == "number")
+            for condition in conditions_of(part):
+                for one in (condition.left, condition.right):
+                    if isinstance(one, Node) and one.op == "num" and float(one.data).is_integer():
+                        yield Item("number", int(one.data))
 
 
 def support(judge: Judge, found: Found, judged: list[Judged]) -> None:

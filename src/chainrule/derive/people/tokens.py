@@ -32,7 +32,7 @@ _DROPPED = {
     "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl",
     "Biggr", "bigm", "Bigm", "displaystyle", "textstyle", "scriptstyle", "scriptscriptstyle", "limits", "nolimits",
     "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
-    "scriptsize", "hfill", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
+    "scriptsize", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
     "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
     "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "space", "par",
     "medskip", "smallskip", "bigskip",
@@ -366,7 +366,7 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 continue
             if name == "eqalign":
                 continue
-            if name in ("quad", "qquad"):
+            if name in ("quad", "qquad", "hfill"):
                 found.append(Token("space", " ", token.at))
                 continue
             if name in _DROPPED_WITH_ARGUMENT:
