@@ -3,9 +3,9 @@
     python -m benchmarks.derivations [FOLDER] [--json FILE] [--mutants N]
 
 FOLDER has files and an index.json: a list of {"file", "verdict": "right" or "wrong", "wrong_lines"}. Without one, the
-collections of tests/derive/collection, each with what its first run gave, before anything was mended for it. A right file is
-judged right where every line follows; a wrong one where its wrong lines, and no others, do not follow. `--mutants`: right
-files with one slip each, made by a script; counted are those that change the value.
+collections of tests/derive/collection, each with what its first run gave, before anything was mended for it. A right
+file is judged right where every line follows; a wrong one where its wrong lines, and no others, do not follow.
+`--mutants`: right files with one slip each, made by a script.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from chainrule.errors import InputError
 
 COLLECTION = Path(__file__).parent.parent / "tests" / "derive" / "collection"
 WORDS = (
-    "right, every line follows", "right, not understood", "right, called wrong", "wrong, named", "wrong, with other lines",
-    "wrong, not understood", "wrong, passed",
+    "right, every line follows", "right, not understood", "right, called wrong", "wrong, named",
+    "wrong, with other lines", "wrong, not understood", "wrong, passed",
 )  # fmt: skip
 
 
@@ -43,7 +43,16 @@ def judged(folder: Path) -> list[dict]:
         unread = sorted({step["line"] for step in steps if step["verdict"] == "not understood"})
         causes = [step["cause"] for step in steps if step["cause"]]
         said = word_for(entry, wrong, unread, bool(steps))
-        found.append({"file": entry["file"], "said": said, "wrong": wrong, "unread": unread, "causes": causes, "seconds": seconds})
+        found.append(
+            {
+                "file": entry["file"],
+                "said": said,
+                "wrong": wrong,
+                "unread": unread,
+                "causes": causes,
+                "seconds": seconds,
+            }
+        )
     return found
 
 
@@ -68,7 +77,8 @@ def summary(found: list[dict]) -> str:
 
 
 SLIPS = (
-    ("a sign", r"(?<![\^{(_])-|\+"), ("an index", r"_\{?[ijk]\}?"), ("a sum", r"\\sum(?:\\limits)?\s*_\s*(?:\{[^{}]*\}|\w)(?:\s*\^\s*(?:\{[^{}]*\}|\w))?"),
+    ("a sign", r"(?<![\^{(_])-|\+"), ("an index", r"_\{?[ijk]\}?"),
+    ("a sum", r"\\sum(?:\\limits)?\s*_\s*(?:\{[^{}]*\}|\w)(?:\s*\^\s*(?:\{[^{}]*\}|\w))?"),
     ("a transpose", r"\^\{?\\?(?:top|T|intercal)\}?"), ("a δ", r"\\delta_\{[^{}]*\}|\\mathbb\{1\}_\{[^{}]*\}"),
     ("a factor", r"(?<=[ =(-])\\?hat\{y\}_\w|(?<=[ =(-])[ypaqst]_\w(?= )"), ("a square", r"\^2|\^\{2\}"),
 )  # fmt: skip
@@ -130,16 +140,21 @@ def main() -> None:
     for folder in folders:
         found = judged(folder)
         data[folder.name] = found
-        print(f"\n## {folder.name}\n\n| file | said | lines that do not follow | not understood | cause |\n|---|---|---|---|---|")
+        print(
+            f"\n## {folder.name}\n\n| file | said | does not follow | not understood | cause |\n|---|---|---|---|---|"
+        )
         for one in found:
-            print(f"| {one['file']} | {one['said']} | {one['wrong'] or ''} | {one['unread'] or ''} | {'; '.join(one['causes'])} |")
+            cells = [one["file"], one["said"], one["wrong"] or "", one["unread"] or "", "; ".join(one["causes"])]
+            print(f"| {' | '.join(map(str, cells))} |")
         print(f"\n{summary(found)}")
         if folder.name in first:
             print(f"The first run, before anything was mended for it: {first[folder.name]}")
         if options.mutants:
             right = [folder / one["file"] for one in found if one["said"] == WORDS[0]]
             named, unclear, _, passed = mutants(right, options.mutants)
-            print(f"\nMutants: {named} named, {unclear} not understood, {len(passed)} pass (the value may be unchanged):")
+            print(
+                f"\nMutants: {named} named, {unclear} not understood, {len(passed)} pass (perhaps of the same value):"
+            )
             print("\n".join(passed))
     if options.json is not None:
         options.json.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -44,7 +44,7 @@ TESTS = {
     "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
-    "derive/homework derive/numbers derive/pages derive/showing",
+    "derive/habits derive/people derive/collections derive/courses derive/numbers derive/pages derive/showing",
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "

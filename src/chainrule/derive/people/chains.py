@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.documents import Document
@@ -24,6 +24,7 @@ class Chain:
     section: int = 0
     inline: bool = False
     display: int = 0
+    claim: bool = False  # a note below a brace
 
 
 @dataclass
@@ -77,7 +78,7 @@ def chains_of(document: Document) -> Notes:
                     and before.kind == "display"
                     and word in ("for", "if", "when", "where", "with")
                 ):
-                    found[-1].conditions = said
+                    found[-1].conditions += said
             inline += [Chain(row.sides, [], section, inline=True) for row in here_rows if len(row.sides) > 1]
         else:
             fresh = True
@@ -104,7 +105,18 @@ def chains_of(document: Document) -> Notes:
                 current = Chain(row.sides, [*here, *stated], section, display=n)
                 found.append(current)
     _name_errors([*found, *inline])
+    found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings)
+
+
+def _claims(chain: Chain) -> Iterator[Chain]:
+    """What braces below a formula claim of it, each as a chain of its own."""
+    for side in chain.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            if part.op == "claim":
+                above, below = (Side(kid, "", f"the brace in {side.text}", side.at) for kid in part.kids)
+                above.joined = False
+                yield Chain([above, below], list(chain.conditions), chain.section, claim=True)
 
 
 def _name_errors(chains: list[Chain]) -> None:

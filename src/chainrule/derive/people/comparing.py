@@ -111,9 +111,7 @@ def _sampled(node: Node, found: set[str]) -> bool:
     )
 
 
-def judge_chain(
-    chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0
-) -> list[Outcome]:
+def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0) -> list[Outcome]:
     """What is said of each side that is said to equal another."""
     with np.errstate(all="ignore"):
         return _judged(chain, reading, seed, square=square, classes=classes)
@@ -125,7 +123,7 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     classes = reading["classes"] or classes
     if classes:
         world.sizes[f"#{reading.layers}"] = classes
-        world.labels = world.labels % classes
+        world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
     trees = [side.node for side in chain.sides if side.node is not None]
     dots = _dotted(trees)
     if dots:
@@ -173,7 +171,7 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
                         except MisfitError as error:
                             misfit = str(error)
                             continue
-                        except (NotReadError, ValueError, IndexError, KeyError):
+                        except (NotReadError, ArithmeticError, ValueError, LookupError):
                             continue
                         compared = True
                         if gap is None:
@@ -204,7 +202,7 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         if outcome.word in ("follows", "start"):
             right = k
         outcomes.append(outcome)
-    if _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
+    if not chain.claim and _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
         for outcome in outcomes:
             outcome.word = "follows" if outcome.word == "wrong" else outcome.word
     definition = next(iter(chain.sides)).node if chain.sides else None
@@ -244,9 +242,9 @@ def _values(
         except MisfitError as error:
             said = ("misfit", str(error))
         except (
-            IndexError,
+            ArithmeticError,
+            LookupError,
             ValueError,
-            KeyError,
             TypeError,
             AttributeError,
             AssertionError,

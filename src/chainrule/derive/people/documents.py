@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chainrule.derive.people.tokens import Macro, macros_in
+from chainrule.derive.people.tokens import Macro, group_at, macros_in
 from chainrule.errors import InputError
 
 __all__ = ["MAX_TEXT", "Document", "Piece", "read_document"]
 
-MAX_TEXT = 200_000  # characters of a file
+MAX_TEXT = 100_000  # characters of a file
 
 _DISPLAYS = (
     "equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|gathered"
@@ -33,7 +33,7 @@ _MATH = re.compile(
 )
 _CODE = re.compile(
     r"\\begin\s*\{(verbatim|lstlisting|minted|tikzpicture|figure|table)\*?\}.*?\\end\s*\{\1\*?\}|<!--.*?-->"
-    r"|<(?:script|style)\b.*?</(?:script|style)>|(?<!\$)`[^`\n$]*`(?!\$)",
+    r"|<(?:script|style)\b.*?</(?:script|style)>|(?<![$`])`(?!`)[^`\n$]+`(?![$`])",
     re.DOTALL | re.MULTILINE,
 )
 _MACROS = re.compile(
@@ -192,7 +192,8 @@ def _pieces(text: str) -> list[Piece]:
     """Mathematics and prose in turn."""
     found: list[Piece] = []
     at = last = 0
-    texts = [(m.start(), m.end()) for m in re.finditer(r"\\(?:text|mbox|textrm|mathrm)\s*\{[^{}]*\$[^{}]*\}", text)]
+    opened = re.finditer(r"\\(?:text|mbox|textrm|mathrm)\s*(?=\{)", text)
+    texts = [(m.start(), m.end() + len(group_at(text, m.end())) + 2) for m in opened]
     macro_ends = [(m.start(), _macro_end(text, m.end())) for m in _MACROS.finditer(text)]
 
     def prose(end: int) -> None:

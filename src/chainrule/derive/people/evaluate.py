@@ -276,6 +276,8 @@ class Evaluator(Differentiating):
             return apply(neg(self.name(name, at)), functions_of("exp"))
         if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
             return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
+        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "num":
+            return self.name(Name("e", (Item("number", int(node.kids[0].data)),)), at)
         if name.base in ("J", "𝐉", "D") and name.sub and node.kids[0].op == "name" and name.sub[0].kind == "letter":
             by = Node("name", (), Name(name.sub[0].value))
             if self.reading.roles.get(name.sub[0].value) is not None:

@@ -58,6 +58,7 @@ class Facts:
     equated: set[frozenset[str]] = field(default_factory=set)  # bases that a chain calls equal
     unusual: set[str] = field(default_factory=set)  # letters whose likeliest role the field rarely gives them
     counts: dict[str, str] = field(default_factory=dict)  # what a letter counts: samples or classes
+    picking: set[str] = field(default_factory=set)  # letters below brackets
     decorated: set[tuple[str, str]] = field(default_factory=set)  # a base and the letter that it always and alone has
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map
     activated: list[tuple[str, str]] = field(default_factory=list)  # h = g(a)
@@ -126,6 +127,8 @@ def _decorations(facts: Facts, values: Counter[str]) -> None:
                 if item.kind == "letter":
                     having[str(item.value)].add(base)
     for letter, bases in having.items():
+        if letter in facts.picking:
+            continue
         base = next(iter(bases))
         always = all(name.sub and name.sub[-1] == Item("letter", letter) for name in facts.seen[base])
         if len(bases) == 1 and always and letter not in facts.summed and letter not in values:
@@ -296,6 +299,8 @@ def _scan(tree: Node, facts: Facts) -> None:
             if part.kids[0].op == part.kids[1].op == "name":
                 hint[part.kids[0].data.base]["over a name"] += 1
                 hint[part.kids[1].data.base]["below a name"] += 1
+        elif part.op == "elem":
+            facts.picking |= {item.value for item in flat_items(part.data) if item.kind == "letter"}
         elif part.op == "T":
             for name in _direct(part.kids[0]):
                 facts.transposed.add(name.base)

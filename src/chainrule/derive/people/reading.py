@@ -248,9 +248,7 @@ class Reading:
         if item.kind == "letter":
             if sup and item.value in facts.spelt_layers:
                 return True
-            return item.value in facts.layer_letters and (
-                sup or item.value in ("L",) or count == 1 or bracketed or item.value == "l"
-            )
+            return item.value in facts.layer_letters
         if item.kind == "number":
             if bracketed:
                 return True

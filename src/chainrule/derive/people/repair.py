@@ -36,7 +36,7 @@ def cause_of(chain: Chain, k: int, against: int, reading: Reading, seed: int, *,
     with np.errstate(all="ignore"):
         try:
             return _Bench(chain, before, after, reading, seed, square).cause(chain.sides[k])
-        except (NotReadError, MisfitError, ValueError, IndexError, KeyError, TypeError, AttributeError):
+        except (NotReadError, MisfitError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
 
@@ -69,7 +69,7 @@ class _Bench:
                 try:
                     value = evaluator.value(variant, at)
                     found = any(difference(v, value, conditions, evaluator, at) is None for v in values)
-                except (NotReadError, MisfitError, ValueError, IndexError, KeyError, TypeError, AttributeError):
+                except (NotReadError, MisfitError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError):
                     continue
                 if found:
                     break

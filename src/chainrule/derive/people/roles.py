@@ -295,7 +295,7 @@ def _choices(
     if (
         base == "e"
         and not tagged_e
-        and (any(n.sub for n in facts.seen[base]) or "e" in facts.called)
+        and (any(n.sub for n in facts.seen[base]) or hints["before a bracket"])
         and base not in definitions
     ):
         return [(Role("unit"), 0.0)]
@@ -367,8 +367,8 @@ def _combinations(
 
 
 def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
-    """How often two letters are one thing in different sections; None where they are in one formula, or biases have no
-    weights. Two letters that the file calls equal are one thing."""
+    """How often two letters are one thing in different sections, and twice for biases without weights; None where two
+    are in one formula. Two letters that the file calls equal are one thing."""
     found = 0
     seen: dict[tuple[str, int | None], list[str]] = {}
     for base, role in roles.items():
@@ -387,7 +387,7 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
             found += 1
         others.append(base)
     kinds = {role.kind for role in roles.values()}
-    return None if "b" in kinds and "W" not in kinds else found
+    return found + 2 * ("b" in kinds and "W" not in kinds)
 
 
 def _stem(base: str) -> str:

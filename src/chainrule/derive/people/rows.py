@@ -16,6 +16,8 @@ from chainrule.derive.people.words import is_word_name
 
 __all__ = ["Row", "Side", "rows"]
 
+_LONGEST = 10_000  # characters of a display
+
 _ALIGNED = re.compile(
     r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
 )
@@ -65,6 +67,14 @@ class Row:
 
 
 def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
+    if len(source) > _LONGEST:
+        return [
+            Row(
+                [Side(None, f"the formula has {len(source)} characters; at most {_LONGEST} are read", source[:80], at)],
+                [],
+                False,
+            )
+        ]
     try:
         stream = tokens(source, macros, at)
     except NotReadError as error:
@@ -207,7 +217,9 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
         while part and part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char":
             part = part[:-1]
         part = [
-            Token("cmd", "cdot", t.at) if t.kind == "char" and t.text == "." and k and k < len(part) - 1 else t
+            Token("cmd", "cdot", t.at)
+            if t.kind == "char" and t.text == "." and 0 < k < len(part) - 1 and not _ends(part[k + 1])
+            else t
             for k, t in enumerate(part)
         ]
         while part and part[0].kind == "cmd" and part[0].text in ("implies", "forall"):
@@ -262,6 +274,11 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
         found.append(open_row)
         condition_follows = False
     return found
+
+
+def _ends(token: Token) -> bool:
+    """Whether a cell, a row or a group ends here."""
+    return token.text in ("end", "\\", "&", "}", ")") or token.kind in ("text", "word", "space")
 
 
 def _hold(found: list[Row]) -> Row:

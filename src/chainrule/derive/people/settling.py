@@ -50,7 +50,7 @@ _LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two"
 def localised(judge: Judge, n: int, found: Found) -> Judged:
     """A chain under the file's reading; where that fails, under the nearest one in which all of it follows."""
     chain, outcomes = judge.chains[n], found.outcomes[n]
-    if all(o.word in FINE for o in outcomes) or any(o.word == "unread" for o in outcomes):
+    if all(o.word in FINE for o in outcomes):
         return Judged(chain, outcomes, found.reading)
     written = _classes_written(chain)
     if written:
@@ -59,6 +59,8 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
         fewer = sum(o.word in FINE for o in tried) > sum(o.word in FINE for o in outcomes)
         if fewer and not any(o.word in ("wrong", "misfit") for o in tried):
             return Judged(chain, tried, reading)
+    if any(o.word == "unread" for o in outcomes):
+        return Judged(chain, outcomes, found.reading)
     only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)
     for move in _LOCAL:
         if all(found.reading.conventions.get(k, CONVENTIONS[k][0]) == v for k, v in move.items()):
@@ -209,7 +211,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
             why = ""
             if one.chain.sides[k].mended or one.chain.sides[0].mended:
                 why = "a bracket is missing, or one too many"
-            elif k == 1 and _is_definition(one, outcome):
+            elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
                 why = "what is defined here is not what the name usually stands for"
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
             elif everything:
@@ -230,6 +232,20 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                     one.outcomes[k] = Outcome(
                         "doubt", f"{', '.join(sorted(used & unsettled))}: what is meant is not clear"
                     )
+
+
+def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
+    """Whether an error δ, whose definition fails, is what it usually is in other steps that follow."""
+    left = one.chain.sides[0].node
+    role = one.reading.roles.get(left.data.base) if left is not None and left.op == "name" else None
+    if role is None or role.kind != "δ":
+        return False
+    return any(
+        o.word == "follows" and side.node is not None and any(name.base == left.data.base for name in names(side.node))
+        for other in judged
+        if other is not one
+        for o, side in zip(other.outcomes, other.chain.sides, strict=True)
+    )
 
 
 def _is_definition(one: Judged, outcome: Outcome) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Macro", "Token", "macros_in", "tokens"]
+__all__ = ["Macro", "Token", "group_at", "macros_in", "tokens"]
 
 _MOST_TOKENS = 20_000
 
@@ -158,15 +158,16 @@ def macros_in(text: str) -> dict[str, Macro]:
     for match in re.finditer(pattern, text):
         name = match[1] or match[4] or match[6]
         count = int(match[2] or match[5] or 0) or len(match[7] or "") // 2
-        found[name] = Macro(count, _group_at(text, match.end()), match[3])
+        found[name] = Macro(count, group_at(text, match.end()), match[3])
     for match in re.finditer(r"\\(?:DeclareMathOperator\*?|operatorname@?)\s*\{?\\([A-Za-z]+)\}?\s*(?=\{)", text):
-        found[match[1]] = Macro(0, f"\\operatorname{{{_group_at(text, match.end())}}}")
+        found[match[1]] = Macro(0, f"\\operatorname{{{group_at(text, match.end())}}}")
     for match in re.finditer(r"\\let\s*\\([A-Za-z]+)\s*=?\s*(\\[A-Za-z]+)", text):
         found[match[1]] = Macro(0, match[2])
     return found
 
 
-def _group_at(text: str, at: int) -> str:
+def group_at(text: str, at: int) -> str:
+    """What stands within the braces that open at a place."""
     depth = 0
     for k in range(at, len(text)):
         if text[k] == "\\":
@@ -226,7 +227,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             continue
         if match[1] in _TEXTS and text[match.end() :].lstrip()[:1] == "{":
             begin = text.index("{", match.end())
-            inside = _group_at(text, begin)
+            inside = group_at(text, begin)
             found.append(Token("text", inside, at + k))
             k = begin + len(inside) + 2
             continue

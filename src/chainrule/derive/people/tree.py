@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-__all__ = ["Bound", "Condition", "Item", "Name", "Node", "NotReadError", "conditions_of", "names", "num", "transform", "walk"]
+__all__ = [
+    "Bound",
+    "Condition",
+    "Item",
+    "Name",
+    "Node",
+    "NotReadError",
+    "conditions_of",
+    "names",
+    "num",
+    "transform",
+    "walk",
+]
 
 
 class NotReadError(Exception):

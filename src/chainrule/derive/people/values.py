@@ -46,6 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 FLOAT = np.longdouble
+_MOST_ENTRIES = 2_000_000
 
 
 class MisfitError(Exception):
@@ -145,6 +146,11 @@ def _aligned(x: Plain, y: Plain) -> tuple[Any, Any, tuple[str, ...], bool]:
     for n, p, q in zip(names, a.shape, b.shape, strict=False):
         if p != q and n in x.letters and n in y.letters:
             raise MisfitError(f"the index {n} runs over {p} and over {q}")
+    entries = 1
+    for p, q in zip(a.shape, b.shape, strict=False):
+        entries *= max(p, q)
+    if entries > _MOST_ENTRIES:
+        raise MisfitError("too many indices at once to be computed")
     if x.matrix and y.matrix and a.shape[count:] != b.shape[count:]:
         raise MisfitError(f"{_said(a.shape[count:])} and {_said(b.shape[count:])} do not fit")
     return a, b, names, matrix

@@ -46,6 +46,8 @@ def _listed(node: Node) -> Node | None:
     """e^{z_a} + e^{z_b} + e^{z_c}, or e^{z_1} + … + e^{z_K}: a sum over all, written out; None where it is not one."""
     dots = [k for k, kid in enumerate(node.kids) if kid.op == "dots"]
     terms = [kid for kid in node.kids if kid.op != "dots"]
+    if dots and any(term.op == "num" and term.data == 0 for term in terms):  # 0 + … + x + … + 0
+        return Node("add", tuple(terms))
     if dots and (len(terms) < 2 or len(dots) > 1):
         return node
     if not dots and len(terms) < 3:
