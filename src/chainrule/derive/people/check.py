@@ -160,7 +160,9 @@ def steps_of(checked: Checked) -> list[Step]:
     found: list[Step] = []
     for one in checked.judged:
         for k, (side, outcome) in enumerate(zip(one.chain.sides, one.outcomes, strict=True)):
-            if outcome.word == "head" or (outcome.word == "unread head" and len(one.chain.sides) == 1):
+            if outcome.word == "head" or (
+                outcome.word == "unread head" and len(one.chain.sides) == 1 and "=" not in side.text
+            ):
                 continue
             found.append(_step(checked, one, k, side, outcome))
     found.sort(key=lambda step: step["line"])

@@ -248,7 +248,7 @@ def _choices(
         scores["g"] += 1.0 if called else -2.0
     if base in facts.labels and not any(n.sub or n.sup for n in facts.seen[base]):
         scores.pop("const", None)
-        if base in "ijklmnabcd" and not hints["compared"] and not hints["by"]:
+        if not hints["by"] and (base in "ijklmn" or (base in "abcd" and not hints["compared"])):
             return []
     if called and hints["before a bracket"] < bases[base]:
         scores["g"] = scores.get("g", 0.0) - 0.5 if "g" in scores else -9

@@ -17,6 +17,7 @@ from chainrule.derive.people.words import is_word_name
 __all__ = ["Row", "Side", "rows"]
 
 _LONGEST = 10_000  # characters of a display
+_DEEPEST = 100  # brackets side by side
 
 _ALIGNED = re.compile(
     r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
@@ -75,6 +76,8 @@ def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[R
                 False,
             )
         ]
+    if "{" * _DEEPEST in source.replace(" ", "") or "(" * _DEEPEST in source:
+        return [Row([Side(None, "too many brackets stand within each other", source[:80], at)], [], False)]
     try:
         stream = tokens(source, macros, at)
     except NotReadError as error:

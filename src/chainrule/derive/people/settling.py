@@ -89,8 +89,8 @@ def _classes_written(chain: Chain) -> int:
 
 
 def _contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Mapping[str, Any]) -> bool:
-    """Whether another chain, which follows, would not with this layout: a writer has one layout."""
-    if not set(move) & set(_LAYOUT):
+    """Whether another chain, which follows, would not with this: a writer has one layout, and one loss."""
+    if not set(move) & {*_LAYOUT, "mean"}:
         return False
     for m in range(len(judge.chains)):
         if m == n or not any(o.word == "follows" for o in found.outcomes[m]):
@@ -220,7 +220,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                 why = outcome.message
             if why:
                 one.outcomes[k] = Outcome("doubt", why)
-    for one in judged:
+    for one in (*judged, *judged):
+        left = one.chain.sides[0].node
         for k, outcome in enumerate(one.outcomes):
             if outcome.word in ("wrong", "misfit"):
                 sides = [
@@ -229,16 +230,17 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                 ]
                 used = {name.base for node in sides if node is not None for name in names(node)}
                 if used & unsettled:
-                    one.outcomes[k] = Outcome(
-                        "doubt", f"{', '.join(sorted(used & unsettled))}: what is meant is not clear"
-                    )
+                    unclear_names = ", ".join(sorted(used & unsettled))
+                    one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
+            if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op == "name":
+                unsettled |= {left.data.base}
 
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
     """Whether an error δ, whose definition fails, is what it usually is in other steps that follow."""
     left = one.chain.sides[0].node
     role = one.reading.roles.get(left.data.base) if left is not None and left.op == "name" else None
-    if role is None or role.kind != "δ":
+    if left is None or role is None or role.kind != "δ":
         return False
     return any(
         o.word == "follows" and side.node is not None and any(name.base == left.data.base for name in names(side.node))
