@@ -11,10 +11,11 @@ import numpy as np
 
 from chainrule.derive.people.chains import Chain
 from chainrule.derive.people.differentiating import TensorError
+from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.reading import Reading
-from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, num, transform, walk
+from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
 from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, letters, primal, rename, shape, to_letters
 from chainrule.derive.people.world import Context, World
 
@@ -125,14 +126,14 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         world.sizes[f"#{reading.layers}"] = classes
         world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
     trees = [side.node for side in chain.sides if side.node is not None]
-    dots = _dotted(trees)
+    dots = dotted(trees)
     if dots:
         world.sizes[f"#{reading.layers}"] = dots
         world.labels = world.labels % dots
-    trees = [_undotted(tree, dots) if dots else tree for tree in trees]
+    trees = [undotted(tree, dots) if dots else tree for tree in trees]
     head = _letters_in(trees[0]) if trees else set()
     evaluator = Evaluator(reading, world, trees, head)
-    evaluator.prepared = (lambda tree: _undotted(tree, dots)) if dots else (lambda tree: tree)
+    evaluator.prepared = (lambda tree: undotted(tree, dots)) if dots else (lambda tree: tree)
     at = Context(world)
     outcomes: list[Outcome] = []
     values: list[list[Value] | None] = []
@@ -229,7 +230,7 @@ def _values(
         return None, ("unread", why)
     found: list[Value] = []
     said = ("unread", "")
-    for tree in variants(_undotted(node, dots) if dots else node):
+    for tree in variants(undotted(node, dots) if dots else node):
         try:
             value = evaluator.value(tree, at)
             if primal(value).data.size > _MOST_ENTRIES:
@@ -362,70 +363,6 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
         if min(rows, columns) > 1
         else "a vector on one side, a number on the other"
     )
-
-
-# --- Dots -------------------------------------------------------------------------------------------------------------
-
-_LAST = {"n", "Q", "P", "q", "K", "C", "N", "M", "m", "k", "d", "L", "c", "D", "J", "|V|"}
-
-
-def _dotted(trees: Sequence[Node]) -> int:
-    """How many rows are written out in a matrix with dots; 0 where there is none."""
-    for tree in trees:
-        for part in walk(tree):
-            if part.op == "mat" and any(1 in row for row in part.data):
-                rows = [row for row in part.data if 0 in row]
-                return max(len(rows), *(sum(1 for cell in row if cell == 0) for row in part.data))
-    return max((_written_out(part) for tree in trees for part in walk(tree) if part.op == "mat"), default=0)
-
-
-def _written_out(part: Node) -> int:
-    """The size of a matrix or column whose elements are numbered from 1 without a gap."""
-    size = max(len(part.data), *(len(row) for row in part.data))
-    numbers = {item.value for name in names(part) for item in name.sub if item.kind == "number"}
-    return size if size >= 2 and numbers == set(range(1, size + 1)) else 0
-
-
-def _undotted(node: Node, count: int) -> Node:
-    """A matrix with dots as one of exactly the elements that are written."""
-
-    def change(part: Node) -> Node | None:
-        if part.op != "mat" or not any(1 in row for row in part.data):
-            return None
-        kids = tuple(_numbered(kid, count) for kid in part.kids)
-        rows = tuple(tuple(0 for cell in row if cell == 0) for row in part.data)
-        return Node("mat", kids, tuple(row for row in rows if row))
-
-    return transform(node, change)
-
-
-def _numbered(node: Node, count: int) -> Node:
-    def last(side: Node) -> Node:
-        return num(float(count)) if side.op == "name" and side.data.base in _LAST and not side.data.sub else side
-
-    def change(part: Node) -> Node | None:
-        if part.op == "ind":
-            return Node("ind", (), tuple(Condition(last(c.left), c.rel, last(c.right)) for c in part.data))
-        if part.op == "elem":
-            items = tuple(
-                i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i
-                for i in part.data
-            )
-            return (
-                Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items) if items != part.data else None
-            )
-        if not isinstance(part.data, Name):
-            return None
-        sub = tuple(
-            item._replace(kind="number", value=count) if item.kind == "letter" and item.value in _LAST else item
-            for item in part.data.sub
-        )
-        if sub == part.data.sub:
-            return None
-        kids = tuple(_numbered(kid, count) for kid in part.kids)
-        return Node(part.op, kids, Name(part.data.base, sub, part.data.sup, part.data.primes, part.data.bold))
-
-    return transform(node, change)
 
 
 def _letters_in(node: Node) -> set[str]:

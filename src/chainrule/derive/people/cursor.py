@@ -5,7 +5,7 @@ from __future__ import annotations
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Cursor", "rows_of", "split"]
+__all__ = ["Cursor", "balanced", "close", "rows_of", "split"]
 
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
 
@@ -126,3 +126,31 @@ def rows_of(tokens: list[Token]) -> list[list[list[Token]]]:
         if any(cells):
             rows.append(cells)
     return rows
+
+
+def balanced(part: list[Token]) -> list[Token]:
+    """The tokens with a bracket that was forgotten added at the end, or one too many dropped."""
+    open_at: list[int] = []
+    surplus: list[int] = []
+    for k, token in enumerate(part):
+        if token.kind == "char" and token.text == "(":
+            open_at.append(k)
+        elif token.kind == "char" and token.text == ")":
+            if open_at:
+                open_at.pop()
+            else:
+                surplus.append(k)
+    if (not open_at and not surplus) or any(t.kind == "char" and t.text == "[" for t in part):
+        return part
+    kept = [token for k, token in enumerate(part) if k not in surplus]
+    return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
+
+
+def close(stream: list[Token], start: int) -> int:
+    depth = 0
+    for k in range(start, len(stream)):
+        if stream[k].kind == "char":
+            depth += (stream[k].text == "{") - (stream[k].text == "}")
+            if depth == 0:
+                return k
+    return -1

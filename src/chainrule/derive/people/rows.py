@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chainrule.derive.people.cursor import balanced as with_brackets
+from chainrule.derive.people.cursor import close as close_of
 from chainrule.derive.people.cursor import split
 from chainrule.derive.people.grammar import Grammar, parse
 from chainrule.derive.people.tokens import Macro, Token, tokens
@@ -156,7 +158,7 @@ def _flat(stream: list[Token]) -> list[Token]:
                 or before.text in ("&", "\\", "=", "+", "-")
                 or before.kind in ("space",)
             )
-            close = _close(stream, start)
+            close = close_of(stream, start)
             if free and close > start:
                 inside = stream[start + 1 : close]
                 holds = any(len(split(inside, mark)) > 1 for mark in ("=", "\\")) or any(
@@ -177,16 +179,6 @@ def _flat(stream: list[Token]) -> list[Token]:
 def _matrix_at(tokens_: list[Token], k: int) -> bool:
     name = "".join(t.text for t in tokens_[k + 2 : k + 10]).split("}")[0]
     return not _ALIGNED.fullmatch(name)
-
-
-def _close(stream: list[Token], start: int) -> int:
-    depth = 0
-    for k in range(start, len(stream)):
-        if stream[k].kind == "char":
-            depth += (stream[k].text == "{") - (stream[k].text == "}")
-            if depth == 0:
-                return k
-    return -1
 
 
 def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: list[Row]) -> list[Row]:
@@ -239,7 +231,7 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             continue  # i = 1, …, n
         relations = [
             (j, t)
-            for j, t in _at_depth_0(part, balanced=_balanced(part) is part)
+            for j, t in _at_depth_0(part, balanced=with_brackets(part) is part)
             if t.text == "=" or t.text in _NOT_EQUAL
         ]
         kinds = {t.text for _, t in relations}
@@ -392,29 +384,11 @@ def _side(part: list[Token], text: str, end: int, at: int | None = None) -> Side
     )
     while shown.endswith("}") and shown.count("}") - shown.count("\\}") > shown.count("{") - shown.count("\\{"):
         shown = shown[:-1]
-    balanced = _balanced(part)
+    balanced = with_brackets(part)
     try:
         return Side(widened(parse(balanced)), "", shown, at, mended=balanced is not part)
     except NotReadError as error:
         return Side(None, str(error), shown, at)
-
-
-def _balanced(part: list[Token]) -> list[Token]:
-    """The tokens with a bracket that was forgotten added at the end, or one too many dropped."""
-    open_at: list[int] = []
-    surplus: list[int] = []
-    for k, token in enumerate(part):
-        if token.kind == "char" and token.text == "(":
-            open_at.append(k)
-        elif token.kind == "char" and token.text == ")":
-            if open_at:
-                open_at.pop()
-            else:
-                surplus.append(k)
-    if (not open_at and not surplus) or any(t.kind == "char" and t.text == "[" for t in part):
-        return part
-    kept = [token for k, token in enumerate(part) if k not in surplus]
-    return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
 
 
 def _join(side: Side, part: list[Token], text: str, end: int) -> None:
