@@ -35,7 +35,6 @@ UV = [sys.executable, "-m", "uv", "--no-progress"]
 os.environ.setdefault("UV_CACHE_DIR", str(ROOT / "build" / "uv"))
 EXTRAS = ("none", "cli", "derive", "sklearn", "onnx")
 TESTS = {
-<<<<<<< HEAD
     "none": "equations output/layer output/exact output/ordinary output/safety network/network training/engine "
     "training/fit training/checkpoint training/divergence training/examples training/optimizers network/gradcheck "
     "network/inference network/passes scores/last_layer scores/selection explain/explanation explain/factors "
@@ -44,29 +43,14 @@ TESTS = {
     "cli": "command/cli command/train command/audit tables/tables tables/cells tables/learning network/model_file "
     "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit command/table_options tables/model tables/text pages/doctor",
-=======
-    "none": "equations output/layer output/exact output/last_layer output/ordinary output/safety network/network "
-    "training/engine training/fit training/checkpoint training/divergence training/examples training/optimizers "
-    "network/gradcheck network/inference network/passes scores/last_layer scores/selection explain/explanation "
-    "explain/factors explain/paths explain/views native/instruction_sets native/product native/threads native/xla "
-    "softmax_collapse notation imports activations boundary/extras",
-    "cli": "command/cli command/train command/audit tables/tables tables/cells tables/learning network/model_file "
-    "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
-    "training/divergence training/examples training/fit",
->>>>>>> db88b712fc86200f1cddd55500f18937dbbf58ec
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
-    "derive/homework derive/numbers derive/pages derive/showing",
+    "derive/numbers derive/pages derive/showing derive/habits derive/people derive/collections derive/courses",
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn sklearn/callbacks "
     "tables/evaluation",
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
-<<<<<<< HEAD
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
     "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports",
-=======
-    "torch/opinfo torch/programs torch/safety torch/transforms torch/last_layer torch/as_used torch/architectures "
-    "torch/reports network/conversion explain/modules output/linear training/fit_options scores/models",
->>>>>>> db88b712fc86200f1cddd55500f18937dbbf58ec
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.

@@ -145,7 +145,8 @@ def test_somebody_elses_derivation(tmp_path, capsys):
     assert code == 1
     verdicts = json.loads(out)
     assert [verdict["verdict"] for verdict in verdicts] == ["follows", "does not follow", "follows"]
-    assert verdicts[1]["counterexample"]["K"] >= 2
+    assert verdicts[1]["counterexample"]["i"] >= 1
+    assert set(verdicts[1]) == {"line", "text", "verdict", "message", "cause", "counterexample"}
     homework.write_text("\n".join([STEPS[0], STEPS[2]]))
     code, out, _ = run(capsys, "--check", homework)
     assert code == 0
@@ -163,10 +164,10 @@ HOSTILE = [
     (b"\xff\xfe\xff", 2, "not UTF-8: byte 0 is 0xff"),
     (b"(" * 10**7, 2, "has more than 400000 bytes, expected at most 100000 characters"),
     ("é".encode() * 10**6, 2, "has more than 400000 bytes"),  # not cut inside of a letter and called bad UTF-8
-    (b"(" * 90_000, 1, "the line has 90000 characters"),
-    (b"(" * 5_000, 1, "more than 50 brackets"),
-    (b"\\input{/etc/passwd}", 1, "\\input is not a command that is read here"),
-    (b"__import__('os').system('touch evaluated')", 1, "not expected here"),
+    (b"x = " + b"(" * 90_000, 3, "the formula has 90004 characters"),
+    (b"x = " + b"(" * 5_000 + b"y = 1", 3, "too many brackets"),
+    (b"\\input{/etc/passwd} = 1", 3, "\\input is not a command that is read here"),
+    (b"__import__('os').system('touch evaluated')", 2, "nothing in it is an equation"),
 ]
 
 
@@ -176,7 +177,7 @@ def test_a_file_that_cannot_be_checked(tmp_path, capsys, monkeypatch, content, e
     (tmp_path / "homework.tex").write_bytes(content)
     started = time.process_time()
     code, out, error = run(capsys, "--check", "homework.tex")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
     assert code == exit_code
     assert message in out + error
     assert "root:" not in out + error
@@ -189,7 +190,8 @@ def test_a_file_that_cannot_be_checked(tmp_path, capsys, monkeypatch, content, e
         (["gradient_wrt_logit"], "expected a derivation: did you mean gradient_wrt_logits?"),
         (["__import__('os')"], "expected a derivation"),
         (["--check", "none.tex"], "--check: got 'none.tex', expected a file that can be read: No such file"),
-        (["--check", "."], "--check: got '.', expected a file that can be read: Is a directory"),
+        (["--check", "/dev/null"], "the text is empty"),
+        (["--goal", "a = b"], "--let, --goal and --points: got one without --check FILE"),
         (["--check", "loss"], "to check ours of that name: chainrule derive loss --check"),
         (["loss", "--list"], "--list and NAME: got both, expected one"),
         (["--list", "--numbers"], "--list and --numbers: got both"),
@@ -264,7 +266,7 @@ def test_the_guides_homework(tmp_path, capsys, monkeypatch):
     guide = (Path(__file__).parents[2] / "docs" / "derive.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w+)\n(.*?)```", guide, re.DOTALL)
     homework = next(text for kind, text in blocks if kind == "latex")
-    command, printed = next(text for kind, text in blocks if "homework.tex\nline 1" in text).split("\n", 1)
+    command, printed = next(text for kind, text in blocks if "homework.tex\nread as" in text).split("\n", 1)
     monkeypatch.chdir(tmp_path)
     Path("homework.tex").write_text(homework, encoding="utf-8")
     assert main(command.split()[2:]) == 1
@@ -285,7 +287,8 @@ def test_homework_in_the_names_of_a_derivation(tmp_path, capsys):
     homework = tmp_path / "homework.tex"
     homework.write_text(r"\frac{\partial \mathcal{L}}{\partial a_{Li}} = \hat{y}_i - q_i")
     assert run(capsys, "label_smoothing", "--check", homework)[0] == 0
-    assert run(capsys, "--check", homework)[0] == 1  # the lecture's output layer has no q
+    homework.write_text(homework.read_text().replace("_i - q_i", "_i + q_i"))
+    assert run(capsys, "label_smoothing", "--check", homework)[0] == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -1,13 +1,12 @@
 """Lines of LaTeX are read as the lecture means them; what cannot be read is an error that says where."""
 
-# ruff: noqa: E501  # a line of LaTeX is a line
+# a line of LaTeX is a line
 
 from fractions import Fraction
 
 import pytest
 
 from chainrule.derive.reading.latex import read_expression, read_line
-from chainrule.derive.reading.layout import read_lines
 from chainrule.derive.reading.subscripts import UnreadableError
 from chainrule.derive.syntax import (
     Call,
@@ -119,15 +118,6 @@ def test_the_sides_of_a_line():
     assert not read_line("a_3").continues
     line = read_line("a_3 &= a_2 = a_1 \\\\")
     assert (line.left, line.rights) == (Name("a_3"), (Name("a_2"), Name("a_1")))
-
-
-def test_lines_of_a_file_keep_their_numbers():
-    text = "\\begin{align*}\n% by the chain rule\nx &= y \\\\\n  &= \\begin{bmatrix} 1 \\\\\n 2 \\end{bmatrix} \\nonumber \\\\[4pt] &= z\n\\end{align*}"
-    lines = read_lines(text)
-    assert [line.number for line in lines] == [3, 4, 5]
-    assert [line.text for line in lines][::2] == ["x &= y", "&= z \\end{align*}".removesuffix(" \\end{align*}")]
-    assert read_line(lines[1].text).rights == (Vector((ONE, Number(Fraction(2)))),)
-    assert [line.number for line in read_lines("x = y\n\n= z\n")] == [1, 3]
 
 
 @pytest.mark.parametrize(

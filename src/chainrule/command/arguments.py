@@ -202,23 +202,30 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     derive = command(
         "derive",
         "Show how a gradient is derived, line by line, and check each line; or check a\nderivation of your own.",
-        "[NAME]", "chainrule derive --check homework.tex", "name listing step check form output numbers",
+        "[NAME]", "chainrule derive --check homework.tex --goal 'dL/dz_i = p_i - y_i'",
+        "name listing step check goal form output numbers",
     )  # fmt: skip
     derive._negative_number_matcher = re.compile(r"-\.?\d")  # --logits -1,2 is no option of its own
     derive.set_defaults(refused=2)
     assert derive.epilog
-    derive.epilog += "\n\nExit codes: 0 done, 1 a line does not follow or cannot be read, 2 bad usage."
+    derive.epilog += (
+        "\n\nExit codes: 0 done, 1 a step does not follow, 2 bad usage or nothing to check,\n"
+        "3 something was not understood, 4 the goal is not reached."
+    )
     derive.add_argument("name", metavar="NAME", nargs="?", help="a derivation that --list names; by default all")
     derive.add_argument("--list", dest="listing", action="store_true", help="print the names and titles")
     derive.add_argument("--step", action="store_true", help="show a line at a time; Enter shows the next")
     derive.add_argument(
         "--check", metavar="FILE", nargs="?", const="", default=None,
-        help="check every line by SymPy and numbers; with FILE, those of a text in LaTeX, a step a line, where names "
-        "mean what they do in NAME, or in the lecture",
+        help="check every line by SymPy and by numbers; with FILE, each step of somebody's derivation (LaTeX, "
+        "Markdown, a notebook or text; - for standard input); with a folder, each of its files; with a NAME letters "
+        "are the lecture's",
     )  # fmt: skip
     derive.add_argument(
-        "--format", dest="form", choices=["text", "json", "latex", "beamer", "html"], default="text",
-        help="beamer: slides that reveal a line at a time; with --check text or json",
+        "--format", dest="form", choices=["text", "json", "latex", "beamer", "html", "github", "gradescope"],
+        default="text",
+        help="text by default; beamer: slides that reveal a line at a time; with --check FILE text, json, github "
+        "(annotations) or gradescope (results.json)",
     )  # fmt: skip
     derive.add_argument("-o", "--output", metavar="FILE", default=None, help="where to write; by default, the terminal")
     derive.add_argument("--numbers", action="store_true", help="show the value of every line beside it")
@@ -232,6 +239,18 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     derive.add_argument(
         "--label", type=v.a_count, default=None, metavar="N", help="the true class, counted from 1; by default 1"
     )
+    derive.add_argument(
+        "--let", metavar="LETTERS", default=None,
+        help="with --check FILE, what letters stand for: 'z=logits, p=probabilities'",
+    )  # fmt: skip
+    derive.add_argument(
+        "--goal", metavar="EQUATION", default=None,
+        help="with --check FILE, what it must reach: an equation, or the NAME of a derivation",
+    )  # fmt: skip
+    derive.add_argument(
+        "--points", type=v.a_positive, default=None, metavar="N",
+        help="with --check FOLDER, the points of a file without a fault; by default 10",
+    )  # fmt: skip
     return whole
 
 

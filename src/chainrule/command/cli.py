@@ -216,7 +216,7 @@ def _check(options: Any) -> int:
 def _derive(options: Any) -> int:
     from chainrule.command import derive as command
 
-    names = ("listing", "step", "check", "form", "output", "numbers", "logits", "label")
+    names = ("listing", "step", "check", "form", "output", "numbers", "logits", "label", "let", "goal", "points")
     return command.run(options.name, **{name: getattr(options, name) for name in names})
 
 

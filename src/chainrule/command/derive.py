@@ -7,20 +7,22 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from chainrule.boundary.files import require_apart, require_writable, write_atomically, write_out
 from chainrule.derive.derivation import Derivation, derivations, derive
-from chainrule.derive.homework import Verdict, check_homework
 from chainrule.derive.numbers import values, with_numbers
-from chainrule.derive.reading.layout import MAX_TEXT
+from chainrule.derive.people import report
+from chainrule.derive.people.check import Checked, check_derivation
+from chainrule.derive.people.documents import MAX_TEXT
 from chainrule.derive.writing import documents, pages, tex, unicode
 from chainrule.derive.writing.terminal import screen
 from chainrule.errors import InputError
 
 __all__ = ["FORMATS", "run"]
 
-FORMATS = ("text", "json", "latex", "beamer", "html")
+FORMATS = ("text", "json", "latex", "beamer", "html", "github", "gradescope")
 
 
 def run(
@@ -34,13 +36,19 @@ def run(
     numbers: bool = False,
     logits: Sequence[float] | None = None,
     label: int | None = None,
+    let: str | None = None,
+    goal: str | None = None,
+    points: float | None = None,
 ) -> int:
     """Do what the options of `chainrule derive` say; returns the exit code: 1 where a line fails its check.
 
     Parameters
     ----------
     name : a derivation; None for all of them
-    check : the file of somebody else's derivation; "" to check ours
+    check : the file of somebody else's derivation, a folder of them, or - for standard input; "" to check ours
+    let : what letters of it stand for
+    goal : an equation that it is to reach, or the name of a derivation whose result is
+    points : of a file in which every step is right
 
     Raises
     ------
@@ -57,10 +65,11 @@ def run(
     numbers = numbers or chosen
     _require_fit(name, listing, step, check, form, output, numbers=numbers, chosen=chosen)
     if check:
-        require_apart(check=check, output=output)
-        verdicts = check_homework(_read(check), derive(name).setting if name is not None else None)
-        _write([_verdicts(verdicts, form)], output)
-        return int(any(verdict["verdict"] != "follows" for verdict in verdicts))
+        if (let or goal) is None and points is None and check != "-":
+            require_apart(check=check, output=output)
+        return _checked(check, name, form, output, let=let or "", goal=goal, points=10.0 if points is None else points)
+    if let is not None or goal is not None or points is not None:
+        raise InputError("--let, --goal and --points: got one without --check FILE, expected a file to check")
     shown = [derive(one) for one in ([name] if name is not None else derivations())]
     if listing:
         _write([_listing(shown, form)], output)
@@ -103,18 +112,28 @@ def _require_fit(
     if chosen and name is None:
         raise InputError("--logits and --label: got one without a NAME, expected the name of one derivation")
     mode = next((option for option in ("--list", "--step", "--check") if given[option]), None)
-    possible = {None: FORMATS, "--step": ("text",)}.get(mode, ("text", "json"))
+    possible = {None: FORMATS[:5], "--step": ("text",)}.get(mode, ("text", "json"))
+    if check:
+        possible = ("text", "json", "github", "gradescope")
     if form not in possible:
         raise InputError(f"--format: got {form} with {mode}, expected {' or '.join(possible)}")
     if output is not None:
         require_writable(output)
 
 
+# --- Somebody else's --------------------------------------------------------------------------------------------------
+
+_ENDINGS = (".tex", ".md", ".ipynb", ".txt", ".markdown", ".ltx", ".qmd")
+
+
 def _read(path: str) -> bytes:
     """Somebody's file, as far as is needed to say that it is too long."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(4 * MAX_TEXT + 1)
+        if path == "-":
+            content = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
+        else:
+            with open(path, "rb") as file:
+                content = file.read(4 * MAX_TEXT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         ours = f"; to check ours of that name: chainrule derive {path} --check" if path in derivations() else ""
@@ -122,6 +141,68 @@ def _read(path: str) -> bytes:
     if len(content) > 4 * MAX_TEXT:
         raise InputError(f"--check: {path}: has more than {4 * MAX_TEXT} bytes, expected at most {MAX_TEXT} characters")
     return content
+
+
+def _goals(goal: str | None) -> list[str]:
+    """The equations of a goal: of a derivation's name, what each of its chains begins and ends with."""
+    if goal is None or goal not in derivations():
+        return [] if goal is None else [goal]
+    found: list[tuple[str, str]] = []
+    for line in derive(goal).lines:
+        left = found[-1][0] if line.left is None else tex.latex(line.left)
+        found[-1 if line.left is None else len(found) :] = [(left, tex.latex(line.right))]
+    return [f"{left} = {right}" for left, right in found]
+
+
+def _checked(
+    check: str, name: str | None, form: str, output: str | None, *, let: str, goal: str | None, points: float
+) -> int:
+    """Judge a file, or each file of a folder, and write what is said of it."""
+    goals = _goals(goal)
+    if name is not None:
+        derive(name)  # an unknown name is refused
+
+    def judged(path: str) -> Checked:
+        return check_derivation(
+            _read(path), path, let=let, lecture=name is not None, goal=goals, lecture_goal=goal in derivations()
+        )
+
+    if not Path(check).is_dir():
+        checked = judged(check)
+        if not checked.steps:
+            raise InputError(f"--check: {check}: nothing in it is an equation that could be checked")
+        one = report.Marked(check, checked.steps, checked.goal if goal is not None else None)
+        shown = {
+            "text": lambda: report.plain(checked.steps, checked.reading),
+            "json": lambda: _json(checked.steps),
+            "github": lambda: report.github([one]),
+            "gradescope": lambda: report.gradescope(one, points),
+        }
+        text = report.marks([one], points) if output is not None and output.endswith(".csv") else shown[form]()
+        _write([text], output)
+        return report.exit_code(checked.steps)
+    found: list[report.Marked] = []
+    for path in sorted(p for p in Path(check).rglob("*") if p.suffix in _ENDINGS and p.is_file()):
+        shown_name = path.relative_to(check).as_posix() if form == "text" else path.as_posix()
+        try:
+            checked = judged(str(path))
+            found.append(report.Marked(shown_name, checked.steps, checked.goal if goal is not None else None))
+        except InputError as error:
+            found.append(report.Marked(shown_name, [], None, str(error)))
+    if not found:
+        raise InputError(f"--check: {check}: has no file that ends with {', '.join(_ENDINGS)}")
+    if form == "github":
+        _write([report.github(found)], output)
+    elif form == "json":
+        _write([_json([{"file": one.file, "error": one.error, "steps": one.steps} for one in found])], output)
+    elif form == "gradescope":
+        raise InputError(
+            "--format: got gradescope with a folder, expected one file: Gradescope marks one submission at a time"
+        )
+    else:
+        _write([report.marks(found, points)], output)
+    codes = [report.exit_code(one.steps) for one in found]
+    return next((code for code in (1, 3, 2, 4) if code in codes), 0)
 
 
 def _write(pieces: Iterable[str], output: str | None) -> None:
@@ -214,19 +295,3 @@ def _checks(shown: Sequence[Derivation], form: str, failed: list[str]) -> Iterat
     else:
         words = f"{len(failed)} of {count} lines do not follow." if failed else f"All {count} lines follow."
         yield f"{words} What was checked is strong evidence for every K, and not a proof."
-
-
-def _printable(text: str) -> str:
-    """Somebody's text without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-
-
-def _verdicts(verdicts: Sequence[Verdict], form: str) -> str:
-    if form == "json":
-        return _json(verdicts)
-    rows = []
-    for verdict in verdicts:
-        rows.append(f"line {verdict['line']}: {verdict['verdict']}: {_printable(verdict['text'])}")
-        if verdict["message"]:
-            rows.append(f"    {_printable(verdict['message'])}")
-    return "\n".join(rows)

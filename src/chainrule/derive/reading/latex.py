@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.extras import require
-from chainrule.derive.reading.layout import MAX_LINE, equals_at, without_layout
-from chainrule.derive.reading.pieces import piece_of, terms_of
+from chainrule.derive.reading.layout import MAX_LINE, without_layout
+from chainrule.derive.reading.pieces import terms_of
 from chainrule.derive.reading.subscripts import GREEK, UnreadableError, rule_of
-from chainrule.derive.reading.terms import single, sum_of
-from chainrule.derive.setting import names_in
+from chainrule.derive.reading.terms import sum_of
 from chainrule.derive.syntax import Node
 
-__all__ = ["Line", "UnreadableError", "position_of_name", "read_expression", "read_left_side", "read_line"]
+__all__ = ["Line", "UnreadableError", "read_expression", "read_line"]
 
 MAX_DEPTH = 50  # brackets within brackets
 
@@ -154,39 +152,6 @@ def read_expression(text: str) -> Node:
     if line.left is not None or line.continues or len(line.rights) != 1:
         raise UnreadableError("an expression without = was expected")
     return line.rights[0]
-
-
-def read_left_side(text: str) -> Node | None:
-    r"""What stands before the first =, where that can be read although the line cannot.
-
-    Examples
-    --------
-    >>> read_left_side(r"a_3 = \foo")
-    Name(symbol='a_3')
-    """
-    at = equals_at(text)
-    if at is None:
-        return None
-    try:
-        return read_expression(text[:at])
-    except UnreadableError:
-        return None
-
-
-def position_of_name(text: str, names: Collection[str]) -> tuple[int, str] | None:
-    r"""Where in a line that can be read the first of some names stands, and which that is.
-
-    Examples
-    --------
-    >>> position_of_name(r"= \hat{y}_\ell - 2 p_i", {"p", "q"})
-    (20, 'p')
-    """
-    found = []
-    for factor in _parser().parse(without_layout(text)).find_data("factor"):
-        piece = piece_of(factor)
-        if piece.kind == "letter" and piece.text != "e":
-            found += [(piece.position, name) for name in names_in(single(replace(piece, sup=None))) & set(names)]
-    return min(found, default=None)
 
 
 def _check_nesting(text: str) -> None:

@@ -1,4 +1,4 @@
-r"""What only lays out the page: a file is split into its steps, and of a step what means nothing is blanked.
+r"""What only lays out the page: of a step what means nothing is blanked.
 
 Blanks take the place of what is dropped, so that a position in what is left is one in what was written.
 """
@@ -6,107 +6,15 @@ Blanks take the place of what is dropped, so that a position in what is left is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from chainrule.errors import InputError
+__all__ = ["MAX_LINE", "without_layout"]
 
-__all__ = ["MAX_LINE", "MAX_TEXT", "SourceLine", "equals_at", "read_lines", "without_layout"]
-
-MAX_TEXT = 100_000  # characters of a file
 MAX_LINE = 10_000  # characters of a line
 
 
-@dataclass(frozen=True)
-class SourceLine:
-    """A step as it stands in a file: its text, and the number of the line, from 1, on which it begins."""
-
-    number: int
-    text: str
-
-
-def read_lines(text: str) -> list[SourceLine]:
-    r"""Split a file into its steps. A step is a line, or what stands before ``\\`` in an aligned environment; a line
-    whose braces or matrix are still open goes on in the next, and so does one whose next begins with + or −. Comments
-    and the environment itself are dropped, and what stands before ``\begin{document}``.
-
-    Examples
-    --------
-    >>> [(line.number, line.text) for line in read_lines("x\n\n% why\n&= y \\\\\n&= z")]
-    [(1, 'x'), (4, '&= y'), (5, '&= z')]
-    """
-    if len(text) > MAX_TEXT:
-        raise InputError(f"the text has {len(text)} characters; at most {MAX_TEXT} are read")
-    steps: list[SourceLine] = []
-    held, begins, depth, aligned = "", 1, 0, 0
-
-    def finish(number: int) -> None:
-        nonlocal held, begins
-        if steps and _GOES_ON.match(held) and equals_at(held) is None:  # a long step, broken before a sign
-            steps[-1] = SourceLine(steps[-1].number, f"{steps[-1].text}\n{held.strip()}")
-        elif without_layout(held).strip():
-            steps.append(SourceLine(begins, held.strip()))
-        held, begins = "", number
-
-    for number, raw in enumerate(_body(text).splitlines(), start=1):
-        line = _COMMENT.sub("", raw)
-        if len(line) > MAX_LINE:
-            held = line  # read_line says that it is too long
-        else:
-            at = 0
-            for found in _STRUCTURE.finditer(line):
-                if not held.strip():
-                    begins = number
-                mark = found.group()
-                held += line[at : found.start()]
-                at = found.end()
-                if mark.startswith("\\\\"):
-                    if depth == 0:
-                        finish(number)
-                    else:
-                        held += mark
-                elif _ALIGNED.fullmatch(mark):
-                    aligned = max(0, aligned + (1 if mark.startswith("\\begin") else -1))
-                else:
-                    if mark not in ("\\{", "\\}"):
-                        depth = max(0, depth + (1 if mark.startswith(("{", "\\begin")) else -1))
-                    held += mark
-            if not held.strip():
-                begins = number
-            held += line[at:]
-        if (depth == 0 and not aligned) or len(held) > MAX_LINE:
-            finish(number + 1)
-            depth = 0
-        elif held.strip():
-            held += "\n"
-    finish(0)
-    return steps
-
-
-def equals_at(text: str) -> int | None:
-    """Where the first = outside of brackets stands."""
-    depth = 0
-    for k, letter in enumerate(text):
-        depth += (letter in "{([") - (letter in "})]")
-        if letter == "=" and depth == 0:
-            return k
-    return None
-
-
-def _body(text: str) -> str:
-    r"""What stands between ``\begin{document}`` and ``\end{document}``, where these are, on the same lines."""
-    begin, end = _DOCUMENT.search(text), text.find("\\end{document}")
-    body = text[: end if end >= 0 else len(text)]
-    return body if begin is None else "\n" * body[: begin.end()].count("\n") + body[begin.end() :]
-
-
-_DOCUMENT = re.compile(r"\\begin\s*\{document\}")
-_GOES_ON = re.compile(r"(?:[&~\s]|\{\}|\\q?quad|\\[,;:! ])*(?:[+−-]|\\(?:cdot|times|odot)(?![A-Za-z]))")
-_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
 _ENVIRONMENT = (
     r"\\(?:begin|end)\s*\{(?:aligned|align\*?|equation\*?|split|gather\*?|gathered|eqnarray\*?|multline\*?)\}"
 )
-_ALIGNED = re.compile(_ENVIRONMENT)
-_STRUCTURE = re.compile(rf"\\\\(?:\s*\[[^\]]*\])?|{_ENVIRONMENT}|\\(?:begin|end)\s*\{{\w+\*?\}}|\\[{{}}]|[{{}}]")
 _WORDS = re.compile(r"\\(?:text|textit|textrm|textbf|mbox)\s*\{(?:[^{}]|\{[^{}]*\})*\}")
 _APART = re.compile(r"(?:[&~\s]|\\(?:q?quad|hfill|[,;:!]))[(\[]?$")
 _LAYOUT = re.compile(

@@ -1,0 +1,448 @@
+"""What sums and products are made of: names with their scripts, functions, fractions, Σ, brackets, matrices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from chainrule.derive.people.cursor import Cursor, split
+from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
+from chainrule.derive.people.words import (
+    ACCENTS,
+    FUNCTIONS,
+    RELATIONS,
+    as_nodes,
+    is_tag,
+    is_word_name,
+    relation_in,
+    unicode_base,
+    without_transpose,
+)
+
+__all__ = ["Atoms"]
+
+
+class Atoms(Cursor, ABC):
+    @abstractmethod
+    def whole(self, tokens: list[Token]) -> Node:
+        """All of the tokens, read."""
+
+    @abstractmethod
+    def sum(self) -> Node: ...
+    @abstractmethod
+    def term(self) -> Node: ...
+
+    def is_power_star(self) -> bool:
+        return False
+
+    def opens_bar(self) -> bool:
+        """Whether the bar here is the first of two, as in |V|."""
+        token = self.peek()
+        if token is None or self.next_is("_", "^", ahead=1):
+            return False
+        after = self.tokens[self.at + 1 :]
+        return any(t.text == token.text and t.kind == token.kind for t in after)
+
+    # --- One factor -------------------------------------------------------------------------------------------------
+
+    def factor(self) -> Node:
+        node = self.bare()
+        return self.scripted(node)
+
+    def bare(self) -> Node:
+        token = self.peek()
+        if token is None:
+            raise NotReadError("the formula ends too early")
+        if token.kind == "num":
+            self.at += 1
+            if token.text == "1" and self.next_is("{", "[", "(", "_") and (found := self.indicator()) is not None:
+                return found
+            if token.text == "1" and self.next_is("_"):
+                return self.name(Name("𝟙"))
+            return num(float(token.text))
+        if token.kind in ("text", "word"):
+            self.at += 1
+            return self.word(token.text.strip())
+        if token.kind == "char":
+            if token.text in "([":
+                return self.bracket()
+            if token.text == "{":
+                inside = self.inside()
+                if not inside:
+                    return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
+                return self.braced(inside)
+            if token.text == "|":
+                return self.bars("abs")
+            if token.text in "dD" and self.begins_differential():
+                return self.differential(1)
+            if token.text == "d" and self.moves():
+                self.at += 1
+                return Node("differential", (self.factor(),), 1)
+        letter = letter_of(token)
+        if letter is not None:
+            self.at += 1
+            return self.name(Name(letter))
+        if token.kind == "cmd":
+            return self.command(token)
+        raise NotReadError(f"{token.text} is not expected here")
+
+    def braced(self, inside: list[Token]) -> Node:
+        node = self.whole(inside)
+        if node.op == "name" and not isinstance(node.data, Name):
+            return node
+        if node.op == "name":
+            return self.name(node.data) if not (node.data.sub or node.data.sup) else node
+        return node
+
+    def command(self, token: Token) -> Node:
+        name = token.text
+        self.at += 1
+        if name == "frac":
+            above, below = self.group(), self.group()
+            return self.fraction(above, below)
+        if name in ("pdv", "dv", "fdv"):
+            return self.physics()
+        if name in ("sum", "prod", "max", "min", "bigvee"):
+            return self.big(name)
+        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh", "Pr", "det", "lim"):
+            if name == "Pr":
+                return self.name(Name("P"))
+            if name in ("det", "lim"):
+                raise NotReadError(f"{name} is not read")
+            return self.function(name)
+        if name in ("operatorname", "mathrm", "mathbf", "mathcal", "mathbb", "operatorname*"):
+            return self.font(name)
+        if name in ACCENTS:
+            return self.accent(name)
+        if name == "partial":
+            self.at -= 1
+            return self.differential(1)
+        if name == "nabla":
+            return self.nabla()
+        if name == "begin":
+            self.at -= 1
+            return self.environment_node()
+        if name in ("boxed", "fbox"):
+            return self.whole(self.group())
+        if name in ("underbrace", "overbrace", "underline", "underbracket"):
+            return self.brace()
+        if name == "sqrt":
+            if self.next_is("["):
+                raise NotReadError("a root other than the square root")
+            return Node("pow", (self.whole(self.group()), num(0.5)))
+        if name == "{":
+            self.at -= 1
+            return self.bracket()
+        if name == "|":
+            self.at -= 1
+            return self.bars("norm")
+        if name == "langle":
+            end = next((k for k in range(self.at, len(self.tokens)) if self.tokens[k].text == "rangle"), None)
+            if end is None:
+                raise NotReadError("⟨ is not closed")
+            inside = self.tokens[self.at : end]
+            self.at = end + 1
+            parts = split(inside, ",")
+            if len(parts) != 2:
+                raise NotReadError("⟨ ⟩ holds two factors")
+            return Node("inner", tuple(self.whole(part) for part in parts))
+        if name in ("dots", "vdots", "ddots"):
+            raise NotReadError("dots stand for something that is not written")
+        raise NotReadError(f"\\{name} is not a command that is read here")
+
+    def word(self, text: str) -> Node:
+        text = text.strip().strip(".")
+        if text in ("max", "min"):
+            return self.big(text)
+        if text in FUNCTIONS:
+            return self.function(text)
+        if not is_word_name(text):
+            raise NotReadError(f"the words “{text}” stand within a formula")
+        return self.name(Name({"yhat": "ŷ", "y_hat": "ŷ"}.get(text, text)))
+
+    def font(self, command: str) -> Node:
+        inside = self.group()
+        if inside and inside[0].text == "{" and inside[-1].text == "}":
+            inside = inside[1:-1]
+        letters = "".join(t.text for t in inside)
+        joined = "_-" if command == "operatorname" else "-" if command == "mathrm" else ""
+        plain = all(
+            t.kind in ("char", "text", "word", "num") and (t.text.isalnum() or t.text in joined) for t in inside
+        )
+        if (command == "mathbb" and letters in ("1", "I")) or (command in ("mathbf", "mathrm") and letters == "1"):
+            found = self.indicator()
+            return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
+        if command == "mathbb" and len(inside) == 1:
+            if letters == "E":
+                raise NotReadError("expectations are not read")
+            return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
+        if command == "mathcal":
+            return self.name(Name({"L": "𝓛"}.get(letters, letters + "\u0331")))
+        if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
+            self.at -= 1  # ∂'s upright twin
+            self.tokens = [*self.tokens[: self.at], Token("char", "d", inside[0].at), *self.tokens[self.at + 1 :]]
+            return self.differential(1)
+        if plain and len(letters) > 1:
+            return self.word(letters)
+        if len(inside) == 1 and (letter := letter_of(inside[0])) is not None:
+            return self.name(Name(letter, bold=command == "mathbf"))
+        if not inside:
+            return num(1.0)
+        node = self.whole(inside)
+        if node.op == "app" and self.next_is("_", "^"):
+            return self.scripted(node)
+        if node.op == "name" and command == "mathbf":
+            node = replace(node, data=replace(node.data, bold=True))
+        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+
+    def moves(self) -> bool:
+        """Whether a d here is that of a differential, dz: a letter follows at once."""
+        after = self.peek(1)
+        before = self.tokens[self.at - 1] if self.at else None
+        if after is None or (before is not None and (letter_of(before) is not None or before.text in "_^")):
+            return False
+        return (letter_of(after) is not None and after.at == self.tokens[self.at].at + 1) or after.text in (
+            "mathbf",
+            "hat",
+        )
+
+    def after_d(self) -> bool:
+        after = self.peek()
+        return after is not None and (letter_of(after) is not None or after.kind == "cmd" or after.text in "({")
+
+    def accent(self, command: str) -> Node:
+        inner = self.whole(self.group())
+        if inner.op != "name":
+            raise NotReadError("an accent over more than a name")
+        base = unicode_base(inner.data.base + ACCENTS[command])
+        name = replace(inner.data, base=base)
+        return self.name(name) if not (name.sub or name.sup) else Node("name", (), name)
+
+    # --- Names and their scripts ------------------------------------------------------------------------------------
+
+    def name(self, name: Name) -> Node:
+        """A name with the scripts that follow it, and the bracket after it."""
+        sub: list[Item] = list(name.sub)
+        sup: list[Item] = list(name.sup)
+        digit, letter = self.peek(), self.tokens[self.at - 1] if self.at else None
+        if (
+            digit is not None
+            and letter is not None
+            and digit.kind == "num"
+            and digit.text.isdigit()
+            and digit.at == letter.at + 1
+            and letter.text in "WbBzZaAhHdD"
+        ):
+            sup.append(Item("round", (Item("number", int(digit.text)),)))  # W2, as in code
+            self.at += 1
+        primes = name.primes
+        transposed = False
+        power: list[Node] = []
+        while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
+            if token.text == "{" and token.kind == "char" and name.base == "δ" and not sub:  # \delta{ik}
+                sub += items_of(self.inside(), self.whole)
+            elif token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
+                inside = self.inside()
+                self.tokens = [*inside, *self.tokens[self.at :]]
+                self.at = 0
+            elif token.text == "'" or token.text == "prime":
+                self.at += 1
+                primes += 1
+            elif token.text == "_":
+                self.at += 1
+                sub += items_of(self.group(), self.whole)
+            elif token.text == "^":
+                self.at += 1
+                tokens = self.group()
+                while tokens and tokens[0].text in ("prime", "'"):
+                    primes += 1
+                    tokens = tokens[1:]
+                if not tokens:
+                    continue
+                tokens, is_t = without_transpose(tokens)
+                transposed |= is_t
+                if name.base == "e" and tokens and not sub:
+                    return Node("fn", (self.whole(tokens),), ("exp", 0))
+                if is_tag(tokens):
+                    sup += items_of(tokens, self.whole)
+                elif tokens:
+                    power.append(self.whole(tokens))
+            else:
+                break
+        if any(item.kind == "condition" for item in sub) and (name.base in ("𝟙", "I", "1", "δ") and name.base != "δ"):
+            return Node("ind", (), tuple(as_nodes(item.value) for item in sub if item.kind == "condition"))
+        if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
+            return Node("ind", (), (as_nodes(sub[0].value[0].value),))
+        base = name.base
+        if primes and base in "WVUXY" and not self.next_is("("):
+            base, primes = base + "'" * primes, 0
+        complete = Name(base, tuple(sub), tuple(sup), primes, name.bold)
+        if self.next_is("[") and not transposed and not power and (picked := self.in_square_brackets()) is not None:
+            complete = Name(base, (*complete.sub, *picked), complete.sup, complete.primes, complete.bold)
+        if self.next_is("(") and not transposed and not power:
+            return self.applied(complete)
+        if name.base in ("I", "δ") and self.next_is("[") and (found := self.indicator()) is not None:
+            return found
+        node: Node = Node("name", (), complete)
+        for exponent in power:
+            node = Node("pow", (node, exponent))
+        return Node("T", (node,)) if transposed else node
+
+    def in_square_brackets(self) -> tuple[Item, ...] | None:
+        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
+        start = self.at
+        try:
+            inside = self.inside()
+            items = items_of(inside, self.whole)
+        except NotReadError:
+            self.at = start
+            return None
+        if (
+            inside
+            and len(inside) <= 14
+            and items
+            and all(item.kind in ("letter", "number", "name") for item in items)
+            and any(t.text == "," for t in inside)
+        ):
+            return items
+        self.at = start
+        return None
+
+    def applied(self, name: Name) -> Node:
+        """A name before a bracket: a call, a product, or a name with what it depends on."""
+        start = self.at
+        if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
+            return found
+        inside = self.inside()
+        args: list[Node] = []
+        given = False
+        for part in split(inside, ",", ";", "|", "mid"):
+            given = given or (bool(args) and bool(part) and self._after_bar(inside, part))
+            if not part or all(t.kind == "space" for t in part):
+                continue
+            k = relation_in(part)
+            if k is not None:
+                args.append(Node("ind", (), (self.condition(part),)))
+            elif any(t.text == "dots" for t in part):
+                args.append(Node("name", (), Name("…")))
+            elif part[0].text == "cdot" and len(part) == 1:
+                args.append(Node("name", (), Name("·")))
+            else:
+                args.append(Node("given", (self.whole(part),)) if given else self.whole(part))
+        if not args:
+            raise NotReadError("a bracket is empty")
+        if (
+            name.base in ("J", "𝐉", "D")
+            and len(name.sub) == 1
+            and len(args) == 1
+            and args[0].op == "name"
+            and name.sub[0].kind in ("letter", "name")
+        ):
+            item = name.sub[0]
+            return Node(
+                "D", (args[0], Node("name", (), Name(item.value)) if item.kind == "letter" else item.value), "jacobian"
+            )
+        if len(args) == 1 and args[0].op != "ind" and self.next_is("^"):
+            self.at = start
+            bracket = self.scripted(self.bracket())
+            return Node("appow", (bracket,), name)
+        return Node("app", tuple(args), name)
+
+    @staticmethod
+    def _after_bar(inside: list[Token], part: list[Token]) -> bool:
+        k = next((k for k, token in enumerate(inside) if token is part[0]), 0)
+        return k > 0 and inside[k - 1].text == "|"
+
+    def condition(self, tokens: list[Token]) -> Condition:
+        k = relation_in(tokens)
+        if k is None:
+            raise NotReadError("a condition without a relation")
+        tokens = [t for t in tokens if t.kind not in ("space",)]
+        k = relation_in(tokens)
+        assert k is not None
+        return Condition(self.whole(tokens[:k]), RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
+
+    def indicator(self) -> Node | None:
+        """What follows a 1 or an I, where that is a condition."""
+        start = self.at
+        token = self.peek()
+        if token is None:
+            return None
+        if token.text == "_" and token.kind == "char":
+            self.at += 1
+            inside = self.group()
+            while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+                inside = inside[1:-1]
+        elif token.text in ("{", "[", "("):
+            try:
+                inside = self.inside()
+            except NotReadError:
+                self.at = start
+                return None
+        else:
+            return None
+        while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+            inside = inside[1:-1]
+        parts = [part for part in split(inside, ",") if part]
+        if not parts or any(relation_in(part) is None for part in parts):
+            self.at = start
+            return None
+        try:
+            return Node("ind", (), tuple(self.condition(part) for part in parts))
+        except NotReadError:
+            self.at = start
+            return None
+
+    def scripted(self, node: Node) -> Node:
+        """A node that is no bare name with the scripts and bars that follow it."""
+        while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
+            if token.text == "|" and self.next_is("_", ahead=1):
+                self.at += 2
+                self.group()
+                continue
+            if token.text == "_":
+                self.at += 1
+                node = Node("elem", (node,), items_of(self.group(), self.whole))
+            elif token.text == "^" and node.op not in ("name",):
+                self.at += 1
+                tokens, transposed = without_transpose(self.group(), bracket=True)
+                if tokens:
+                    node = Node("pow", (node, self.whole(tokens)))
+                node = Node("T", (node,)) if transposed else node
+            elif token.text == "^":
+                self.at += 1
+                tokens, transposed = without_transpose(self.group())
+                node = Node("pow", (node, self.whole(tokens))) if tokens else node
+                node = Node("T", (node,)) if transposed else node
+            elif token.text in ("'", "prime"):
+                raise NotReadError("a prime that belongs to no name")
+            else:
+                break
+        return node
+
+    # --- The rest is in Operators -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def bracket(self) -> Node: ...
+    @abstractmethod
+    def bars(self, kind: str) -> Node: ...
+    @abstractmethod
+    def big(self, kind: str) -> Node: ...
+    @abstractmethod
+    def function(self, name: str) -> Node: ...
+    @abstractmethod
+    def fraction(self, above: list[Token], below: list[Token]) -> Node: ...
+    @abstractmethod
+    def physics(self) -> Node: ...
+    @abstractmethod
+    def begins_differential(self) -> bool: ...
+    @abstractmethod
+    def differential(self, order: int) -> Node: ...
+    @abstractmethod
+    def nabla(self) -> Node: ...
+    @abstractmethod
+    def brace(self) -> Node: ...
+    @abstractmethod
+    def environment_node(self) -> Node: ...

@@ -1,0 +1,174 @@
+"""Displays to chains of equal sides, with the conditions that stand beside or over them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from chainrule.derive.people.documents import Document
+from chainrule.derive.people.rows import Side, rows
+from chainrule.derive.people.tokens import Macro
+from chainrule.derive.people.tree import Condition, Name, Node, transform, walk
+
+__all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
+
+
+@dataclass
+class Chain:
+    """Sides that are said to be equal. `conditions`: those stated last before it, each an alternative."""
+
+    sides: list[Side]
+    conditions: list[Condition] = field(default_factory=list)
+    section: int = 0
+    inline: bool = False
+    display: int = 0
+    claim: bool = False  # a note below a brace
+
+
+@dataclass
+class Notes:
+    """What a document says: its chains, the equations that stand within prose, and the prose itself."""
+
+    chains: list[Chain]
+    inline: list[Chain]
+    prose: str
+    headings: list[str]
+
+
+def chains_of(document: Document) -> Notes:
+    """The chains of a document, in their order."""
+    found: list[Chain] = []
+    inline: list[Chain] = []
+    stated: list[Condition] = []
+    fresh = False
+    section = 0
+    headings: list[str] = []
+    prose = ""
+    text = document.text
+    for n, piece in enumerate(document.pieces):
+        if piece.kind == "heading":
+            section += 1
+            headings.append(piece.text)
+            stated = [
+                c
+                for inner in re.findall(r"\$([^$]*)\$", piece.text)
+                for row in rows(inner, document.macros, piece.at, inner)
+                for c in row.conditions
+            ]
+            stated = stated or _spoken(piece.text)
+        elif piece.kind == "prose":
+            prose += piece.text + "\n"
+            said = _spoken(piece.text)
+            if said:
+                stated = said
+                fresh = False
+        elif piece.kind == "inline":
+            here_rows = rows(piece.text, document.macros, piece.at, text)
+            said = [c for row in here_rows for c in row.conditions]
+            if said:
+                stated = said if fresh else [*stated, *said]
+                fresh = False
+                before = document.pieces[n - 2] if n >= 2 else None
+                word = document.pieces[n - 1].text.strip().lower() if n else ""
+                if (
+                    found
+                    and before is not None
+                    and before.kind == "display"
+                    and word in ("for", "if", "when", "where", "with")
+                ):
+                    found[-1].conditions += said
+            inline += [Chain(row.sides, [], section, inline=True) for row in here_rows if len(row.sides) > 1]
+        else:
+            fresh = True
+            here: list[Condition] = []
+            current: Chain | None = None
+            here_rows = rows(piece.text, document.macros, piece.at, text)
+            if here_rows and not any(row.sides for row in here_rows):  # a display that is a condition: $$i \neq j$$
+                stated = [c for row in here_rows for c in row.conditions] or stated
+            for row in here_rows:
+                if row.continues and row.sides and (current or found):
+                    chain = current or found[-1]
+                    if current is None and chain.section != section and len(row.sides) == 0:
+                        chain = Chain([], [], section)
+                    chain.sides += row.sides
+                    current = chain
+                    continue
+                if not row.sides:
+                    here = row.conditions or here
+                    if current is not None and current.display == n and row.conditions and current.sides:
+                        pass
+                    continue
+                if row.continues and not found:
+                    row.sides[0].joined = False
+                current = Chain(row.sides, [*here, *stated], section, display=n)
+                found.append(current)
+    _name_errors([*found, *inline])
+    found += [claim for chain in found for claim in _claims(chain)]
+    return Notes([c for c in found if c.sides], inline, prose, headings)
+
+
+def _claims(chain: Chain) -> Iterator[Chain]:
+    """What braces below a formula claim of it, each as a chain of its own."""
+    for side in chain.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            if part.op == "claim":
+                above, below = (Side(kid, "", f"the brace in {side.text}", side.at) for kid in part.kids)
+                above.joined = False
+                yield Chain([above, below], list(chain.conditions), chain.section, claim=True)
+
+
+def _name_errors(chains: list[Chain]) -> None:
+    """δy_j as a name for ∂L/∂y_j, where a file never writes δ but before another name."""
+    sides = [side for chain in chains for side in chain.sides if side.node is not None]
+    alone = before = 0
+    for side in sides:
+        for part in walk(side.node):  # type: ignore[arg-type]
+            if part.op == "name" and part.data.base == "δ":
+                alone += 1
+            if part.op == "mul":
+                for k, (one, other) in enumerate(itertools.pairwise(part.kids)):
+                    before += _is_delta(one) and other.op == "name" and part.data[k] == ""
+    if alone == 0 or alone != before:
+        return
+
+    def change(part: Node) -> Node | None:
+        if part.op != "mul" or not any(_is_delta(kid) for kid in part.kids):
+            return None
+        kids: list[Node] = []
+        signs: list[str] = []
+        for k, kid in enumerate(part.kids):
+            if k and _is_delta(part.kids[k - 1]):
+                kids[-1] = Node("errorof", (kid,))
+                continue
+            kids.append(transform(kid, change))
+            signs += [part.data[k - 1]] if k else []
+        return kids[0] if len(kids) == 1 else Node("mul", tuple(kids), tuple(signs))
+
+    for side in sides:
+        side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _is_delta(node: Node) -> bool:
+    return node.op == "name" and node.data == Name("δ")
+
+
+_SPOKEN = re.compile(r"(?<![A-Za-z_{^(\\$=+])([a-zℓ])\s*(=|≠|!=|\\neq?|\\not=|==)\s*([a-zℓ])(?![A-Za-z_^(0-9])")
+
+
+def _spoken(text: str) -> list[Condition]:
+    """Conditions in words without signs of mathematics: Case i = j."""
+
+    def letter(base: str) -> Node:
+        return Node("name", (), Name(base))
+
+    return [
+        Condition(letter(m[1]), "=" if m[2] == "=" else "≠", letter(m[3]))
+        for m in _SPOKEN.finditer(text.replace("`", " ").replace("*", " "))
+    ][-1:]
+
+
+def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
+    """The equations of a formula that stands alone: a goal, or what an option says."""
+    return [Chain(row.sides, row.conditions) for row in rows(text, macros or {}, 0, text) if row.sides]

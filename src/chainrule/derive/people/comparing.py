@@ -1,0 +1,395 @@
+"""One chain under one reading, in numbers: which sides equal the ones before them, and which do not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.derive.people.chains import Chain
+from chainrule.derive.people.differentiating import TensorError
+from chainrule.derive.people.dots import dotted, undotted
+from chainrule.derive.people.evaluate import Evaluator
+from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.reading import Reading
+from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
+from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, letters, primal, rename, shape, to_letters
+from chainrule.derive.people.world import Context, World
+
+__all__ = ["Difference", "Outcome", "difference", "judge_chain", "needs_batch", "variants"]
+
+_TOLERANCE = 1e-12 if np.finfo(FLOAT).eps < 1e-18 else 1e-9
+_MOST_ENTRIES = 3_000_000
+
+
+class Difference(NamedTuple):
+    """Where two values differ most: the letters' values there, and both values."""
+
+    at: dict[str, int]
+    left: float
+    right: float
+
+
+@dataclass
+class Outcome:
+    """What is said of one side: follows, carried (it equals a wrong one before it), wrong, misfit, unread or defines.
+    `against`: the number of the side that it was compared with."""
+
+    word: str
+    message: str = ""
+    against: int | None = None
+    difference: Difference | None = None
+    conditions: tuple[Condition, ...] = ()
+    values: Any = field(default=None, repr=False)
+
+
+def variants(node: Node) -> list[Node]:
+    """The trees without `alt` that a tree stands for, at most six."""
+    alts = [part for part in walk(node) if part.op == "alt"]
+    if not alts:
+        return [node]
+    found: list[Node] = []
+    for picks in itertools.islice(itertools.product((0, 1), repeat=min(len(alts), 3)), 6):
+        chosen = iter(picks)
+
+        def choose(part: Node, chosen: Any = chosen) -> Node | None:
+            if part.op == "alt":
+                return transform(part.kids[next(chosen, 0)], lambda p: choose(p))
+            return None
+
+        tree = transform(node, choose)
+        if tree not in found:
+            found.append(tree)
+    return found
+
+
+def needs_batch(chain: Chain, reading: Reading) -> bool:
+    """Whether a chain speaks of all samples: it sums over them, or has a matrix of them."""
+    if reading["batch"] == "always":
+        return True
+    samples = reading.facts.sample_letters
+    for side in chain.sides:
+        if side.node is None:
+            continue
+        for part in walk(side.node):
+            if part.op == "sum" and not part.data.letters and _averaged(chain):
+                return True
+            if (
+                part.op in ("sum", "prod")
+                and set(part.data.letters) & samples
+                and _sampled(part, set(part.data.letters) & samples)
+            ):
+                return True
+        for name in names(side.node):
+            role = reading.roles.get(name.base)
+            if role is not None and role.batch:
+                return True
+    return False
+
+
+def _averaged(chain: Chain) -> bool:
+    """Whether a chain has 1/n or 1/m: its bare sums are over samples."""
+    for side in chain.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            if (
+                part.op == "div"
+                and part.kids[1].op == "name"
+                and part.kids[1].data.base in ("n", "m", "N", "M")
+                and not part.kids[1].data.sub
+            ):
+                return True
+    return False
+
+
+def _sampled(node: Node, found: set[str]) -> bool:
+    return any(
+        item.kind == "letter" and item.value in found
+        for name in names(node)
+        for item in flat_items(name.sub + name.sup)
+    )
+
+
+def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0) -> list[Outcome]:
+    """What is said of each side that is said to equal another."""
+    with np.errstate(all="ignore"):
+        return _judged(chain, reading, seed, square=square, classes=classes)
+
+
+def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes: int) -> list[Outcome]:
+    batch = needs_batch(chain, reading)
+    world = World(reading, seed, batch=batch, square=square)
+    classes = reading["classes"] or classes
+    if classes:
+        world.sizes[f"#{reading.layers}"] = classes
+        world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
+    trees = [side.node for side in chain.sides if side.node is not None]
+    dots = dotted(trees)
+    if dots:
+        world.sizes[f"#{reading.layers}"] = dots
+        world.labels = world.labels % dots
+    trees = [undotted(tree, dots) if dots else tree for tree in trees]
+    head = _letters_in(trees[0]) if trees else set()
+    evaluator = Evaluator(reading, world, trees, head)
+    evaluator.prepared = (lambda tree: undotted(tree, dots)) if dots else (lambda tree: tree)
+    at = Context(world)
+    outcomes: list[Outcome] = []
+    values: list[list[Value] | None] = []
+    right: int | None = None  # the last side that was right
+    for k, side in enumerate(chain.sides):
+        found, why = _values(side.node, side.why, evaluator, at, dots)
+        values.append(found)
+        if not side.joined or k == 0:
+            outcomes.append(Outcome("head" if found else "unread head", why[1]))
+            right = k if found else None
+            continue
+        if found is None:
+            outcomes.append(Outcome(why[0], why[1], right))
+            continue
+        own = [*side.conditions]
+        if evaluator.assumed:
+            own += evaluator.assumed
+        previous = values[k - 1]
+        tries = [(k - 1, previous)]
+        if right is not None and right != k - 1:
+            tries.append((right, values[right]))
+        if own and k > 1 and right not in (None, 0) and values[0] is not None:
+            tries.append((0, values[0]))
+        outcome: Outcome | None = None
+        misfit = ""
+        compared = False
+        worst: tuple[int, Difference] | None = None
+        for j, (other, theirs) in enumerate(tries):
+            if theirs is None:
+                continue
+            for conditions in _condition_groups(own, chain, evaluator):
+                for a in theirs:
+                    for b in found:
+                        try:
+                            gap = difference(a, b, conditions, evaluator, at)
+                        except MisfitError as error:
+                            misfit = str(error)
+                            continue
+                        except (NotReadError, ArithmeticError, ValueError, LookupError):
+                            continue
+                        compared = True
+                        if gap is None:
+                            carried = (
+                                j == 0
+                                and right is not None
+                                and other != right
+                                and outcomes[other].word in ("wrong", "carried", "misfit")
+                            )
+                            outcome = Outcome(
+                                "carried" if carried else "follows", "", other, conditions=tuple(conditions)
+                            )
+                            break
+                        if worst is None or other == right:
+                            worst = (other, gap)
+                    if outcome:
+                        break
+                if outcome:
+                    break
+            if outcome:
+                break
+        if outcome is None and all(theirs is None for _, theirs in tries):
+            outcome = Outcome("start", "nothing before it could be computed")
+        elif outcome is None and compared and worst is not None:
+            outcome = Outcome("wrong", "", worst[0], worst[1])
+        elif outcome is None:
+            outcome = Outcome("misfit", misfit, right)
+        if outcome.word in ("follows", "start"):
+            right = k
+        outcomes.append(outcome)
+    if not chain.claim and _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
+        for outcome in outcomes:
+            outcome.word = "follows" if outcome.word == "wrong" else outcome.word
+    definition = next(iter(chain.sides)).node if chain.sides else None
+    if definition is not None and definition.op in ("name", "app") and len(chain.sides) > 1:
+        base = definition.data.base
+        tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
+        known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
+        role = reading.roles.get(base)
+        if (
+            known is not None
+            and role is not None
+            and role.kind == "def"
+            and known.node is chain.sides[1].node
+            and len(outcomes) > 1
+        ):
+            outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word
+    return outcomes
+
+
+def _values(
+    node: Node | None, why: str, evaluator: Evaluator, at: Context, dots: int
+) -> tuple[list[Value] | None, tuple[str, str]]:
+    if node is None:
+        return None, ("unread", why)
+    found: list[Value] = []
+    said = ("unread", "")
+    for tree in variants(undotted(node, dots) if dots else node):
+        try:
+            value = evaluator.value(tree, at)
+            if primal(value).data.size > _MOST_ENTRIES:
+                raise NotReadError("too large to be computed")
+            found.append(value)
+        except NotReadError as error:
+            said = ("unread", str(error))
+        except TensorError as error:
+            said = ("tensor", str(error))
+        except MisfitError as error:
+            said = ("misfit", str(error))
+        except (
+            ArithmeticError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            RecursionError,
+            MemoryError,
+        ) as error:
+            said = ("unread", f"not computed ({type(error).__name__})")
+    return (found or None), said
+
+
+def _condition_groups(own: list[Condition], chain: Chain, evaluator: Evaluator) -> list[list[Condition]]:
+    assumed = list(evaluator.assumed)
+    groups: list[list[Condition]] = [assumed]
+    if own and own != assumed:
+        groups.append(own)
+    stated = chain.conditions
+    if stated:
+        groups.append([*assumed, *stated])
+        groups += [[*own, one] for one in reversed(stated)] if len(stated) > 1 else []
+        if own:
+            groups.append([*own, *stated])
+    return groups
+
+
+def difference(
+    x: Value, y: Value, conditions: Sequence[Condition], evaluator: Evaluator, at: Context
+) -> Difference | None:
+    """Where two values differ most; None where they are equal.
+
+    Raises
+    ------
+    MisfitError
+        They cannot be compared.
+    """
+    a, b = primal(x), primal(y)
+    a, b = _comparable(a, b)
+    names_ = tuple(dict.fromkeys(a.letters + b.letters))
+    holds: Any = None
+    for condition in conditions:
+        value = primal(evaluator.condition(condition, at))
+        names_ = tuple(dict.fromkeys(names_ + value.letters))
+        holds = (
+            value if holds is None else Plain(_outer(holds, value), tuple(dict.fromkeys(holds.letters + value.letters)))
+        )
+    left, right = _spread(a, names_), _spread(b, names_)
+    left, right = np.broadcast_arrays(left, right)
+    with np.errstate(all="ignore"):
+        gap = np.abs(left - right)
+        allowed = _TOLERANCE * (1 + np.abs(left) + np.abs(right))
+        bad = ~(gap <= allowed)
+    if holds is not None:
+        mask = _spread(holds, names_) != 0
+        mask = mask.reshape(mask.shape + (1,) * (bad.ndim - mask.ndim))
+        bad, mask = np.broadcast_arrays(bad, mask)
+        left, right, gap = (np.broadcast_to(v, bad.shape) for v in (left, right, gap))
+        if not mask.any():
+            raise NotReadError("the conditions never hold")
+        bad = bad & mask
+    if not bad.any():
+        if np.isnan(left).all():
+            raise NotReadError("it has no value")
+        return None
+    score = np.where(bad, np.nan_to_num(gap, nan=1e30, posinf=1e30), -1)
+    place = np.unravel_index(int(score.argmax()), score.shape)
+    where = {name: int(n) + 1 for name, n in zip(names_, place, strict=False) if not name.startswith(("★", "∂"))}
+    return Difference(where, float(left[place]), float(right[place]))
+
+
+def _outer(x: Plain, y: Plain) -> Any:
+    names_ = tuple(dict.fromkeys(x.letters + y.letters))
+    return _spread(x, names_) * _spread(y, names_)
+
+
+def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
+    order = [v.letters.index(n) for n in names_ if n in v.letters]
+    tail = [len(v.letters), len(v.letters) + 1] if v.matrix else []
+    data = v.data.transpose(order + tail)
+    index = tuple(slice(None) if n in v.letters else None for n in names_) + (
+        (slice(None), slice(None)) if v.matrix else ()
+    )
+    return data[index]
+
+
+def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
+    """Two values with the same rows and columns; a vector beside one element of it is read element by element."""
+    for n in a.letters:
+        if n in b.letters and a.data.shape[a.letters.index(n)] != b.data.shape[b.letters.index(n)]:
+            raise MisfitError(f"the index {n} runs over different things on both sides")
+    if a.matrix == b.matrix:
+        if a.matrix and a.data.shape[-2:] != b.data.shape[-2:]:
+            raise MisfitError(
+                f"{a.data.shape[-2]}×{a.data.shape[-1]} before, {b.data.shape[-2]}×{b.data.shape[-1]} here"
+            )
+        return a, b
+    vector, number = (a, b) if a.matrix else (b, a)
+    if b.matrix and set(a.letters) - {"★"} and not (set(a.letters) - {"★"}) & set(b.letters):
+        raise MisfitError("an element before, a vector here")
+    rows, columns = vector.data.shape[-2:]
+    extra = [n for n in number.letters if n not in vector.letters and n != "★"]
+    sizes = [number.data.shape[number.letters.index(n)] for n in extra]
+    if 1 in (rows, columns) and len(extra) == 1 and sizes == [max(rows, columns)]:
+        lettered = primal(rename(to_letters(vector, "∂x", "∂x"), {"∂x": extra[0]}))
+        return (lettered, number) if a.matrix else (number, lettered)
+    if len(extra) == 2 and sizes == [rows, columns]:
+        lettered = primal(to_letters(vector, extra[0], extra[1]))
+        return (lettered, number) if a.matrix else (number, lettered)
+    if np.ptp(number.data) == 0 and number.data.size and float(number.data.flat[0]) == 0:
+        return (
+            (a, Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True))
+            if a.matrix
+            else (Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True), b)
+        )
+    raise MisfitError(
+        f"a {rows}×{columns} matrix on one side, a number on the other"
+        if min(rows, columns) > 1
+        else "a vector on one side, a number on the other"
+    )
+
+
+def _letters_in(node: Node) -> set[str]:
+    return {item.value for name in names(node) for item in flat_items(name.sub + name.sup) if item.kind == "letter"}
+
+
+def _is_assumption(chain: Chain, reading: Reading) -> bool:
+    """Whether an equation is of targets and numbers alone: y_c = 1."""
+    for side in chain.sides:
+        if side.node is None:
+            return False
+        for part in walk(side.node):
+            if isinstance(part.data, Name):
+                role = reading.roles.get(part.data.base)
+                if (
+                    part.data.base not in ("…",)
+                    and (role is None or role.kind not in ("y", "label"))
+                    and not _is_index(part)
+                ):
+                    return False
+            elif part.op not in ("num", "add", "neg", "sum", "mul", "ind"):
+                return False
+    return True
+
+
+def _is_index(part: Node) -> bool:
+    return part.op == "name" and not part.data.sub and len(part.data.base) == 1 and part.data.base in "ijklmncKCN"
+
+
+__all__ += ["letters", "shape"]

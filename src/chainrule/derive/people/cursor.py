@@ -1,0 +1,156 @@
+"""A place in a formula's tokens, and how groups, brackets and environments are taken from there."""
+
+from __future__ import annotations
+
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tree import NotReadError
+
+__all__ = ["Cursor", "balanced", "close", "rows_of", "split"]
+
+_CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
+
+
+class Cursor:
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    def peek(self, ahead: int = 0) -> Token | None:
+        k = self.at + ahead
+        return self.tokens[k] if k < len(self.tokens) else None
+
+    def next_is(self, *texts: str, ahead: int = 0) -> bool:
+        token = self.peek(ahead)
+        return token is not None and token.kind in ("char", "cmd") and token.text in texts
+
+    def group(self) -> list[Token]:
+        """The tokens of the next group, without its braces, or the one token that stands there."""
+        while self.next_is("\\") or (self.peek() is not None and self.tokens[self.at].kind == "space"):
+            self.at += 1
+        token = self.peek()
+        if token is None:
+            raise NotReadError("the formula ends too early")
+        if token.kind == "char" and token.text == "{":
+            return self.inside()
+        self.at += 1
+        if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
+            self.tokens = [*self.tokens[: self.at], Token("num", token.text[1:], token.at), *self.tokens[self.at :]]
+            return [Token("num", token.text[0], token.at)]
+        if token.kind == "cmd" and token.text in (
+            "mathbf",
+            "mathrm",
+            "mathcal",
+            "mathbb",
+            "hat",
+            "bar",
+            "tilde",
+            "operatorname",
+        ):
+            return [token, *self._braced(self.group())]
+        return [token]
+
+    @staticmethod
+    def _braced(tokens: list[Token]) -> list[Token]:
+        at = tokens[0].at if tokens else 0
+        return [Token("char", "{", at), *tokens, Token("char", "}", at)]
+
+    def inside(self) -> list[Token]:
+        """The tokens between the bracket that stands here and the one that closes it, of any kind."""
+        opened = self.tokens[self.at]
+        kind, closing = (opened.kind, _CLOSED_BY[opened.text]) if opened.kind == "char" else ("cmd", "}")
+        depth, start = 0, self.at + 1
+        envs = 0
+        braces = 0
+        for k in range(self.at, len(self.tokens)):
+            token = self.tokens[k]
+            if token.kind == "cmd" and token.text in ("begin", "end"):
+                envs += 1 if token.text == "begin" else -1
+            if token.kind == "char" and opened.text != "{" and token.text in "{}":
+                braces += 1 if token.text == "{" else -1
+                if braces < 0:
+                    break
+            if token.kind == kind and token.text == opened.text and (braces == 0 or opened.text == "{"):
+                depth += 1
+            elif token.kind == kind and token.text == closing and envs == 0 and braces == 0:
+                depth -= 1
+                if depth == 0:
+                    self.at = k + 1
+                    return self.tokens[start:k]
+        raise NotReadError(f"the bracket {opened.text} is not closed")
+
+    def environment(self) -> tuple[str, list[Token]]:
+        """The name and the tokens of the environment that begins here."""
+        self.at += 1
+        name = "".join(t.text for t in self.group())
+        depth, start = 1, self.at
+        for k in range(self.at, len(self.tokens)):
+            token = self.tokens[k]
+            if token.kind == "cmd" and token.text in ("begin", "end"):
+                depth += 1 if token.text == "begin" else -1
+                if depth == 0:
+                    self.at = k + 1
+                    self.group()
+                    return name, self.tokens[start:k]
+        raise NotReadError(f"{name} does not end")
+
+
+def split(tokens: list[Token], *marks: str, braces: bool = False) -> list[list[Token]]:
+    """The tokens between marks that stand outside of all brackets and environments; with `braces`, round brackets do
+    not count: one may be forgotten."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    bars = "|" in marks
+    for token in tokens:
+        if token.kind == "char" and token.text in ("{" if braces else "{(["):
+            depth += 1
+        elif token.kind == "char" and token.text in ("}" if braces else "})]"):
+            depth -= 1
+        elif token.kind == "cmd" and token.text in ("begin", "{"):
+            depth += 1
+        elif token.kind == "cmd" and token.text in ("end", "}"):
+            depth -= 1
+        if depth == 0 and token.kind in ("char", "cmd") and token.text in marks and (bars or token.text != "|"):
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def rows_of(tokens: list[Token]) -> list[list[list[Token]]]:
+    """The cells of an environment's rows."""
+    rows = []
+    for row in split(tokens, "\\"):
+        while row and row[0].text == "[" and any(t.text == "]" for t in row[:6]):  # \\[2pt]
+            row = row[[t.text for t in row].index("]") + 1 :]
+        cells = split(row, "&")
+        if any(cells):
+            rows.append(cells)
+    return rows
+
+
+def balanced(part: list[Token]) -> list[Token]:
+    """The tokens with a bracket that was forgotten added at the end, or one too many dropped."""
+    open_at: list[int] = []
+    surplus: list[int] = []
+    for k, token in enumerate(part):
+        if token.kind == "char" and token.text == "(":
+            open_at.append(k)
+        elif token.kind == "char" and token.text == ")":
+            if open_at:
+                open_at.pop()
+            else:
+                surplus.append(k)
+    if (not open_at and not surplus) or any(t.kind == "char" and t.text == "[" for t in part):
+        return part
+    kept = [token for k, token in enumerate(part) if k not in surplus]
+    return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
+
+
+def close(stream: list[Token], start: int) -> int:
+    depth = 0
+    for k in range(start, len(stream)):
+        if stream[k].kind == "char":
+            depth += (stream[k].text == "{") - (stream[k].text == "}")
+            if depth == 0:
+                return k
+    return -1

@@ -1,0 +1,440 @@
+"""The value of a side under a reading, in a world: every index letter at all of its values at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainrule.derive.people.differentiating import Differentiating
+from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.tree import Item, Name, Node, NotReadError
+from chainrule.derive.people.values import (
+    FLOAT,
+    MisfitError,
+    Plain,
+    Value,
+    add,
+    all_letters,
+    apply,
+    contract,
+    diagonal,
+    divide,
+    elementwise,
+    letters,
+    matmul,
+    neg,
+    plain,
+    positional,
+    power,
+    primal,
+    scalar,
+    shape,
+    stack,
+    to_letters,
+    total,
+    transpose,
+)  # fmt: skip
+from chainrule.derive.people.world import Context, softmax
+
+__all__ = ["Evaluator"]
+
+_HIDDEN_BY_ONE = ("T", "sum", "mat", "inner", "norm", "grad")  # what says that there is more than one unit
+
+
+class Evaluator(Differentiating):
+    """Values of trees. `Names` and `Indices` say what a letter runs over, and what conditions and names are."""
+
+    def value(self, node: Node, at: Context) -> Value:
+        if self.thin and (node.op in _HIDDEN_BY_ONE or (node.op == "fn" and node.data[0] == "softmax")):
+            raise MisfitError("a network of single units has no sums and no transposes")
+        method = getattr(self, f"_{node.op}", None)
+        if method is None:
+            raise NotReadError(f"{node.op} is not read here")
+        found: Value = method(node, at)
+        return found
+
+    def _num(self, node: Node, at: Context) -> Value:
+        number = float(node.data)
+        if 0 < abs(number) < 1e-5:  # too small to be seen: any number takes its place
+            return self.world.drawn(("tiny", number), ())
+        return scalar(number)
+
+    def _alt(self, node: Node, at: Context) -> Value:
+        return self.value(node.kids[self.choice if self.choice < len(node.kids) else 0], at)
+
+    def _claim(self, node: Node, at: Context) -> Value:
+        return self.value(node.kids[0], at)
+
+    def _neg(self, node: Node, at: Context) -> Value:
+        return neg(self.value(node.kids[0], at))
+
+    def _add(self, node: Node, at: Context) -> Value:
+        parts: list[Value] = []
+        eyes: list[float] = []
+        for kid in node.kids:
+            sign = 1.0
+            inner = kid
+            while inner.op == "neg":
+                sign, inner = -sign, inner.kids[0]
+            if inner.op == "name" and self.is_eye(inner.data):
+                eyes.append(sign)
+            else:
+                parts.append(self.value(kid, at))
+        whole = parts[0] if parts else scalar(0)
+        for part in parts[1:]:
+            whole = self._added(whole, part)
+        for sign in eyes:
+            size = shape(whole)
+            if size is None or size[0] != size[1]:
+                raise MisfitError("the unit matrix beside what is not a square matrix")
+            whole = add(whole, plain(np.eye(size[0]) * sign, matrix=True))
+        return whole
+
+    def _added(self, x: Value, y: Value) -> Value:
+        a, b = shape(x), shape(y)
+        if a is not None and b is not None and a != b:
+            ones = [p != q and 1 in (p, q) for p, q in zip(a, b, strict=True)]
+            if self.world.batch and sum(ones) == 1 and (a[0] == b[0] or a[1] == b[1]):  # a bias beside a batch
+                wide = (max(a[0], b[0]), max(a[1], b[1]))
+                unit = plain(np.ones(wide), matrix=True)
+                return add(*(self._broadcast(v, wide, unit) for v in (x, y)))
+        return add(x, y)
+
+    @staticmethod
+    def _broadcast(x: Value, wide: tuple[int, int], unit: Plain) -> Value:
+        size = shape(x)
+        assert size is not None
+        if size == wide:
+            return x
+        if size[0] == 1:
+            return matmul(plain(np.ones((wide[0], 1)), matrix=True), x)
+        return matmul(x, plain(np.ones((1, wide[1])), matrix=True))
+
+    # --- Products ---------------------------------------------------------------------------------------------------
+
+    def _mul(self, node: Node, at: Context) -> Value:
+        kids, signs = list(node.kids), list(node.data or ("",) * (len(node.kids) - 1))
+        for k, kid in enumerate(kids):  # the rest of a term below an open ∂/∂z is already within it
+            if kid.op == "T" and kid.kids[0].op == "name" and kid.kids[0].data.base in ("𝟙",) and k + 1 < len(kids):
+                rest = self.value(
+                    Node("mul", tuple(kids[k + 1 :]), tuple(signs[k + 1 :])) if k + 2 < len(kids) else kids[k + 1], at
+                )
+                found = total(rest)
+                return (
+                    found if k == 0 else self._product([*(self.value(one, at) for one in kids[:k]), found], signs[:k])
+                )
+        keep = [k for k, kid in enumerate(kids) if not (kid.op == "name" and self.is_eye(kid.data))]
+        if len(keep) < len(kids) and keep:
+            signs = [signs[k - 1] for k in keep[1:]]
+            kids = [kids[k] for k in keep]
+        values = [self.value(kid, at) for kid in kids]
+        if self.reading["einstein"]:
+            return self._einstein(node, values, signs)
+        return self._product(values, signs)
+
+    def _einstein(self, node: Node, values: Sequence[Value], signs: Sequence[str]) -> Value:
+        found = self._product(list(values), list(signs))
+        counts: dict[str, int] = {}
+        for value in values:
+            for letter in letters(value):
+                counts[letter] = counts.get(letter, 0) + 1
+        for letter, count in counts.items():
+            if count >= 2 and letter not in self.head and letter in letters(found):
+                found = contract(found, letter)
+        return found
+
+    def _product(self, values: list[Value], signs: Sequence[str]) -> Value:
+        if len(values) == 1:
+            return values[0]
+        if "⊙" in signs and len(set(signs)) > 1:
+            try:
+                return self._in_runs(values, signs)
+            except MisfitError:
+                pass
+        found = values[0]
+        for k, (sign, value) in enumerate(zip(signs, values[1:], strict=True)):
+            try:
+                found = self._times(found, value, sign)
+            except MisfitError:
+                if k + 2 >= len(values):
+                    raise
+                rest = self._product(values[k + 1 :], signs[k + 1 :])
+                return self._times(found, rest, sign)
+        return found
+
+    def _in_runs(self, values: list[Value], signs: Sequence[str]) -> Value:
+        runs: list[tuple[list[Value], list[str]]] = [([values[0]], [])]
+        for sign, value in zip(signs, values[1:], strict=True):
+            if sign == "⊙":
+                runs.append(([value], []))
+            else:
+                runs[-1][0].append(value)
+                runs[-1][1].append(sign)
+        parts = [self._product(run, inner) for run, inner in runs]
+        found = parts[0]
+        for part in parts[1:]:
+            found = elementwise(found, part)
+        return found
+
+    def _times(self, x: Value, y: Value, sign: str) -> Value:
+        a, b = shape(x), shape(y)
+        if sign == "⊙" and self.thin:
+            raise MisfitError("a network of single units has no products entry by entry")
+        if a is None or b is None or sign == "⊙":
+            return elementwise(x, y)
+        if sign == "⊗":
+            return matmul(x if a[1] == 1 else transpose(x), y if b[0] == 1 else transpose(y))
+        if sign == "*" and a == b:
+            return elementwise(x, y)
+        if a[1] == b[0] and not (a == b and 1 in a and a[0] == a[1]):
+            return matmul(x, y)
+        if a == b:
+            if sign == "·" and self.reading["dot"] == "inner":
+                return total(elementwise(x, y))
+            return elementwise(x, y)
+        return matmul(x, y)
+
+    def _div(self, node: Node, at: Context) -> Value:
+        above, below = (self.value(kid, at) for kid in node.kids)
+        return divide(above, below)
+
+    def _pow(self, node: Node, at: Context) -> Value:
+        base, exponent = node.kids
+        if base.op == "norm" and exponent.op == "num" and exponent.data == 2:
+            inner = self.value(base.kids[0], at)
+            return total(elementwise(inner, inner))
+        below = self.value(base, at)
+        raised = self.value(exponent, at)
+        size = shape(below)
+        if size is not None and 1 not in size:
+            raise NotReadError("a power of a matrix")
+        number = primal(raised)
+        if raised is number and number.data.ndim == 0 and base.op == "num":
+            return self._num(Node("num", (), float(base.data) ** float(number.data)), at)
+        if raised is number and number.data.ndim == 0:
+            return power(below, float(number.data))
+        return apply(elementwise(raised, apply(below, functions_of("log"))), functions_of("exp"))
+
+    def _appow(self, node: Node, at: Context) -> Value:
+        """σ(z)² and p(1 − p)²: a name before a bracket with an exponent."""
+        inner = node.kids[0]
+        name: Name = node.data
+        if self.is_function(name):
+            call = Node("app", (inner.kids[0],), name)
+            return self.value(inner.with_kids((call, *inner.kids[1:])), at)
+        if self.drops_arguments(Node("app", inner.kids[:1], name)):
+            return self.value(inner.with_kids((Node("name", (), name), *inner.kids[1:])), at)
+        return self._times(self.name(name, at), self.value(inner, at), "")
+
+    # --- Functions --------------------------------------------------------------------------------------------------
+
+    def _fn(self, node: Node, at: Context) -> Value:
+        function, primes = node.data
+        argument = node.kids[0]
+        if function in ("softmax", "logsoftmax"):
+            found = self._softmax(argument, at)
+            return apply(found, functions_of("log")) if function == "logsoftmax" else found
+        if function == "onehot":
+            return self.name(
+                Name("e", argument.data.sub or (Item("letter", argument.data.base),))
+                if argument.op == "name"
+                else Name("?"),
+                at,
+            )
+        x = self.value(argument, at)
+        if function == "diag":
+            return diagonal(x)
+        if function == "total":
+            return total(x)
+        if function == "logsumexp":
+            exponentials = apply(x, functions_of("exp"))
+            if shape(x) is not None:
+                return apply(total(exponentials), functions_of("log"))
+            return apply(contract(exponentials, self.class_letter(x)), functions_of("log"))
+        return apply(x, functions_of(function, primes))
+
+    def _softmax(self, argument: Node, at: Context) -> Value:
+        if argument.op == "name" and self.is_bare_index(argument.data):
+            return self.name(Name(self.probabilities(), (Item("letter", argument.data.base),)), at)
+        x = self.value(argument, at)
+        size = shape(x)
+        if size is None:
+            return softmax(x, self.class_letter(x))
+        if 1 in size:
+            exponentials = apply(x, functions_of("exp"))
+            return divide(exponentials, total(exponentials))
+        rows = self.reading["samples"] == "rows"
+        lettered = to_letters(x, "∂r", "∂c")
+        return positional(softmax(lettered, "∂c" if rows else "∂r"), "∂r", "∂c")
+
+    def _app(self, node: Node, at: Context) -> Value:
+        name: Name = node.data
+        if any(kid.op == "ind" for kid in node.kids) or self.is_probability_of(node):
+            return self.probability(node, at)
+        if self.is_likelihood(node):
+            return apply(neg(self.name(name, at)), functions_of("exp"))
+        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
+            return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
+        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "num":
+            return self.name(Name("e", (Item("number", int(node.kids[0].data)),)), at)
+        if name.base in ("J", "𝐉", "D") and name.sub and node.kids[0].op == "name" and name.sub[0].kind == "letter":
+            by = Node("name", (), Name(name.sub[0].value))
+            if self.reading.roles.get(name.sub[0].value) is not None:
+                return self._D(Node("D", (node.kids[0], by)), at)
+        if self.is_function(name):
+            if len(node.kids) != 1:
+                raise NotReadError(f"{name.base} of several things")
+            found = self.call(name, self.value(node.kids[0], at))
+            return found
+        if self.drops_arguments(node):
+            return self.name(name, at)
+        inner = node.kids[0]
+        role = self.reading.roles.get(name.base)
+        if (
+            role is not None
+            and role.kind in ("p", "y")
+            and not name.sub
+            and len(node.kids) == 1
+            and inner.op == "name"
+            and self._index(inner) is not None
+        ) and not isinstance(self._index(inner), int):  # π(k): the k-th probability
+            return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
+        if (
+            role is not None
+            and role.kind == "p"
+            and not name.sub
+            and inner.op == "name"
+            and inner.data.sub
+            and len(node.kids) == 1
+        ):
+            below = self.reading.roles.get(inner.data.base)
+            if below is not None and below.kind == "a":  # S(x_i) is S(x)_i
+                return self.name(Name(name.base, inner.data.sub, name.sup), at)
+        if len(node.kids) != 1:
+            raise NotReadError(f"{name.base} before a bracket of several things is not understood")
+        return self._times(self.name(name, at), self.value(node.kids[0], at), "")
+
+    def _inner(self, node: Node, at: Context) -> Value:
+        return total(elementwise(*(self.value(kid, at) for kid in node.kids)))
+
+    def _norm(self, node: Node, at: Context) -> Value:
+        inner = self.value(node.kids[0], at)
+        return power(total(elementwise(inner, inner)), 0.5)
+
+    def _abs(self, node: Node, at: Context) -> Value:
+        return apply(self.value(node.kids[0], at), functions_of("abs"))
+
+    def _max(self, node: Node, at: Context) -> Value:
+        if len(node.kids) == 2:
+            x, y = (self.value(kid, at) for kid in node.kids)
+            gap = add(x, neg(y))
+            return add(y, apply(gap, functions_of("relu")))
+        x = self.value(node.kids[0], at)
+        if shape(x) is not None:
+            x = to_letters(x, "∂m", "∂m")
+            letter = "∂m"
+        else:
+            letter = node.data.letters[0] if node.data.letters else self.class_letter(x)
+        here = primal(x)
+        if letter not in here.letters:
+            raise NotReadError("a maximum over nothing")
+        axis = here.letters.index(letter)
+        first = here.data == here.data.max(axis=axis, keepdims=True)
+        return contract(elementwise(x, Plain(first.astype(FLOAT), here.letters)), letter)
+
+    # --- Σ and its kin ----------------------------------------------------------------------------------------------
+
+    def _sum(self, node: Node, at: Context) -> Value:
+        return self._over(node, at, product=False)
+
+    def _prod(self, node: Node, at: Context) -> Value:
+        return self._over(node, at, product=True)
+
+    def _over(self, node: Node, at: Context, *, product: bool) -> Value:
+        bound = node.data
+        body = node.kids[0]
+        inner = self.bound_letters(bound) or self.unbound(body)
+        self.scopes.append((set(inner), body, bound))
+        try:
+            value = self.value(body, at)
+            for condition in self.bound_conditions(bound):
+                factor = self.condition(condition, at)
+                if product:
+                    value = add(elementwise(value, factor), add(scalar(1), neg(factor)))
+                else:
+                    value = elementwise(value, factor)
+            if not inner:
+                if shape(value) is None and "★" in all_letters(value):
+                    return contract(value, "★")
+                if shape(value) is None:
+                    raise NotReadError("a Σ without an index")
+                return total(value)
+            for letter in inner:
+                if letter not in all_letters(value):
+                    if shape(value) is not None and not self.uses(body, letter):
+                        value = total(value)
+                        continue
+                    size = self.size_of(letter)
+                    value = elementwise(value, Plain(np.ones(size, dtype=FLOAT), (letter,)))
+                value = contract(value, letter, product=product)
+            return value
+        finally:
+            self.scopes.pop()
+
+    # --- Vectors and matrices ---------------------------------------------------------------------------------------
+
+    def _given(self, node: Node, at: Context) -> Value:
+        return self.value(node.kids[0], at)
+
+    def _T(self, node: Node, at: Context) -> Value:
+        return transpose(self.value(node.kids[0], at))
+
+    def _elem(self, node: Node, at: Context) -> Value:
+        kid = node.kids[0]
+        if kid.op == "fn" and kid.data[0] == "softmax" and kid.kids[0].op == "name":
+            inner = self.accessed(kid.kids[0].data) if not self.is_bare_index(kid.kids[0].data) else None
+            if inner is not None and all(isinstance(p, str) and p != "★" for p in inner.picks[-1:]):
+                return self.value(kid, at)  # softmax(z_i)_i
+        value = self.value(kid, at)
+        items = [item for item in node.data if item.kind in ("letter", "number", "name", "round", "condition")]
+        flat = [one for item in items for one in (item.value if item.kind == "round" else (item,))]
+        size = shape(value)
+        if size is None:
+            if not flat:
+                return value
+            names = [item.value for item in flat if item.kind == "letter"]
+            if len(names) == len(flat) <= 2 and set(names) <= all_letters(
+                value
+            ):  # the vector or matrix of these elements
+                return positional(value, names[0], names[1] if len(names) > 1 else None)
+            raise NotReadError("an element of a number")
+        lettered = to_letters(value, "∂1", "∂2")
+        axes = [a for a in ("∂1", "∂2") if a in letters(lettered)]
+        if len(flat) > len(axes):
+            raise MisfitError("more indices than dimensions")
+        for item, axis in zip(flat, axes, strict=False):
+            lettered = self.picked(lettered, axis, item)
+        if len(flat) < len(axes):
+            return positional(lettered, axes[len(flat)], None)
+        return lettered
+
+    def _mat(self, node: Node, at: Context) -> Value:
+        if any(1 in row for row in node.data):
+            raise NotReadError("dots stand in a matrix")
+        kids = iter(node.kids)
+        rows = [[self.value(next(kids), at) for _ in row] for row in node.data]
+        if len({len(row) for row in rows}) > 1:
+            raise MisfitError("rows of different lengths")
+        if (
+            len(rows) == 1
+            and len(node.data) == 1
+            and self.reading["vectors"] == "columns"
+            and node.data
+            and len(rows[0]) > 1
+        ):
+            return stack(rows)
+        return stack(rows)
+
+    def _name(self, node: Node, at: Context) -> Value:
+        return self.name(node.data, at)

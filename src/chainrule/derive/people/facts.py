@@ -1,0 +1,415 @@
+"""What a file shows of its letters before any has a role: which are layers, samples, classes, how each is used."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chainrule.derive.people.chains import Chain, Notes
+from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
+
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases"]
+
+_SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
+WEIGHTS = ("W", "w", "U", "V", "u", "v", "Θ", "θ", "β", "Ω", "R")
+_COUNTS = {
+    "N": "samples",
+    "M": "samples",
+    "m": "samples",
+    "B": "samples",
+    "n": "",
+    "K": "classes",
+    "C": "classes",
+    "|V|": "classes",
+    "k": "classes",
+    "c": "classes",
+    "D": "inputs",
+    "d": "inputs",
+    "J": "classes",
+}
+
+
+@dataclass
+class Facts:
+    """Counts of what was seen."""
+
+    layer_letters: set[str] = field(default_factory=set)
+    sample_letters: set[str] = field(default_factory=set)
+    layer_numbers: dict[str, set[int]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # by base: numbers that tag layers
+    spelt_layers: set[str] = field(default_factory=set)  # o and h above W, z and b: output and hidden
+    sup_layers: bool = False  # z^1 is layer 1, not a power
+    sub_layers: bool = False  # z_1 is layer 1, not element 1
+    bases: Counter[str] = field(default_factory=Counter)
+    seen: dict[str, set[Name]] = field(default_factory=lambda: defaultdict(set))
+    shapes: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # by base: how many indices it has
+    hints: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    called: set[str] = field(default_factory=set)  # bases that stand before a bracket with one argument
+    labels: set[str] = field(default_factory=set)  # bases that index something
+    prose: str = ""
+    summed: set[str] = field(default_factory=set)
+    max_shift: int = 0
+    min_shift: int = 0
+    together: set[frozenset[str]] = field(default_factory=set)  # bases that stand in one chain
+    equated: set[frozenset[str]] = field(default_factory=set)  # bases that a chain calls equal
+    unusual: set[str] = field(default_factory=set)  # letters whose likeliest role the field rarely gives them
+    counts: dict[str, str] = field(default_factory=dict)  # what a letter counts: samples or classes
+    picking: set[str] = field(default_factory=set)  # letters below brackets
+    decorated: set[tuple[str, str]] = field(default_factory=set)  # a base and the letter that it always and alone has
+    edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map
+    activated: list[tuple[str, str]] = field(default_factory=list)  # h = g(a)
+    transposed: set[str] = field(default_factory=set)
+
+
+def flat_items(items: Iterable[Item]) -> list[Item]:
+    """Items with those in brackets among them."""
+    found: list[Item] = []
+    for item in items:
+        found += flat_items(item.value) if item.kind in ("round", "square") else [item]
+    return found
+
+
+def facts_of(notes: Notes) -> Facts:
+    facts = Facts(prose=(notes.prose + " " + " ".join(notes.headings)).lower())
+    chains = [*notes.chains, *notes.inline]
+    trees = [side.node for chain in chains for side in chain.sides if side.node is not None]
+    every = [name for tree in trees for name in names(tree)]
+    every += [n for chain in chains for c in chain.conditions for side in (c.left, c.right) for n in names(side)]
+    for name in every:
+        facts.bases[name.base] += 1
+        facts.seen[name.base].add(name)
+    for tree in trees:
+        _scan(tree, facts)
+    _layers(every, facts)
+    _samples(trees, facts)
+    for name in every:
+        facts.shapes[name.base].add(len([i for i in flat_items(name.sub) if i.kind in ("letter", "name", "number")]))
+    for chain in chains:
+        _definitions(chain, facts)
+        _companions(chain, facts)
+    _decorations(facts, free_bases(trees))
+    _counted(trees, facts)
+    return facts
+
+
+def _companions(chain: Chain, facts: Facts) -> None:
+    trees = [side.node for side in chain.sides if side.node is not None]
+    bases = sorted({name.base for tree in trees for name in names(tree)})
+    facts.together |= {frozenset((a, b)) for k, a in enumerate(bases) for b in bases[:k]}
+    tops = [tree.data.base for tree in trees if tree.op in ("name", "app")]
+    facts.equated |= {frozenset((a, b)) for k, a in enumerate(tops) for b in tops[:k] if a != b}
+
+
+def _counted(trees: list[Node], facts: Facts) -> None:
+    """What letters above a Σ count."""
+    for tree in trees:
+        for part in walk(tree):
+            if part.op in ("sum", "prod") and isinstance(part.data.upper, Node) and part.data.upper.op == "name":
+                base = part.data.upper.data.base
+                what = "samples" if set(part.data.letters) & facts.sample_letters else "classes"
+                facts.counts.setdefault(base, what)
+    for base, what in _COUNTS.items():
+        facts.counts.setdefault(
+            base, what or ("samples" if "N" not in facts.bases and "m" not in facts.bases else "classes")
+        )
+
+
+def _decorations(facts: Facts, values: Counter[str]) -> None:
+    """Letters that a base always has, and no other base: v_c of word2vec, h_t."""
+    having: dict[str, set[str]] = defaultdict(set)
+    for base, seen in facts.seen.items():
+        for name in seen:
+            for item in flat_items(name.sub):
+                if item.kind == "letter":
+                    having[str(item.value)].add(base)
+    for letter, bases in having.items():
+        if letter in facts.picking:
+            continue
+        base = next(iter(bases))
+        always = all(name.sub and name.sub[-1] == Item("letter", letter) for name in facts.seen[base])
+        if len(bases) == 1 and always and letter not in facts.summed and letter not in values:
+            facts.decorated.add((base, letter))
+
+
+def free_bases(trees: Iterable[Node]) -> Counter[str]:
+    """How often a letter stands for a value, and not only as an index or in a condition."""
+    found: Counter[str] = Counter()
+
+    def look(node: Node) -> None:
+        told = node.op == "app" and any(kid.op in ("ind", "given") for kid in node.kids)  # P(y = k | x)
+        if isinstance(node.data, Name) and not (told and not any(kid.op == "given" for kid in node.kids)):
+            found[node.data.base] += not (told and node.data.base in "pPqQ")
+        if told or (node.op == "app" and len(node.kids) > 1 and all(kid.op in ("name", "mat") for kid in node.kids)):
+            return
+        if isinstance(node.data, Bound):
+            for one in (node.data.upper,):
+                if isinstance(one, Node):
+                    look(one)
+        for kid in node.kids:
+            if not (node.op == "app" and node.data.base == "e" and kid.op == "name"):
+                look(kid)
+
+    for tree in trees:
+        look(tree)
+    return found
+
+
+def _layers(every: list[Name], facts: Facts) -> None:
+    shifted: Counter[str] = Counter()
+    above = {
+        item.value for name in every if name.base in ("W", "b", "z", "a") for item in name.sup if item.kind == "letter"
+    }
+    facts.spelt_layers = {"o", "h"} if {"o", "h"} <= above else set()
+    for name in every:
+        for place in (name.sub[:1], name.sup):
+            for item in flat_items(place):
+                if item.kind == "shifted" and abs(item.value[1]) <= 2:
+                    shifted[item.value[0]] += 1
+                    facts.max_shift = max(facts.max_shift, item.value[1])
+                    facts.min_shift = min(facts.min_shift, item.value[1])
+        for item in flat_items(name.sup):
+            if item.kind == "letter" and item.value in ("l", "ℓ", "L") and name.base not in ("e",):
+                facts.layer_letters.add(item.value)
+        for item in name.sup:
+            if item.kind == "square":
+                facts.layer_letters |= {i.value for i in item.value if i.kind == "letter"}
+        if name.sub and name.sub[0] == Item("letter", "L"):
+            facts.layer_letters.add("L")
+    facts.layer_letters |= {letter for letter in shifted if letter not in facts.summed or letter in "lL"}
+    for name in every:
+        tags = [i.value for i in flat_items(name.sup) if i.kind == "number"]
+        bracketed = any(item.kind in ("round", "square") for item in name.sup)
+        if tags and (bracketed or name.base in ("W", "b", "δ", "Θ", "w")):
+            facts.layer_numbers[name.base] |= set(tags)
+            facts.sup_layers |= not bracketed
+        if tags == [1]:
+            facts.sup_layers = True
+            facts.layer_numbers[name.base] |= {1}
+        numbers = [i.value for i in name.sub if i.kind == "number"]
+        if numbers and name.base in ("W", "b", "U", "V", "Θ") and len(name.sub) == 1 and not name.sup:
+            facts.sub_layers = True
+            facts.layer_numbers[name.base] |= {int(str(numbers[0])[0]) if len(str(numbers[0])) == 3 else numbers[0]}
+    if facts.layer_letters & {"l", "L", "ℓ"}:
+        used_as_power = any(
+            name.sup and name.sup[0] == Item("number", 2) for name in every if name.base in ("y", "ŷ", "p")
+        )
+        facts.sup_layers |= not used_as_power and any(
+            item.kind == "letter" and item.value in facts.layer_letters for name in every for item in name.sup
+        )
+    if facts.sub_layers or facts.sup_layers:
+        for name in every:
+            place = name.sub[:1] if facts.sub_layers else name.sup
+            if len(place) == 1 and place[0].kind == "number" and name.base not in ("y", "ŷ", "p", "e"):
+                facts.layer_numbers[name.base].add(place[0].value)
+
+
+def _samples(trees: list[Node], facts: Facts) -> None:
+    for tree in trees:
+        for part in walk(tree):
+            if not isinstance(part.data, Name):
+                continue
+            name = part.data
+            for item in name.sup:
+                if item.kind in ("round", "square") and len(item.value) == 1 and item.value[0].kind == "letter":
+                    letter = item.value[0].value
+                    if letter not in facts.layer_letters and name.base not in WEIGHTS and name.base != "b":
+                        facts.sample_letters.add(letter)
+            letters = [i.value for i in name.sub if i.kind == "letter"]
+            if (
+                len(letters) == 2
+                and name.base in _SAMPLED
+                and name.base not in ("J", "L", "𝓛", "ℓ")
+                and letters[0] not in facts.layer_letters
+                and "L" not in letters
+            ):
+                facts.hints[name.base]["two"] += 1
+                if letters[0] in facts.summed or letters[0] in ("n", "m"):
+                    facts.sample_letters.add(letters[0])
+            if (
+                len(letters) == 1
+                and name.base in ("L", "𝓛", "J", "ℓ", "E", "l")
+                and not name.sup
+                and letters[0] not in facts.layer_letters
+            ):
+                facts.sample_letters.add(letters[0])
+            for item in name.sub:
+                if item.kind == "name" and item.value.op == "name" and item.value.data.base in ("y", "t", "c", "ℓ"):
+                    facts.sample_letters |= {
+                        i.value for i in flat_items(item.value.data.sub + item.value.data.sup) if i.kind == "letter"
+                    }
+        for part in walk(tree):
+            if part.op == "mul":
+                for left, right in zip(part.kids, part.kids[1:], strict=False):
+                    turned = left.op == "T" and left.kids[0].op == "name"
+                    if turned and right.op == "name" and right.data.base in ("x", "φ", "X"):
+                        facts.sample_letters |= {i.value for i in right.data.sub if i.kind == "letter"} - {"c", "o"}
+
+
+def _scan(tree: Node, facts: Facts) -> None:
+    for part in walk(tree):
+        hint = facts.hints
+        if part.op == "fn":
+            function = part.data[0]
+            for name in _direct(part.kids[0]):
+                hint[name.base][
+                    {"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")
+                ] += 1
+            if function == "exp":
+                for kid in walk(part.kids[0]):
+                    if kid.op == "name":
+                        hint[kid.data.base]["within exp"] += 1
+        elif part.op == "D":
+            for name in _direct(part.kids[0]):
+                hint[name.base]["differentiated"] += 1
+                hint[name.base]["differentiated bare"] += not name.sub
+            for by in part.kids[1:]:
+                for name in _direct(by):
+                    hint[name.base]["by"] += 1
+        elif part.op == "grad":
+            for name in _direct(part.kids[0]):
+                hint[name.base]["differentiated"] += 1
+                hint[name.base]["differentiated bare"] += 1
+            for by in part.kids[1:]:
+                for name in _direct(by):
+                    hint[name.base]["by"] += 1
+        elif part.op in ("app", "appow"):
+            plain = len(part.kids) == 1 and part.kids[0].op in ("name", "T", "app", "elem")
+            if part.op == "app":
+                hint[part.data.base]["before a bracket"] += 1
+                if plain or part.data.primes:
+                    facts.called.add(part.data.base)
+                    if part.kids[0].op == "name":
+                        hint[part.kids[0].data.base][f"argument of {part.data.base}"] += 1
+                hint[part.data.base]["primed"] += part.data.primes > 0
+                if any(kid.op == "ind" for kid in part.kids):
+                    hint[part.data.base]["conditional"] += 1
+        elif part.op == "mul":
+            logs = [k for k, kid in enumerate(part.kids) if _has_log(kid)]
+            for k in logs[:1]:
+                for kid in part.kids[:k]:
+                    for name in _direct(kid):
+                        hint[name.base]["times log"] += 1
+        elif part.op == "div":
+            for name in _direct(part.kids[1]):
+                hint[name.base]["below"] += 1
+            if part.kids[0].op == part.kids[1].op == "name":
+                hint[part.kids[0].data.base]["over a name"] += 1
+                hint[part.kids[1].data.base]["below a name"] += 1
+        elif part.op == "elem":
+            facts.picking |= {item.value for item in flat_items(part.data) if item.kind == "letter"}
+        elif part.op == "T":
+            for name in _direct(part.kids[0]):
+                facts.transposed.add(name.base)
+        elif part.op in ("sum", "prod", "max"):
+            facts.summed |= set(part.data.letters)
+        if part.op == "add" and len(part.kids) == 2:
+            one, other = part.kids
+            if one.op == "num" and one.data == 1 and other.op == "neg":
+                for name in _direct(other.kids[0]):
+                    hint[name.base]["1 less"] += 1
+        if isinstance(part.data, Name):
+            for item in flat_items(part.data.sub):
+                if item.kind == "name" and item.value.op == "name":
+                    facts.labels.add(item.value.data.base)
+                elif item.kind == "letter":
+                    facts.labels.add(item.value)
+        for condition in conditions_of(part):
+            for side in (condition.left, condition.right):
+                if isinstance(side, Node) and side.op == "name":
+                    facts.hints[side.data.base]["compared"] += 1
+
+
+def _has_log(node: Node) -> bool:
+    return (node.op == "fn" and node.data[0] in ("log", "logsoftmax")) or (node.op == "sum" and _has_log(node.kids[0]))
+
+
+def _direct(node: Node) -> list[Name]:
+    """The name that an expression is, through signs, transposes and elements."""
+    if node.op == "name":
+        return [node.data]
+    if node.op == "app":
+        return [node.data]
+    return _direct(node.kids[0]) if node.op in ("T", "neg", "elem", "pow") and node.kids else []
+
+
+def _definitions(chain: Chain, facts: Facts) -> None:
+    nodes = [side.node for side in chain.sides]
+    for before, after in itertools.pairwise(nodes):
+        if before is None or after is None:
+            continue
+        if before.op == "app" and before.data.base not in ("exp",):
+            before = Node("name", (), before.data)
+        if before.op != "name":
+            continue
+        left = _tagless(before.data)
+        if (after.op == "fn" and after.data[0] == "softmax") or _is_softmax(after):
+            facts.hints[before.data.base]["is softmax"] += 1
+        if after.op == "fn" and after.data[0] in ("logistic", "tanh", "relu") and after.kids[0].op == "name":
+            facts.activated.append((left, _tagless(after.kids[0].data)))
+        if after.op == "app" and len(after.kids) == 1 and after.kids[0].op == "name":
+            facts.activated.append((left, _tagless(after.kids[0].data)))
+        for inner in [after, *after.kids[:1]] if after.op in ("fn", "app") else [after]:
+            if inner.op in ("app", "fn"):
+                continue
+            edge = _affine(inner)
+            if edge is not None and (inner is after or after.op in ("fn", "app")):
+                facts.edges.append((left, *edge))
+        if _has_losslike(after):
+            facts.hints[before.data.base]["is a loss"] += 1
+    for node in nodes:
+        if node is None:
+            continue
+        for part in walk(node):
+            if part.op == "fn" and part.data[0] == "softmax" and (edge := _affine(part.kids[0])) is not None:
+                facts.edges.append(("", *edge))
+
+
+def _tagless(name: Name) -> str:
+    """A base with its layer's tag, where it has one, as a key."""
+    tag = next((str(i.value) for i in flat_items(name.sup + name.sub) if i.kind in ("number", "shifted")), "")
+    return name.base + (":" + tag if tag else "")
+
+
+def _affine(node: Node) -> tuple[str, str, str] | None:
+    """Weights, input and bias of W x + b, x W + b, wᵀx, Σ_j w_ij x_j + b_i."""
+    terms = node.kids if node.op == "add" else (node,)
+    if len(terms) > 2:
+        return None
+    products = [t for t in terms if t.op in ("mul", "sum")]
+    rest = [t for t in terms if t.op == "name"]
+    if len(products) != 1 or len(products) + len(rest) != len(terms):
+        return None
+    product = products[0].kids[0] if products[0].op == "sum" else products[0]
+    if product.op != "mul" or len(product.kids) != 2:
+        return None
+    found = [d[0] for kid in product.kids if (d := _direct(kid))]
+    if len(found) != 2 or found[0].base == found[1].base:
+        return None
+    if not any(name.base in WEIGHTS or len(flat_items(name.sub)) == 2 for name in found):
+        return None
+    weights = sorted(found, key=lambda n: (n.base not in WEIGHTS, len(n.sub) < 2))
+    return (_tagless(weights[0]), _tagless(weights[1]), _tagless(rest[0].data) if rest else "")
+
+
+def _is_softmax(node: Node) -> bool:
+    """e^{z_i} / Σ_j e^{z_j}."""
+    if node.op != "div":
+        return False
+    above, below = node.kids
+    return _is_exp(above) and below.op in ("sum", "add") and any(_is_exp(part) for part in walk(below))
+
+
+def _is_exp(node: Node) -> bool:
+    return node.op == "fn" and node.data[0] == "exp"
+
+
+def _has_losslike(node: Node) -> bool:
+    while node.op in ("neg", "sum", "mul", "claim") or (node.op == "add" and node.kids):
+        if node.op == "mul":
+            return any(_has_losslike(kid) for kid in node.kids)
+        node = node.kids[0]
+    return node.op == "fn" and node.data[0] in ("log", "logsoftmax") and not re.match("x", "")

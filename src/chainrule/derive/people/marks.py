@@ -1,0 +1,137 @@
+"""What stands below a Σ, beside a case, and around a ∂, token by token."""
+
+from __future__ import annotations
+
+from chainrule.derive.people.cursor import split
+from chainrule.derive.people.scripts import items_of
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tokens import tokens as tokenize
+from chainrule.derive.people.tree import Bound, Condition, NotReadError
+from chainrule.derive.people.words import is_word_name, relation_in
+
+__all__ = ["after_d", "apart", "begins_d", "bound_of", "is_d", "within_text", "without_braces"]
+
+
+def within_text(token: Token) -> list[Token]:
+    r"""The mathematics within words: \text{if $i = j$}, or "if i = j" as text."""
+    text = token.text
+    parts = text.split("$")
+    if len(parts) > 1 and any(
+        (len(part.strip()) < 4 and not part.strip().isalnum()) or "\\ne" in part.strip()[:4] for part in parts[1::2]
+    ):
+        text = text.replace("$", " ")  # \text{if k $\ne$ y}
+    elif len(parts) > 1:
+        return [t for part in parts[1::2] for t in tokenize(part, {}, token.at)]
+    for word in ("if", "for", "when", "where", "with", "and"):
+        text = text.replace(word + " ", " ") if text.strip().startswith(word) else text
+    if "=" in text or "\\ne" in text or "≠" in text:
+        return tokenize(text, {}, token.at)
+    return [Token("char", ",", token.at)] if text.strip() == "and" else []
+
+
+def apart(row: list[Token]) -> tuple[list[Token], list[Token]]:
+    """A row of cases without &: the value, and from the first word on its condition."""
+    for k, token in enumerate(row):
+        if token.kind in ("text", "word") and not is_word_name(token.text):
+            return row[:k], row[k:]
+        if token.kind == "space" and k:
+            return row[:k], row[k:]
+    return row, []
+
+
+def bound_of(below: list[Token], above: list[Token], parse: object) -> Bound:
+    """What stands below and above a Σ."""
+    whole = parse
+    letters: list[str] = []
+    conditions: list[Condition] = []
+    lower: object = None
+    below = without_braces(below)
+    pieces: list[list[Token]] = []
+    for part in split(below, ",", "\\", ":", "|", ";"):
+        part = [t for t in part if t.kind not in ("space",)]
+        part = without_braces(part)
+        if part and part[0].text == "substack":
+            part = part[1:]
+        while len(part) > 2 and part[0].text in "(" and part[-1].text in ")":
+            pieces += split(part[1:-1], ",")
+            part = []
+        if part:
+            pieces.append(part)
+    for part in pieces:
+        part = [t for t in part if t.kind not in ("text", "word") or is_word_name(t.text)]
+        if part and part[0].kind in ("text", "word") and len(part) > 1:
+            part = part[1:]
+        k = relation_in(part)
+        if k is None:
+            items = items_of(part, whole)  # type: ignore[arg-type]
+            letters += [item.value for item in items if item.kind == "letter"]
+            continue
+        more = relation_in(part[k + 1 :])
+        if more is not None:  # 1 ≤ i ≤ K
+            middle = part[k + 1 : k + 1 + more]
+            letters += [item.value for item in items_of(middle, whole) if item.kind == "letter"]  # type: ignore[arg-type]
+            continue
+        left = items_of(part[:k], whole)  # type: ignore[arg-type]
+        rel = {"=": "=", "neq": "≠", "<": "<", ">": ">", "le": "≤", "ge": "≥", "in": "∈", "notin": "∉"}[part[k].text]
+        for item in left:
+            if item.kind == "letter" and item.value not in letters and (rel != "<" or not letters):
+                letters.append(item.value)
+        if rel == "∈" or not left:
+            continue
+        right = whole(part[k + 1 :])  # type: ignore[operator]
+        if rel == "=" and left[0].kind == "letter":
+            lower = right
+            continue
+        conditions.append(Condition(whole(part[:k]), rel, right))  # type: ignore[operator]
+    upper = None
+    above = without_braces(above)
+    if above:
+        try:
+            upper = whole(above)  # type: ignore[operator]
+        except NotReadError:
+            upper = None
+    return Bound(tuple(letters), tuple(conditions), lower, upper)
+
+
+def without_braces(tokens: list[Token]) -> list[Token]:
+    while len(tokens) > 1 and tokens[0].text == "{" and tokens[0].kind == "char" and tokens[-1].text == "}":
+        depth = 0
+        k = -1
+        for k, token in enumerate(tokens):  # noqa: B007
+            depth += (token.text == "{") - (token.text == "}") if token.kind == "char" else 0
+            if depth == 0:
+                break
+        if k < len(tokens) - 1:
+            return tokens
+        tokens = tokens[1:-1]
+    return [t for t in tokens if t.kind != "space"] if tokens and tokens[0].kind == "space" else tokens
+
+
+def is_d(above: list[Token], below: list[Token]) -> bool:
+    """Whether a fraction is a derivative."""
+    if not above or not below:
+        return False
+    if begins_d(above) == "∂" and begins_d(below) == "∂":
+        return True
+    return begins_d(above) == "d" and begins_d(below) == "d" and len(below) > 1
+
+
+def begins_d(tokens: list[Token]) -> str:
+    first = tokens[0]
+    if first.kind == "cmd" and first.text == "partial":
+        return "∂"
+    if first.kind == "cmd" and first.text == "delta" and len(tokens) > 1 and tokens[1].text not in ("_", "^", "{", "("):
+        return "d"  # δE/δa
+    if first.kind == "char" and first.text in "dD" and not (len(tokens) > 1 and tokens[1].text == "_"):
+        return "d"
+    if (
+        first.kind == "cmd"
+        and first.text in ("mathrm", "operatorname")
+        and "".join(t.text for t in tokens[1:4]) in ("{d}", "{D}")
+    ):
+        return "d"
+    return "d" if first.kind == "text" and first.text == "d" else ""
+
+
+def after_d(tokens: list[Token]) -> list[Token]:
+    return tokens[4:] if tokens[0].text in ("mathrm", "operatorname") else tokens[1:]

@@ -1,0 +1,296 @@
+"""The values of names under a reading, and what a name before a bracket is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.indices import Indices
+from chainrule.derive.people.reading import Access, Role
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
+from chainrule.derive.people.values import (
+    FLOAT,
+    MisfitError,
+    Plain,
+    Value,
+    apply,
+    letters,
+    plain,
+    positional,
+    power,
+    primal,
+    rename,
+    scalar,
+    take,
+    to_letters,
+)
+from chainrule.derive.people.world import Context
+
+__all__ = ["Names"]
+
+
+class Names(Indices):
+    def is_eye(self, name: Name) -> bool:
+        role = self.reading.roles.get(name.base)
+        return (
+            role is not None
+            and role.kind == "eye"
+            and len([i for i in flat_items(name.sub) if i.kind in ("letter", "number")]) < 2
+        )
+
+    def name(self, name: Name, at: Context) -> Value:
+        role = self.reading.roles.get(name.base)
+        kind = role.kind if role is not None else ""
+        if kind == "ones" and name.sub:
+            return plain(np.ones((self.world.sizes[f"#{self.reading.layers}"], 1)), matrix=True)
+        if kind == "ones":
+            return scalar(1)
+        if kind == "count":
+            return power(scalar(self.count(name.base)), float(_power(name)))
+        if kind == "const":
+            return power(at.node(("const", name.base, *name.sub)), float(_power(name)))
+        if kind == "kron" or (kind == "eye" and len(flat_items(name.sub)) >= 2):
+            items = flat_items(name.sub)
+            if len(items) != 2:
+                raise NotReadError("Kronecker's δ has two indices")
+            left, right = (_as_node(item) for item in items)
+            return self.condition(Condition(left, "=", right), at)
+        if kind == "unit":
+            return self._unit_vector(name)
+        if kind == "label":
+            raise MisfitError(f"{name.base} is the true class, and no number")
+        if kind == "g":
+            raise MisfitError(f"{name.base} is a function, and stands without an argument")
+        if (
+            name.primes and kind in ("h", "p") and self.accessed(name).key[1] > 0
+        ):  # a'^{(l)}: the activation's slope there
+            access = self.accessed(name)
+            below = at.node(("a", access.key[1]))
+            return self.picked_of(apply(below, functions_of(self.reading["activation"], name.primes)), access)
+        access = self.accessed(name)
+        value = self.def_value(access.key[1], at) if access.key[0] == "def" else at.node(access.key)
+        return self.picked_of(value, access)
+
+    def picked_of(self, value: Value, access: Access) -> Value:
+        names: dict[str, str] = {}
+        open_axes: list[str] = []
+        for axis, pick in zip(access.axes, access.picks, strict=True):
+            if isinstance(pick, int):
+                value = take(value, axis, pick - 1)
+            elif isinstance(pick, tuple):
+                value = self.at_label(value, axis, pick)
+            elif pick is None:
+                open_axes.append(axis)
+            else:
+                names[axis] = pick
+        value = rename(value, names)
+        for condition in access.conditions:
+            self.assume(condition)
+        if access.key[0] == "def":
+            rest = sorted(n for n in letters(value) if n.startswith("@"))
+            if len(rest) > 2:
+                raise MisfitError("more than two dimensions")
+            if len(rest) == 2:
+                value = positional(value, rest[0], rest[1])
+            elif rest and access.picks and None not in access.picks:
+                value = positional(value, rest[0], None)
+            elif rest:  # an odd place of the definition's own letters is a row
+                count = len(self.reading.definitions[access.key[1]].letters)
+                value = positional(value, *((None, rest[0]) if int(rest[0][1:]) == count + 1 else (rest[0], None)))
+        elif open_axes:
+            row, column = self.placed(access, open_axes)
+            value = positional(value, row, column)
+        return power(value, float(access.power)) if access.power != 1 else value
+
+    def placed(self, access: Access, axes: list[str]) -> tuple[str | None, str | None]:
+        """Which of the open axes are rows, and which columns."""
+        if len(axes) == 2:
+            if access.batch and self.reading["samples"] == "columns":
+                return axes[1], axes[0]
+            return axes[0], axes[1]
+        if access.key[0] == "W":
+            if access.flat or self.reading["weights"] == "in×out":
+                return axes[0], None
+            return (None, axes[0]) if len(access.axes) == 1 else (axes[0], None)
+        if access.key[0] == "b" and self.world.batch:
+            return (None, axes[0]) if self.reading["samples"] == "rows" else (axes[0], None)
+        if "#N" in "".join(axes):
+            return axes[0], None
+        return (axes[0], None) if self.reading["vectors"] == "columns" else (None, axes[0])
+
+    def at_label(self, value: Value, axis: str, pick: tuple[Any, ...]) -> Value:
+        """The element of the true class."""
+        if not self.world.batch:
+            return take(value, axis, int(self.world.labels[0]))
+        return (
+            take(value, axis, self.world.labels, along=pick[1] if len(pick) > 1 else "★")
+            if "#N" not in letters(value)
+            else take(value, axis, self.world.labels, along="#N")
+        )
+
+    def picked(self, value: Value, axis: str, item: Item) -> Value:
+        if item.kind == "number":
+            return take(value, axis, item.value - 1)
+        if item.kind == "name" and item.value.op == "name" and self.reading.is_label(item.value.data.base):
+            return self.at_label(value, axis, ("label",))
+        if item.kind == "letter" and self.reading.is_label(item.value):
+            return self.at_label(value, axis, ("label",))
+        if item.kind == "letter":
+            return rename(value, {axis: item.value})
+        raise NotReadError("an index is not read")
+
+    def _unit_vector(self, name: Name) -> Value:
+        items = flat_items(name.sub + name.sup)
+        if len(items) != 1:
+            raise NotReadError("a unit vector has one index")
+        size = self.world.sizes[f"#{self.reading.layers}"]
+        value: Value = Plain(np.eye(size, dtype=FLOAT), ("∂u", "∂e"))
+        value = self.picked(value, "∂e", items[0])
+        columns = self.reading["vectors"] == "columns"
+        return positional(value, *(("∂u", None) if columns else (None, "∂u")))
+
+    def def_value(self, base: str, at: Context) -> Value:
+        """The value of a name that the file defines, with the letters of its definition as axes @0, @1 …"""
+        key = ("def", base)
+        if key in at.overrides:
+            return at.overrides[key]
+        if key not in at.known:
+            definition = self.reading.definitions[base]
+            scopes, self.scopes = self.scopes, []
+            depth = self._depth
+            if depth > 8:
+                raise NotReadError(f"{base} is defined by itself")
+            self._depth = depth + 1
+            try:
+                value = self.value(self.prepared(definition.node), at)
+            finally:
+                self.scopes = scopes
+                self._depth = depth
+            renamed = {letter: f"@{k}" for k, letter in enumerate(definition.letters)}
+            value = rename(value, renamed)
+            count = len(definition.letters)
+            at.known[key] = to_letters(value, f"@{count}", f"@{count + 1}")
+        return at.known[key]
+
+    def is_function(self, name: Name) -> bool:
+        role = self.reading.roles.get(name.base)
+        return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
+
+    def call(self, name: Name, x: Value) -> Value:
+        role = self.reading.roles.get(name.base, Role("g"))
+        own = self.reading[f"function {name.base}"]
+        function = own or self.reading["activation"]
+        if role.layer == 0:
+            function = "logistic"
+        found = apply(x, functions_of(function, name.primes))
+        for item in name.sup:
+            if item.kind == "number":
+                found = power(found, float(item.value))
+        return found
+
+    def is_likelihood(self, node: Node) -> bool:
+        """𝓛(θ | t, z): of the parameters, given the data."""
+        role = self.reading.roles.get(node.data.base)
+        given = [kid.op == "given" for kid in node.kids]
+        return role is not None and role.kind == "L" and any(given)
+
+    def drops_arguments(self, node: Node) -> bool:
+        """L(y, ŷ) and J(θ): a name that says what it depends on."""
+        role = self.reading.roles.get(node.data.base)
+        if role is None:
+            return False
+        if role.kind == "L":
+            return True
+        plain = all(kid.op in ("name", "T", "given") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
+        if not plain:
+            return False
+        if len(node.kids) > 1:
+            return role.kind in ("p", "a", "h", "def", "g")
+        inner = node.kids[0]
+        arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
+        if inner.op == "name" and inner.data.sub and inner.data.sub == node.data.sub:
+            return True  # y_i(z_i)
+        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
+            return False
+        return role.kind in ("p", "a", "h", "def") and (
+            arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
+        )
+
+    def is_bare_index(self, name: Name) -> bool:
+        return (
+            not name.sub
+            and not name.sup
+            and name.base not in self.reading.roles
+            and name.base in self.reading.facts.labels
+        )
+
+    def is_probability_of(self, node: Node) -> bool:
+        """P(k | x), P(y | x)."""
+        role = self.reading.roles.get(node.data.base)
+        first = node.kids[0]
+        if len(node.kids) < 2 or first.op != "name" or (role is not None and role.kind not in ("p", "prob")):
+            return False
+        return node.data.base in ("P", "p", "Pr", "q")
+
+    def probabilities(self) -> str:
+        """The letter that stands for the probabilities; "p̂" where the file has none."""
+        found = next((base for base, role in self.reading.roles.items() if role.kind == "p"), None)
+        if found is None:
+            found = "p̂"
+            self.reading.roles[found] = Role("p")
+        self.reading.roles.get(found)
+        return found
+
+    def probability(self, node: Node, at: Context) -> Value:
+        base = self.probabilities()
+        first = node.kids[0]
+        told = [kid.kids[0] if kid.op == "given" else kid for kid in node.kids]
+        samples = [
+            i for kid in told if kid.op == "name" for i in flat_items(kid.data.sub + kid.data.sup)
+            if i.kind == "letter" and i.value in self.reading.facts.sample_letters
+        ]  # fmt: skip
+        sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()
+        index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
+        if first.op == "ind" and isinstance(index, tuple):
+            index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index
+        if first.op == "ind" and index is None and first.data[0].right.op == "name":
+            index = next((i.value for i in first.data[0].right.data.sub if i.kind == "letter"), None)
+        if isinstance(index, str):
+            return self.name(Name(base, (Item("letter", index),), sup), at)
+        if isinstance(index, int):
+            return self.name(Name(base, (Item("number", index),), sup), at)
+        if isinstance(index, tuple):
+            access = self.accessed(Name(base, (), sup))
+            return self.picked_of(at.node(access.key), access._replace(picks=(*access.picks[:-1], index)))
+        raise NotReadError("a probability is not read")
+
+    def class_letter(self, x: Value) -> str:
+        """The letter over which a softmax of elements is taken."""
+        found = [n for n in letters(x) if n != "★" and n not in self.reading.facts.sample_letters]
+        if not found:
+            raise NotReadError("a softmax of a number")
+        size = self.world.sizes[f"#{self.reading.layers}"]
+        here = primal(x)
+        fitting = [n for n in found if here.data.shape[here.letters.index(n)] == size]
+        return (fitting or found)[0]
+
+    def require_known(self, access: Access, what: Node) -> None:
+        """A derivative by what does not matter is 0 of a free node, and suspicious of what the file itself defines."""
+        if access.key[0] in ("def", "const"):
+            raise NotReadError("a derivative by something on which nothing here is known to depend")
+
+
+def _as_node(item: Item) -> Node:
+    if item.kind == "number":
+        return Node("num", (), float(item.value))
+    if item.kind == "name":
+        found: Node = item.value
+        return found
+    return Node("name", (), Name(str(item.value)))
+
+
+def _power(name: Name) -> int:
+    return next((i.value for i in name.sup if i.kind == "number"), 1)

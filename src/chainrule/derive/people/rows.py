@@ -1,0 +1,436 @@
+"""A display to its rows, and each of them to sides of equations, conditions and remarks."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chainrule.derive.people.cursor import balanced as with_brackets
+from chainrule.derive.people.cursor import close as close_of
+from chainrule.derive.people.cursor import split
+from chainrule.derive.people.grammar import Grammar, parse
+from chainrule.derive.people.tokens import Macro, Token, tokens
+from chainrule.derive.people.tree import Condition, Node, NotReadError
+from chainrule.derive.people.widening import widened
+from chainrule.derive.people.words import is_word_name
+
+__all__ = ["Row", "Side", "rows"]
+
+_LONGEST = 10_000  # characters of a display
+_DEEPEST = 100  # brackets side by side
+
+_ALIGNED = re.compile(
+    r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
+)
+
+
+_NOT_EQUAL = {
+    "neq": "≠",
+    "in": "∈",
+    "<": "<",
+    ">": ">",
+    "le": "≤",
+    "ge": "≥",
+    "approx": "≈",
+    "to": "→",
+    "propto": "∝",
+    "gets": "←",
+    "sim": "∼",
+    "ll": "<",
+    "gg": ">",
+    "notin": "∉",
+}
+
+
+_CONDITION_WORDS = ("if", "for ", "when", "case", "assum", "since", "given", "suppose", "wenn", "für")
+
+
+@dataclass
+class Side:
+    """One side of an equation. `why` says why it was not read; `conditions` stand in its row."""
+
+    node: Node | None
+    why: str
+    text: str
+    at: int
+    conditions: list[Condition] = field(default_factory=list)
+    joined: bool = True  # whether it is said to equal the side before
+    mended: bool = False  # a bracket was added or dropped to read it
+
+
+@dataclass
+class Row:
+    """What a row of a display, or a part of it between commas, says."""
+
+    sides: list[Side]
+    conditions: list[Condition]
+    continues: bool
+
+
+def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
+    if len(source) > _LONGEST:
+        return [
+            Row(
+                [Side(None, f"the formula has {len(source)} characters; at most {_LONGEST} are read", source[:80], at)],
+                [],
+                False,
+            )
+        ]
+    if "{" * _DEEPEST in source.replace(" ", "") or "(" * _DEEPEST in source:
+        return [Row([Side(None, "too many brackets stand within each other", source[:80], at)], [], False)]
+    try:
+        stream = tokens(source, macros, at)
+    except NotReadError as error:
+        return [Row([Side(None, str(error), source.strip(), at)], [], False)]
+    stream = _flat(stream)
+    end = at + len(source)
+    found: list[Row] = []
+    for row in _whole_rows(split(stream, "\\", braces=True)):
+        while (
+            row
+            and row[0].text == "["
+            and row[0].kind == "char"
+            and any(t.text == "]" for t in row[:6])
+            and row[1].kind == "num"
+        ):
+            row = row[[t.text for t in row].index("]") + 1 :]
+        row_end = _end_of(row, stream, end)
+        found += _pieces_of(row, text, row_end, bool(found) and bool(found[-1].sides), found)
+    return found
+
+
+def _whole_rows(rows: list[list[Token]]) -> list[list[Token]]:
+    """Rows, where one that ends with an operator goes on in the next."""
+    found: list[list[Token]] = []
+    for row in rows:
+        last = next((t for t in reversed(found[-1]) if t.kind != "space" and t.text != "&"), None) if found else None
+        if (
+            last is not None
+            and last.kind in ("cmd", "char")
+            and last.text in ("odot", "cdot", "times", "circ", "+", "-", "=")
+        ):
+            found[-1] = [*found[-1], *[t for t in row if t.text != "&"]]
+        else:
+            found.append(row)
+    return found
+
+
+def _end_of(part: list[Token], stream: list[Token], end: int) -> int:
+    if not part:
+        return end
+    last = part[-1]
+    following = [t.at for t in stream if t.at > last.at]
+    return min(following, default=end)
+
+
+def _flat(stream: list[Token]) -> list[Token]:
+    """Without the environments that align, and without the braces of a group or box that holds a whole equation."""
+    found: list[Token] = []
+    k = 0
+    while k < len(stream):
+        token = stream[k]
+        if token.kind == "cmd" and token.text in ("begin", "end") and k + 1 < len(stream) and stream[k + 1].text == "{":
+            close = next((j for j in range(k, len(stream)) if stream[j].text == "}"), k)
+            name = "".join(t.text for t in stream[k + 2 : close])
+            if _ALIGNED.fullmatch(name):
+                k = close + 1
+                takes = name.startswith(("alignat", "IEEE", "alignedat")) and token.text == "begin"
+                if takes and k < len(stream) and stream[k].text == "{":
+                    k = next((j for j in range(k, len(stream)) if stream[j].text == "}"), k) + 1
+                if (
+                    token.text == "begin"
+                    and k < len(stream)
+                    and stream[k].text == "["
+                    and k + 2 < len(stream)
+                    and stream[k + 2].text == "]"
+                ):
+                    k += 3
+                found.append(Token("cmd", "\\", token.at)) if token.text == "end" else None
+                continue
+        if token.text in ("boxed", "fbox", "{") and (token.kind == "cmd") == (token.text != "{"):
+            start = k if token.text == "{" else k + 1
+            before = found[-1] if found else None
+            free = (
+                token.text != "{"
+                or before is None
+                or before.text in ("&", "\\", "=", "+", "-")
+                or before.kind in ("space",)
+            )
+            close = close_of(stream, start)
+            if free and close > start:
+                inside = stream[start + 1 : close]
+                holds = any(len(split(inside, mark)) > 1 for mark in ("=", "\\")) or any(
+                    t.text == "begin" for t in inside
+                )
+                if holds and not any(t.text == "begin" and _matrix_at(inside, j) for j, t in enumerate(inside)):
+                    stream = [*stream[:start], *inside, *stream[close + 1 :]]
+                    k = start
+                    continue
+                if token.text == "boxed":
+                    k += 1
+                    continue
+        found.append(token)
+        k += 1
+    return found
+
+
+def _matrix_at(tokens_: list[Token], k: int) -> bool:
+    name = "".join(t.text for t in tokens_[k + 2 : k + 10]).split("}")[0]
+    return not _ALIGNED.fullmatch(name)
+
+
+def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: list[Row]) -> list[Row]:
+    parts = _parts(row)
+    found: list[Row] = []
+    condition_follows = False
+    open_row: Row | None = None
+    for k, part in enumerate(parts):
+        part = [t for t in part if t.kind != "space"]
+        while len(part) > 2 and part[0].text == "{" and part[1].text == "}" and part[0].kind == "char":
+            part = part[2:]
+        part_end = parts[k + 1][0].at if k + 1 < len(parts) and parts[k + 1] else end
+        if not part:
+            continue
+        if part[0].kind in ("text", "word") and not _is_name(part, 0):
+            words = part[0].text.strip().lower()
+            condition_follows = (words + " ").startswith(_CONDITION_WORDS) or words.endswith(
+                ("if", "for", "when", "where")
+            )
+            said = [
+                c
+                for inner in re.findall(r"\$([^$]*)\$", part[0].text)
+                for r in rows(inner, {}, part[0].at, inner)
+                for c in r.conditions
+            ]
+            if said:
+                (open_row or _hold(found)).conditions.extend(said)
+                for side in open_row.sides if open_row else []:
+                    side.conditions.extend(said)
+            continue
+        while part and part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char":
+            part = part[:-1]
+        part = [
+            Token("cmd", "cdot", t.at)
+            if t.kind == "char" and t.text == "." and 0 < k < len(part) - 1 and not _ends(part[k + 1])
+            else t
+            for k, t in enumerate(part)
+        ]
+        while part and part[0].kind == "cmd" and part[0].text in ("implies", "forall"):
+            condition_follows = part[0].text == "forall"
+            part = part[1:]
+        if not part:
+            continue
+        if (
+            any(t.text == "dots" for t in part)
+            and _index_like(part[0])
+            and len(part) > 1
+            and part[1].text in ("=", ",", "in")
+        ):
+            continue  # i = 1, …, n
+        relations = [
+            (j, t)
+            for j, t in _at_depth_0(part, balanced=with_brackets(part) is part)
+            if t.text == "=" or t.text in _NOT_EQUAL
+        ]
+        kinds = {t.text for _, t in relations}
+        if not relations:
+            joined = part[0].text in ("+", "-", "cdot", "times", "odot", "*")
+            target = open_row or (before[-1] if before and not found else None)
+            if joined and target is not None and target.sides and not condition_follows:
+                _join(target.sides[-1], part, text, part_end)
+            elif target is not None and open_row is not None:
+                continue  # a remark beside an equation
+            elif not _is_remark(part) and not condition_follows:
+                open_row = Row([_side(part, text, part_end)], [], False)
+                open_row.sides[0].joined = False
+                found.append(open_row)
+            continue
+        if kinds & {"neq", "in", "<", ">", "le", "ge", "notin"} or _is_condition(part, condition_follows):
+            conditions = _conditions(part)
+            target = open_row
+            if target is not None:
+                target.conditions.extend(conditions)
+                for side in target.sides:
+                    side.conditions.extend(conditions)
+            else:
+                found.append(Row([], conditions, False))
+            continue
+        starts = relations[0][0] == 0 and relations[0][1].text == "="
+        if starts and open_row is not None:
+            open_row.sides += _sides(part, relations, text, part_end)
+            continue
+        sides = _sides(part, relations, text, part_end)
+        conditions = found[-1].conditions if found and not found[-1].sides else []
+        for side in sides:
+            side.conditions.extend(conditions)
+        open_row = Row(sides, list(conditions), starts)
+        found.append(open_row)
+        condition_follows = False
+    return found
+
+
+def _ends(token: Token) -> bool:
+    """Whether a cell, a row or a group ends here."""
+    return token.text in ("end", "\\", "&", "}", ")") or token.kind in ("text", "word", "space")
+
+
+def _hold(found: list[Row]) -> Row:
+    if not found or found[-1].sides:
+        found.append(Row([], [], False))
+    return found[-1]
+
+
+def _parts(row: list[Token]) -> list[list[Token]]:
+    """A row between its wide spaces, commas, arrows and remarks."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    opened = sum((t.text == "(") - (t.text == ")") for t in row if t.kind == "char")
+    even = sum((t.text == "[") - (t.text == "]") for t in row if t.kind == "char") == 0
+    square, square_closed = ("[", "]") if even else ("", "")
+    for k, token in enumerate(row):
+        if token.kind == "char":
+            depth += (token.text in ("{" if opened else "{(" + square)) - (
+                token.text in ("}" if opened else "})" + square_closed)
+            )
+        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
+            depth += 1 if token.text in ("begin", "{") else -1
+        if depth > 0:
+            parts[-1].append(token)
+            continue
+        if token.kind == "char" and token.text == "&":
+            before = row[k - 1] if k else None
+            after = next((t for t in row[k + 1 :] if t.kind != "space"), None)
+            relation = any(
+                t is not None and (t.text == "=" or t.text in _NOT_EQUAL or t.text in "+-{") for t in (before, after)
+            )
+            if before is None or after is None or (relation and before.text != "&"):
+                continue
+            parts.append([])
+        elif token.kind == "space" or (token.kind == "char" and token.text in ",;:"):
+            if not (parts[-1] and _open_ended(parts[-1][-1])):
+                parts.append([])
+        elif token.kind == "cmd" and token.text in ("implies", "forall"):
+            parts.append([token])
+        elif token.kind in ("text", "word") and not _is_name(row, k):
+            parts += [[token], []]
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _open_ended(token: Token) -> bool:
+    return token.text in ("+", "-", "cdot", "times", "odot", "=", "sum", "*") and token.kind in ("char", "cmd")
+
+
+def _is_name(row: list[Token], k: int) -> bool:
+    """Whether words are a name here: one word, where a script, bracket or sign follows or an operator stands before."""
+    if not is_word_name(row[k].text):
+        return False
+    after = row[k + 1] if k + 1 < len(row) else None
+    before = row[k - 1] if k else None
+    if after is not None and after.text in ("(", "_", "^", "=", "&", "{", "[", "'", "prime"):
+        return True
+    if before is not None and before.text in ("=", "+", "-", "(", "cdot", "{", "frac", "partial"):
+        return True
+    return len(row[k].text.strip()) <= 4 and before is None and after is not None
+
+
+def _is_remark(part: list[Token]) -> bool:
+    inner = part[1:-1] if part[0].text == "(" and part[-1].text == ")" else part
+    return all(t.kind in ("text", "word", "num") or t.text in (".", ":", "dots", "ast", "*", "'") for t in inner) or (
+        inner is not part and len(inner) > 0 and inner[0].kind in ("text", "word")
+    )
+
+
+def _at_depth_0(part: list[Token], *, balanced: bool = True) -> list[tuple[int, Token]]:
+    found = []
+    depth = 0
+    for k, token in enumerate(part):
+        if token.kind == "char":
+            depth += (token.text in ("{([" if balanced else "{")) - (token.text in ("})]" if balanced else "}"))
+        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
+            depth += 1 if token.text in ("begin", "{") else -1
+        if depth == 0 and token.kind in ("char", "cmd"):
+            found.append((k, token))
+    return found
+
+
+def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end: int) -> list[Side]:
+    sides: list[Side] = []
+    cuts = [*relations, (len(part), None)]
+    if cuts[0][0] > 0:
+        sides.append(_side(part[: cuts[0][0]], text, part[cuts[0][0]].at))
+        sides[0].joined = False
+    for (k, relation), (k2, _) in itertools.pairwise(cuts):
+        inside = part[k + 1 : k2]
+        if not inside or all(t.text in "?!." for t in inside):
+            continue
+        stop = part[k2].at if k2 < len(part) else end
+        side = _side(inside, text, stop, part[k].at)
+        side.joined = relation is not None and relation.text == "="
+        sides.append(side)
+    return sides
+
+
+def _side(part: list[Token], text: str, end: int, at: int | None = None) -> Side:
+    at = part[0].at if at is None else at
+    shown = text[at:end].strip()
+    shown = re.sub(
+        r"(?:\s|&|\\\\|\\end\s*\{(?:align|equation|split|gather|eqnarray|multline)[a-z]*\*?\}|\\nonumber|\\notag|\$|\\\]|\\q?quad|[,;.])+$",
+        "",
+        shown,
+    )
+    while shown.endswith("}") and shown.count("}") - shown.count("\\}") > shown.count("{") - shown.count("\\{"):
+        shown = shown[:-1]
+    balanced = with_brackets(part)
+    try:
+        return Side(widened(parse(balanced)), "", shown, at, mended=balanced is not part)
+    except NotReadError as error:
+        return Side(None, str(error), shown, at)
+
+
+def _join(side: Side, part: list[Token], text: str, end: int) -> None:
+    """A side that goes on in the next row."""
+    try:
+        more = parse(part)
+    except NotReadError as error:
+        side.node, side.why = None, str(error)
+        return
+    side.text = re.sub(r"\s+", " ", f"{side.text} {_side(part, text, end).text}")
+    if side.node is None:
+        return
+    if part[0].text in ("+", "-"):
+        side.node = widened(Node("add", (side.node, more)))
+    else:
+        side.node = Node("mul", (side.node, more), ("·",))
+
+
+def _is_condition(part: list[Token], expected: bool) -> bool:
+    """Whether an equation is between index letters: i = k."""
+    shown = [t for t in part if t.kind != "space"]
+    sizes = [len(side) for side in split(shown, "=")]
+    if len(sizes) != 2 or max(sizes) > (12 if expected else 1) or 0 in sizes:
+        return False
+    if expected and max(sizes) > 1:
+        return False
+    left, right = (side[0] for side in split(shown, "="))
+    return _index_like(left) and (_index_like(right) or right.kind == "num")
+
+
+def _index_like(token: Token) -> bool:
+    return (token.kind == "char" and token.text in "ijklmnrstcqpuv'ℓty") or (
+        token.kind == "cmd" and token.text == "ell"
+    )
+
+
+def _conditions(part: list[Token]) -> list[Condition]:
+    found = []
+    for piece in split(part, ","):
+        try:
+            condition = Grammar([]).condition(piece)
+            found += [condition] if condition.rel != "∈" else []
+        except NotReadError:
+            continue
+    return found

@@ -1,0 +1,188 @@
+"""Subscripts and superscripts: what stands in them, item by item. What an item means depends on the name's role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tree import Condition, Item, Name, Node
+
+__all__ = ["GREEK_LETTERS", "items_of", "letter_of"]
+
+GREEK_LETTERS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
+    "iota": "ι",
+    "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ",
+    "phi": "φ",
+    "chi": "χ", "psi": "ψ", "omega": "ω", "upsilon": "υ", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ",
+    "Xi": "Ξ",
+    "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω", "ell": "ℓ", "imath": "i", "jmath": "j",
+}  # fmt: skip
+_WORDS = {
+    "true", "pred", "out", "in", "hidden", "target", "label", "correct", "output", "input", "softmax", "total",
+    "train", "gold", "data",
+    "prev", "next", "max", "net", "final", "logit", "logits", "class", "reg", "CE", "ce", "NLL", "BCE", "MSE",
+    "mse", "batch", "new", "old",
+    "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "pre",
+}  # fmt: skip
+_RELATIONS = {"=": "=", "neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥"}
+
+
+def letter_of(token: Token) -> str | None:
+    """The letter that a token is, if it is one."""
+    if token.kind == "char" and (token.text.isalpha() or token.text == "ℓ"):
+        return token.text
+    if token.kind == "cmd":
+        return GREEK_LETTERS.get(token.text)
+    return None
+
+
+def items_of(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> tuple[Item, ...]:
+    """The items of a script's tokens."""
+    items: list[Item] = []
+    part: list[Token] = []
+    depth = 0
+    for token in [*tokens, Token("char", ",", 0)]:
+        depth += (token.text in "([{") - (token.text in ")]}") if token.kind == "char" else 0
+        if depth == 0 and (token.kind == "space" or (token.kind == "char" and token.text in ",;")):
+            items += _group(part, parse)
+            part = []
+        else:
+            part.append(token)
+    return tuple(items)
+
+
+def _plain(tokens: list[Token]) -> list[Token]:
+    """Without braces around it, and without what only names a font."""
+    while len(tokens) > 1 and tokens[0].text == "{" and _closing(tokens, 0) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    return [t for t in tokens if not (t.kind == "cmd" and t.text in ("mathrm", "mathbf", "operatorname", "mathcal"))]
+
+
+def _closing(tokens: list[Token], k: int) -> int:
+    opened, closed = tokens[k].text, {"{": "}", "(": ")", "[": "]"}[tokens[k].text]
+    depth = 0
+    for n in range(k, len(tokens)):
+        depth += (tokens[n].text == opened) - (tokens[n].text == closed)
+        if depth == 0:
+            return n
+    return -1
+
+
+def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[Item]:
+    tokens = _plain(tokens)
+    if not tokens:
+        return []
+    if all(t.kind in ("text", "word") for t in tokens):
+        return [Item("word", " ".join(t.text.strip() for t in tokens))]
+    for k, token in enumerate(tokens):
+        if token.text in _RELATIONS and token.kind in ("cmd", "char"):
+            left, right = _group(tokens[:k], parse), _group(tokens[k + 1 :], parse)
+            if left:
+                *before, one = left
+                return [*before, Item("condition", Condition(one, _RELATIONS[token.text], right[0] if right else None))]
+    spelt = "".join(t.text for t in tokens)
+    if (
+        len(tokens) > 3
+        and "_" in spelt
+        and all(t.kind in ("char", "word") for t in tokens)
+        and set(spelt.split("_")) & _WORDS
+    ):
+        return [Item("word", spelt)]
+    letters = "".join(t.text for t in tokens if t.kind == "char" and t.text.isalpha())
+    if len(letters) == len(tokens) and len(letters) > 1 and letters in _WORDS:
+        return [Item("word", letters)]
+    found: list[Item] = []
+    k = 0
+    while k < len(tokens):
+        token = tokens[k]
+        if token.kind == "char" and token.text in "([" and _closing(tokens, k) > k:
+            end = _closing(tokens, k)
+            kind = "round" if token.text == "(" else "square"
+            found.append(Item(kind, items_of(tokens[k + 1 : end], parse)))
+            k = end + 1
+        elif token.kind == "char" and token.text == "{" and _closing(tokens, k) > k:
+            end = _closing(tokens, k)
+            found += _group(tokens[k + 1 : end], parse)
+            k = end + 1
+        elif token.kind == "num":
+            found += [Item("number", int(token.text))] if token.text.isdigit() else []
+            k += 1
+        elif token.kind in ("text", "word"):
+            found.append(Item("word", token.text.strip()))
+            k += 1
+        elif (
+            token.kind == "char" and token.text in "+-" and found and found[-1].kind in ("letter", "number", "shifted")
+        ):
+            sign = 1 if token.text == "+" else -1
+            after = tokens[k + 1] if k + 1 < len(tokens) else None
+            base = found.pop()
+            if after is not None and after.kind == "num" and base.kind == "letter":
+                found.append(Item("shifted", (base.value, sign * int(float(after.text)))))
+            else:
+                found.append(Item("name", parse(tokens)))
+                return found
+            k += 2
+        elif token.kind == "char" and token.text in "*'":
+            if token.text == "'" and found and found[-1].kind == "letter":
+                found[-1] = Item("letter", found[-1].value + "'")
+            else:
+                found.append(Item("star", "*"))
+            k += 1
+        elif token.kind == "cmd" and token.text in ("prime",):
+            if found and found[-1].kind == "letter":
+                found[-1] = Item("letter", found[-1].value + "'")
+            k += 1
+        elif token.kind == "char" and token.text == "^" and found and found[-1].kind == "letter":
+            end = k + 2
+            if tokens[k + 1 : k + 2] and tokens[k + 1].text == "{":
+                end = _closing(tokens, k + 1) + 1
+            inside = tokens[k + 1 : end]
+            if all(t.text in ("{", "}", "prime", "'") for t in inside):
+                found[-1] = Item(
+                    "letter", found[-1].value + "'" * max(1, sum(t.text in ("prime", "'") for t in inside))
+                )
+            k = max(end, k + 1)
+        elif token.kind == "char" and token.text == "_" and found and found[-1].kind == "letter":
+            start = k - 1
+            end = k + 2
+            if k + 1 < len(tokens) and tokens[k + 1].text == "{":
+                end = _closing(tokens, k + 1) + 1
+            found[-1] = Item("name", parse(tokens[start:end]))
+            k = end
+        elif token.kind == "cmd" and token.text in ("hat", "bar", "tilde", "mathbb"):
+            end = k + 2
+            if k + 1 < len(tokens) and tokens[k + 1].text == "{":
+                end = _closing(tokens, k + 1) + 1
+            found.append(Item("name", parse(tokens[k:end])))
+            k = end
+        elif (letter := letter_of(token)) is not None:
+            found.append(Item("letter", letter))
+            k += 1
+        elif token.text in (
+            ":",
+            "cdot",
+            "*",
+            "dots",
+            "top",
+            "dagger",
+            "prime",
+            "forall",
+            "|",
+            "/",
+            ".",
+            "-",
+            "+",
+            "circ",
+        ):
+            found.append(Item("word" if token.text in (":", "dots") else "star", token.text))
+            k += 1
+        else:
+            return [Item("name", parse(tokens))]
+    return found
+
+
+def named(base: str, sub: Any = (), sup: Any = ()) -> Node:
+    """A name as a node."""
+    return Node("name", (), Name(base, tuple(sub), tuple(sup)))

@@ -1,0 +1,298 @@
+"""The reading with which a file is consistent: the usual one first, then others, as far as the file asks for them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.derive.people.chains import Chain, Notes
+from chainrule.derive.people.comparing import Outcome, judge_chain
+from chainrule.derive.people.facts import Facts
+from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
+from chainrule.derive.people.roles import readings_of
+
+__all__ = ["Found", "Judge", "search", "settings_for"]
+
+_PENALTY: dict[tuple[str, Any], float] = {
+    ("vectors", "rows"): 0.1, ("weights", "in×out"): 0.1, ("gradient", "transposed"): 0.15, ("jacobian",
+    "denominator"): 0.15,
+    ("output", "logistic"): 0.3, ("output", "identity"): 0.3, ("output", "activation"): 0.4, ("units",
+    "one output"): 0.3, ("units", "one each"): 0.5,
+    ("activation", "logistic"): 0.35, ("activation", "tanh"): 0.45, ("activation", "relu"): 0.45, ("activation",
+    "identity"): 0.7,
+    ("loss", "binary"): 0.3, ("loss", "squares"): 0.3, ("loss", "half squares"): 0.3, ("loss", "any"): 0.3,
+    ("targets", "one-hot"): 0.15,
+    ("mean", False): 0.1, ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
+    ("einstein", True): 2.5, ("dot", "elementwise"): 0.1,
+    ("batch", "always"): 0.15,
+}  # fmt: skip
+_MOVES: tuple[dict[str, Any], ...] = (
+    {"targets": "one-hot"}, {"gradient": "transposed"}, {"jacobian": "denominator"}, {"weights": "in×out"},
+    {"vectors": "rows", "weights": "in×out"}, {"vectors": "rows"},
+    {"mean": False}, {"samples": "columns"}, {"dot": "elementwise"}, {"two": "class first"}, {"batch": "always"},
+    {"output": "logistic", "loss": "binary"},
+    {"units": "one output", "output": "logistic", "loss": "binary"}, {"units": "one output", "output": "logistic",
+    "loss": "binary", "weights": "in×out"},
+    {"loss": "binary"}, {"loss": "any"}, {"output": "identity", "loss": "any"}, {"output": "activation",
+    "loss": "any"}, {"output": "identity", "loss": "half squares"},
+    {"output": "activation", "loss": "half squares"}, {"output": "identity", "loss": "squares"},
+    {"output": "logistic", "loss": "half squares"}, {"loss": "half squares"}, {"loss": "squares"},
+    {"units": "one each"}, {"units": "one each", "output": "activation", "loss": "any"}, {"units": "one each",
+    "output": "logistic", "loss": "binary"},
+    {"units": "one each", "output": "activation", "loss": "half squares"}, {"units": "one each",
+    "output": "logistic", "loss": "half squares"},
+    {"counted": "from 1"}, {"activation": "logistic"}, {"activation": "tanh"}, {"activation": "relu"},
+    {"activation": "identity"}, {"units": "one output"},
+    {"samples": "columns", "mean": False}, {"gradient": "transposed", "jacobian": "denominator"},
+    {"gradient": "transposed", "vectors": "rows", "weights": "in×out"},
+    {"output": "activation"}, {"output": "logistic"}, {"output": "identity"},
+)  # fmt: skip
+_MISFIT = -1.1
+
+
+@dataclass
+class Found:
+    """A reading, what it says of each chain, and its score."""
+
+    reading: Reading
+    outcomes: list[list[Outcome]]
+    score: float
+    cost: float = 0.0  # of its roles
+
+    @property
+    def complete(self) -> bool:
+        return all(o.word in ("follows", "defines", "head", "start") for chain in self.outcomes for o in chain)
+
+
+class Judge:
+    """Judges chains under readings, and remembers what a reading was not asked for."""
+
+    def __init__(self, chains: list[Chain], seed: int, seconds: float) -> None:
+        self.chains = chains
+        self.seed = seed
+        self.end = time.thread_time() + seconds
+        self.known: dict[int, list[tuple[dict[str, Any], dict[str, Role | None], list[Outcome]]]] = {
+            n: [] for n in range(len(chains))
+        }
+        self.expected: dict[str, Any] = {}
+        self.evidence: set[tuple[str, Any]] = set()
+
+    def out_of_time(self) -> bool:
+        return time.thread_time() > self.end
+
+    def chain(self, n: int, reading: Reading) -> list[Outcome]:
+        for conventions, roles, outcomes in self.known[n]:
+            if reading.agrees(conventions, roles):
+                return outcomes
+        reading.forget()
+        outcomes = judge_chain(self.chains[n], reading, self.seed)
+        self.known[n].append((dict(reading.asked), dict(reading.roles.asked), outcomes))
+        return outcomes
+
+    def all(self, reading: Reading, cost: float) -> Found:
+        outcomes = [self.chain(n, reading) for n in range(len(self.chains))]
+        score = -0.35 * cost - self.penalty(reading)
+        for chain, said in zip(self.chains, outcomes, strict=True):
+            score += _score(chain, said, reading)
+        return Found(reading, outcomes, score, cost)
+
+    def penalty(self, reading: Reading) -> float:
+        found = 0.0
+        for item in reading.conventions.items():
+            if item in self.evidence:
+                continue
+            found += _PENALTY.get(item, 0.0)
+            if item[0] == "label" and item[1]:
+                found += 0.15 if ("label", item[1]) in self.evidence else 1.2
+        return found
+
+
+def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
+    score = 0.0
+    for k, outcome in enumerate(outcomes):
+        if outcome.word in ("follows", "carried"):
+            left = chain.sides[0].node
+            role = reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
+            defining = k == 1 and role is not None and role.kind in ("a", "h", "p", "L")
+            score += (2.0 if defining else 1.0) if outcome.word == "follows" else 0.6
+        elif outcome.word == "wrong":
+            score -= 1.0
+        elif outcome.word == "misfit":
+            score += _MISFIT
+        elif outcome.word in ("unread", "unread head", "tensor"):
+            score -= 0.5
+        elif outcome.word == "defines":
+            score += 0.1
+    return score * (0.5 if chain.inline else 1.0)
+
+
+def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[tuple[str, Any]], list[str]]:
+    """Where the search starts, the conventions for which the file gives evidence, and letters that may be the label."""
+    prose = facts.prose
+    evidence: set[tuple[str, Any]] = set()
+    text = prose + " ".join(side.text for chain in (*notes.chains, *notes.inline) for side in chain.sides)
+    hints = facts.hints
+    if "sigmoid" in text.lower() or "logistic" in text.lower() or hints_any(facts, "in logistic"):
+        evidence |= {("output", "logistic"), ("activation", "logistic"), ("loss", "binary"), ("units", "one output")}
+    if "tanh" in text:
+        evidence.add(("activation", "tanh"))
+    if "relu" in text.lower():
+        evidence.add(("activation", "relu"))
+    if "one-hot" in prose or "one hot" in prose or "onehot" in prose:
+        evidence.add(("targets", "one-hot"))
+    if "binary" in prose:
+        evidence |= {("loss", "binary"), ("output", "logistic"), ("units", "one output")}
+    if "row vector" in prose:
+        evidence |= {("vectors", "rows"), ("weights", "in×out")}
+    if "squared" in prose or "mse" in prose or "quadratic" in prose:
+        evidence |= {("loss", "half squares"), ("loss", "squares"), ("output", "identity"), ("output", "activation")}
+    if "einstein" in prose or "repeated ind" in prose:
+        evidence.add(("einstein", True))
+    start: list[dict[str, Any]] = [{"einstein": True}] if ("einstein", True) in evidence else [{}]
+    binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or (
+        sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
+    )
+    known = "softmax" in text.lower() or any(
+        hint["is softmax"] or hint["in log"] or hint["times log"] for hint in hints.values()
+    )
+    if binary and "softmax" not in text.lower():
+        evidence |= {("output", "logistic"), ("loss", "binary"), ("units", "one output")}
+        start = [
+            {"output": "logistic", "loss": "binary"},
+            {"units": "one output", "output": "logistic", "loss": "binary"},
+            {},
+        ]
+    elif not known and not any(base in facts.bases for base in ("ŷ", "Ŷ", "y", "t", "p")):
+        evidence |= {("output", "activation"), ("loss", "any")}
+        start = [{"output": "activation", "loss": "any"}, {}]
+    elif not known:
+        start = [{}, {"output": "activation", "loss": "any"}]
+    labels = []
+    for chain in (*notes.chains, *notes.inline):
+        nodes = [side.node for side in chain.sides]
+        for before, after in itertools.pairwise(nodes):
+            if (
+                before is not None
+                and after is not None
+                and before.op == "name"
+                and after.op == "num"
+                and after.data == 1
+                and len(before.data.sub) == 1
+            ) and before.data.sub[0].kind == "letter":
+                labels.append(str(before.data.sub[0].value))
+                evidence.add(("label", labels[-1]))
+        for node in nodes:
+            inner = node
+            while inner is not None and inner.op in ("neg",):
+                inner = inner.kids[0]
+            if inner is not None and inner.op == "fn" and inner.data[0] == "log":
+                arg = inner.kids[0]
+                while arg.op in ("elem",) and arg.kids:
+                    if len(arg.data) == 1 and arg.data[0].kind == "letter":
+                        labels.append(str(arg.data[0].value))
+                        evidence.add(("label", labels[-1]))
+                    arg = arg.kids[0]
+                if (
+                    arg.op == "name"
+                    and len(arg.data.sub) == 1
+                    and arg.data.sub[0].kind == "letter"
+                    and node is not nodes[0]
+                ):
+                    labels.append(str(arg.data.sub[0].value))
+                    evidence.add(("label", labels[-1]))
+                elif arg.op == "name" and len(arg.data.sub) == 1 and arg.data.sub[0].kind == "letter":
+                    labels.append(str(arg.data.sub[0].value))
+    if labels:
+        start += [
+            {**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence
+        ]
+    labels += [
+        letter for letter in ("ℓ", "c", "o", "k", "t", "l") if letter in facts.labels and letter not in facts.summed
+    ]
+    return start, evidence, list(dict.fromkeys(labels))
+
+
+def hints_any(facts: Facts, word: str) -> bool:
+    return any(hint[word] for hint in facts.hints.values())
+
+
+def search(
+    judge: Judge, notes: Notes, facts: Facts, said: Mapping[str, Role], fixed: Mapping[str, Any]
+) -> Found | None:
+    """The best reading: the first under which all follows, or else the one that explains most."""
+    start, judge.evidence, labels = settings_for(facts, notes)
+    best: list[Found] = []
+    for count, (reading, cost) in enumerate(readings_of(notes, facts, said), start=1):
+        for conventions in start:
+            found = judge.all(reading.but(**{**conventions, **fixed}), cost)
+            best.append(found)
+            if found.complete and cost < 0.6 and judge.penalty(found.reading) < 0.2:
+                return found
+        if judge.out_of_time() or (count > 40):
+            break
+    if not best:
+        return None
+    best.sort(key=lambda f: -f.score)
+    complete = [f for f in best if f.complete]
+    tops = best[:8]
+    if complete and complete[0] is best[0]:
+        return complete[0]
+    climbed: list[Found] = []
+    for found in tops:
+        climbed.append(_climb(judge, found, labels))
+        if climbed[-1].complete and climbed[-1].cost < 0.6:
+            break
+        if judge.out_of_time():
+            break
+    return max([*climbed, best[0]], key=lambda f: f.score)
+
+
+def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Found:
+    """Change one convention at a time, as long as that explains more."""
+    for _ in range(rounds):
+        better = found
+        for move in moves(found.reading, labels):
+            tried = judge.all(found.reading.but(**move), found.cost)
+            if tried.score > better.score + 1e-9:
+                better = tried
+            if judge.out_of_time():
+                break
+        if better is found or better.complete:
+            return better
+        found = better
+    return found
+
+
+def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
+    asked = reading.asked.keys() | {"units", "output", "loss", "activation"}
+    for move in _MOVES:
+        if any(
+            name in asked
+            or name
+            in (
+                "vectors",
+                "weights",
+                "samples",
+                "jacobian",
+                "gradient",
+                "mean",
+                "two",
+                "dot",
+                "batch",
+                "counted",
+                "targets",
+            )
+            for name in move
+        ):
+            yield move
+    for name, value in list(reading.conventions.items()):
+        free = name not in ("targets", "biases") or (
+            name == "targets" and any(role.kind == "y" for role in reading.roles.values())
+        )
+        if name in CONVENTIONS and value != CONVENTIONS[name][0] and free:
+            yield {name: CONVENTIONS[name][0]}
+    for letter in labels:
+        yield {"label": letter, "targets": "one-hot"}

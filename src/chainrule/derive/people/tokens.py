@@ -1,0 +1,414 @@
+r"""LaTeX to tokens: macros expanded, what only lays out the page dropped, every way to write a sign made one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from chainrule.derive.people.tree import NotReadError
+
+__all__ = ["Macro", "Token", "group_at", "macros_in", "tokens"]
+
+_MOST_TOKENS = 20_000
+
+
+class Token(NamedTuple):
+    """`kind`: cmd, char, num, text (words in \\text), word (several letters of a plain text), or space (\\quad)."""
+
+    kind: str
+    text: str
+    at: int
+
+
+class Macro(NamedTuple):
+    arguments: int
+    body: str
+    default: str | None = None
+
+
+_DROPPED = {
+    "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl",
+    "Biggr", "bigm", "Bigm", "displaystyle", "textstyle", "scriptstyle", "scriptscriptstyle", "limits", "nolimits",
+    "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
+    "scriptsize", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
+    "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
+    "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "space", "par",
+    "medskip", "smallskip", "bigskip",
+}  # fmt: skip
+_DROPPED_WITH_ARGUMENT = {
+    "label", "tag", "hspace", "vspace", "color", "phantom", "hphantom", "vphantom", "eqref", "ref", "cite", "mskip",
+    "hskip", "kern", "intertext", "shortintertext", "footnote", "href", "raisebox", "setlength", "pagecolor",
+    "class", "cssId",
+}  # fmt: skip
+_FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "style", "enclose"}
+_KEPT_ARGUMENT = {
+    "cancel",
+    "bcancel",
+    "xcancel",
+    "mathstrut",
+    "fbox",
+    "mbox_",
+    "substack",
+    "bbox",
+    "highlight",
+    "mathchoice",
+    "hl",
+    "sout",
+    "uwave",
+}
+_TEXTS = {
+    "text",
+    "textrm",
+    "textit",
+    "textbf",
+    "textsf",
+    "texttt",
+    "mbox",
+    "hbox",
+    "textnormal",
+    "textsc",
+    "emph",
+    "textup",
+}
+_SAME = {
+    "lbrack": "[", "cr": "\\\\", "newline": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(",
+    "rparen": ")", "vert": "|", "lvert": "|",
+    "rvert": "|", "mid": "|", "ast": "*", "star": "*", "cdotp": "\\cdot", "bullet": "\\cdot", "ne": "\\neq",
+    "lt": "<", "gt": ">",
+    "leq": "\\le", "geq": "\\ge", "ldots": "\\dots", "cdots": "\\dots", "dotsb": "\\dots", "dotsc": "\\dots",
+    "dotsm": "\\dots",
+    "dotsi": "\\dots", "hdots": "\\dots", "hdotsfor": "\\dots",
+    "intercal": "\\top", "lVert": "\\|", "rVert": "\\|", "Vert": "\\|", "dfrac": "\\frac", "tfrac": "\\frac",
+    "cfrac": "\\frac",
+    "nicefrac": "\\frac", "sfrac": "\\frac", "varepsilon": "\\epsilon", "varphi": "\\phi", "vartheta": "\\theta",
+    "varsigma": "\\sigma", "varrho": "\\rho", "widehat": "\\hat", "widetilde": "\\tilde", "overline": "\\bar",
+    "ln": "\\log", "mathscr": "\\mathcal", "mathfrak": "\\mathcal", "boldsymbol": "\\mathbf", "bm": "\\mathbf",
+    "vec": "\\mathbf",
+    "mathbfit": "\\mathbf", "pmb": "\\mathbf", "symbf": "\\mathbf", "bold": "\\mathbf", "mathbbm": "\\mathbb",
+    "mathds": "\\mathbb",
+    "coloneqq": "=", "equiv": "=", "triangleq": "=", "doteq": "=", "eqdef": "=", "coloneq": "=", "colonequals": "=",
+    "Coloneqq": "=",
+    "Longrightarrow": "\\implies", "Rightarrow": "\\implies", "Leftrightarrow": "\\implies",
+    "Longleftrightarrow": "\\implies",
+    "iff": "\\implies", "leadsto": "\\implies", "therefore": "\\implies", "because": "\\implies",
+    "impliedby": "\\implies",
+    "longrightarrow": "\\to", "rightarrow": "\\to", "hadamard": "\\odot", "colon": ":", "textquotesingle": "'",
+    "thinspace": "",
+    "enspace": "", "enskip": "", "backslash": "\\setminus", "bigodot": "\\odot", "owedge": "\\odot",
+    "differentialD": "d", "dd": "d",
+    "dv": "\\dv", "odv": "\\dv", "derivative": "\\dv", "pderiv": "\\pdv", "partialderivative": "\\pdv",
+    "diffp": "\\pdv", "diff": "\\dv",
+    "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm",
+    "mathnormal": "\\mathrm",
+    "grad": "\\nabla", "gradient": "\\nabla", "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
+    "argmax": "\\max",
+    "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*",
+    "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")",
+    "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
+}  # fmt: skip
+_SYMBOLS = {
+    "−": "-", "–": "-", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "∙": "\\cdot", "⊙": "\\odot", "∘": "\\circ",
+    "∗": "*", "∂": "\\partial",
+    "∇": "\\nabla", "∑": "\\sum", "Σ": "\\sum", "∏": "\\prod", "Π": "\\prod", "≠": "\\neq", "≤": "\\le",
+    "≥": "\\ge", "∈": "\\in", "≡": "=", "≔": "=",
+    "≜": "=", "⇒": "\\implies", "⟹": "\\implies", "⟺": "\\implies", "⇔": "\\implies", "→": "\\to", "∀": "\\forall",
+    "…": "\\dots", "⋯": "\\dots",
+    "√": "\\sqrt", "‖": "\\|", "∥": "\\|", "ᵀ": "^\\top", "⊤": "\\top", "′": "'", "″": "''", "’": "'",
+    "½": "\\frac{1}{2}", "ℒ": "\\mathcal{L}",
+    "𝓛": "\\mathcal{L}", "𝟙": "\\mathbb{1}", "𝟏": "\\mathbb{1}", "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx",
+    "∞": "\\infty", "⟨": "\\langle",
+    "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ",
+    "∝": "\\propto", "@": "\\cdot ", "⊗": "\\otimes", "÷": "/", "∣": "|",
+}  # fmt: skip
+_GREEK = {
+    c: "\\" + unicodedata.name(c).split()[-1].lower() for c in "αβγδεζηθικλμνξπρστυφχψω"
+} | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi",
+    "Ω": "\\Omega",
+    "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
+_TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
+_WORDS = re.compile(
+    r"(?:softmax|Softmax|Diag|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
+    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|with)(?![A-Za-z])"
+)
+_SPOKEN = {
+    "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta",
+    "sigma": "\\sigma",
+    "alpha": "\\alpha", "beta": "\\beta", "eta": "\\eta", "gamma": "\\gamma", "lambda": "\\lambda",
+    "grad": "\\nabla", "nabla": "\\nabla",
+    "exp": "\\exp", "log": "\\log", "ln": "\\log", "tanh": "\\tanh", "max": "\\max",
+}  # fmt: skip
+
+
+def macros_in(text: str) -> dict[str, Macro]:
+    r"""The macros that a text defines.
+
+    Examples
+    --------
+    >>> macros_in(r"\newcommand{\pd}[2]{\frac{\partial #1}{\partial #2}}")["pd"].arguments
+    2
+    """
+    found: dict[str, Macro] = {}
+    pattern = (
+        r"\\(?:re|provide)?newcommand\*?\s*\{?\\([A-Za-z]+)\}?\s*(?:\[(\d)\])?\s*(?:\[([^\]]*)\])?\s*(?=\{)"
+        r"|\\providecommand\*?\s*\{?\\([A-Za-z]+)\}?\s*(?:\[(\d)\])?\s*(?=\{)"
+        r"|\\def\s*\\([A-Za-z]+)\s*((?:#\d)*)\s*(?=\{)"
+    )
+    for match in re.finditer(pattern, text):
+        name = match[1] or match[4] or match[6]
+        count = int(match[2] or match[5] or 0) or len(match[7] or "") // 2
+        found[name] = Macro(count, group_at(text, match.end()), match[3])
+    for match in re.finditer(r"\\(?:DeclareMathOperator\*?|operatorname@?)\s*\{?\\([A-Za-z]+)\}?\s*(?=\{)", text):
+        found[match[1]] = Macro(0, f"\\operatorname{{{group_at(text, match.end())}}}")
+    for match in re.finditer(r"\\let\s*\\([A-Za-z]+)\s*=?\s*(\\[A-Za-z]+)", text):
+        found[match[1]] = Macro(0, match[2])
+    return found
+
+
+def group_at(text: str, at: int) -> str:
+    """What stands within the braces that open at a place."""
+    depth = 0
+    for k in range(at, len(text)):
+        if text[k] == "\\":
+            continue
+        if text[k] in "{}" and text[k - 1] != "\\":
+            depth += 1 if text[k] == "{" else -1
+            if depth == 0:
+                return text[at + 1 : k]
+    return text[at + 1 :]
+
+
+def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
+    """The tokens of a formula that stands at a place of its file.
+
+    Raises
+    ------
+    NotReadError
+        It is too long, or its macros do not end.
+    """
+    raw = _raw(text, at, True)
+    return _laid_out(_expanded(raw, macros))
+
+
+def _raw(text: str, at: int, plain: bool) -> list[Token]:
+    found: list[Token] = []
+    k = 0
+    while k < len(text):
+        if plain and (word := _WORDS.match(text, k)) and _begins_word(text, k):
+            said = word.group()
+            found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
+            k = word.end()
+            continue
+        if (
+            plain
+            and text.startswith("ln", k)
+            and k
+            and text[k - 1].isalpha()
+            and text[k - 1] != "\\"
+            and _spelt_together(text, k)
+        ):  # ylna
+            found.append(Token("cmd", "log", at + k))
+            k += 2
+            continue
+        letter = text[k]
+        if letter in _SYMBOLS or letter in _GREEK:
+            found += [t._replace(at=at + k) for t in _raw(_SYMBOLS.get(letter) or _GREEK[letter], 0, False)]
+            k += 1
+            continue
+        if ord(letter) > 127 and (same := _plain_form(text, k)):
+            written, k2 = same
+            found += [t._replace(at=at + k) for t in _raw(written, 0, False)]
+            k = k2
+            continue
+        match = _TOKEN.match(text, k)
+        if match is None:
+            k += 1
+            continue
+        if match[1] in _TEXTS and text[match.end() :].lstrip()[:1] == "{":
+            begin = text.index("{", match.end())
+            inside = group_at(text, begin)
+            found.append(Token("text", inside, at + k))
+            k = begin + len(inside) + 2
+            continue
+        if match[1]:
+            found.append(Token("cmd", match[1], at + k))
+        elif match[2]:
+            spaces = {",": "", ";": "", ":": "", "!": "", " ": "", ">": "", "\n": "", "/": "", "-": ""}
+            if match[2] not in spaces:
+                found.append(Token("cmd", match[2], at + k))
+        elif match[3]:
+            found.append(Token("num", match[3], at + k))
+        elif match[4] != "~":
+            found.append(Token("char", match[4], at + k))
+        k = match.end()
+    return found
+
+
+def _spelt_together(text: str, k: int) -> bool:
+    """Whether ln here is the logarithm between letters: no command, and no longer word."""
+    start = k
+    while start and text[start - 1].isalpha():
+        start -= 1
+    end = k
+    while end < len(text) and text[end].isalpha():
+        end += 1
+    return end - start <= 4 and not (start and text[start - 1] == "\\")
+
+
+def _begins_word(text: str, k: int) -> bool:
+    before = text[k - 1] if k else " "
+    if before == "d" and text[k].isupper():  # dCE
+        return not (k > 1 and text[k - 2].isalpha())
+    return not before.isalpha() and before != "\\"
+
+
+def _plain_form(text: str, k: int) -> tuple[str, int] | None:
+    """Unicode's small letters above and below the line, letters with hats, and mathematical alphabets."""
+    kind = unicodedata.decomposition(text[k]).split(" ")[0]
+    if kind in ("<sub>", "<super>"):
+        end = k
+        while end < len(text) and unicodedata.decomposition(text[end]).startswith(kind):
+            end += 1
+        inside = unicodedata.normalize("NFKC", text[k:end]).replace("−", "-")
+        return ("_" if kind == "<sub>" else "^") + "{" + inside + "}", end
+    apart = unicodedata.normalize("NFKD", text[k])
+    if len(apart) == 2 and apart[1] in "\u0302\u0303\u0304\u0305":
+        accent = {"\u0302": "hat", "\u0303": "tilde"}.get(apart[1], "bar")
+        return f"\\{accent}{{{apart[0]}}}", k + 1
+    if apart != text[k] and len(apart) == 1:
+        return (_GREEK.get(apart) or apart), k + 1
+    return None
+
+
+def _expanded(raw: list[Token], macros: Mapping[str, Macro]) -> list[Token]:
+    found: list[Token] = []
+    ahead = list(reversed(raw))
+    steps = 0
+    while ahead:
+        token = ahead.pop()
+        if token.kind == "cmd" and token.text in macros:
+            macro = macros[token.text]
+            steps += 1
+            if steps > 2000 or len(ahead) > _MOST_TOKENS:
+                raise NotReadError(f"the macro \\{token.text} does not end")
+            arguments: list[list[Token]] = []
+            for n in range(macro.arguments):
+                if n == 0 and macro.default is not None:
+                    arguments.append(_optional(ahead) or _raw(macro.default, token.at, False))
+                else:
+                    arguments.append(_argument(ahead))
+            body: list[Token] = []
+            inside = _raw(macro.body, 0, False)
+            k = 0
+            while k < len(inside):
+                is_hole = inside[k].text == "#" and k + 1 < len(inside) and inside[k + 1].kind == "num"
+                if is_hole and 0 < int(inside[k + 1].text[0]) <= len(arguments):
+                    body += arguments[int(inside[k + 1].text[0]) - 1]
+                    rest = inside[k + 1].text[1:]
+                    body += [Token("num", rest, token.at)] if rest else []
+                    k += 2
+                    continue
+                body.append(inside[k]._replace(at=token.at))
+                k += 1
+            ahead += reversed(body)
+            continue
+        found.append(token)
+        if len(found) > _MOST_TOKENS:
+            raise NotReadError("the formula is too long")
+    return found
+
+
+def _argument(ahead: list[Token]) -> list[Token]:
+    """The next group, without its braces; `ahead` is in reverse."""
+    if not ahead:
+        return []
+    first = ahead.pop()
+    if first.text != "{" or first.kind != "char":
+        return [first]
+    found: list[Token] = []
+    depth = 1
+    while ahead:
+        token = ahead.pop()
+        if token.kind == "char" and token.text in "{}":
+            depth += 1 if token.text == "{" else -1
+            if depth == 0:
+                break
+        found.append(token)
+    return found
+
+
+def _optional(ahead: list[Token]) -> list[Token]:
+    if not ahead or ahead[-1].text != "[" or ahead[-1].kind != "char":
+        return []
+    ahead.pop()
+    found: list[Token] = []
+    while ahead and (token := ahead.pop()).text != "]":
+        found.append(token)
+    return found
+
+
+def _laid_out(raw: list[Token]) -> list[Token]:
+    found: list[Token] = []
+    ahead = list(reversed(raw))
+    while ahead:
+        token = ahead.pop()
+        name = token.text
+        if token.kind == "cmd":
+            if name in ("left", "right") and ahead and ahead[-1].text == ".":
+                ahead.pop()
+                continue
+            if name in _DROPPED:
+                continue
+            if name == "not":
+                ahead[-1:] = (
+                    [Token("cmd", "neq", token.at)] if ahead and ahead[-1].text in ("=", "equiv") else ahead[-1:]
+                )
+                continue
+            if name == "eqalign":
+                continue
+            if name in ("quad", "qquad", "hfill"):
+                found.append(Token("space", " ", token.at))
+                continue
+            if name in _DROPPED_WITH_ARGUMENT:
+                _optional(ahead)
+                words = _argument(ahead)
+                if name == "hspace":
+                    found.append(Token("space", " ", token.at))
+                if name in ("intertext", "shortintertext"):
+                    found.append(Token("text", "".join(t.text for t in words), token.at))
+                continue
+            if name in _FIRST_ARGUMENT_DROPPED:
+                _optional(ahead)
+                _argument(ahead)
+                continue
+            if name in _KEPT_ARGUMENT:
+                _optional(ahead)
+                continue
+            if name in ("overset", "stackrel", "underset", "xlongequal"):
+                over = _argument(ahead)
+                if name != "xlongequal":
+                    ahead += reversed(_argument(ahead))
+                    if name == "underset" and ahead and ahead[-1].text in ("max", "min", "sum"):
+                        shown = [
+                            Token("char", "_", token.at),
+                            Token("char", "{", token.at),
+                            *over,
+                            Token("char", "}", token.at),
+                        ]
+                        ahead[-1:] = [*reversed(shown), ahead[-1]]
+                else:
+                    ahead.append(Token("char", "=", token.at))
+                continue
+            same = _SAME.get(name)
+            if same is not None:
+                ahead += [t._replace(at=token.at) for t in reversed(_raw(same, 0, False))]
+                if same.startswith("\\") and same[1:] == name:
+                    found.append(ahead.pop())
+                continue
+        if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
+            continue
+        if token.kind == "char" and name == "=" and found and found[-1].text == "=" and found[-1].at == token.at - 1:
+            continue
+        found.append(token)
+    return found

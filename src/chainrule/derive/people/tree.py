@@ -1,0 +1,118 @@
+"""What a side of an equation is read into before anything is decided about what its letters mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Bound",
+    "Condition",
+    "Item",
+    "Name",
+    "Node",
+    "NotReadError",
+    "conditions_of",
+    "names",
+    "num",
+    "transform",
+    "walk",
+]
+
+
+class NotReadError(Exception):
+    """Something that is not understood, in words for its writer."""
+
+
+class Item(NamedTuple):
+    """A part of a subscript or superscript. `kind`: letter, number, shifted (l+1, as ("l", 1)), round or square (a
+    tuple of items in brackets), word, star, condition (i ≠ k), or name (a Node: f_{y_i})."""
+
+    kind: str
+    value: Any
+
+
+class Condition(NamedTuple):
+    """left rel right: rel is =, ≠, <, >, ≤, ≥ or ∈; the sides are Nodes."""
+
+    left: Any
+    rel: str
+    right: Any
+
+
+@dataclass(frozen=True)
+class Name:
+    """A letter or word with its scripts as they are written. `font` tells 𝓛 from L, and bold from plain."""
+
+    base: str
+    sub: tuple[Item, ...] = ()
+    sup: tuple[Item, ...] = ()
+    primes: int = 0
+    bold: bool = False
+
+
+class Bound(NamedTuple):
+    """What stands below and above a Σ: its letters (none where it is bare), conditions, and the limits."""
+
+    letters: tuple[str, ...]
+    conditions: tuple[Condition, ...] = ()
+    lower: Any = None
+    upper: Any = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation, what it is made of, and what else it needs. The operations: num, name, neg, add, mul (data: the
+    signs written between), div, pow, T, fn, app (a name before a bracket), D (what, and by what), grad, sum, prod, max,
+    min, cases, mat, ind, elem, claim (a value and what a brace below it says), abs, norm, inner, given, alt."""
+
+    op: str
+    kids: tuple[Node, ...] = ()
+    data: Any = None
+
+    def with_kids(self, kids: tuple[Node, ...]) -> Node:
+        return replace(self, kids=kids)
+
+
+def num(value: float) -> Node:
+    return Node("num", (), value)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and everything in it, that in its scripts and conditions too."""
+    yield node
+    for kid in node.kids:
+        yield from walk(kid)
+    if isinstance(node.data, Name):
+        for item in node.data.sub + node.data.sup:
+            if item.kind == "name":
+                yield from walk(item.value)
+    for condition in conditions_of(node):
+        for side in (condition.left, condition.right):
+            if isinstance(side, Node):
+                yield from walk(side)
+
+
+def conditions_of(node: Node) -> tuple[Condition, ...]:
+    if node.op == "cases":
+        return tuple(c for group in node.data for c in (group or ()))
+    if isinstance(node.data, Bound):
+        return node.data.conditions
+    return node.data if node.op == "ind" else ()
+
+
+def names(node: Node) -> Iterator[Name]:
+    """Every name in a tree."""
+    for part in walk(node):
+        if isinstance(part.data, Name):
+            yield part.data
+
+
+def transform(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """The tree with each node for which `change` gives another replaced by it, from the outside in."""
+    changed = change(node)
+    if changed is not None:
+        return changed
+    kids = tuple(transform(kid, change) for kid in node.kids)
+    return node if all(a is b for a, b in zip(kids, node.kids, strict=True)) else node.with_kids(kids)

@@ -1,0 +1,85 @@
+"""Derivations as their authors wrote them, each with its truth written down by hand before it was judged.
+
+`given` is the collection with which the reader was designed; the four batches were collected from other sources, and
+each was run once before anything was mended for it: first_runs.json has what that gave.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chainrule.derive.people.check import check_derivation
+from chainrule.errors import InputError
+
+FOLDER = Path(__file__).parent / "collection"
+# How many of each are judged right: every line of a right file follows, and of a wrong one all but its wrong lines.
+JUDGED_RIGHT = {"given": 31, "batch1": 15, "batch2": 11, "batch3": 9, "batch4": 5}
+NAMED = [
+    ("07.tex", "p_k should be p_i"), ("19.tex", "θ_j should be θ_i"), ("30.tex", "w_{kj}^{l+1} should be w_{jk}^{l+1}"),
+    ("34.tex", "the sum must leave out i = k"), ("46.tex", "should be hᵀ (softmax(h U + b_2) − y)"),
+    ("54.tex", "x should be w"),
+]  # fmt: skip
+
+
+def said(folder, entry):
+    """The wrong and the not understood lines of a file; None where nothing in it is an equation."""
+    try:
+        steps = check_derivation((FOLDER / folder / entry["file"]).read_bytes(), entry["file"]).steps
+    except InputError:
+        return None
+    lines = [
+        sorted({s["line"] for s in steps if s["verdict"] == word}) for word in ("does not follow", "not understood")
+    ]
+    return lines if steps else None
+
+
+def index(folder):
+    return json.loads((FOLDER / folder / "index.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("folder", ["given", *(pytest.param(f"batch{n}", marks=pytest.mark.slow) for n in range(1, 5))])
+def test_a_collection(folder):
+    judged = 0
+    for entry in index(folder):
+        found = said(folder, entry)
+        if found is None:
+            continue
+        wrong, unread = found
+        if entry["verdict"] == "right":
+            if folder == "given":
+                assert not wrong, entry["file"]
+            judged += not wrong and not unread
+        else:
+            assert wrong or unread, f"{entry['file']} passed"
+            judged += wrong == sorted(entry["wrong_lines"]) and not unread
+    assert judged >= JUDGED_RIGHT[folder]
+
+
+@pytest.mark.slow
+def test_right_lines_called_wrong_are_few():
+    called = [
+        f"{folder}/{entry['file']}"
+        for folder in ("batch1", "batch2", "batch3", "batch4")
+        for entry in index(folder)
+        if entry["verdict"] == "right" and (found := said(folder, entry)) and found[0]
+    ]
+    assert len(called) <= 2, called
+
+
+def test_each_batch_has_twenty_files_with_a_source_and_a_quarter_are_wrong():
+    for n in range(1, 5):
+        entries = index(f"batch{n}")
+        assert len(entries) == 20
+        assert all(entry["source"] and entry["truth"] for entry in entries)
+        assert sum(entry["verdict"] == "wrong" for entry in entries) >= 5
+        assert all(entry["wrong_lines"] for entry in entries if entry["verdict"] == "wrong")
+    first = json.loads((FOLDER / "first_runs.json").read_text(encoding="utf-8"))
+    assert set(first) == {f"batch{n}" for n in range(1, 5)}
+
+
+@pytest.mark.parametrize(("file", "cause"), NAMED)
+def test_the_cause_is_named(file, cause):
+    steps = check_derivation((FOLDER / "given" / file).read_bytes(), file).steps
+    (wrong,) = [step for step in steps if step["verdict"] == "does not follow"]
+    assert cause in wrong["cause"]
