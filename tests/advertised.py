@@ -64,7 +64,7 @@ def needs(name: str) -> str:
 
 def carried(text: str, extra: str) -> bool:
     """Whether a block of Python in a document is for this environment: what it imports says so."""
-    wanted = next((e for e in EXTRAS if f"chainrule.{e}" in text), "none")
+    wanted = "cli" if "chainrule.load(" in text else next((e for e in EXTRAS if f"chainrule.{e}" in text), "none")
     return wanted in ("none", extra) and not any(word in text for word in ELSEWHERE)
 
 
@@ -95,6 +95,8 @@ def run_python(extra: str) -> None:
         logits, hidden, weight, bias = (random.normal(size=n) for n in ((40, 10), (40, 64), (10, 64), 10))
         names = {"x": x, "labels": labels, "logits": logits, "hidden": hidden, "weight": weight, "bias": bias}
         names["np"], names["chainrule"] = np, importlib.import_module("chainrule")
+        if extra == "cli":
+            names["frame"] = importlib.import_module("polars").read_csv("examples/digits.csv")
         blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if carried(block, extra)]
         for block in blocks:
             if ">>>" not in block:
@@ -153,11 +155,11 @@ def main(extra: str) -> None:
     assert chainrule("--version") == f"chainrule {metadata.version('chainrule')}\n"
     for test in tests(extra):
         RUNNER.run(test)
+    run_commands(extra)  # they leave the model that some blocks load
     run_python(extra)
     result = RUNNER.summarize(verbose=False)
     if result.failed:
         sys.exit(f"{result.failed} of {result.attempted} examples failed")
-    run_commands(extra)
     run_refusals(extra)
     print(f"{result.attempted} lines of examples")
 

@@ -218,6 +218,10 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
     return min(depth, 6), middle
 
 
+def _is_target(base: str) -> bool:
+    return any(base in USUAL.get(kind, ()) for kind in ("y", "label"))
+
+
 def _choices(
     base: str, facts: Facts, definitions: Mapping[str, Definition], bases: Counter[str], values: set[str]
 ) -> list[tuple[Role, float]]:
@@ -249,6 +253,9 @@ def _choices(
     if base in facts.labels and not any(n.sub or n.sup for n in facts.seen[base]):
         scores.pop("const", None)
         if not hints["by"] and (base in "ijklmn" or (base in "abcd" and not hints["compared"])):
+            return []
+        arguments = hints["compared"] + sum(count for word, count in hints.items() if word.startswith("argument of "))
+        if not hints["by"] and 0 < bases[base] <= arguments and not _is_target(base):  # π(v), beside z_v
             return []
     if called and hints["before a bracket"] < bases[base]:
         scores["g"] = scores.get("g", 0.0) - 0.5 if "g" in scores else -9

@@ -57,7 +57,7 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
         reading = found.reading.but(classes=written)
         tried = judge.chain(n, reading)
         fewer = sum(o.word in FINE for o in tried) > sum(o.word in FINE for o in outcomes)
-        if fewer and not any(o.word in ("wrong", "misfit") for o in tried):
+        if fewer and not any(o.word == "wrong" for o in tried):
             return Judged(chain, tried, reading)
     if any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
