@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 EXTRAS = ("cli", "derive", "sklearn", "onnx", "torch", "jax")
 # A module, or one name in it, whose examples need an extra. What is not here needs NumPy alone.
 NEEDS = {
+    "chainrule.load": "cli",
     "chainrule.command.cli.main": "cli",
     "chainrule.pages.gallery.Gallery": "cli",
     "chainrule.network.model.load_model": "cli",
@@ -62,9 +63,10 @@ def needs(name: str) -> str:
     return NEEDS.get(name, "none")
 
 
-def carried(text: str, extra: str) -> bool:
-    """Whether a block of Python in a document is for this environment: what it imports says so."""
-    wanted = "cli" if "chainrule.load(" in text else next((e for e in EXTRAS if f"chainrule.{e}" in text), "none")
+def carried(text: str, page: str, extra: str) -> bool:
+    """Whether a block of Python in a document is for this environment: what it imports says so, or the page it is on."""
+    wanted = next((e for e in EXTRAS if f"chainrule.{e}" in text), page if page in EXTRAS else "none")
+    wanted = "cli" if "chainrule.load(" in text else wanted
     return wanted in ("none", extra) and not any(word in text for word in ELSEWHERE)
 
 
@@ -97,7 +99,7 @@ def run_python(extra: str) -> None:
         names["np"], names["chainrule"] = np, importlib.import_module("chainrule")
         if extra == "cli":
             names["frame"] = importlib.import_module("polars").read_csv("examples/digits.csv")
-        blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if carried(block, extra)]
+        blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if carried(block, path.stem, extra)]
         for block in blocks:
             if ">>>" not in block:
                 exec(compile(block, str(path), "exec"), names)
@@ -113,9 +115,12 @@ def run_commands(extra: str) -> None:
     shown = "".join(path.read_text(encoding="utf-8") for path in documents())
     for line in dict.fromkeys(re.findall(r"^\$ chainrule (.*?) *(?:#.*)?$", shown, re.M)):
         words = re.sub(r"\bCOLUMN\b", "label", re.sub(r"\b\w*TABLE\b", "examples/digits.csv", line)).split()
-        wanted = "derive" if words[0] == "derive" else "cli"
-        # a server does not end; each derivation's check, half a minute in all, is a test of its own
-        if extra == wanted and "--serve" not in words and words != ["derive", "--check"]:
+        wanted = {"derive": "derive", "tune": "sklearn"}.get(words[0], "cli")
+        if words[-2:-1] == ["--check"]:  # somebody's own derivation
+            wanted = "none"
+        # a server does not end; each derivation's check, half a minute in all, is a test of its own, as is what needs
+        # two extras
+        if extra == wanted and "--serve" not in words and words != ["derive", "--check"] and words[0] != "tune":
             chainrule(*words)
         elif extra == "none":
             said = chainrule(*words, code=1)
