@@ -64,7 +64,7 @@ def needs(name: str) -> str:
 
 
 def carried(text: str, page: str, extra: str) -> bool:
-    """Whether a block of Python in a document is for this environment: what it imports says so, or the page it is on."""
+    """Whether a block of Python in a document is for this environment, by what it imports or the page it is on."""
     wanted = next((e for e in EXTRAS if f"chainrule.{e}" in text), page if page in EXTRAS else "none")
     wanted = "cli" if "chainrule.load(" in text else wanted
     return wanted in ("none", extra) and not any(word in text for word in ELSEWHERE)
