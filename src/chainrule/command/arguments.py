@@ -208,24 +208,19 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     derive._negative_number_matcher = re.compile(r"-\.?\d")  # --logits -1,2 is no option of its own
     derive.set_defaults(refused=2)
     assert derive.epilog
-    derive.epilog += (
-        "\n\nExit codes: 0 done, 1 a step does not follow, 2 bad usage or nothing to check,\n"
-        "3 something was not understood, 4 the goal is not reached."
-    )
+    derive.epilog += "\n\nExit codes: 0 done, 1 wrong, 2 usage, 3 not understood, 4 goal not reached."
     derive.add_argument("name", metavar="NAME", nargs="?", help="a derivation that --list names; by default all")
     derive.add_argument("--list", dest="listing", action="store_true", help="print the names and titles")
     derive.add_argument("--step", action="store_true", help="show a line at a time; Enter shows the next")
     derive.add_argument(
         "--check", metavar="FILE", nargs="?", const="", default=None,
-        help="check every line by SymPy and by numbers; with FILE, each step of somebody's derivation (LaTeX, "
-        "Markdown, a notebook or text; - for standard input); with a folder, each of its files; with a NAME letters "
-        "are the lecture's",
+        help="check every line; with FILE (LaTeX, Markdown, a notebook, text, - for standard input, or a folder of "
+        "them) each step of anybody's",
     )  # fmt: skip
     derive.add_argument(
         "--format", dest="form", choices=["text", "json", "latex", "beamer", "html", "github", "gradescope"],
         default="text",
-        help="text by default; beamer: slides that reveal a line at a time; with --check FILE text, json, github "
-        "(annotations) or gradescope (results.json)",
+        help="text by default; json, github (annotations) and gradescope (results.json) with --check FILE",
     )  # fmt: skip
     derive.add_argument("-o", "--output", metavar="FILE", default=None, help="where to write; by default, the terminal")
     derive.add_argument("--numbers", action="store_true", help="show the value of every line beside it")
@@ -245,7 +240,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )  # fmt: skip
     derive.add_argument(
         "--goal", metavar="EQUATION", default=None,
-        help="with --check FILE, what it must reach: an equation, or the NAME of a derivation",
+        help="what FILE must reach: an equation, or a NAME",
     )  # fmt: skip
     derive.add_argument(
         "--points", type=v.a_positive, default=None, metavar="N",
