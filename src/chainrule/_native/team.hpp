@@ -30,7 +30,7 @@ struct Pace {
 class Trial {
  public:
   // Is the next step one thread's?
-  bool alone() const { return step_ < tried ? true : step_ < last ? false : alone_; }
+  bool alone() const { return step_ < tried || (step_ >= last && alone_); }
   void took(std::chrono::steady_clock::duration time) {
     if (step_ < tried) times_[0][step_] = time;
     else if (step_ >= last - tried && step_ < last) times_[1][step_ - (last - tried)] = time;
