@@ -50,7 +50,8 @@ TESTS = {
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
-    "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports",
+    "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports "
+    "torch/split",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.
