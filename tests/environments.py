@@ -51,7 +51,7 @@ TESTS = {
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
     "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports "
-    "torch/split",
+    "torch/split training/together",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.

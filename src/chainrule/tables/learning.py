@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,25 @@ from chainrule.tables.forms import FEW, JUDGED, Choices, Learner, kind_and_form
 from chainrule.tables.reading import as_frame
 from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, values_of
 
-__all__ = ["by_thresholds", "learn_schema", "learn_target"]
+__all__ = ["Found", "by_thresholds", "learn_schema", "learn_target"]
 
 PERFECT = 0.98  # of the rows
 COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
 NAMES = 0.9  # of the texts are different: they name the rows
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
+
+
+class Found(NamedTuple):
+    """What is learned of one column: it, or None where it cannot be used; why it is left out, or ""; and what is said,
+    as `Learner` has it."""
+
+    column: Column | None
+    reason: str
+    said: list[str]
+    comma: str
+    points: list[tuple[str, str]]
+    alone: list[tuple[str, float]]
 
 
 def learn_target(frame: Any, target: str, choices: Choices | None = None) -> Target:
@@ -101,6 +113,7 @@ def learn_schema(
     *,
     rows: Rows | None = None,
     say: Callable[[str], object] = lambda line: None,
+    each: Callable[[Callable[[str], Found], list[str]], list[Found]] = lambda learn, names: [*map(learn, names)],
 ) -> Schema:
     """Learn from a table how its columns become features and its target classes.
 
@@ -115,6 +128,8 @@ def learn_schema(
     choices : what the table does not say itself
     rows : the numbers that messages call the rows by; 0, 1, … by default
     say : called with a line for each thing that is not plain
+    each : gives what is learned of each of some columns, of the function that learns it and their names; several
+        processes share them so
 
     Raises
     ------
@@ -138,17 +153,35 @@ def learn_schema(
             word = {"keep": "keep or ignore", "ignore": "keep or ignore", "types": "give a type"}.get(option, "use")
             raise TableError(f"the table has no column {strange[0]!r} to {word}; it has {', '.join(names)[:200]}")
     rows = np.arange(frame.height) if rows is None else rows
-    learner = Learner(choices, say, rows, target.labels(frame, rows))
+    labels = target.labels(frame, rows)
+    learner = Learner(choices, say, rows, labels)
+
+    def learn(name: str) -> Found:
+        said: list[str] = []
+        of_one = Learner(choices, said.append, rows, labels)
+        series = cells.without(frame[name].to_frame(), choices.missing)[name]
+        return Found(*_learn_column(of_one, series), said, of_one.comma, of_one.points, of_one.alone)
+
+    def unused(name: str) -> bool:
+        return name in choices.apart or name in choices.ignore or bool(choices.columns and name not in choices.columns)
+
+    used = [name for name in names if not unused(name)]
+    of_name = dict(zip(used, each(learn, used), strict=True))
     columns: list[Column] = []
     usable: list[Column] = []  # of those that are left out
     left_out: dict[str, str] = {}
     constants: list[str] = []
     unsaid: dict[str, str] = {}
     for name in names:
-        if name in choices.apart or name in choices.ignore or (choices.columns and name not in choices.columns):
+        if name not in of_name:
             unsaid[name] = "ignored" if name not in choices.apart else "no feature"
             continue
-        column, reason = _learn_column(learner, cells.without(frame[name].to_frame(), choices.missing)[name])
+        column, reason, said, comma, points, alone = of_name[name]
+        learner.comma = comma or learner.comma
+        learner.points += points
+        learner.alone += alone
+        for line in said:
+            say(line)
         if column is not None and column.constant:
             constants.append(name + (" (for floats)" if reason else ""))
             columns.append(column)
@@ -175,15 +208,15 @@ def learn_schema(
         raise TableError(f"the table has no columns besides the target {target.name!r}{why}")
     for name, reason in left_out.items():
         keep = f" (--keep {name!r} uses it)" if any(c.name == name for c in usable) else ""
-        used = any(c.name == name for c in spare)
-        say(f"column {name!r}: {reason}: {'used, since no other column is left' if used else f'left out{keep}'}")
+        kept = any(c.name == name for c in spare)
+        say(f"column {name!r}: {reason}: {'used, since no other column is left' if kept else f'left out{keep}'}")
     advice = "; if it is known only afterwards, leave it out: --ignore {!r}"
     if sum(not column.constant for column in columns) == 1:
         advice = ", and no other column is used: make sure that it is known before the class is"
     for name, share in learner.alone:
         say(f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows" + advice.format(name))
-    alone = {name: f"tells the class alone in {100 * share:.4g} %" for name, share in learner.alone}
-    columns = [replace(c, note=alone.get(c.name, "constant" if c.constant else c.note)) for c in columns]
+    notes = {name: f"tells the class alone in {100 * share:.4g} %" for name, share in learner.alone}
+    columns = [replace(c, note=notes.get(c.name, "constant" if c.constant else c.note)) for c in columns]
     taken = {c.name for c in columns}
     left_out = {name: why for name, why in left_out.items() if name not in taken} | unsaid
     return Schema(target.name, target.classes, columns, target.kind, [*choices.missing], list(frame.columns), left_out)
