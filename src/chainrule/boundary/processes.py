@@ -32,7 +32,11 @@ def launched() -> Processes | None:
         return None
     distributed = require("torch.distributed", "torch")
     if by_torchrun and not (distributed.is_available() and distributed.is_initialized()):
-        distributed.init_process_group("gloo")
+        # after a restart the store still has where the processes of the attempt before were
+        store, rank, size = next(iter(distributed.rendezvous("env://")))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"chainrule/attempt{attempt}", store)
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
     return Processes() if distributed.is_available() and distributed.is_initialized() else None
 
 

@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options is not None and options.debug:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
-        print(f"chainrule: error: {message}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # of several processes, the first one tells what all have found
+        if rank == "0" or not getattr(error, "told", False):
+            print(f"chainrule: error: {'' if rank == '0' else f'rank {rank}: '}{message}", file=sys.stderr)
         return int(options.refused) if options is not None and isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("chainrule: interrupted; nothing was written", file=sys.stderr)
@@ -66,15 +68,19 @@ def _show(lines: list[str]) -> None:
 
 
 def _train(options: Any) -> int:
+    from chainrule.boundary.processes import launched
     from chainrule.command.training import EPOCHS, look, train
     from chainrule.training.progress import progress_bar
 
-    request = _request(options)
+    request, processes = _request(options), launched()
+    if processes is not None and processes.rank:  # the first one tells
+        train(request, processes=processes)
+        return 0
     if options.dry_run:
         write_out("\n".join(look(request, _note)) + "\n")
         return 0
     with progress_bar(options.epochs or EPOCHS) as progress:
-        result = train(request, _note, progress, _show)
+        result = train(request, _note, progress, _show, processes)
     write_out("\n".join(result.lines()) + "\n")
     return INTERRUPTED if result.interrupted else 0
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.boundary.processes import Processes
 from chainrule.command.data import Part, Read, Say
 from chainrule.command.request import Request
 from chainrule.network.network import Network
@@ -16,7 +17,7 @@ from chainrule.tables.sparse import logits_of
 from chainrule.training.fit import fit
 from chainrule.training.history import EpochRecord, History
 
-__all__ = ["FOLDS", "Fitted", "Found", "fitted", "temperature"]
+__all__ = ["FOLDS", "Fitted", "Found", "fitted", "judged_on", "logits_of_all", "temperature"]
 
 FOLDS = 5
 HOTTEST = 20.0  # temperature, and 1/HOTTEST the coldest
@@ -69,11 +70,11 @@ def fitted(request: Request, read: Read, say: Say, *, watch: Watch | None = None
         history = fit(net, training.x, training.labels, validation=0.0, sample_weight=training.weights, **options)
         return Fitted(net, history, found.epochs == limit, found)
     options |= {"checkpoint": request.checkpoint, "patience": request.patience if held_out else None}
-    apart: Any = (held_out.x, held_out.labels) if held_out else 0.0
+    apart: Any = held_out.own()[:2] if held_out else 0.0
+    x, labels, weights = training.own()
     history = fit(
-        net, training.x, training.labels, validation=apart, memory=request.memory, callbacks=watches,
-        sample_weight=training.weights, **options,
-    )  # fmt: skip
+        net, x, labels, validation=apart, memory=request.memory, callbacks=watches, sample_weight=weights, **options
+    )
     return Fitted(net, history, held_out is not None and history.stopped == "epochs")
 
 
@@ -129,8 +130,14 @@ def temperature(logits: Any, labels: Any) -> float:
     return float(np.exp(-(low + high) / 2))
 
 
-def judged_on(fit: Fitted, held_out: Part | None) -> tuple[Any, Any] | None:
+def judged_on(fit: Fitted, held_out: Part | None, processes: Processes | None = None) -> tuple[Any, Any] | None:
     """The logits and labels of rows that the network, or its like of a fold, did not see; None where there are none."""
     if fit.found is not None:
         return fit.found.logits, fit.found.labels
-    return None if held_out is None else (logits_of(fit.net, held_out.x), held_out.labels)
+    return None if held_out is None else (logits_of_all(fit.net, held_out, processes), held_out.labels)
+
+
+def logits_of_all(net: Network, part: Part, processes: Processes | None) -> Any:
+    """The logits of a part's examples, of which each process has some."""
+    logits = logits_of(net, part.x)
+    return logits if processes is None else np.concatenate(processes.gather_objects(np.asarray(logits)))

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.boundary.files import require_apart, require_writable
+from chainrule.boundary.processes import Processes
 from chainrule.command.crossing import Crossed, cross_validate
 from chainrule.command.data import AnyPath, Say
-from chainrule.command.fitting import Fitted, Found, fitted, judged_on, temperature
+from chainrule.command.fitting import Fitted, Found, fitted, judged_on, logits_of_all, temperature
 from chainrule.command.reporting import (
     beside,
     card_of,
@@ -39,6 +40,7 @@ from chainrule.version import __version__
 __all__ = ["EPOCHS", "Request", "TrainingResult", "look", "train"]
 
 PAGE = 2**26  # bytes of sparse features and activations that the report looks at, of the first rows
+SMALL = "a step is too short for what it exchanges; larger batches, a larger network or fewer processes are quicker"
 LARGEST = 2_000_000  # parameters: the page of a larger network takes seconds to write, and more than 10 MB
 
 
@@ -106,6 +108,7 @@ def train(
     say: Say = silent,
     progress: Callable[[EpochRecord], object] | None = None,
     show: Callable[[list[str]], object] | None = None,
+    processes: Processes | None = None,
 ) -> TrainingResult:
     """Read a table, train a network on it, write the model and the report.
 
@@ -116,6 +119,9 @@ def train(
     With `memory`, in bytes, the table is streamed, and the report shows its first training rows, as many as fit.
     `say` is called with a line for each thing about the table that is not plain, and `show`, before training, with the
     lines of a table of what each column is taken for.
+
+    Of several `processes` each reads, trains on and judges some of the rows, and the first writes what is written. They
+    always stream the table.
 
     When Ctrl-C ends training, what was learned is written beside `output`, which stays as it is, and no report is. When
     training leaves the range of numbers, the report is written all the same, and no model.
@@ -131,10 +137,16 @@ def train(
     places |= {"explanation": explained, "checkpoint": checkpoint}
     tables = {"table": request.table, "test-table": request.test_table}
     require_apart(**{name: t for name, t in tables.items() if isinstance(t, str | os.PathLike)}, **places)
-    for path in places.values():
-        if path is not None:
-            require_writable(path)
-    read = request.read(say)
+    first = processes is None or processes.rank == 0
+
+    def check() -> Request:
+        for path in places.values():
+            if path is not None and first:
+                require_writable(path)
+        return request.streamed(processes)
+
+    request = check() if processes is None else processes.together(check)
+    read = request.read(say, processes)
     schema, training, held_out, judged = read.schema, read.training, read.validation, read.test
     if show is not None:
         show(schema_lines(schema))
@@ -147,13 +159,13 @@ def train(
         "widths": [training.x.shape[1], *request.hidden, len(schema.classes)], "activation": request.activation,
         "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
-    watch, started = watch_of(report, training), time.perf_counter()
+    watch, started = watch_of(report if first else None, training), time.perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the model that is written
-            fit = fitted(request, read, say, watch=watch, optimizer=rule, progress=progress, **options)
+            fit = fitted(request, read, say, watch=watch, optimizer=rule, progress=progress, group=processes, **options)
     except NonFiniteError as error:
-        if report is None:
+        if report is None or not first:
             raise
         net = Network.create(settings["widths"], activation=request.activation, seed=request.seed)
         report_of_failure(report, error, net, read, settings, rule.lr, watch)
@@ -164,12 +176,18 @@ def train(
         say(history.diverged)
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is of no use
-    unseen = None if history.stopped == "interrupted" else judged_on(fit, held_out)
+    if processes is not None and (share := processes.waited / seconds) > 0.2:
+        say(f"{share:.0%} of the time went into waiting for the other processes: {SMALL}")
+    unseen = None if history.stopped == "interrupted" else judged_on(fit, held_out, processes)
     if request.calibrate:
         unseen = _calibrated(fit, unseen, say)
     accuracy = None
     if judged is not None:
-        accuracy = float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
+        if processes is None:
+            predicted = example_scores(net, judged.x, judged.labels)[1]
+        else:
+            predicted = logits_of_all(net, judged, processes).argmax(1)
+        accuracy = float(np.mean(predicted == judged.labels))
     result = TrainingResult(history, accuracy, seconds, output, report, explained, fit.limited, found, crossed=crossed)
     settings |= {
         "epochs": len(history.loss),
@@ -179,6 +197,8 @@ def train(
         kept = output if os.path.exists(output) and unfinished != output else None
         found = None if found and found.stopped else found
         result = replace(result, model=unfinished, report=None, explanation=None, folds=found, kept=kept)
+    if not first:
+        return result
     results = {"results": [line for line in result.lines() if "accuracy" in line]}
     save_model(result.model, net, classes=schema.classes, schema=schema.to_dict(), training=settings | results)
     if report is None or result.interrupted:
