@@ -199,6 +199,10 @@ def test_the_tour_says_the_lectures_sentence_in_three_steps(browser, made):
         ):
             assert words in page.tab.get_by_role("dialog").inner_text()
             assert page.tab.locator(".talk.now").get_attribute("data-step") == step
+            tour, sums = (page.tab.locator(of).first.bounding_box() for of in (".tour", ".now .product, .now .sums"))
+            assert tour["y"] >= sums["y"] + sums["height"] or tour["y"] + tour["height"] <= sums["y"], (
+                "it covers no number"
+            )
             page.tab.locator(".tour .go").click()
         assert page.tab.get_by_role("dialog").count() == 0
         assert page.tab.locator(".talk.now").count() == 0

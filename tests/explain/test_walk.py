@@ -349,6 +349,9 @@ def test_predict_shows_a_step_when_it_is_asked(opened):
         assert page.tab.locator("#gradient").count() == 0
         page.tab.get_by_role("button", name="Show step 3").click()
         assert close(page.value("#gradient"), e.gradient(1, 3, 2))
+        assert page.tab.locator("#why").count() == 0, "it tells of the first step too"
+        page.tab.get_by_role("button", name="Show step 1").click()
+        assert page.tab.locator("#why").count() == 1
 
 
 @pytest.mark.parametrize("name", ["digits", "deep", "two"])

@@ -191,7 +191,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
       <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
       {viewName === "walk" && <>
         <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
-        {!asked && <p class="reason" id="why">{reason}</p>}
+        {!view.steps.some((_, i) => hidden(i)) && <p class="reason" id="why">{reason}</p>}
         {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
