@@ -14,6 +14,7 @@ import { letterOf, Maths, type Notation, sym, Symbol, Words } from "./symbols";
 import type { Slots } from "./walk";
 
 const MOST = 10; // classes, besides the label
+const FEW = 5; // classes that a small screen has room for
 
 interface Props {
   e: Example;
@@ -81,7 +82,7 @@ function Grid({ e, classes, J, label, byProbability, y }: { e: Example; classes:
   const largest = Math.max(...J.map((row) => Math.max(...row.map(Math.abs)))) || 1;
   const short = (v: number): string => (Math.abs(v) >= 0.005 ? tight(v) : "");
   return (
-    <div class="scroll" tabIndex={0} role="group" aria-label="softmax's Jacobian"><table class="jacobian" id="jacobian">
+    <div class="scroll" tabIndex={0} role="group" aria-label="softmax's Jacobian"><table class={`jacobian${classes.length > FEW ? " many" : ""}`} id="jacobian">
       <thead><tr><th scope="col">∂𝓛/∂{y}</th><td></td>{classes.map((j) => <th scope="col" key={j} title={e.classes[j]}>{cut(e.classes[j]!, 8)}</th>)}</tr></thead>
       <tbody>{classes.map((i, at) => (
         <tr key={i} class={i === label ? "own" : ""}>
@@ -99,7 +100,7 @@ function Handles({ e, classes, logits, own, move }: { e: Example; classes: numbe
     return [Math.floor(Math.min(...shown)) - 4, Math.ceil(Math.max(...shown)) + 4];
   }, [own]);
   return (
-    <div class="handles">{classes.map((i) => (
+    <div class={`handles${classes.length > FEW ? " many" : ""}`}>{classes.map((i) => (
       <label key={i} style={{ width: `${100 / classes.length}%` }}><input type="range" min={Math.min(low, logits[i]!)} max={Math.max(high, logits[i]!)} step="any" value={logits[i]} data-logit={i}
         aria-label={`logit of “${e.classes[i]!}”`} onInput={(event) => {
           const next = Array.from(logits);
