@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="training by several processes needs
 from ranks import Ranks  # noqa: E402
 
 from chainrule.boundary.processes import Processes  # noqa: E402
+from chainrule.command.cli import main  # noqa: E402
 from chainrule.command.request import Request  # noqa: E402
 from chainrule.command.training import train  # noqa: E402
 from chainrule.errors import TableError  # noqa: E402
@@ -106,6 +107,14 @@ def test_what_is_wrong_with_the_table_all_refuse(ranks, shards, tmp_path):
     assert first[2][0].startswith("--cv: got it with several processes")
     assert [told for _, told in second] == [True, True, True]  # so the first one alone says it
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["tune", "audit"])
+def test_other_commands_refuse_several_processes(command, shards, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([command, shards, "--target", "y"]) == 1
+    assert f"{command}: got 2 processes, expected one" in capsys.readouterr().err
 
 
 WORKER = """

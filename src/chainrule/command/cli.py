@@ -85,9 +85,18 @@ def _train(options: Any) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
+def _refuse_several(command: str) -> None:
+    """Several processes would each do all of the work, and write over one another."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"{command}: got {os.environ['WORLD_SIZE']} processes, expected one; train alone takes several"
+        )
+
+
 def _audit(options: Any) -> int:
     from chainrule.command.audit import AuditRequest, audit
 
+    _refuse_several("audit")
     request = AuditRequest(**{field.name: getattr(options, field.name) for field in fields(AuditRequest)})
     write_out("\n".join(audit(request, _note).lines()) + "\n")
     return 0
@@ -96,6 +105,7 @@ def _audit(options: Any) -> int:
 def _tune(options: Any) -> int:
     from chainrule.command.tuning import tune
 
+    _refuse_several("tune")
     result, lines = tune(_request(options), options.trials, options.seeds, _note, _show)
     write_out("\n".join([*lines, "", *result.lines()]) + "\n")
     return INTERRUPTED if result.interrupted else 0
