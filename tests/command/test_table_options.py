@@ -257,6 +257,35 @@ def test_a_weight_counts_as_so_many_rows(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("validation", [("--validation", 0.3), ()])  # rows that are held out, or folds
+def test_a_weight_counts_wherever_rows_judge(tmp_path, capsys, validation):
+    """Rows of weight 0, whose class is wrong, change neither when training stops nor what is said of the model."""
+    random = np.random.default_rng(5)
+    rows = [["x", "w", "y"]]
+    for i in range(400):
+        k, none = i % 2, i % 5 == 0
+        rows.append([round(random.normal() + 4 * k, 3), 0 if none else 1 + i % 3, "ab"[k ^ none]])
+    path, command = write(tmp_path / "t.csv", rows), ("--weight", "w", "--test", 0.25, "--epochs", 40, "--cv", 3)
+    assert train(tmp_path, path, "y", *command, *validation) == 0
+    told = capsys.readouterr().out
+    shares = [float(v) for v in re.findall(r"(?:validation|test) accuracy: +([\d.]+)", told)]
+    assert len(shares) == 3
+    assert min(shares) > 0.9  # 8 in 10 without weights
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    logits = load(tmp_path / "m.safetensors").predict_proba(path)
+    right = np.array([row[2] for row in rows[1:]]) == np.array(["a", "b"])[logits.argmax(axis=1)]
+    w = np.array([row[1] for row in rows[1:]])
+    assert found["accuracy"] == pytest.approx(np.average(right, weights=w))
+    assert found["weighted"] == "w"
+    assert sum(map(sum, found["confusion"])) == w.sum()
+    write(tmp_path / "o.csv", [[row[0], row[2]] for row in rows])
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(tmp_path / "o.csv"), "--bootstrap", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "no column 'w', by which training weighed its rows: each row counts once" in err
+    assert f"accuracy: {right.mean():.4f}" in out
+
+
 def test_another_table_judges_and_folds_do(tmp_path, capsys):
     path, rows = table(tmp_path / "t.csv", 240)
     other = write(tmp_path / "o.csv", [rows[0], *rows[1:61]])
