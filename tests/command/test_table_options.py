@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -171,15 +172,25 @@ def test_predictions_stand_beside_ids_and_input_in_every_format(trained, tmp_pat
 
 def test_only_formulas_are_escaped(tmp_path, capsys):
     rows = [
-        ["t", "x", "y"],
+        ["t", "x", "=y"],
         *([f, i, "ab"[i % 2]] for i, f in enumerate(["=1+1", "-5", "+2.5e3", "@x", "a=b", "-x"] * 6)),
     ]
     path = write(tmp_path / "t.csv", rows)
-    assert train(tmp_path, path, "y", "--epochs", 1, "--keep", "x") == 0
+    assert train(tmp_path, path, "=y", "--epochs", 1, "--keep", "x") == 0
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "m.safetensors"), str(path), "--with-input"]) == 0
-    found = [row["t"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))][:6]
+    model = str(tmp_path / "m.safetensors")
+    assert main(["predict", model, str(path), "--with-input"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].split(",")[:4] == ["t", "x", "'=y", "prediction"]
+    found = [row["t"] for row in csv.DictReader(io.StringIO(told))][:6]
     assert found == ["'=1+1", "-5", "+2.5e3", "'@x", "a=b", "'-x"]
+    more = {"long": [timedelta(hours=30, minutes=2)] * 2, "t": ["@x", "="], "x": [1, 2]}
+    pl.DataFrame(more).write_parquet(tmp_path / "n.parquet")
+    assert main(["predict", model, str(tmp_path / "n.parquet"), "--with-input"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("30:02:00,'@x,1,")
+    pl.DataFrame(more | {"long": [[1], [2]]}).write_parquet(tmp_path / "n.parquet")
+    assert main(["predict", model, str(tmp_path / "n.parquet"), "--with-input"]) == 1
+    assert "column 'long': holds List(Int64), which is no text; --format parquet keeps it" in capsys.readouterr().err
 
 
 def test_standard_input_and_files_without_header(tmp_path, capsys, monkeypatch):

@@ -58,6 +58,7 @@ def read(tmp_path, content, name="t.csv", how=None):
         ("name,size,y\n\nZoë,1.5,a\nBo,2.25,b\n\n\nÅ,3.0,a\n", "t.csv", PLAIN, []),
         ("# made in May\n# name,size,y\nZoë,1.5,a\nBo,2.25,b\nÅ,3.0,a\n", "t.csv", PLAIN, ["1 line before"]),
         ("Sizes of May\n\n" + text(PLAIN), "t.csv", PLAIN, ["1 line before"]),
+        ("sep=;\n" + text(ROWS, ";"), "t.csv", ROWS, []),
         ("'name','size','y'\n'Zoë','1,5','a'\n'Bo','2,25','b'\n'Å','3,0','a'\n", "t.csv", ROWS, []),
         ('name,size,y\n"Zoë","1,5",a\n"Bo","2,25",b\n"Å","3,0",a\n', "t.csv", ROWS, []),
         ('n,t\n1,"a ""b""\nc"\n2,d\n', "t.csv", [["n", "t"], ["1", 'a "b"\nc'], ["2", "d"]], []),
@@ -146,6 +147,17 @@ def test_two_columns_of_one_name_are_told_apart(tmp_path):
 def test_what_could_be_two_things_names_line_column_and_option(tmp_path, content, message):
     with pytest.raises(TableError, match=message):
         read(tmp_path, content, "t.txt")
+
+
+def test_the_name_of_the_target_tells_the_header(tmp_path):
+    """Of a title with separators and of a header above the header; a class of the target's name tells nothing."""
+    for above in ("Sizes, May 2024\n\n", "who,,what\n", ",,\n", "name of it,mm,class\n"):
+        for how in (Reading(target="y"), Reading(target="y", known=PLAIN[0])):
+            assert read(tmp_path, above + text(PLAIN), how=how)[0] == PLAIN
+    assert "1 line before" in read(tmp_path, "who,,what\n" + text(PLAIN), how=Reading(target="y"))[1][0]
+    assert read(tmp_path, "\n\n" + text(PLAIN), how=Reading(target="y")) == (PLAIN, [])
+    answers = [["n", "answer"], ["x", "n"], ["p", "y"], ["q", "y"], ["r", "n"]]
+    assert read(tmp_path, text(answers), how=Reading(target="y"))[0] == answers
 
 
 def test_what_is_said_decides(tmp_path):

@@ -358,7 +358,7 @@ def _columns(sub: argparse.ArgumentParser) -> None:
     )
     columns.add_argument(
         "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
-        help="text, number, date, time, boolean, category",
+        help="text, number, date, time, duration, boolean",
     )  # fmt: skip
     columns.add_argument(
         "--keep", action="append", default=[], metavar="NAMES",

@@ -249,7 +249,9 @@ def labelled_rows(labels: Any, target: str, say: Say, cells: Any = None) -> tupl
         first = int(np.flatnonzero(labels < 0)[0])
         word = "" if cells is None or cells[first] is None else str(cells[first]).strip()
         words = f": {word!r:.20} (--type {target}=text takes every word as a class)" if word.isalpha() else ""
-        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}{words}")
+        count = len(labels) - len(rows)
+        what = "1 row without a class is" if count == 1 else f"{count} rows without a class are"
+        say(f"column {target!r}: {what} left out, first row {first}{words}")
     return rows, labels[rows]
 
 
