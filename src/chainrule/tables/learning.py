@@ -19,7 +19,7 @@ from chainrule.tables.forms import FEW, JUDGED, Choices, Learner, kind_and_form
 from chainrule.tables.reading import as_frame
 from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, values_of
 
-__all__ = ["by_thresholds", "learn_schema", "learn_target"]
+__all__ = ["by_thresholds", "learn_schema", "learn_target", "told_share"]
 
 PERFECT = 0.98  # of the rows
 COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
@@ -184,8 +184,8 @@ def learn_schema(
     if sum(not column.constant for column in columns) == 1:
         advice = ", and no other column is used: make sure that it is known before the class is"
     for name, share in learner.alone:
-        say(f"column {name!r}: tells the class alone in {_told(share)} of the rows" + advice.format(name))
-    alone = {name: f"tells the class alone in {_told(share)}" for name, share in learner.alone}
+        say(f"column {name!r}: tells the class alone in {told_share(share)} of the rows" + advice.format(name))
+    alone = {name: f"tells the class alone in {told_share(share)}" for name, share in learner.alone}
     columns = [replace(c, note=alone.get(c.name, "constant" if c.constant else c.note)) for c in columns]
     taken = {c.name for c in columns}
     left_out = {name: why for name, why in left_out.items() if name not in taken} | unsaid
@@ -296,7 +296,7 @@ def _misfits(found: Any, rows: Rows) -> str:
     return f", {fits.sum()} of them numbers and {len(at)} not, first {found[at[0]]!r} in row {rows[at[0]]}"
 
 
-def _told(share: float) -> str:
+def told_share(share: float) -> str:
     """A share of the rows; 100 % where it is all of them."""
     return f"{100 * share if share == 1.0 else math.floor(round(1e4 * share, 6)) / 100:.4g} %"
 
