@@ -1,10 +1,12 @@
 """Text files as people have them: each is read as a person would read it, or named with line, column and option."""
 
 import bz2
+import gc
 import gzip
 import io
 import lzma
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -240,6 +242,34 @@ def test_every_kind_of_cell_is_read_as_the_csv_module_reads_it(tmp_path, end):
         found = [[c or "" for c in row] for frame in frames for row in frame.rows()]
         blank = [row for row in expected[1:] if any(c.strip() for c in row) or len(row) == 3]
         assert [[c.strip() for c in row] for row in found] == [[c.strip() for c in row] for row in blank]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is in use cannot be told on Windows")
+def test_what_a_killed_run_laid_down_is_removed_by_the_next(tmp_path):
+    from chainrule.tables.parquet import open_streamed
+
+    (tmp_path / "t.csv").write_text(text([["x", "y"], *([str(i), "a"] for i in range(500))]))
+    code = (
+        "import os, sys; from chainrule.tables import Reading; from chainrule.tables.parquet import open_streamed\n"
+        "table = open_streamed(sys.argv[1], Reading(), print, 1 << 20); os.kill(os.getpid(), 9)"
+    )
+    place = tmp_path / "temporary"
+    place.mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "t.csv")], env=os.environ | {"TMPDIR": str(place)}, check=False
+    )
+    assert killed.returncode == -9
+    (left,) = place.glob("chainrule-*")
+    assert list(left.glob("*.parquet"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(place))
+        table = open_streamed(tmp_path / "t.csv", Reading(), print, 1 << 20)
+        other = open_streamed(tmp_path / "t.csv", Reading(), print, 1 << 20)  # which is in use stays
+        assert not left.exists()
+        assert table["x"].to_list() == other["x"].to_list() == [str(i) for i in range(500)]
+        del table, other
+    gc.collect()
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc that tells what is resident")
