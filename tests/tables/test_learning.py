@@ -246,6 +246,20 @@ def test_durations_are_read_and_said():
         learn(["p", "q"] * (N // 2), Choices(types={"x": "duration"}))
 
 
+@pytest.mark.parametrize("word", [-999, 9999])
+def test_what_may_stand_for_a_missing_value_is_said(word):
+    values = [word if i % 6 == 0 else 20 + i % 31 for i in range(N)]
+    schema, said, _ = learn(values)
+    assert said == [
+        f"column 'x': {word} in 10 of 60 rows is far from the others; if it stands for a missing value, say "
+        f"--missing={word}"
+    ]
+    assert schema.columns[0].note == f"{word} in 10 rows: missing?"
+    assert learn(values, Choices(missing=[str(word)]))[1] == []
+    assert learn([99 if i % 6 == 0 else i % 90 for i in range(N)])[1] == []  # one of many
+    assert learn([float(v) for v in [*range(59), 999]])[1] == []  # and a single one may be anything
+
+
 def test_a_share_that_is_nearly_all_is_not_all():
     n = 60_000
     told = np.arange(n) // 7 % 2

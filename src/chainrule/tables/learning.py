@@ -27,6 +27,7 @@ NAMES = 0.9  # of the texts are different: they name the rows
 MEASURED = (
     r"^\W*\d+(?:[.,' ]\d+)*(?:[.,' ]\d+|\D{1,8})$"  # a number and something behind it: of use when it is cleaned up
 )
+STAND_INS = {float(sign + nines) for sign in ("", "-") for nines in ("99", "999", "9999", "99999", "999999")}
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
 
@@ -229,7 +230,27 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
         return column, "numbers the rows" if numbered else "holds whole numbers that are all different"
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((series.name, alone))
+    for end in (low, high) if kind == "number" else ():
+        if count := _stands_in(found, end, end == low):
+            learner.say(
+                f"column {series.name!r}: {end:g} in {count} of {n} rows is far from the others; if it stands for a "
+                f"missing value, say --missing={end:g}"
+            )
+            column = replace(column, note=f"{end:g} in {count} rows: missing?")
     return column, ""
+
+
+def _stands_in(found: Any, end: float, lowest: bool) -> int:
+    """How many rows have an extreme that is usual for a missing value, farther from the others than they from each
+    other; 0 where it is none."""
+    if end not in STAND_INS:
+        return 0
+    others = found.filter(found != end).drop_nulls()
+    count = len(found) - found.null_count() - len(others)
+    if count < 2 or others.n_unique() < 3:
+        return 0
+    gap = others.min() - end if lowest else end - others.max()
+    return count if gap > others.max() - others.min() else 0
 
 
 def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tuple[Column, str]:
