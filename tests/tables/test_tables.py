@@ -138,7 +138,7 @@ def test_formats(tmp_path, suffix):
     assert schema.features(frame).tobytes() == schema.features(MIXED).tobytes()
 
 
-DAMAGED = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % (n * n) for n in range(999))))
+DAMAGED = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % (n * n) for n in range(999)), mtime=0))
 DAMAGED[len(DAMAGED) // 2 : len(DAMAGED) // 2 + 20] = b"\xff" * 20
 DAMAGED = bytes(DAMAGED)
 
@@ -154,7 +154,7 @@ DAMAGED = bytes(DAMAGED)
         ("t.csv", b"a,b\n1,2\n1\n3,4\n", "line 3: has 1 fields, the header has 2"),
         ("t.csv", b'a,b\n1,"2\n', "line 2"),
         ("t.csv", b"a,b\nx\xff\xfe,2\n", "UTF-8"),
-        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], "truncated"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20], "truncated"),
         ("t.parquet", b"PAR1 nothing", "cannot be read"),
         ("t.arrow", b"nothing at all", "cannot be read"),
         ("t.csv.gz", b"not gzip", "cannot be read"),
