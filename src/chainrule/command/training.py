@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.boundary.files import require_apart, require_writable
 from chainrule.boundary.processes import Processes
 from chainrule.command.crossing import Crossed, cross_validate
-from chainrule.command.data import AnyPath, Say
+from chainrule.command.data import AnyPath, Part, Say
 from chainrule.command.fitting import Fitted, Found, fitted, judged_on, logits_of_all, temperature
 from chainrule.command.reporting import (
     beside,
@@ -157,7 +157,7 @@ def train(
         "validation rows": 0 if held_out is None else len(held_out.rows),
         "test rows": 0 if judged is None else len(judged.rows), "features": training.x.shape[1],
         "widths": [training.x.shape[1], *request.hidden, len(schema.classes)], "activation": request.activation,
-        "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.seed,
+        "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.start_seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     watch, started = watch_of(report if first else None, training), time.perf_counter()
     try:
@@ -167,7 +167,7 @@ def train(
     except NonFiniteError as error:
         if report is None or not first:
             raise
-        net = Network.create(settings["widths"], activation=request.activation, seed=request.seed)
+        net = Network.create(settings["widths"], activation=request.activation, seed=request.start_seed)
         report_of_failure(report, error, net, read, settings, rule.lr, watch)
         raise _with_report(error, report) from error
     net, history, found = fit.net, fit.history, fit.found
@@ -178,7 +178,7 @@ def train(
         raise KeyboardInterrupt  # an untrained network is of no use
     if processes is not None and (share := processes.waited / seconds) > 0.2:
         say(f"{share:.0%} of the time went into waiting for the other processes: {SMALL}")
-    unseen = None if history.stopped == "interrupted" else judged_on(fit, held_out, processes)
+    unseen = None if history.stopped == "interrupted" else judged_on(fit, read, processes)
     if request.calibrate:
         unseen = _calibrated(fit, unseen, say)
     accuracy = None
@@ -187,7 +187,7 @@ def train(
             predicted = example_scores(net, judged.x, judged.labels)[1]
         else:
             predicted = logits_of_all(net, judged, processes).argmax(1)
-        accuracy = float(np.mean(predicted == judged.labels))
+        accuracy = judged.mean(predicted == judged.labels, "of the test")
     result = TrainingResult(history, accuracy, seconds, output, report, explained, fit.limited, found, crossed=crossed)
     settings |= {
         "epochs": len(history.loss),
@@ -212,7 +212,8 @@ def train(
         fits = max(1, min(fits, (request.memory or PAGE) // (8 * sum(net.widths))))
     example = {"part": name} | most_surprising(net, schema, part.first(fits), result.explanation) if explained else None
     card = card_of(schema, read, net, result.lines(), unseen, __version__)
-    seen = seen_of(schema, net, unseen=unseen, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
+    judged_by = None if unseen is None else (unseen[0], unseen[1].labels)
+    seen = seen_of(schema, net, unseen=judged_by, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
     write_report(
         report, net, history, training.first(fits).shown(), classes=schema.classes,
         validation=None if held_out is None else held_out.first(fits).shown(),
@@ -228,15 +229,16 @@ def _with_report(error: NonFiniteError, report: AnyPath) -> NonFiniteError:
     return other
 
 
-def _calibrated(fit: Fitted, unseen: tuple[Any, Any] | None, say: Say) -> tuple[Any, Any] | None:
+def _calibrated(fit: Fitted, unseen: tuple[Any, Part] | None, say: Say) -> tuple[Any, Part]:
     """Divide the last layer by the temperature that suits rows which training did not see."""
-    if unseen is None or not len(unseen[1]):
+    if unseen is None or not len(unseen[1].labels):
         raise InputError("--calibrate: there are no validation rows to calibrate on, expected --validation above 0")
-    t = temperature(*unseen)
+    logits, part = unseen
+    t = temperature(logits, part.labels, part.weights)
     fit.net.weights[-1] /= t
     fit.net.biases[-1] /= t
-    say(f"calibrated on {len(unseen[1])} rows that training did not see: logits are divided by {t:.4g}")
-    return np.asarray(unseen[0]) / t, unseen[1]
+    say(f"calibrated on {len(part.labels)} rows that training did not see: logits are divided by {t:.4g}")
+    return np.asarray(logits) / t, part
 
 
 def _unfinished(output: AnyPath) -> AnyPath:

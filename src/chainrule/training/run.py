@@ -316,9 +316,15 @@ class Run(Epochs):
             gone = next(filter(None, self.together.processes.gather_objects(gone)), None)
         if self.history.loss[epoch - 1] <= 2 * guess:
             return gone  # nearly always, and nearly at no cost
-        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        tried = self.held_out or self._first()
         losses = [_loss_and_accuracy(net, tried, self.together)[0] for net in (self.came, self.net)]
         return divergence(guess, *losses) or gone
+
+    def _first(self) -> Examples:
+        """The first of the examples that count."""
+        weights = self.examples.weights
+        rows = np.arange(len(self.examples.labels)) if weights is None else np.flatnonzero(weights)
+        return self.examples.take(rows[:ROWS_AT_ONCE])
 
     def give(self) -> None:
         """Copy the best weights into the network that came."""
@@ -389,12 +395,19 @@ class Run(Epochs):
 
 
 def _loss_and_accuracy(net: Network, examples: Examples, together: Together | None) -> tuple[float, float]:
-    """The mean loss of some examples, of all processes, and the share of them that is classified rightly."""
-    loss, correct, n = 0.0, 0.0, float(len(examples.labels))
-    for logits, labels in examples.logits(net):
-        found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
-        correct += int(found.correct.sum())
-        loss += float(found.loss)
+    """The mean loss of some examples, of all processes, and the share of them that is classified rightly, each by its
+    weight."""
+    loss = correct = 0.0
+    total = float(len(examples.labels)) if examples.weights is None else float(examples.weights.sum())
+    for logits, labels, weights in examples.logits(net):
+        if weights is None:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
+            correct += int(found.correct.sum())
+            loss += float(found.loss)
+        else:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="none", extras=("correct",))
+            correct += float(weights @ found.correct)
+            loss += float(weights @ found.loss)
     if together is not None:
-        loss, correct, n = together.total(loss, correct, n)
-    return loss / n, correct / n
+        loss, correct, total = together.total(loss, correct, total)
+    return loss / total, correct / total

@@ -169,9 +169,14 @@ def divided(
         held[hold_out(labels, validation, seed)[0]] = True
         if not held.any():
             return examples, None
-        return examples.take(np.flatnonzero(~held[here])), examples.take(np.flatnonzero(held[here]))
-    some = any(processes.gather_objects(len(validation.labels)))
-    return examples, validation if some else None
+        examples, validation = (examples.take(np.flatnonzero(at)) for at in (~held[here], held[here]))
+    weights = validation.weights
+    found = processes.gather_objects((len(validation.labels), 1.0 if weights is None else float(weights.sum())))
+    if not sum(count for count, _ in found):
+        return examples, None
+    if not sum(weight for _, weight in found):
+        raise InputError("validation: the weights of its examples are all 0 on all ranks")
+    return examples, validation
 
 
 def _all_labels(labels: Array, processes: Processes) -> tuple[Array, int]:
