@@ -20,10 +20,16 @@ import { LECTURE, type Notation, text } from "./symbols";
 import { Checked, Formula, Groups, OutputUnits, PathTable } from "./tables";
 import { Tour } from "./tour";
 import { headingOf, wantsDecades } from "./walk";
+import type { TrainProps } from "./train";
 import { useView, Walk } from "./walkview";
 
 const BEAT = 1600; // milliseconds that a step of the walk is shown
-const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", tables: "Tables and checks" };
+const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", train: "Train", tables: "Tables and checks" };
+
+/** What a page may have besides: it is in a script of its own, so that other pages do not carry it. */
+export interface More {
+  train?(props: TrainProps): JSX.Element;
+}
 
 interface Weights {
   net: Net;
@@ -39,7 +45,7 @@ function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sa
     const x = Float64Array.from(payload.x);
     const first: Linked = {
       place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
-      log: null, predict: false, exercise: null, logits: null, embed: [],
+      log: null, predict: false, exercise: null, logits: null, train: null, embed: [],
     };
     return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
   }, [payload]);
@@ -57,7 +63,7 @@ function changedBy(inputs: Inputs, original: Sample, changed: [number, number][]
   return sample;
 }
 
-export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Element {
+export function App({ payload, net, more }: { payload: Payload; net: Net; more: More }): JSX.Element {
   const { first, inputs, sample: original } = useFirst(payload);
   const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
   const [state, setState] = useState(start);
@@ -69,7 +75,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const [shown, setShown] = useState<string[]>([]);
   const [touring, setTouring] = useState(false);
   const quiet = useRef(false);
-  const { place, at, notation, view: viewName, label } = state;
+  const { place, at, notation, label } = state;
+  const viewName = state.view === "train" && !more.train ? "walk" : state.view;
   const has = (part: Linked["embed"][number]): boolean => !state.embed.includes(part);
 
   const e = useMemo<Example>(() => {
@@ -181,7 +188,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const legend = <Legend view={view} log={log} choose={(to) => set({ log: to })} />;
   return (
     <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
-      <Head payload={payload} has={has} tabs={<Tabs view={viewName} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
+      <Head payload={payload} has={(part) => has(part) && (part !== "title" || viewName !== "train")} tabs={<Tabs view={viewName} views={VIEWS.filter((name) => name !== "train" || more.train)} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
         <h1>Why {symbol} gets {asked ? "its gradient" : <>the gradient <span class={`title-number ${tone(product)}`} id="gradient" data-value={String(product)} title={String(product)}><Powers value={product} /></span></>}</h1>
         <p class="lead" id="story">{asked ? "The reason stands here when you have found it." : Number.isFinite(product) ? story(e, place, raw, notation) : "There is no gradient here: the numbers have left the range of float64."}</p>
       </Head>
@@ -206,9 +213,22 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
       {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} move={(logits) => { quiet.current = true; set({ logits }); }} />}
+      {viewName === "train" && more.train!({
+        net, place, notation, classes: payload.classes, image: payload.image, told: state.train, tell: (train) => { quiet.current = true; set({ train }); },
+        walk: (x, to, trained) => {
+          change({ x, raw: rawOf(inputs, x) });
+          setWeights({ net: trained, losses: [], predicted: NaN });
+          set({ label: to, view: "walk", at: null, picked: [] });
+        },
+        shade: (x) => {
+          const [raw, [blank, ink], columns] = [rawOf(inputs, x), inputs.span, payload.image?.[1] ?? 1];
+          return (r, c) => (raw[r * columns + c]! - blank) / (ink - blank);
+        },
+        choose: () => <Card title="Another weight" id="weight-title"><GoTo {...{ e, notation, choose }} /></Card>,
+      })}
       {viewName === "tables" && (exam || state.predict ? <p class="card">The tables are hidden while you predict or exercise.</p> : <Tables e={e} place={place} notation={notation} />)}
       {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
-      {has("tools") && (
+      {has("tools") && viewName !== "train" && (
         <div class="toolbox">
           <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
           <StepBox losses={weights.losses} predicted={weights.predicted} loss={e.b.loss} hidden={asked} take={takeStep} reset={reset} />
@@ -265,18 +285,18 @@ function Head(props: { payload: Payload; has(part: Linked["embed"][number]): boo
   );
 }
 
-function Tabs({ view, choose }: { view: ViewName; choose(to: ViewName): void }): JSX.Element {
+function Tabs({ view, views, choose }: { view: ViewName; views: ViewName[]; choose(to: ViewName): void }): JSX.Element {
   const onKey = (event: KeyboardEvent): void => {
     const turn = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!turn) return;
     event.preventDefault();
-    const next = (VIEWS.indexOf(view) + turn + VIEWS.length) % VIEWS.length;
-    choose(VIEWS[next]!);
+    const next = (views.indexOf(view) + turn + views.length) % views.length;
+    choose(views[next]!);
     (event.currentTarget as HTMLElement).querySelectorAll("button")[next]!.focus();
   };
   return (
     <div class="tabs" role="tablist" aria-label="Views" onKeyDown={onKey}>
-      {VIEWS.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
+      {views.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
     </div>
   );
 }

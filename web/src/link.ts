@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Place } from "./engine";
 import { LECTURE, NOTATIONS, type Notation } from "./symbols";
 
-export const VIEWS = ["walk", "routes", "tables"] as const;
+export const VIEWS = ["walk", "routes", "train", "tables"] as const;
 export type ViewName = (typeof VIEWS)[number];
 /** What an embedded page may go without, by the names in `embed=`. */
 export const PARTS = ["title", "tabs", "example", "bar", "tools", "derivations"] as const;
@@ -28,6 +28,8 @@ export interface Linked {
   exercise: number | null;
   /** the logits of the two routes, where they were moved */
   logits: number[] | null;
+  /** a training in the page, in its own words */
+  train: string | null;
   embed: Part[];
 }
 
@@ -66,6 +68,7 @@ export function write(state: Linked, first: Linked): string {
   if (state.predict) parts.push("predict");
   if (state.exercise !== null) parts.push(`exercise=${state.exercise}`);
   if (state.logits) parts.push(`logits=${state.logits.map((v) => Number(v.toPrecision(6))).join(",")}`);
+  if (state.train) parts.push(`train=${state.train}`);
   if (state.embed.length) parts.push(`embed=${state.embed.join(",")}`);
   return parts.length === 1 && state.row !== null ? "" : parts.join("&");
 }
@@ -99,6 +102,7 @@ export function read(fragment: string, first: Linked, widths: number[]): Linked 
   state.exercise = Number.isFinite(seed) ? seed : null;
   const logits = numbers(told.get("logits"));
   state.logits = logits.length > 1 && logits.every(Number.isFinite) ? logits : null;
+  state.train = told.get("train");
   if (told.has("embed")) {
     const named = PARTS.filter((part) => told.get("embed")!.split(",").includes(part));
     state.embed = named.length ? named : ["tabs", "example", "tools", "derivations"];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,15 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "full": full}
+    environment.filters |= {"number": number, "full": full, "squeezed": _squeezed}
     return str(environment.get_template(template).render(version=__version__, **values))
+
+
+def _squeezed(css: str) -> str:
+    """A style without the blanks that only its reader needs."""
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
+    css = re.sub(r"\s*([{};,])\s*", r"\1", css)
+    return re.sub(r":\s+", ":", css).replace(";}", "}").strip()
 
 
 def part(name: str) -> str:

@@ -161,7 +161,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     explain = command(
         "explain", "Show why a row is predicted as it is, and the chain of factors of its gradient.",
         "MODEL TABLE --row N", "chainrule explain iris.safetensors new.csv --row 5 -o page.html",
-        "model table row serve unit weight form output image",
+        "model table row serve unit weight form output image rows",
     )  # fmt: skip
     _model(explain)
     _table(explain)
@@ -190,6 +190,12 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
         help="the inputs are an image's pixels, as 8x8",
     )  # fmt: skip
     explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
+    travel = explain.add_mutually_exclusive_group()
+    travel.add_argument(
+        "--rows", type=v.some_rows, default=0, metavar="N",
+        help="50 to 200 rows of the table travel in the page, which trains on them; by default none",
+    )  # fmt: skip
+    travel.add_argument("--private", action="store_true", help="no row but the explained one travels in it")
 
     check = command(
         "check", "Check every gradient of the chain against finite differences; exit code 1 on\na miss.", "MODEL TABLE",
