@@ -56,7 +56,7 @@ TESTS = {
 # What takes several extras, another library or a browser.
 TOGETHER = (
     "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
-    "pages/web command/tune explain/links explain/page_raw explain/routes explain/training explain/walk"
+    "pages/web command/tune explain/links explain/over explain/page_raw explain/routes explain/training explain/walk"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

@@ -12,6 +12,7 @@ import { type Inputs, plainInputs, rawOf, type Sample, tableInputs, withNumber }
 import { type Linked, read, useFragment, type ViewName, VIEWS, write } from "./link";
 import { number } from "./numbers";
 import { Powers } from "./parts";
+import type { OverProps } from "./over";
 import type { Payload } from "./payload";
 import { Routes } from "./routes";
 import { tone } from "./steps";
@@ -29,6 +30,9 @@ const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes"
 /** What a page may have besides: it is in a script of its own, so that other pages do not carry it. */
 export interface More {
   train?(props: TrainProps): JSX.Element;
+  over?(props: OverProps): JSX.Element;
+  /** the networks of the checkpoints */
+  course?: Net[];
 }
 
 interface Weights {
@@ -45,7 +49,7 @@ function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sa
     const x = Float64Array.from(payload.x);
     const first: Linked = {
       place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
-      log: null, predict: false, exercise: null, logits: null, train: null, embed: [],
+      log: null, predict: false, exercise: null, logits: null, train: null, checkpoint: null, embed: [],
     };
     return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
   }, [payload]);
@@ -68,7 +72,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
   const [state, setState] = useState(start);
   const [sample, setSample] = useState(() => changedBy(inputs, original, start.changed));
-  const [weights, setWeights] = useState<Weights>({ net, losses: [], predicted: NaN });
+  const [weights, setWeights] = useState<Weights>({ net: more.course?.[start.checkpoint ?? -1] ?? net, losses: [], predicted: NaN });
   const [seen, setSeen] = useState<ReadonlySet<number>>(new Set());
   const [playing, setPlaying] = useState(false);
   const { held, hold, letGo } = useHand();
@@ -173,6 +177,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
     const next = read(told, first, payload.widths);
     setState(next);
     setSample(changedBy(inputs, original, next.changed));
+    if (more.course) setWeights({ net: more.course[next.checkpoint ?? -1] ?? net, losses: [], predicted: NaN });
     setPlaying(false);
   });
 
@@ -207,6 +212,14 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
       )}
       <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
       {viewName === "walk" && <>
+        {more.over?.({
+          x: sample.x, label, place, notation, hidden: asked, at: more.course![state.checkpoint ?? -1] ? state.checkpoint : null,
+          go: (checkpoint, to) => {
+            quiet.current = true;
+            setWeights({ net: to ?? net, losses: [], predicted: NaN });
+            set({ checkpoint });
+          },
+        })}
         <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
         {!asked && <p class="reason" id="why">{reason}</p>}
         {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
@@ -218,7 +231,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
         walk: (x, to, trained) => {
           change({ x, raw: rawOf(inputs, x) });
           setWeights({ net: trained, losses: [], predicted: NaN });
-          set({ label: to, view: "walk", at: null, picked: [] });
+          set({ checkpoint: null, label: to, view: "walk", at: null, picked: [] });
         },
         shade: (x) => {
           const [raw, [blank, ink], columns] = [rawOf(inputs, x), inputs.span, payload.image?.[1] ?? 1];

@@ -16,6 +16,8 @@ interface Props {
   bars?: boolean;
   /** what an axis must hold */
   hold?: number[];
+  /** what is counted along it */
+  unit?: string;
   go(step: number): void;
 }
 
@@ -27,9 +29,17 @@ export function ticks(low: number, high: number): number[] {
   return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - from + 1) }, (_, i) => (from + i) * step);
 }
 
+/** Powers of ten, or where there are few of them, numbers between. */
+function decades(low: number, high: number): number[] {
+  const every = Math.max(1, Math.ceil((high - low) / 5));
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i).filter((power) => power % every === 0);
+  const digits = high - low < 1 ? [1, 1.5, 2, 3, 5, 7] : high - low < 3 ? [1, 3] : [1];
+  return powers.flatMap((power) => digits.map((digit) => digit * 10 ** power)).filter((v) => Math.log10(v) >= low && Math.log10(v) <= high);
+}
+
 const round = (v: number): string => String(Math.round(v * 10) / 10);
 
-export function Curve({ title, name, lines, at, room, log = false, bars = false, hold = [], go }: Props): JSX.Element {
+export function Curve({ title, name, lines, at, room, log = false, bars = false, hold = [], unit = "step", go }: Props): JSX.Element {
   const fits = (v: number): boolean => Number.isFinite(v) && (!log || v > 0);
   const scale = log ? Math.log10 : (v: number): number => v;
   const shown = [...lines.flatMap((line) => line.values), ...hold].filter(fits).map(scale);
@@ -40,13 +50,13 @@ export function Curve({ title, name, lines, at, room, log = false, bars = false,
   const x = (step: number): number => (WIDE * (step + 0.5)) / room;
   const y = (v: number): number => HIGH - (HIGH * (scale(v) - low)) / (high - low);
   const marks = log
-    ? [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100].filter((v) => scale(v) >= low && scale(v) <= high)
+    ? decades(low, high)
     : ticks(low, high);
   const told = lines.map((line) => `${line.name}: ${line.values.length ? number(line.values[at] ?? NaN, 3) : "none yet"}`).join(", ");
   return (
     <figure class="curve">
       <figcaption>{title}</figcaption>
-      <div class="axes" role="img" aria-label={`${name}, by step; at step ${at + 1} ${told}`} onClick={(event) => {
+      <div class="axes" role="img" aria-label={`${name}, by ${unit}; at ${unit} ${at + 1} ${told}`} onClick={(event) => {
         const box = event.currentTarget.getBoundingClientRect();
         go(Math.floor(((event.clientX - box.left) / box.width) * room));
       }}>

@@ -30,6 +30,8 @@ export interface Linked {
   logits: number[] | null;
   /** a training in the page, in its own words */
   train: string | null;
+  /** the checkpoint that is walked, from 0 */
+  checkpoint: number | null;
   embed: Part[];
 }
 
@@ -68,6 +70,7 @@ export function write(state: Linked, first: Linked): string {
   if (state.predict) parts.push("predict");
   if (state.exercise !== null) parts.push(`exercise=${state.exercise}`);
   if (state.logits) parts.push(`logits=${state.logits.map((v) => Number(v.toPrecision(6))).join(",")}`);
+  if (state.checkpoint !== null) parts.push(`checkpoint=${state.checkpoint + 1}`);
   if (state.train) parts.push(`train=${state.train}`);
   if (state.embed.length) parts.push(`embed=${state.embed.join(",")}`);
   return parts.length === 1 && state.row !== null ? "" : parts.join("&");
@@ -103,6 +106,8 @@ export function read(fragment: string, first: Linked, widths: number[]): Linked 
   const logits = numbers(told.get("logits"));
   state.logits = logits.length > 1 && logits.every(Number.isFinite) ? logits : null;
   state.train = told.get("train");
+  const checkpoint = Number(told.get("checkpoint"));
+  if (inRange(checkpoint, 1, Infinity)) state.checkpoint = checkpoint - 1;
   if (told.has("embed")) {
     const named = PARTS.filter((part) => told.get("embed")!.split(",").includes(part));
     state.embed = named.length ? named : ["tabs", "example", "tools", "derivations"];

@@ -32,6 +32,8 @@ export interface Payload {
   weights: Packed;
   /** the rows that travel, where some do */
   lesson?: Lesson;
+  /** the same network at several times of its training, where they travel */
+  course?: { names: string[]; weights: Packed };
 }
 
 export interface Packed {
@@ -66,14 +68,19 @@ export async function unpacked({ dtype, deflated }: Packed): Promise<Float32Arra
   return size === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
 }
 
-export async function network(payload: Payload, weights: Packed): Promise<Net> {
+/** Networks of the page's shape, one after another. */
+export async function networks({ widths, facts }: Payload, weights: Packed): Promise<Net[]> {
   const values = await unpacked(weights);
-  const net: Net = { widths: payload.widths, activation: activation(payload.facts.activation), weights: [], biases: [] };
+  const nets: Net[] = [];
   let at = 0;
   const take = (length: number): Float64Array => Float64Array.from(values.subarray(at, (at += length)));
-  for (let k = 1; k < payload.widths.length; k++) {
-    net.weights.push(take(payload.widths[k]! * payload.widths[k - 1]!));
-    net.biases.push(take(payload.widths[k]!));
+  while (at < values.length) {
+    const net: Net = { widths, activation: activation(facts.activation), weights: [], biases: [] };
+    for (let k = 1; k < widths.length; k++) {
+      net.weights.push(take(widths[k]! * widths[k - 1]!));
+      net.biases.push(take(widths[k]!));
+    }
+    nets.push(net);
   }
-  return net;
+  return nets;
 }

@@ -1,7 +1,7 @@
 /* The page as it came reads in full; once its network is unpacked, this takes its place. */
 import { render } from "preact";
 import { App, type More } from "./app";
-import { network, type Payload } from "./payload";
+import { networks, type Payload } from "./payload";
 
 async function started(more: (payload: Payload) => Promise<More>): Promise<void> {
   const payload = JSON.parse(document.getElementById("network")!.textContent!) as Payload;
@@ -10,7 +10,7 @@ async function started(more: (payload: Payload) => Promise<More>): Promise<void>
     location.replace(`/row/${row}${location.hash}`); // a link to another row of this gallery
     return;
   }
-  const [net, added] = [await network(payload, payload.weights), await more(payload)];
+  const [net, added] = [(await networks(payload, payload.weights))[0]!, await more(payload)];
   const root = document.getElementById("app")!;
   root.replaceChildren();
   render(<App payload={payload} net={net} more={added} />, root);

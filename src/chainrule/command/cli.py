@@ -162,12 +162,15 @@ def _explain(options: Any) -> int:
         raise InputError("--port and --row: got both; --port goes with --serve")
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
-    if options.rows and options.output is None:
-        raise InputError(f"--rows: got {options.rows} without a page for them to travel in, expected -o too")
+    for name in ("rows", "checkpoints"):
+        if (told := getattr(options, name)) and options.output is None:
+            raise InputError(f"--{name}: got {told} without a page to put them into, expected -o too")
     require_apart(model=options.model, table=options.table, output=options.output)
     how = _reading(options)
     row = None if options.row == WORST else options.row
-    explanation, why = jobs.explained(options.model, options.table, row, options.image, _note, how, options.rows)
+    explanation, why = jobs.explained(
+        options.model, options.table, row, options.image, _note, how, options.rows, options.checkpoints
+    )
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
@@ -196,6 +199,7 @@ def _serve(options: Any) -> int:
         "format": options.form,
         "output": options.output,
         "rows": options.rows or None,
+        "checkpoints": options.checkpoints,
     }.items():
         if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")

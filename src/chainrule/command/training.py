@@ -16,6 +16,7 @@ from chainrule.boundary.files import require_apart, require_writable
 from chainrule.command.crossing import Crossed, cross_validate
 from chainrule.command.data import AnyPath, Say
 from chainrule.command.fitting import Fitted, Found, fitted, judged_on, temperature
+from chainrule.command.keeping import Keeper, folder_of
 from chainrule.command.reporting import (
     beside,
     card_of,
@@ -55,6 +56,7 @@ class TrainingResult:
     limited: bool = False  # whether it was the limit of epochs that ended training
     folds: Found | None = None  # how those did that the number of epochs was chosen by
     crossed: Crossed | None = None
+    checkpoints: Path | None = None  # the folder of every epoch's weights, where they are kept
     kept: AnyPath | None = None  # the model that was to be replaced, where training was interrupted
 
     @property
@@ -89,6 +91,8 @@ class TrainingResult:
             lines.append(f"unfinished model: {self.model}; {self.kept} is as it was")
         else:
             lines.append(f"{'unfinished model' if self.interrupted else 'model'}:  {self.model}")
+        if self.checkpoints is not None:
+            lines.append(f"every epoch's weights: {self.checkpoints}")
         if self.report is not None:
             lines.append(f"report: {self.report}")
         if self.explanation is not None:
@@ -147,11 +151,15 @@ def train(
         "widths": [training.x.shape[1], *request.hidden, len(schema.classes)], "activation": request.activation,
         "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
-    watch, started = watch_of(report, training), time.perf_counter()
+    watch, keeper, started = watch_of(report, training), None, time.perf_counter()
+    watches: list[Callable[[EpochRecord], object]] = [] if watch is None else [watch]
+    if request.keep_checkpoints:
+        begun = Network.create(settings["widths"], activation=request.activation, seed=request.seed)
+        watches.append(keeper := Keeper(folder_of(output), begun, schema))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the model that is written
-            fit = fitted(request, read, say, watch=watch, optimizer=rule, progress=progress, **options)
+            fit = fitted(request, read, say, watches=watches, optimizer=rule, progress=progress, **options)
     except NonFiniteError as error:
         if report is None:
             raise
@@ -159,6 +167,8 @@ def train(
         report_of_failure(report, error, net, read, settings, rule.lr, watch)
         raise _with_report(error, report) from error
     net, history, found = fit.net, fit.history, fit.found
+    if keeper is not None:
+        keeper.close(len(history.loss))
     seconds = time.perf_counter() - started
     if history.diverged:
         say(history.diverged)
@@ -171,6 +181,7 @@ def train(
     if judged is not None:
         accuracy = float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
     result = TrainingResult(history, accuracy, seconds, output, report, explained, fit.limited, found, crossed=crossed)
+    result = replace(result, checkpoints=None if keeper is None else keeper.folder)
     settings |= {
         "epochs": len(history.loss),
         "validation": request.validation if found is None else f"{found.number} folds",

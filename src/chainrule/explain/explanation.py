@@ -39,6 +39,7 @@ def explain(
     schema: Schema | None = None,
     row: int | None = None,
     rows: Rows | None = None,
+    checkpoints: Any = None,
 ) -> Explanation:
     """Explain the gradients of one example.
 
@@ -54,12 +55,16 @@ def explain(
     schema : what training learned of the table that x is a row of; names and the page's units are then its own
     row : the number of that row, for the page to name
     rows : examples that travel in the page, for it to train on; by default none do
+    checkpoints : networks, or paths of model files or of their folder, that the page walks through: the same network at
+        several times of its training, at most 24 of them
 
     Raises
     ------
     InputError
         A wrong shape or label, numbers that are not finite, too few or too many names of inputs or classes, or a
-        schema or rows of another number of features.
+        schema, rows or checkpoints of another network.
+    ModelFileError
+        A checkpoint's file that cannot be read.
 
     Examples
     --------
@@ -72,7 +77,7 @@ def explain(
 
     Source: the lecture, "The chain, for one weight".
     """
-    return Explanation(net, x, label, feature_names, classes, batch_size, image, schema, row, rows)
+    return Explanation(net, x, label, feature_names, classes, batch_size, image, schema, row, rows, checkpoints)
 
 
 class Explanation(Example):

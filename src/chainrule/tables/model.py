@@ -168,12 +168,13 @@ class TableModel:
 
     def explained(
         self, table: Any, row: int | None, *, image: tuple[int, int] | None = None, say: Say = silent,
-        how: Reading | None = None, rows: int = 0,
+        how: Reading | None = None, rows: int = 0, checkpoints: Any = None,
     ) -> tuple[Explanation, Why]:  # fmt: skip
         """Both: the gradients of one row, by default of the one with the largest loss, and what each of its columns
         adds.
 
         rows : how many rows with a class travel in the page, drawn at random; all where the table has fewer
+        checkpoints : as `chainrule.explain.explain`
         """
         frame = self.read(table, how, say)
         if row is None:
@@ -195,7 +196,8 @@ class TableModel:
             say(f"row {row} has no class in column {schema.target!r}: taken as {self.classes[label]!r}, as predicted")
         travelling = self._drawn(frame, rows) if rows else None
         found = explain(
-            self.network, judged.x[0], label, image=image, schema=schema, row=row, rows=travelling
+            self.network, judged.x[0], label, image=image, schema=schema, row=row, rows=travelling,
+            checkpoints=checkpoints,
         )  # fmt: skip
         return found, why(self.network, schema, judged.frame, judged.x[0])
 

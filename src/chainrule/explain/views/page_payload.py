@@ -46,6 +46,8 @@ def payload(explanation: Example, chain: Chain, links: dict[str, str]) -> str:
     }
     if e.rows is not None:
         data["lesson"] = lesson(e)
+    if e.checkpoints:
+        data["course"] = course(e)
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
@@ -61,11 +63,20 @@ def lesson(e: Example) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def course(e: Example) -> dict[str, Any]:
+    """The checkpoints that travel: their names, and all their weights one after another."""
+    parts = [part for _, net in e.checkpoints for pair in zip(net.weights, net.biases, strict=True) for part in pair]
+    return {"names": [name for name, _ in e.checkpoints], "weights": packed(parts)}
+
+
 def travelling(e: Example) -> str:
-    """What a command says of the rows that a page holds, and how large they make it; "" where there are none."""
-    if e.rows is None:
-        return ""
-    return f" ({len(e.rows.x)} of {e.rows.of} rows travel in it, {lesson(e)['bytes'] / 1000:.2g} KB)"
+    """What a command says of the rows and checkpoints that a page holds, and how large they make it."""
+    said = ""
+    if e.rows is not None:
+        said += f" ({len(e.rows.x)} of {e.rows.of} rows travel in it, {lesson(e)['bytes'] / 1000:.2g} KB)"
+    if e.checkpoints:
+        said += f" ({len(e.checkpoints)} checkpoints, {len(course(e)['weights']['deflated']) / 1e6:.2g} MB)"
+    return said
 
 
 def facts(activation: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from chainrule.explain.rows import HELD_OUT
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["BATCH", "BETAS", "EPS", "MOMENTUM", "batch"]
+__all__ = ["BATCH", "BETAS", "EPS", "MOMENTUM", "batch", "course"]
 
 # What SGD with momentum and Adam take in the page: Adam's are those of chainrule.training, which no page may import.
 MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
@@ -51,3 +51,16 @@ def batch(explanation: Example, chain: Chain) -> dict[str, Any] | None:
         "of": rows.of,
         "travel": len(rows.x),
     }
+
+
+def course(explanation: Example, chain: Chain) -> list[dict[str, Any]]:
+    """What each checkpoint says of the example: its loss, the gradient of the chain's weight, each layer's norm."""
+    e, found = explanation, []
+    for name, net in e.checkpoints:
+        forward = net.forward(e.x[None])
+        backward = net.backward(forward, [e.label], per_example=True)
+        own = float(backward.grad_preactivations[chain.layer - 1][0, chain.unit - 1])
+        value = float(forward.activations[chain.layer - 1][0, chain.input - 1]) if chain.input else 1.0
+        norms = [float(np.linalg.norm(g)) for g in backward.grad_preactivations]
+        found.append({"name": name, "loss": float(backward.loss[0]), "gradient": own * value, "norms": norms})
+    return found
