@@ -51,7 +51,8 @@ def test_its_own_tests_pass(web):
 
 @by_node
 @pytest.mark.parametrize(
-    ("script", "mode"), [("explain.js", "production"), ("training.js", "training"), ("report.js", "report")]
+    ("script", "mode"),
+    [("explain.js", "production"), ("training.js", "training"), ("modules.js", "modules"), ("report.js", "report")],
 )
 def test_the_committed_script_is_what_its_sources_build(web, tmp_path, script, mode):
     run(web, "npx", "vite", "build", "--mode", mode, "--outDir", str(tmp_path))
