@@ -58,7 +58,7 @@ TESTS = {
 TOGETHER = (
     "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
     "pages/web command/tune explain/links explain/page_raw explain/routes explain/walk "
-    "explain/modules_page explain/over explain/training"
+    "explain/figures explain/modules_page explain/over explain/training"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

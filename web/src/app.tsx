@@ -7,6 +7,7 @@ import { Derivations } from "./derivations";
 import { backward, forward, gradientAt, step, type Net, type Place } from "./engine";
 import { rawOfFeature } from "./example";
 import { Exercise } from "./exercise";
+import { Figures } from "./figures";
 import { findings, why } from "./findings";
 import { type Inputs, plainInputs, rawOf, type Sample, tableInputs, withNumber } from "./inputs";
 import { type Linked, read, useFragment, type ViewName, VIEWS, write } from "./link";
@@ -237,10 +238,10 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
           const [raw, [blank, ink], columns] = [rawOf(inputs, x), inputs.span, payload.image?.[1] ?? 1];
           return (r, c) => (raw[r * columns + c]! - blank) / (ink - blank);
         },
-        choose: () => <Card title="Another weight" id="weight-title"><GoTo {...{ e, notation, choose }} /></Card>,
+        choose: () => <div class="toolbox"><Card title="Another weight" id="weight-title"><GoTo {...{ e, notation, choose }} /></Card><Figures /></div>,
       })}
       {viewName === "tables" && (exam || state.predict ? <p class="card">The tables are hidden while you predict or exercise.</p> : <Tables e={e} place={place} notation={notation} />)}
-      {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
+      {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} link={`${location.href.split("#")[0]}#${fragment}&embed=tabs,tools,derivations`} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
       {has("tools") && viewName !== "train" && (
         <div class="toolbox">
           <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
@@ -249,6 +250,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
             <label class="field left"><input type="checkbox" checked={state.predict} onChange={() => { set({ predict: !state.predict, at: null }); setSeen(new Set()); }} /> predict first: each step's numbers stay hidden until you ask</label>
             <label class="field left"><input type="checkbox" checked={exam} onChange={() => set({ exercise: exam ? null : 1 })} /> exercise: fill in what is missing</label>
           </Card>
+          <Figures />
           <Settings notation={notation} setNotation={(to: Notation) => set({ notation: to })} />
           <Share fragment={fragment} stepped={weights.losses.length > 0 || weights.net !== net} />
         </div>

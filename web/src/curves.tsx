@@ -1,6 +1,7 @@
 /* Numbers over the steps of a training, as lines or bars, with the cursor's step marked. */
 import type { JSX } from "preact";
 import { number } from "./numbers";
+import { carried } from "./parts";
 
 const [WIDE, HIGH] = [1000, 100];
 
@@ -54,7 +55,7 @@ export function Curve({ title, name, lines, at, room, log = false, bars = false,
     : ticks(low, high);
   const told = lines.map((line) => `${line.name}: ${line.values.length ? number(line.values[at] ?? NaN, 3) : "none yet"}`).join(", ");
   return (
-    <figure class="curve">
+    <figure class="curve" ref={(part) => lines.forEach((line, i) => { if (part) carried.set(part.querySelectorAll("polyline, path")[i] ?? part, line); })}>
       <figcaption>{title}</figcaption>
       <div class="axes" role="img" aria-label={`${name}, by ${unit}; at ${unit} ${at + 1} ${told}`} onClick={(event) => {
         const box = event.currentTarget.getBoundingClientRect();

@@ -71,5 +71,5 @@ def page(explanation: Example, chain: Chain, links: dict[str, str] | None = None
         largest=lambda values: max(values, key=abs),
         derivations={"style": kept["style"], "shown": [*kept["factors"], kept["activations"][e.net.activation]]},
         payload=payload(e, chain, links or {}),
-        script=html.part("training.js" if e.rows is not None or e.checkpoints else "explain.js"),
+        script=html.script("training.js" if e.rows is not None or e.checkpoints else "explain.js"),
     )

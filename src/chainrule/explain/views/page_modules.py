@@ -57,7 +57,7 @@ def modules_page(found: ModuleExplanation) -> str:
     return html.render(
         "modules.html.j2", found=found, output=_output(found, grad, length), steps=steps, story=_story(found),
         scale=f"a whole bar is 10^{high}, none 10^{low}" if decades else f"a whole bar is {number(top, 3)}",
-        payload=told.replace("<", "\\u003c"), script=html.part("modules.js"),
+        payload=told.replace("<", "\\u003c"), script=html.script("modules.js"),
     )  # fmt: skip
 
 
