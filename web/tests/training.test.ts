@@ -4,6 +4,7 @@ import { activation, type Row } from "../src/activations";
 import { readRun } from "../src/train";
 import { anew, batchOf, orderOf, type Plan, type Rule, scoreOf, Training } from "../src/training";
 import { ticks } from "../src/curves";
+import { latexText } from "../src/latex";
 import fixture from "./training.json";
 
 function near(got: ArrayLike<number>, want: number[]): void {
@@ -71,4 +72,12 @@ test("what a link says of a run, and what it may not say", () => {
 test("round numbers for an axis", () => {
   expect(ticks(-0.042, 0.011)).toEqual([-0.04, -0.02, 0]);
   expect(ticks(0, 1)).toEqual([0, 0.5, 1]);
+});
+
+test("words and numbers as LaTeX", () => {
+  const known: [string, string][] = [
+    ["−1.2e−05", "$-1.2\\cdot 10^{-5}$"], ["3.4e+12", "$3.4\\cdot 10^{12}$"], ["0.25", "$0.25$"], ["a_1 & 100 %", "a\\_1 \\& 100 \\%"],
+    ["x\\y^2 ~", "x\\textbackslash{}y\\textasciicircum{}2 \\textasciitilde{}"], ["W₁,₂,₁₀", "$W_{1,2,10}$"], ["“cat”", "``cat''"], ["∂𝓛", "$\\partial \\mathcal{L}$"],
+  ];
+  for (const [words, written] of known) expect(latexText(words)).toBe(written);
 });
