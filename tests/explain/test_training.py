@@ -153,6 +153,12 @@ def test_another_weight_is_another_story_of_the_same_run(browser, made):
         assert (page.value("#train-loss"), page.value("#held-loss")) == (loss, held)
 
 
+def test_training_is_hidden_while_one_predicts(browser, made):
+    with Opened(browser, made[1], fragment="view=train&predict") as page:
+        assert page.tab.locator("[data-pull], #batch-gradient").count() == 0
+        assert "Training is hidden" in page.tab.locator("main").inner_text()
+
+
 @pytest.mark.parametrize(("size", "scheme"), [((1440, 900), "light"), ((390, 844), "dark")])
 def test_it_fits_reads_and_is_reached(browser, made, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

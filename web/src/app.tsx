@@ -227,7 +227,8 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
       {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} move={(logits) => { quiet.current = true; set({ logits }); }} />}
-      {viewName === "train" && more.train!({
+      {viewName === "train" && (exam || state.predict) && <p class="card">Training is hidden while you predict or exercise: it may hold the same row.</p>}
+      {viewName === "train" && !exam && !state.predict && more.train!({
         net, place, notation, classes: payload.classes, image: payload.image, told: state.train, tell: (train) => { quiet.current = true; set({ train }); },
         walk: (x, to, trained) => {
           change({ x, raw: rawOf(inputs, x) });
