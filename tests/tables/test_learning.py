@@ -167,13 +167,30 @@ def test_columns_that_name_the_rows_are_left_out(values, reason):
 
 def test_an_index_of_pandas_is_left_out():
     for name in ("", "Unnamed: 0", "__index_level_0__"):
-        frame = pl.DataFrame({name: [5, 5, 7, 9], "size": [1.5, 2.5, 1.0, 0.0], "y": ["a", "b", "a", "b"]})
-        assert learn_schema(frame, "y").feature_names == ["size"]
+        for index in ([5, 5, 7, 9], [5.0, None, 7.0, 9.0], ["5.0", "", "7.0", "9.0"]):
+            frame = pl.DataFrame({name: index, "size": [1.5, 2.5, 1.0, 0.0], "y": ["a", "b", "a", "b"]})
+            assert learn_schema(frame, "y").feature_names == ["size"]
+    for index in ([float(v) for v in range(N)], [f"{v}.0" for v in range(N)], ["", *(f"{v}.0" for v in range(1, N))]):
+        schema, said, _ = learn(index, size=SIZES)
+        assert [c.name for c in schema.columns] == ["size"]
+        assert any("column 'x': numbers the rows: left out" in line for line in said)
+
+
+def test_one_stray_word_among_few_values():
+    """A date stays one; numbers and a word may be categories, which is said."""
+    days = [f"2024-01-{1 + v % 9:02}" for v in range(N - 1)]
+    schema, said, _ = learn(["soon", *days])
+    assert schema.columns[0].kind == "date"
+    assert any("1 of 60 cells is no date, first 'soon' in row 0" in line for line in said)
+    schema, said, _ = learn(["x", *(str(v % 9) for v in range(N - 1))])
+    assert schema.columns[0].kind == "category"
+    assert any("'x': taken as categories (--type x=number)" in line for line in said)
 
 
 def test_quantities_stay():
     """All different, but no names of rows: with a sign, a point, a unit; or few."""
-    for values in (BIG, [f"{v}.0" for v in range(N)], [float(v) for v in range(N)], [f"${v}" for v in range(N)]):
+    mixed = [7 * v % N for v in range(N)]
+    for values in (BIG, [f"{v}.0" for v in mixed], [float(v) for v in mixed], [f"${v}" for v in range(N)]):
         assert [c.name for c in learn(values, size=SIZES)[0].columns] == ["x", "size"]
 
 

@@ -63,9 +63,7 @@ def test_unseen_values_at_prediction():
         schema.features(MIXED.drop("day"))
     counts = Counts()
     schema.features(MIXED.with_columns(pl.lit("x").alias("size")), counts=counts)
-    assert "column 'size': 4 cells that are no number as training's: taken as missing, first 'x' in row 0" in (
-        counts.lines()
-    )
+    assert "column 'size': 4 cells no number as training's: taken as missing, first 'x' in row 0" in (counts.lines())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { chainOf, type Example, placeSym, scaleOfBatch } from "./chain";
 import { Card, GoTo, Settings, Share, StepBox } from "./controls";
 import { Derivations } from "./derivations";
-import { backward, forward, gradientAt, step, type Net, type Place } from "./engine";
+import { backward, forward, gradientAt, type Net, type Place } from "./engine";
 import { rawOfFeature } from "./example";
 import { Exercise } from "./exercise";
 import { Figures } from "./figures";
@@ -20,6 +20,7 @@ import { tone } from "./steps";
 import { story } from "./story";
 import { LECTURE, type Notation, text } from "./symbols";
 import { Checked, Formula, Groups, OutputUnits, PathTable } from "./tables";
+import { lossesOf, STEPS, type Walked, walked } from "./taken";
 import { Tour } from "./tour";
 import { headingOf, wantsDecades } from "./walk";
 import type { TrainProps } from "./train";
@@ -36,13 +37,6 @@ export interface More {
   course?: Net[];
 }
 
-interface Weights {
-  net: Net;
-  losses: number[];
-  /** the loss to first order of the last step */
-  predicted: number;
-}
-
 /** What the page first shows, and what it knows of its inputs. */
 function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sample } {
   return useMemo(() => {
@@ -50,7 +44,7 @@ function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sa
     const x = Float64Array.from(payload.x);
     const first: Linked = {
       place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
-      log: null, predict: false, exercise: null, logits: null, train: null, checkpoint: null, embed: [],
+      log: null, sort: false, predict: false, exercise: null, logits: null, margin: null, opened: [], taken: [], train: null, checkpoint: null, embed: [],
     };
     return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
   }, [payload]);
@@ -73,7 +67,6 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
   const [state, setState] = useState(start);
   const [sample, setSample] = useState(() => changedBy(inputs, original, start.changed));
-  const [weights, setWeights] = useState<Weights>({ net: more.course?.[start.checkpoint ?? -1] ?? net, losses: [], predicted: NaN });
   const [seen, setSeen] = useState<ReadonlySet<number>>(new Set());
   const [playing, setPlaying] = useState(false);
   const { held, hold, letGo } = useHand();
@@ -84,6 +77,10 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const viewName = state.view === "train" && !more.train ? "walk" : state.view;
   const has = (part: Linked["embed"][number]): boolean => !state.embed.includes(part);
 
+  const last = useRef<Walked | null>(null);
+  const [met, setMet] = useState<Net | null>(null); // the weights that an example of a batch met in training
+  const begun = more.course?.[state.checkpoint ?? -1] ?? met ?? net;
+  const weights = useMemo(() => (last.current = walked(begun, state.taken, last.current, (changed) => changedBy(inputs, original, changed).x)), [begun, state.taken]);
   const e = useMemo<Example>(() => {
     const f = forward(weights.net, sample.x);
     const b = backward(weights.net, f, label);
@@ -106,15 +103,19 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const log = state.log ?? wantsDecades(e);
   const view = useView({
     e, place, notation, at, picked: useMemo(() => new Map(state.picked), [state.picked]), log, held, exam, hidden,
+    sorted: state.sort && !exam && !state.predict, // by what is asked, the order would tell it
     visit: (index) => {
       if (state.predict) setSeen(new Set([...seen, index]));
       set({ at: index });
     },
-    pick: (layer, unit) => {
+    pick: (layer, unit, dragged) => {
+      if (dragged) quiet.current = true;
       if (layer === place.layer) choose({ ...place, unit });
       else if (layer > place.layer) set({ picked: [...state.picked.filter(([k]) => k < layer), [layer, unit]] });
     },
     choose,
+    opened: useMemo(() => new Map(state.opened), [state.opened]),
+    open: (layer, more) => set({ opened: [...state.opened.filter(([k]) => k !== layer), [layer, more]] }),
     derive: setShown,
   });
   const count = view.steps.length;
@@ -149,28 +150,20 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
     return () => clearTimeout(timer);
   }, [playing, at, count]);
 
-  // the losses told are of the example as it was
-  const stayed = (): void => setWeights((now) => ({ ...now, losses: [], predicted: NaN }));
   const change = (to: Sample): void => {
     quiet.current = true;
     const changed: [number, number][] = [];
     to.raw.forEach((raw, i) => { if (raw !== original.raw[i]) changed.push([i, raw]); });
     setSample(to);
     set({ changed });
-    stayed();
   };
-  const relabel = (to: number): void => {
-    set({ label: to });
-    stayed();
-  };
-  const takeStep = (lr: number): void => {
-    const taken = step(weights.net, e.f, e.b, label, lr);
-    setWeights({ net: taken.net, losses: [...(weights.losses.length ? weights.losses : [e.b.loss]), taken.after], predicted: taken.predicted });
-  };
+  const relabel = (to: number): void => set({ label: to });
+  const losses = useMemo(() => lossesOf(weights, state), [weights, label, state.changed]);
+  const takeStep = (lr: number): void => set({ taken: [...state.taken, { lr, label, changed: state.changed }] });
   const reset = (): void => {
     setState({ ...first, embed: state.embed, notation, view: viewName });
+    setMet(null);
     setSample(original);
-    setWeights({ net, losses: [], predicted: NaN });
     setSeen(new Set());
   };
   const fragment = write({ ...state, embed: [] }, first);
@@ -178,7 +171,6 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
     const next = read(told, first, payload.widths);
     setState(next);
     setSample(changedBy(inputs, original, next.changed));
-    if (more.course) setWeights({ net: more.course[next.checkpoint ?? -1] ?? net, losses: [], predicted: NaN });
     setPlaying(false);
   });
 
@@ -191,7 +183,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const raw = place.layer === 1 && place.input ? rawOfFeature(inputs, sample, place.input - 1) : "";
   const product = gradientAt(e.f, e.b, place) * scaleOfBatch(e);
   const own = e.b.gradA[place.layer - 1]![place.unit - 1]!;
-  const legend = <Legend view={view} log={log} choose={(to) => set({ log: to })} />;
+  const legend = <Legend view={view} log={log} told={!exam && !state.predict} choose={set} />;
   return (
     <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
       <Head payload={payload} has={(part) => has(part) && (part !== "title" || viewName !== "train")} tabs={<Tabs view={viewName} views={VIEWS.filter((name) => name !== "train" || more.train)} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
@@ -215,25 +207,25 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
       {viewName === "walk" && <>
         {more.over?.({
           x: sample.x, label, place, notation, hidden: asked, at: more.course![state.checkpoint ?? -1] ? state.checkpoint : null,
-          go: (checkpoint, to) => {
+          go: (checkpoint) => {
             quiet.current = true;
-            setWeights({ net: to ?? net, losses: [], predicted: NaN });
-            set({ checkpoint });
+            setMet(null);
+            set({ checkpoint, taken: [] });
           },
         })}
         <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
-        {!asked && <p class="reason" id="why">{reason}</p>}
+        {!view.steps.some((_, i) => hidden(i)) && <p class="reason" id="why">{reason}</p>}
         {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
-      {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} move={(logits) => { quiet.current = true; set({ logits }); }} />}
+      {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} margin={state.margin} move={(to) => { quiet.current = true; set(to); }} />}
       {viewName === "train" && (exam || state.predict) && <p class="card">Training is hidden while you predict or exercise: it may hold the same row.</p>}
       {viewName === "train" && !exam && !state.predict && more.train!({
         net, place, notation, classes: payload.classes, image: payload.image, told: state.train, tell: (train) => { quiet.current = true; set({ train }); },
         walk: (x, to, trained) => {
           change({ x, raw: rawOf(inputs, x) });
-          setWeights({ net: trained, losses: [], predicted: NaN });
-          set({ checkpoint: null, label: to, view: "walk", at: null, picked: [] });
+          setMet(trained);
+          set({ checkpoint: null, taken: [], label: to, view: "walk", at: null, picked: [] });
         },
         shade: (x) => {
           const [raw, [blank, ink], columns] = [rawOf(inputs, x), inputs.span, payload.image?.[1] ?? 1];
@@ -246,14 +238,14 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
       {has("tools") && viewName !== "train" && (
         <div class="toolbox">
           <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
-          <StepBox losses={weights.losses} predicted={weights.predicted} loss={e.b.loss} hidden={asked} take={takeStep} reset={reset} />
+          <StepBox losses={losses} predicted={weights.predicted} loss={state.taken.length < STEPS ? e.b.loss : NaN} hidden={asked} take={takeStep} reset={reset} />
           <Card title="Find it yourself" id="find-title">
             <label class="field left"><input type="checkbox" checked={state.predict} onChange={() => { set({ predict: !state.predict, at: null }); setSeen(new Set()); }} /> predict first: each step's numbers stay hidden until you ask</label>
             <label class="field left"><input type="checkbox" checked={exam} onChange={() => set({ exercise: exam ? null : 1 })} /> exercise: fill in what is missing</label>
           </Card>
           <Figures />
           <Settings notation={notation} setNotation={(to: Notation) => set({ notation: to })} />
-          <Share fragment={fragment} stepped={weights.losses.length > 0 || weights.net !== net} />
+          <Share fragment={fragment} />
         </div>
       )}
       <Derivations names={shown} notation={notation} close={() => setShown([])} />
@@ -317,17 +309,23 @@ function Tabs({ view, views, choose }: { view: ViewName; views: ViewName[]; choo
   );
 }
 
-function Legend({ view, log, choose }: { view: ReturnType<typeof useView>; log: boolean; choose(log: boolean): void }): JSX.Element {
+function Legend({ view, log, told, choose }: { view: ReturnType<typeof useView>; log: boolean; told: boolean; choose(to: { log: boolean } | { sort: boolean }): void }): JSX.Element {
   const { scale } = view;
   return (
     <span class="legend">
-      <span><i class="swatch forward" /> forward</span>
-      <span><i class="swatch up" /> up: more of it, more loss</span>
-      <span><i class="swatch down" /> down: less loss</span>
-      <span class="scale">all gradients on one scale: {log ? <>a whole bar is 10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : <>a whole bar is {number(scale.top, 3)}</>}</span>
-      <button type="button" id="scale" aria-pressed={log} onClick={() => choose(!log)}>{log ? "log" : "linear"}</button>
+      <span><Swatch of="forward" /> forward</span>
+      <span><Swatch of="fillplus" /> up: more of it, more loss</span>
+      <span><Swatch of="fillminus" /> down: less loss</span>
+      {told && <span class="scale">all gradients on one scale: a whole bar{!view.lanes && <>, or a line this thick <Swatch of="fillplus" wide={22} />,</>} is {log ? <>10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : number(scale.top, 3)}</span>}
+      {told && <button type="button" id="sort" aria-pressed={view.sorted} onClick={() => choose({ sort: !view.sorted })} title="units by the size of their gradients, or by their number">sort by |δ|</button>}
+      <button type="button" id="scale" aria-pressed={log} onClick={() => choose({ log: !log })}>{log ? "log" : "linear"}</button>
     </span>
   );
+}
+
+/** A colour of the drawings, drawn: a background is lost in forced colours. */
+function Swatch({ of, wide = 12 }: { of: string; wide?: number }): JSX.Element {
+  return <svg class="swatch" width={wide} height={12} aria-hidden="true"><path class={of} d={`M0 0h${wide}v12h${-wide}z`} /></svg>;
 }
 
 function Tables({ e, place, notation }: { e: Example; place: Place; notation: Notation }): JSX.Element {

@@ -24,7 +24,7 @@ export interface OverProps {
   hidden: boolean;
   /** the checkpoint that is walked, from 0; null for the page's own weights */
   at: number | null;
-  go(at: number | null, net: Net | null): void;
+  go(at: number | null): void;
 }
 
 export function Over({ checkpoints, x, label, place, notation, hidden, at, go }: OverProps & { checkpoints: Checkpoint[] }): JSX.Element {
@@ -37,7 +37,7 @@ export function Over({ checkpoints, x, label, place, notation, hidden, at, go }:
   const shown = at ?? last;
   const move = (to: number): void => {
     const next = Math.min(Math.max(to, 0), last);
-    go(next, checkpoints[next]!.net);
+    go(next);
   };
   const now = found[shown]!;
   const symbol = text(placeSym(place), notation);
@@ -49,7 +49,7 @@ export function Over({ checkpoints, x, label, place, notation, hidden, at, go }:
         <label class="step-field"><span class="unseen">checkpoint</span><input type="range" id="checkpoint" min={1} max={last + 1} value={shown + 1} onInput={(event) => move(event.currentTarget.valueAsNumber - 1)}
           aria-valuetext={`${checkpoints[shown]!.name}${hidden ? "" : `: loss ${number(now.loss, 3)}`}`} /><output id="checkpoint-name">{at === null ? "the page’s weights" : checkpoints[at]!.name}</output></label>
         {!hidden && at !== null && <p>The loss is <Num id="checkpoint-loss" value={now.loss} digits={4} />, the gradient of {symbol} <Num id="checkpoint-gradient" value={now.gradient} digits={4} />.</p>}
-        {at !== null && <button type="button" onClick={() => go(null, null)}>Back to the page’s weights</button>}
+        {at !== null && <button type="button" onClick={() => go(null)}>Back to the page’s weights</button>}
       </div>
       {!hidden && <Curve title={<><b>Norm of each layer’s gradient</b> {layers.map((line, k) => <span key={line.name}><i class={`key k${k % 6}`} />{text(sym("a", k + 1), { ...notation, a: "δ" })} <Num value={now.norms[k]!} digits={3} /></span>)}</>}
         name="Norm of each layer's gradient" unit="checkpoint" lines={layers} at={shown} room={last + 1} log go={move} />}

@@ -4,7 +4,7 @@ import { placeSym } from "./chain";
 import { largestOf, type Place, type Vector } from "./engine";
 import { number, signed } from "./numbers";
 import { Num } from "./parts";
-import { Pixels, useColours } from "./pixels";
+import { Pixels } from "./pixels";
 import { tone } from "./steps";
 import { cut } from "./story";
 import { type Notation, sym, text } from "./symbols";
@@ -25,7 +25,6 @@ interface Props {
 
 export function Pulls({ now, seen, classes, image, place, notation, open, shade }: Props): JSX.Element {
   const { pulls, batch } = now;
-  const colours = useColours();
   const order = pulls.map((_, n) => n).sort((a, b) => pulls[b]! - pulls[a]! || a - b);
   const shown = order.filter((n) => pulls[n] !== 0);
   const largest = largestOf(Float64Array.from(pulls)) || 1;
@@ -43,7 +42,7 @@ export function Pulls({ now, seen, classes, image, place, notation, open, shade 
           const label = seen.labels[row]!;
           return (
             <tr key={row} data-row-number={seen.numbers[row]}>
-              <th scope="row"><button type="button" class="link" onClick={() => open(n)} aria-label={`Row ${seen.numbers[row]}: walk its chain`}>{image && <Pixels rows={image[0]} columns={image[1]} colours={colours} grey of={[row]} class="thumb" shade={shade(seen.x[row]!)} />}{seen.numbers[row]}</button></th>
+              <th scope="row"><button type="button" class="link" onClick={() => open(n)} aria-label={`Row ${seen.numbers[row]}: walk its chain`}>{image && <Pixels rows={image[0]} columns={image[1]} grey of={[row]} class="thumb" shade={shade(seen.x[row]!)} />}{seen.numbers[row]}</button></th>
               <td title={classes[label]}>{cut(classes[label]!, 12)}</td><td><Num value={now.losses[n]!} digits={3} /></td>
               <td class="soft taken" title={classes[now.guesses[n]!]}>{now.guesses[n] === label ? "" : cut(classes[now.guesses[n]!]!, 12)}</td>
               <td class="pull"><i class="mean" style={{ left: mean }} /><i class={pull < 0 ? "down" : "up"} style={{ left: `${50 + Math.min(0, (50 * pull) / largest)}%`, width: `${(50 * Math.abs(pull)) / largest}%` }} /></td>

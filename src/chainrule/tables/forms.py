@@ -81,14 +81,20 @@ def kind_and_form(learner: Learner, series: Any) -> tuple[str, Form]:
         if form is not None and _serves(known, strays):
             _say_form(learner, series.name, found, "number", form)
             return "number", form
+        if form is not None:
+            word = known.filter(cells.numbers(known, form).is_null())[0]
+            learner.say(
+                f"column {series.name!r}: few different numbers, and {word!r}: taken as categories "
+                f"(--type {series.name}=number)"
+            )
     elif known.str.contains(r"^\d+$").all():
         learner.say(f"column {series.name!r}: digits with zeros before them, as {known.min()!r}: codes, not numbers")
     strays = cells.hours(known).null_count()
     if strays <= allowed and _serves(known, strays):
         _say_form(learner, series.name, found, "time", Form())
         return "time", Form()
-    form, strays = _date_form(learner, series.name, known, allowed)
-    if form is not None and _serves(known, strays):
+    form = _date_form(learner, series.name, known, allowed)
+    if form is not None:
         _say_form(learner, series.name, found, "date", form)
         return "date", form
     return "category", Form()
@@ -103,7 +109,7 @@ def _as_told(learner: Learner, series: Any, came: str, told: str) -> tuple[str, 
     if came == "text" and kind == "number":
         form, _ = _number_form(learner, series.name, known, len(known) - 1)
     elif came == "text" and kind == "date":
-        form, _ = _date_form(learner, series.name, known, len(known) - 1)
+        form = _date_form(learner, series.name, known, len(known) - 1)
     elif {kind, came} <= {"number", "boolean"}:
         form = Form()
     elif came == "text":
@@ -163,13 +169,13 @@ def _number_form(learner: Learner, name: str, known: Any, allowed: int) -> tuple
     return chosen, len(known) - max(points, commas)
 
 
-def _date_form(learner: Learner, name: str, known: Any, allowed: int) -> tuple[Form | None, int]:
+def _date_form(learner: Learner, name: str, known: Any, allowed: int) -> Form | None:
     sample = known.head(50)
     likely = [date for date in cells.DATES if sample.str.contains(cells.date_pattern(date)).sum() * 2 >= len(sample)]
     fits = {date: len(known) - cells.days(known, Form(date=date)).null_count() for date in likely}
     most = max(fits.values(), default=0)
     if most == 0 or most < len(known) - allowed:
-        return None, len(known)
+        return None
     best = [date for date in likely if fits[date] == most]
     orders = {"day-first": "%d", "month-first": "%m"}
     two = [date for date in best if date[:2] in orders.values() and date[3:5] in orders.values()]
@@ -181,7 +187,7 @@ def _date_form(learner: Learner, name: str, known: Any, allowed: int) -> tuple[F
             )
         best = [date for date in two if date.startswith(orders[learner.choices.dates])]
     date = best[0]
-    return Form(date="" if date == cells.ISO else date), len(known) - most
+    return Form(date="" if date == cells.ISO else date)
 
 
 def _say_form(learner: Learner, name: str, found: Any, what: str, form: Form) -> None:

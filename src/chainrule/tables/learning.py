@@ -261,7 +261,8 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     gone = found.is_null() & words.is_not_null() & (words != "")
     if gone.any():
         at = gone.arg_true()
-        learner.say(f"column {name!r}: {len(at)} values are taken as missing, as {words[at[0]]!r} in row {rows[at[0]]}")
+        count = "1 value is" if len(at) == 1 else f"{len(at)} values are"
+        learner.say(f"column {name!r}: {count} taken as missing, as {words[at[0]]!r} in row {rows[at[0]]}")
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((name, alone))
     return column, ""
@@ -290,15 +291,21 @@ def _unnamed(name: str) -> bool:
 
 
 def _names_rows(series: Any, found: Any, n: int) -> bool:
-    """Whether a column holds whole numbers, written without sign, point or unit, that are all different."""
+    """Whether a column holds whole numbers, written without sign, point or unit, that are all different; as floats,
+    which one missing value makes of an index, those that count the rows."""
+    unnamed = _unnamed(series.name)
     if cells.kind_of(series) == "number":
         whole = series.dtype.is_integer() and bool((found >= 0).fill_null(True).all())
     else:
         whole = cells.kind_of(series) == "text" and bool(
             cells.text(series).str.contains(r"^\d+$").fill_null(True).all()
         )
+        if not whole and cells.text(series).str.contains(r"^\d+\.0*$").fill_null(True).all():
+            return unnamed or (n >= JUDGED and _counts(found))
+    if series.dtype.is_float() and bool(((found >= 0) & (found % 1 == 0)).fill_null(True).all()):
+        return unnamed or (n >= JUDGED and _counts(found))
     # as they came: as floats, account numbers of 17 digits may be the same
-    return whole and (_unnamed(series.name) or (n >= JUDGED and series.n_unique() - (n < len(series)) == n))
+    return whole and (unnamed or (n >= JUDGED and series.n_unique() - (n < len(series)) == n))
 
 
 def _counts(found: Any) -> bool:

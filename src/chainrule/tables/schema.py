@@ -109,9 +109,7 @@ class Column:
             counts.add(self.name, "of a category that training never saw", unseen, rows, found)
         else:
             what = {"date": "date", "time": "time of day"}.get(self.kind, "number")
-            counts.add(
-                self.name, f"that are no {what} as training's: taken as missing", found.is_null() & ~gone, rows, text
-            )
+            counts.add(self.name, f"no {what} as training's: taken as missing", found.is_null() & ~gone, rows, text)
             self._standardise(series, found, into[:, 0], rows, counts)
             at = 1
         if self.missing:
