@@ -45,7 +45,7 @@ UNPACK = """(async () => {
   script.text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
   document.body.append(script);
 })().catch(() => document.getElementById("app").insertAdjacentHTML("afterbegin", "<p class='finding' id='static'>This \
-browser cannot unpack the page's script, so that nothing can be changed here; all else reads in full.</p>"));
+browser cannot run the page's script, so that nothing can be changed here; all else reads in full.</p>"));
 """
 
 
