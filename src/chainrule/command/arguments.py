@@ -161,7 +161,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     explain = command(
         "explain", "Show why a row is predicted as it is, and the chain of factors of its gradient.",
         "MODEL TABLE --row N", "chainrule explain iris.safetensors new.csv --row 5 -o page.html",
-        "model table row serve unit weight form output image",
+        "model table row serve unit weight form output image rows checkpoints",
     )  # fmt: skip
     _model(explain)
     _table(explain)
@@ -190,6 +190,15 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
         help="the inputs are an image's pixels, as 8x8",
     )  # fmt: skip
     explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
+    explain.add_argument(
+        "--checkpoints", metavar="FOLDER", default=None, help="of train --keep-checkpoints: the page walks through them"
+    )
+    travel = explain.add_mutually_exclusive_group()
+    travel.add_argument(
+        "--rows", type=v.some_rows, default=0, metavar="N",
+        help="50 to 200 rows of the table travel in the page, which trains on them; by default none",
+    )  # fmt: skip
+    travel.add_argument("--private", action="store_true", help="no row but the explained one travels in it")
 
     check = command(
         "check", "Check every gradient of the chain against finite differences; exit code 1 on\na miss.", "MODEL TABLE",
@@ -343,6 +352,10 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
     training.add_argument("--clip-norm", type=v.a_positive, default=None, help="largest norm of a step's gradient")
     training.add_argument("--threads", type=v.a_count, default=None, help="at most this many")
     if not tune:
+        training.add_argument(
+            "--keep-checkpoints", action="store_true",
+            help="keep every epoch's weights, in a folder beside the model, for explain --checkpoints",
+        )  # fmt: skip
         training.add_argument(
             "--checkpoint", metavar="FILE", default=None, help="written each epoch; the same command goes on from it"
         )

@@ -169,6 +169,7 @@ def _explain(options: Any) -> int:
 
     from chainrule.boundary.files import require_apart
     from chainrule.command import jobs
+    from chainrule.explain.views.page_payload import travelling
     from chainrule.explain.views.terminal import print_chain
 
     if options.serve:
@@ -177,10 +178,15 @@ def _explain(options: Any) -> int:
         raise InputError("--port and --row: got both; --port goes with --serve")
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
+    for name in ("rows", "checkpoints"):
+        if (told := getattr(options, name)) and options.output is None:
+            raise InputError(f"--{name}: got {told} without a page to put them into, expected -o too")
     require_apart(model=options.model, table=options.table, output=options.output)
     how = _reading(options)
     row = None if options.row == WORST else options.row
-    explanation, why = jobs.explained(options.model, options.table, row, options.image, _note, how)
+    explanation, why = jobs.explained(
+        options.model, options.table, row, options.image, _note, how, options.rows, options.checkpoints
+    )
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
@@ -194,7 +200,7 @@ def _explain(options: Any) -> int:
         write_out(why.text() + "\n\n")
         print_chain(chain)
     if options.output is not None:
-        page = f"page: {chain.to_html(options.output)}\n"
+        page = f"page: {chain.to_html(options.output)}{travelling(explanation)}\n"
         sys.stderr.write(page) if options.form in ("json", "latex") else write_out(page)
     return 0
 
@@ -208,6 +214,8 @@ def _serve(options: Any) -> int:
         "weight": options.weight,
         "format": options.form,
         "output": options.output,
+        "rows": options.rows or None,
+        "checkpoints": options.checkpoints,
     }.items():
         if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")

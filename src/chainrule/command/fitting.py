@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,12 +47,11 @@ class Fitted:
     found: Found | None = None
 
 
-def fitted(request: Request, read: Read, say: Say, *, watch: Watch | None = None, **options: Any) -> Fitted:
-    """Train a network; `options` are what `fit` takes besides; `watch` is called after each epoch."""
+def fitted(request: Request, read: Read, say: Say, *, watches: Sequence[Watch] = (), **options: Any) -> Fitted:
+    """Train a network; `options` are what `fit` takes besides; `watches` are called after each epoch."""
     training, held_out, seed, limit = read.training, read.validation, request.start_seed, request.limit
     options |= {"epochs": limit, "batch_size": request.batch_size, "seed": seed}
     widths = [training.x.shape[1], *request.hidden, len(read.schema.classes)]
-    watches = [] if watch is None else [watch]
 
     def network() -> Network:
         return Network.create(widths, activation=request.activation, seed=seed)

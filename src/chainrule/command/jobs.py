@@ -107,14 +107,15 @@ def evaluate(
 
 def explained(
     model: AnyPath, table: AnyPath, row: int | None, image: tuple[int, int] | None = None, say: Say = silent,
-    how: Reading | None = None,
+    how: Reading | None = None, rows: int = 0, checkpoints: AnyPath | None = None,
 ) -> tuple[Explanation, Why]:  # fmt: skip
     """The gradients of one row of a table, counted from 0, or of the one with the largest loss where row is None, and
     what each of its columns adds to its prediction.
 
-    image : (rows, columns), where its features are pixels
+    image : (rows, columns), where its features are pixels; rows : how many travel in the page
+    checkpoints : a folder of the model's epochs
     """
-    return load(model).explained(table, row, image=image, say=say, how=how)
+    return load(model).explained(table, row, image=image, say=say, how=how, rows=rows, checkpoints=checkpoints)
 
 
 def explanation(

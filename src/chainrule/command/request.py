@@ -31,6 +31,7 @@ class Request:
     output: AnyPath
     report: AnyPath | None = None
     checkpoint: AnyPath | None = None
+    keep_checkpoints: bool = False
     # how a text file is written
     separator: str | None = None
     header: bool | None = None

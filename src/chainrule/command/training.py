@@ -17,6 +17,7 @@ from chainrule.boundary.processes import Processes
 from chainrule.command.crossing import Crossed, cross_validate
 from chainrule.command.data import AnyPath, Part, Say
 from chainrule.command.fitting import Fitted, Found, fitted, judged_on, logits_of_all, temperature
+from chainrule.command.keeping import Keeper, folder_of
 from chainrule.command.reporting import (
     beside,
     card_of,
@@ -57,6 +58,7 @@ class TrainingResult:
     limited: bool = False  # whether it was the limit of epochs that ended training
     folds: Found | None = None  # how those did that the number of epochs was chosen by
     crossed: Crossed | None = None
+    checkpoints: Path | None = None  # the folder of every epoch's weights, where they are kept
     kept: AnyPath | None = None  # the model that was to be replaced, where training was interrupted
 
     @property
@@ -91,6 +93,8 @@ class TrainingResult:
             lines.append(f"unfinished model: {self.model}; {self.kept} is as it was")
         else:
             lines.append(f"{'unfinished model' if self.interrupted else 'model'}:  {self.model}")
+        if self.checkpoints is not None:
+            lines.append(f"every epoch's weights: {self.checkpoints}")
         if self.report is not None:
             lines.append(f"report: {self.report}")
         if self.explanation is not None:
@@ -160,10 +164,22 @@ def train(
         "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.start_seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     watch, started = watch_of(report if first else None, training), time.perf_counter()
+    watches: list[Callable[[EpochRecord], object]] = [] if watch is None else [watch]
+
+    def keep() -> Keeper | None:
+        if not request.keep_checkpoints or not first:
+            return None
+        begun = Network.create(settings["widths"], activation=request.activation, seed=request.start_seed)
+        return Keeper(folder_of(output), begun, schema)
+
+    keeper = keep() if processes is None else processes.together(keep)
+    if keeper is not None:
+        watches.append(keeper)
+    options |= {"optimizer": rule, "progress": progress, "group": processes}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the model that is written
-            fit = fitted(request, read, say, watch=watch, optimizer=rule, progress=progress, group=processes, **options)
+            fit = fitted(request, read, say, watches=watches, **options)
     except NonFiniteError as error:
         if report is None or not first:
             raise
@@ -171,6 +187,8 @@ def train(
         report_of_failure(report, error, net, read, settings, rule.lr, watch)
         raise _with_report(error, report) from error
     net, history, found = fit.net, fit.history, fit.found
+    if keeper is not None:
+        keeper.close(len(history.loss))
     seconds = time.perf_counter() - started
     if history.diverged:
         say(history.diverged)
@@ -189,6 +207,7 @@ def train(
             predicted = logits_of_all(net, judged, processes).argmax(1)
         accuracy = judged.mean(predicted == judged.labels, "of the test")
     result = TrainingResult(history, accuracy, seconds, output, report, explained, fit.limited, found, crossed=crossed)
+    result = replace(result, checkpoints=None if keeper is None else keeper.folder)
     settings |= {
         "epochs": len(history.loss),
         "validation": request.validation if found is None else f"{found.number} folds",

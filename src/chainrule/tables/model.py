@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.errors import InputError, ModelFileError, TableError
-from chainrule.explain import Explanation, explain
+from chainrule.explain import Explanation, Rows, explain
 from chainrule.network import Model, load_model
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax, softmax_cross_entropy
@@ -190,10 +190,14 @@ class TableModel:
 
     def explained(
         self, table: Any, row: int | None, *, image: tuple[int, int] | None = None, say: Say = silent,
-        how: Reading | None = None,
+        how: Reading | None = None, rows: int = 0, checkpoints: Any = None,
     ) -> tuple[Explanation, Why]:  # fmt: skip
         """Both: the gradients of one row, by default of the one with the largest loss, and what each of its columns
-        adds."""
+        adds.
+
+        rows : how many rows with a class travel in the page, drawn at random; all where the table has fewer
+        checkpoints : as `chainrule.explain.explain`
+        """
         frame = self.read(table, how, say)
         if row is None:
             labelled = self.judged(frame, silent, labelled=True)
@@ -212,8 +216,22 @@ class TableModel:
         if label < 0:
             label = int(logits[0].argmax())
             say(f"row {row} has no class in column {schema.target!r}: taken as {self.classes[label]!r}, as predicted")
-        found = explain(self.network, judged.x[0], label, image=image, schema=schema, row=row)
+        travelling = self._drawn(frame, rows) if rows else None
+        found = explain(
+            self.network, judged.x[0], label, image=image, schema=schema, row=row, rows=travelling,
+            checkpoints=checkpoints,
+        )  # fmt: skip
         return found, why(self.network, schema, judged.frame, judged.x[0])
+
+    def _drawn(self, frame: Any, count: int) -> Rows:
+        """So many of the rows that have a class, drawn without regard to anything, in a random order."""
+        labelled = self.judged(frame, silent, labelled=True)
+        if len(labelled.labels) < 2:
+            raise TableError(f"--rows: the table has {len(labelled.labels)} rows with a class, expected at least 2")
+        at = np.random.default_rng(0).permutation(len(labelled.labels))[:count]
+        return Rows(
+            dense(labelled.x[at]), labelled.labels[at], numbers=labelled.rows[at], of=len(labelled.labels)
+        )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> TableModel:
