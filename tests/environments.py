@@ -51,7 +51,7 @@ TESTS = {
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
     "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports",
-    "jax": "jax/losses jax/linear jax/transforms",
+    "jax": "jax/losses jax/linear jax/options jax/transforms",
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (
