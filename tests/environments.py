@@ -56,7 +56,7 @@ TESTS = {
 # What takes several extras, another library or a browser.
 TOGETHER = (
     "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
-    "pages/web command/tune explain/links explain/page_raw explain/routes explain/walk"
+    "pages/web command/tune explain/links explain/page_raw explain/routes explain/walk explain/walk_ways"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {
@@ -163,22 +163,26 @@ def check_environment(
 ) -> None:
     """Make an environment and run in it what it should carry."""
     home, empty, constraints = WORK / name, WORK / f"{name}-folder", WORK / f"{name}.txt"
-    inside = home / "bin" / "python"
+    inside, ours = home / "bin" / "python", python.version == sys.version_info[:2]
+    as_a_user = ours and not lowest
+    pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["test"]
+    constraints.write_text("\n".join(p for p in pinned if str(p).startswith("torch==")))
     empty.mkdir(exist_ok=True)
-    run(log, *UV, "venv", "--clear", *([] if lowest else ["--seed"]), "--python", python.path, home)
+    run(log, *UV, "venv", "--clear", *(["--seed"] if as_a_user else []), "--python", python.path, home)
     if lowest:  # named by pyproject.toml's own lines: uv lowers no other's
         named = ["-r", source / "pyproject.toml", *([] if extra == "none" else ["--extra", extra]), wheel]
         run(log, *UV, "pip", "install", "--resolution=lowest-direct", "--no-build", "--python", inside, *named)
-    else:  # as a user does it, the extra by the very command that an error names; PyTorch as the tests are pinned to it
-        pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["test"]
-        constraints.write_text("\n".join(p for p in pinned if str(p).startswith("torch==")))
+    elif as_a_user:  # with pip, and the extra by the very command that an error names
         pip = os.environ | {"PIP_CONSTRAINT": str(constraints), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         run(log, inside, "-m", "pip", "install", "-q", wheel, env=pip)
         if extra != "none":
             code = f"from chainrule.boundary.extras import installation; print(installation({extra!r}))"
             run(log, "sh", "-c", run(log, inside, "-c", code, cwd=empty), env=pip, cwd=empty)
+    else:
+        named = wheel if extra == "none" else f"chainrule[{extra}] @ {wheel.as_uri()}"
+        run(log, *UV, "pip", "install", "--constraint", constraints, "--python", inside, named)
     run(log, inside, "-P", source / "tests" / "advertised.py", extra, cwd=empty)
-    if not lowest or python.version == sys.version_info[:2]:
+    if ours or not lowest:
         constraints.write_text(run(log, *UV, "--quiet", "pip", "freeze", "--exclude", "chainrule", "--python", inside))
         tools = ["--group", f"{source / 'pyproject.toml'}:tools", *TOOLS.get(extra, [])]
         run(log, *UV, "pip", "install", "--python", inside, "--constraint", constraints, *tools)

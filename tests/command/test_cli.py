@@ -217,16 +217,16 @@ def test_a_full_standard_output_fails(tmp_path):
     table = small(tmp_path)
     assert train(tmp_path, table, "class", "--epochs", 1, "--validation", 0) == 0
     model = [str(tmp_path / "m.safetensors"), str(table)]
-    every = [["explain", *model, "--row", "0"], ["--help"], ["predict", *model]]
-    more = [["evaluate", *model], ["explain", *model, "--row", "0", "--format", "json"], ["train", "--help"]]
-    more += [["explain", *model, "--row", "0", "-o", str(tmp_path / "page.html")], ["--version"]]
-    more += [["predict", *model, "-o", str(tmp_path / "p.csv")], ["explain", *model, "--serve", "--port", "0"]]
-    for unbuffered, commands in (("", every), ("1", [*every, *more])):
+    buffered = [["explain", *model, "--row", "0"], ["--help"], ["predict", *model]]
+    unbuffered = [["evaluate", *model], ["explain", *model, "--row", "0", "--format", "json"], ["--version"]]
+    unbuffered += [["predict", *model], ["explain", *model, "--serve", "--port", "0"]]
+    unbuffered += [["predict", *model, "-o", str(tmp_path / "p.csv")]]
+    for at_once, commands in (("", buffered), ("1", unbuffered)):
         for arguments in commands:
             with open("/dev/full", "w") as full:
                 done = subprocess.run(
                     [sys.executable, "-m", "chainrule", *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
-                    env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+                    env=os.environ | {"PYTHONUNBUFFERED": at_once},
                 )  # fmt: skip
             assert done.returncode == 1, arguments
             assert done.stderr.splitlines() == [

@@ -102,3 +102,14 @@ def test_where_the_first_route_breaks_in_float64_the_page_says_so(browser, tmp_p
         assert "has no value here, in float64 too" in page.tab.locator("#routes-agree").inner_text()
         page.tab.get_by_role("tab", name="The walk").click()
         assert page.value("#gradient") == 1.0  # ŷ₁ − 0, times x
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_the_names_of_classes_are_whole(browser, tmp_path, width):
+    net = Network.create([3, 2], seed=0, dtype="float64")
+    e = explain(net, np.ones(3), 1, classes=["died", "survived"])
+    with Opened(browser, e.to_html(tmp_path / "page.html"), (width, 900), "view=routes") as page:
+        cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+        assert page.tab.eval_on_selector_all("#jacobian th, .classes span, .handles label", cut) == []
+        box = page.tab.locator("#jacobian").locator("..").bounding_box()
+        assert page.tab.locator("#jacobian").bounding_box()["width"] <= box["width"] + 1

@@ -187,7 +187,10 @@ def test_the_fan_has_a_line_for_each_term_that_counts_and_nothing_else_lights(op
         widths = page.tab.eval_on_selector_all(
             "[data-step='3'] .fan path", "all => all.map(p => parseFloat(p.style.strokeWidth))"
         )
-        np.testing.assert_allclose(sorted(widths), sorted(5 * terms[terms > terms.max() / 50] / terms.max()), rtol=1e-4)
+        top = max(
+            1.0, *(np.abs(values).max() for row, values in vectors(e).items() if row.startswith(("grad", "blame")))
+        )
+        np.testing.assert_allclose(sorted(widths), sorted(12 * terms[terms > terms.max() / 50] / top), rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (768, 1024), (390, 844)])
@@ -271,6 +274,7 @@ def test_a_wide_layer_folds_says_so_and_opens(opened):
         said = button.get_attribute("title")
         share, most = 100 * rest.sum() / delta.sum(), f"{rest.max():.2g}".replace("e-0", "e-")
         assert said.startswith(f"636 more: {share:.0f} % of the sum of sizes, none above {most}")
+        assert f"64 bars; {said}" in page.tab.locator("[data-step='2'] .words").inner_text()
         bars = page.tab.locator(f"{row} .bars")
         bars.focus()
         page.tab.keyboard.press("Home")
@@ -345,6 +349,9 @@ def test_predict_shows_a_step_when_it_is_asked(opened):
         assert page.tab.locator("#gradient").count() == 0
         page.tab.get_by_role("button", name="Show step 3").click()
         assert close(page.value("#gradient"), e.gradient(1, 3, 2))
+        assert page.tab.locator("#why").count() == 0, "it tells of the first step too"
+        page.tab.get_by_role("button", name="Show step 1").click()
+        assert page.tab.locator("#why").count() == 1
 
 
 @pytest.mark.parametrize("name", ["digits", "deep", "two"])

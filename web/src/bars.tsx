@@ -10,6 +10,8 @@ const [WIDE, HIGH] = [1000, 100]; // of the drawing; it is stretched to its plac
 interface Props {
   /** what a row is, for whoever does not see it: “gradient of hidden layer 1” */
   name: string;
+  /** what a bar is, where it is no unit */
+  each?: string;
   values: Vector;
   slots: Slots;
   /** from −1 to 1 (signed) or from 0 to 1: the length of a value's bar */
@@ -71,7 +73,7 @@ export function Bars(props: Props): JSX.Element {
     const place = slots.units.indexOf(active);
     const next: Record<string, number> = {
       ArrowRight: place + 1, ArrowLeft: place - 1, End: slots.units.length - 1,
-      Home: slots.units.indexOf(largestAt(values) + 1),
+      Home: largestAt(Float64Array.from(slots.units, (unit) => values[unit - 1]!)),
     };
     if (event.key === "Enter" || event.key === " ") choose(active);
     else if (event.key in next) setAt(slots.units[Math.min(Math.max(next[event.key]!, 0), slots.units.length - 1)]!);
@@ -88,7 +90,7 @@ export function Bars(props: Props): JSX.Element {
   return (
     <div class={`plot ${look}`} style={{ height: `${height}px` }} data-row={name}>
       <div class="bars" role="listbox" tabIndex={0} aria-orientation="horizontal" aria-activedescendant={`${id}-${active}`}
-        aria-label={`${name}, ${values.length} units, ${summary}`}
+        aria-label={`${name}, ${values.length} ${props.each ?? "unit"}s, ${summary}`}
         onKeyDown={onKey} onFocus={() => setFocused(true)} onBlur={() => { setFocused(false); setAt(null); }}
         onPointerDown={(event) => { if (event.pointerType === "touch") setOver(unitAt(event)); }}
         onPointerMove={(event) => setOver(unitAt(event))} onPointerLeave={() => setOver(null)} onPointerCancel={() => setOver(null)}
@@ -134,7 +136,7 @@ export function Bars(props: Props): JSX.Element {
 }
 
 /** “211 more: 53 % of Σ|δ|, none above 0.034”. */
-function foldedText(values: Vector, slots: Slots, hidden?: boolean): string {
+export function foldedText(values: Vector, slots: Slots, hidden?: boolean): string {
   const count = slots.rest.length + slots.shut;
   if (hidden) return `${count} more units`;
   const sum = (units: number[]): number => units.reduce((s, unit) => s + Math.abs(values[unit - 1]!), 0);
@@ -155,11 +157,15 @@ interface FanProps {
   below: Slots;
   unit: number;
   terms: { unit: number; value: number }[];
+  /** as of a bar: its share of the whole */
+  length(value: number): number;
   hidden: boolean;
 }
 
-/** Lines only where a sum happens: into one unit, each as thick as its term is large among them. */
-export function Fan({ above, below, unit, terms, hidden }: FanProps): JSX.Element {
+const THICK = 12; // px of a line that stands for a whole bar
+
+/** Lines only where a sum happens: into one unit, each as thick as its term is large, on the scale of the bars. */
+export function Fan({ above, below, unit, terms, length, hidden }: FanProps): JSX.Element {
   const largest = terms.reduce((m, term) => Math.max(m, Math.abs(term.value)), 0);
   const to = round(WIDE * centre(below, unit));
   const drawn = hidden ? [] : terms.filter(({ value }) => Math.abs(value) > largest / 50).reverse();
@@ -168,7 +174,7 @@ export function Fan({ above, below, unit, terms, hidden }: FanProps): JSX.Elemen
       {drawn.map((term) => {
         const from = round(WIDE * centre(above, term.unit));
         return <path key={term.unit} class={term.value < 0 ? "minus" : "plus"} d={`M${from} 0C${from} 16 ${to} 8 ${to} 24`}
-          style={{ strokeWidth: `${(5 * Math.abs(term.value)) / largest}px` }} />;
+          style={{ strokeWidth: `${THICK * Math.abs(length(term.value))}px` }} />;
       })}
     </svg>
   );

@@ -117,7 +117,7 @@ const SAID: Record<Part, string> = {
 };
 
 /** The address of what is seen, with or without what a teacher hides. */
-export function Share({ fragment, stepped }: { fragment: string; stepped: boolean }): JSX.Element {
+export function Share({ fragment }: { fragment: string }): JSX.Element {
   const [without, setWithout] = useState<readonly Part[]>([]);
   const [copied, setCopied] = useState("");
   const here = location.href.split("#")[0]!;
@@ -135,7 +135,7 @@ export function Share({ fragment, stepped }: { fragment: string; stepped: boolea
   };
   return (
     <Card title="Link to this" id="share-title">
-      <p class="soft">The weight, the step, the view, the letters and the example as changed{stepped ? "; gradient steps are not in it" : ""}.</p>
+      <p class="soft">The weight, the step, the view, the letters, the example as changed and the gradient steps taken.</p>
       <div class="tools"><input type="text" id="link" readOnly value={link} aria-label="The link" /><button type="button" id="copy-link" onClick={(event) => void copy(event)}>Copy link</button><span role="status">{copied}</span></div>
       <details><summary>To embed it, hide</summary>
         {PARTS.map((part) => <label class="field left" key={part}><input type="checkbox" checked={without.includes(part)} onChange={() => {

@@ -6,7 +6,7 @@ import {
   type Field, fieldOf, type Inputs, isMissing, penOf, rawText, type Sample, stroke, withCategory, withImage, withNumber, withoutNumber,
 } from "./inputs";
 import { full, number, readNumber } from "./numbers";
-import { Pixels, useColours } from "./pixels";
+import { Pixels } from "./pixels";
 
 interface Props {
   e: Example;
@@ -22,7 +22,6 @@ export function Image({ inputs, sample, chosen, change, label }: Props & { label
   const [low, high] = inputs.span;
   const [wipe, setWipe] = useState(false);
   const last = useRef<[number, number] | null>(null);
-  const colours = useColours();
   const { raw } = sample;
   const draw = (event: PointerEvent): void => {
     if (event.buttons !== 1) return;
@@ -47,7 +46,7 @@ export function Image({ inputs, sample, chosen, change, label }: Props & { label
     <div class="drawn">
       <div class="paper" id="input-image" role="img" aria-label="The input as an image; it can be drawn on" style={{ aspectRatio: `${columns} / ${rows}` }}
         onPointerDown={start} onPointerMove={draw} data-raw={Array.from(raw, (v) => Number(v.toPrecision(8))).join(" ")}>
-        <Pixels rows={rows} columns={columns} grey colours={colours} of={[raw]}
+        <Pixels rows={rows} columns={columns} grey of={[raw]}
           shade={(row, column) => Math.min(1, Math.max(0, (raw[row * columns + column]! - low) / (high - low)))} />
         {mark && <i class="cell chosen" style={mark} aria-hidden="true" />}
       </div>
@@ -134,7 +133,7 @@ export function Features({ listed, tall, ...props }: FeaturesProps): JSX.Element
   if (chosen >= 0 && !shown.includes(chosen)) shown.push(chosen);
   if (other !== null && !shown.includes(other)) shown.push(other);
   return (
-    <div class={`features${tall === null ? "" : " beside"}`} style={tall === null ? {} : { gridAutoRows: `${tall}px` }}>
+    <div class={`features${tall === null ? "" : " beside"}${inputs.single ? "" : " plain"}`} style={tall === null ? {} : { gridAutoRows: `${tall}px` }}>
       {shown.map((feature) => {
         const kind = fieldOf(inputs, feature).kind;
         return <div key={feature} class={`feature ${kind}${feature === chosen ? " chosen" : ""}`}><Feature {...props} feature={feature} ranges={ranges.current} /></div>;

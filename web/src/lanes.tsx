@@ -4,7 +4,7 @@ import { largestOf, norm } from "./engine";
 import { number } from "./numbers";
 import { Num } from "./parts";
 import type { View } from "./steps";
-import { Pixels, strength, useColours } from "./pixels";
+import { Pixels, strength } from "./pixels";
 import { sym, text } from "./symbols";
 import { centre, deltaText, headingOf, lengthOf } from "./walk";
 
@@ -34,12 +34,13 @@ export function Lanes({ view, wide }: { view: View; wide: boolean }): JSX.Elemen
         const values = e.b.gradA[step.layer - 1]!;
         const slots = view.slots[step.layer]!;
         const slot = 1000 / values.length;
+        const order = values.length === slots.units.length ? slots.units : Array.from(values.keys(), (n) => n + 1);
         const hidden = view.hidden(i);
         let [plus, minus] = ["", ""];
         if (!hidden && step.kind !== "weight") {
-          values.forEach((v, unit) => {
-            const tall = 50 * lengthOf(scale, v);
-            const bar = `M${round(unit * slot)} 50h${round(slot * 0.85)}v${round(-tall)}h${round(-slot * 0.85)}z`;
+          order.forEach((unit, at) => {
+            const tall = 50 * lengthOf(scale, values[unit - 1]!);
+            const bar = `M${round(at * slot)} 50h${round(slot * 0.85)}v${round(-tall)}h${round(-slot * 0.85)}z`;
             if (tall < 0) minus += bar;
             else if (tall > 0) plus += bar;
           });
@@ -54,7 +55,7 @@ export function Lanes({ view, wide }: { view: View; wide: boolean }): JSX.Elemen
             {step.kind === "weight" ? (hidden ? <span class="towards">hidden</span> : <Into view={view} />) : hidden ? <span class="towards">hidden</span> : (
               <svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true">
                 <line x1={0} x2={1000} y1={50} y2={50} class="axis" /><path class="fillplus" d={plus} /><path class="fillminus" d={minus} />
-                {values.length === slots.units.length && <rect class="here" x={1000 * centre({ ...slots, units: Array.from(values.keys(), (n) => n + 1) }, view.units[step.layer]!) - slot / 2} y={2} width={slot} height={96} />}
+                {values.length === slots.units.length && <rect class="here" x={1000 * centre(slots, view.units[step.layer]!) - slot / 2} y={2} width={slot} height={96} />}
               </svg>
             )}
             <span class="norm">{step.kind === "weight" || hidden ? "" : <Num value={norms[i]!} digits={2} />}</span>
@@ -77,5 +78,5 @@ function Into({ view }: { view: View }): JSX.Element {
   const { e, place } = view;
   const h = e.f.h[place.layer - 1]!;
   const own = Math.sign(e.b.gradA[place.layer - 1]![place.unit - 1]!);
-  return <Pixels rows={1} columns={h.length} colours={useColours()} of={[e, place]} class="strip" shade={(_, i) => strength(own * h[i]!, largestOf(h))} />;
+  return <Pixels rows={1} columns={h.length} of={[e, place]} class="strip" shade={(_, i) => strength(own * h[i]!, largestOf(h))} />;
 }

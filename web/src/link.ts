@@ -3,12 +3,15 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Place } from "./engine";
 import { LECTURE, NOTATIONS, type Notation } from "./symbols";
+import { same, STEPS, type Taken } from "./taken";
 
 export const VIEWS = ["walk", "routes", "tables"] as const;
 export type ViewName = (typeof VIEWS)[number];
 /** What an embedded page may go without, by the names in `embed=`. */
 export const PARTS = ["title", "tabs", "example", "bar", "tools", "derivations"] as const;
 export type Part = (typeof PARTS)[number];
+
+const MARGIN = 130; // that the routes draw, at most
 
 export interface Linked {
   place: Place;
@@ -23,17 +26,28 @@ export interface Linked {
   /** the unit of each layer that is looked at, where it is not the walk's own */
   picked: [number, number][];
   log: boolean | null;
+  /** whether the units of a layer stand by the size of their gradients */
+  sort: boolean;
   predict: boolean;
   /** the exercise's seed */
   exercise: number | null;
   /** the logits of the two routes, where they were moved */
   logits: number[] | null;
+  /** the margin of two logits, of which float32's numbers are told; null as the page first shows it */
+  margin: number | null;
+  /** of folded layers, how many more bars were asked for */
+  opened: [number, number][];
+  /** the gradient steps, in their order */
+  taken: Taken[];
   embed: Part[];
 }
 
 const numbers = (text: string | null): number[] => (text ?? "").split(/[,:]/).filter((part) => part !== "").map(Number);
 const pairs = (text: string | null): [number, number][] =>
   (text ?? "").split(",").map((pair) => pair.split(":").map(Number) as [number, number]).filter((pair) => pair.length === 2 && pair.every(Number.isFinite));
+/** A number in full, without the + that an address would read as a space. */
+const full = (v: number): string => String(v).replace("+", "");
+const written = (all: [number, number][]): string => all.map(([i, v]) => `${i + 1}:${full(v)}`).join(",");
 const inRange = (value: number, from: number, to: number): boolean => Number.isInteger(value) && value >= from && value <= to;
 
 /** The place that a text names, “1,10,37”, “b 1,10” or “a 1,10”; null where there is none such. */
@@ -58,22 +72,53 @@ export function write(state: Linked, first: Linked): string {
   if (state.at !== null) parts.push(`step=${state.at + 1}`);
   if (state.view !== first.view) parts.push(`view=${state.view}`);
   if (state.label !== first.label) parts.push(`label=${state.label + 1}`);
-  if (state.changed.length) parts.push(`x=${state.changed.map(([i, v]) => `${i + 1}:${Number(v.toPrecision(8))}`).join(",")}`);
+  if (state.changed.length) parts.push(`x=${written(state.changed)}`);
   if (state.picked.length) parts.push(`via=${state.picked.map((pair) => pair.join(":")).join(",")}`);
   if (state.log !== null) parts.push(`scale=${state.log ? "log" : "linear"}`);
+  if (state.sort) parts.push("sort");
   const letters = Object.values(state.notation).join(",");
   if (letters !== Object.values(LECTURE).join(",")) parts.push(`letters=${encodeURIComponent(letters)}`);
   if (state.predict) parts.push("predict");
   if (state.exercise !== null) parts.push(`exercise=${state.exercise}`);
-  if (state.logits) parts.push(`logits=${state.logits.map((v) => Number(v.toPrecision(6))).join(",")}`);
+  if (state.logits) parts.push(`logits=${state.logits.map(full).join(",")}`);
+  if (state.margin !== null) parts.push(`margin=${full(state.margin)}`);
+  if (state.opened.length) parts.push(`open=${state.opened.map((pair) => pair.join(":")).join(",")}`);
+  if (state.taken.length) parts.push(`taken=${writeTaken(state)}`);
   if (state.embed.length) parts.push(`embed=${state.embed.join(",")}`);
   return parts.length === 1 && state.row !== null ? "" : parts.join("&");
 }
 
+/** Steps as “0.1*3;0.5~2~7:1.5”: three at 0.1 on the example that the link shows, then one on another class and input. */
+function writeTaken(state: Linked): string {
+  const runs: { one: Taken; times: number }[] = [];
+  for (const one of state.taken) {
+    const last = runs.at(-1);
+    if (last && last.one.lr === one.lr && same(last.one, one)) last.times++;
+    else runs.push({ one, times: 1 });
+  }
+  return runs.map(({ one, times }) => `${full(one.lr)}${times > 1 ? `*${times}` : ""}${same(one, state) ? "" : `~${one.label + 1}~${written(one.changed)}`}`).join(";");
+}
+
+function readTaken(text: string, state: Linked, widths: number[]): Taken[] {
+  const taken: Taken[] = [];
+  for (const run of text.split(";")) {
+    const [rate = "", label, changed] = run.split("~");
+    const [lr = NaN, times = 1] = rate.split("*").map(Number);
+    const on = label === undefined ? state.label : Number(label) - 1;
+    if (!(lr > 0 && lr < Infinity) || !inRange(times, 1, STEPS - taken.length) || !inRange(on, 0, widths.at(-1)! - 1)) return [];
+    const one: Taken = { lr, label: on, changed: label === undefined ? state.changed : changes(changed ?? "", widths) };
+    for (let i = 0; i < times; i++) taken.push(one);
+  }
+  return taken;
+}
+
+const changes = (text: string | null, widths: number[]): [number, number][] =>
+  pairs(text).filter(([i]) => inRange(i, 1, widths[0]!)).map(([i, v]) => [i - 1, v]);
+
 /** What a fragment says; what it does not, or says of what is not there, is as the page first shows it. */
 export function read(fragment: string, first: Linked, widths: number[]): Linked {
   const told = new URLSearchParams(fragment);
-  const state: Linked = { ...first, changed: [], picked: [] };
+  const state: Linked = { ...first, changed: [], picked: [], opened: [], taken: [] };
   for (const kind of ["w", "b", "a"]) {
     const place = told.has(kind) ? readPlace(`${kind} ${told.get(kind)}`, widths) : null;
     if (place && writePlace(place).startsWith(kind)) state.place = place;
@@ -85,9 +130,10 @@ export function read(fragment: string, first: Linked, widths: number[]): Linked 
   if (view) state.view = view;
   const label = Number(told.get("label"));
   if (inRange(label, 1, widths.at(-1)!)) state.label = label - 1;
-  state.changed = pairs(told.get("x")).filter(([i]) => inRange(i, 1, widths[0]!)).map(([i, v]) => [i - 1, v]);
+  state.changed = changes(told.get("x"), widths);
   state.picked = pairs(told.get("via")).filter(([k, unit]) => inRange(k, 1, widths.length - 1) && inRange(unit, 1, widths[k]!));
   if (told.has("scale")) state.log = told.get("scale") === "log";
+  state.sort = told.has("sort");
   const letters = (told.get("letters") ?? "").split(",");
   if (letters.length === 4 && letters.every((letter) => [...letter.normalize("NFC")].length >= 1 && letter.length <= 2)) {
     const [y, a, h, W] = letters as [string, string, string, string];
@@ -99,6 +145,10 @@ export function read(fragment: string, first: Linked, widths: number[]): Linked 
   state.exercise = Number.isFinite(seed) ? seed : null;
   const logits = numbers(told.get("logits"));
   state.logits = logits.length > 1 && logits.every(Number.isFinite) ? logits : null;
+  const margin = told.has("margin") ? Number(told.get("margin")) : NaN;
+  if (Math.abs(margin) <= MARGIN) state.margin = margin;
+  state.opened = pairs(told.get("open")).filter(([k, more]) => inRange(k, 1, widths.length - 1) && inRange(more, 1, widths[k]!));
+  if (told.has("taken")) state.taken = readTaken(told.get("taken")!, state, widths);
   if (told.has("embed")) {
     const named = PARTS.filter((part) => told.get("embed")!.split(",").includes(part));
     state.embed = named.length ? named : ["tabs", "example", "tools", "derivations"];

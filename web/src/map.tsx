@@ -6,9 +6,9 @@ import type { Example } from "./chain";
 import { largestOf, type Place } from "./engine";
 import { number } from "./numbers";
 import { Num } from "./parts";
-import { Pixels, strength, useColours } from "./pixels";
+import { Pixels, strength } from "./pixels";
 import { type Notation, sym, text, weightSym } from "./symbols";
-import { centre, deltaText, pooled, type Slots, strongestOf } from "./walk";
+import { centre, deltaText, mapRows, type Slots, strongestOf } from "./walk";
 
 interface Props {
   e: Example;
@@ -29,10 +29,9 @@ const BIAS = 14; // px of the biases' row
 export function HeatMap({ e, place, slots, height, hidden, notation, nameOf, rawOf, choose }: Props): JSX.Element {
   const { layer } = place;
   const [h, delta] = [e.f.h[layer - 1]!, e.b.gradA[layer - 1]!];
-  const colours = useColours();
   const [over, setOver] = useState<[number, number] | null>(null);
   const [focused, setFocused] = useState(false);
-  const rows = pooled(h.length, Math.min(e.facts.most.rows, Math.max(8, Math.floor(height / 2))));
+  const rows = mapRows(h.length, height, e.facts.most.rows);
   const strongest = rows.map((inputs) => strongestOf(h, inputs));
   const each = rows[0]!.length;
   const chosenRow = place.input ? Math.floor((place.input - 1) / each) : rows.length;
@@ -95,9 +94,9 @@ export function HeatMap({ e, place, slots, height, hidden, notation, nameOf, raw
           if (cell) { choose(placeAt(cell)); setAt(null); }
         }}>
         {hidden ? <span class="hollow" aria-hidden="true">hidden</span> : <>
-          <Pixels class="whole" rows={rows.length} columns={columns.length} colours={colours} of={[e, slots]} style={{ ...share, height: `${height}px` }}
+          <Pixels class="whole" rows={rows.length} columns={columns.length} of={[e, slots]} style={{ ...share, height: `${height}px` }}
             shade={(row, column) => strength(h[strongest[row]!]! * columns[column]!, largest)} />
-          <Pixels class="bias" rows={1} columns={columns.length} colours={colours} of={[e, slots]} style={{ ...share, top: `${height + GAP}px`, height: `${BIAS}px` }}
+          <Pixels class="bias" rows={1} columns={columns.length} of={[e, slots]} style={{ ...share, top: `${height + GAP}px`, height: `${BIAS}px` }}
             shade={(_, column) => strength(columns[column]!, largest)} />
         </>}
         <div role="row" aria-rowindex={active[0] + 1}>

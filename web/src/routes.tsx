@@ -1,7 +1,7 @@
 /* Two routes from the loss to the logits, seen: through the probabilities and softmax's Jacobian, and at once; and where
    the first one breaks in float32. */
 import type { JSX } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { Bars } from "./bars";
 import type { Example } from "./chain";
 import { largestOf, type Vector } from "./engine";
@@ -14,16 +14,18 @@ import { letterOf, Maths, type Notation, sym, Symbol, Words } from "./symbols";
 import type { Slots } from "./walk";
 
 const MOST = 10; // classes, besides the label
+const FEW = 5; // classes that a small screen has room for
 
 interface Props {
   e: Example;
   notation: Notation;
   /** the logits as they were moved; null as the network gives them */
   logits: number[] | null;
-  move(logits: number[] | null): void;
+  margin: number | null;
+  move(to: { logits: number[] | null } | { margin: number }): void;
 }
 
-export function Routes({ e, notation, logits: moved, move }: Props): JSX.Element {
+export function Routes({ e, notation, logits: moved, margin, move }: Props): JSX.Element {
   const own = e.f.a.at(-1)!;
   const logits = moved && moved.length === own.length ? Float64Array.from(moved) : own;
   const { label } = e;
@@ -62,8 +64,8 @@ export function Routes({ e, notation, logits: moved, move }: Props): JSX.Element
         </section>
         <div class="equal" aria-hidden="true">=</div>
         <section class="card" aria-labelledby="route-2"><h3 id="route-2"><span class="count">2</span>At once</h3>
-          <p class="soft">Move a logit: both sides follow.{" "}<button type="button" id="logits-reset" disabled={moved === null} onClick={() => move(null)}>The network’s own</button></p>
-          <Row name={<Maths><Symbol of={sym("a", e.net.weights.length)} notation={notation} /></Maths>}><Handles {...{ e, classes, logits }} own={own} move={move} /></Row>
+          <p class="soft">Move a logit: both sides follow.{" "}<button type="button" id="logits-reset" disabled={moved === null} onClick={() => move({ logits: null })}>The network’s own</button></p>
+          <Row name={<Maths><Symbol of={sym("a", e.net.weights.length)} notation={notation} /></Maths>}><Handles {...{ e, classes, logits }} own={own} move={(to) => move({ logits: to })} /></Row>
           <Row name={<Maths><Symbol of={sym("y")} notation={notation} /></Maths>}>{bars("probabilities of the logits", p, 1, "forward", 44)}</Row>
           <Row name="e(ℓ)" sign="−">{bars("e(ℓ)", p.map((_, i) => (i === label ? 1 : 0)), 1, "truth", 44)}</Row>
           <Row name={<Maths><Symbol of={sym("y")} notation={notation} /><mo>−</mo><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>} sign="=">{bars("gradient by the second route", fused, 1, "gradient")}</Row>
@@ -71,7 +73,7 @@ export function Routes({ e, notation, logits: moved, move }: Props): JSX.Element
           <p class="soft" id="routes-agree">{Number.isNaN(difference) ? "The first route has no value here, in float64 too." : <>The same bars, within <Num value={difference} digits={2} />.</>}</p>
         </section>
       </div>
-      <Margin y={y} />
+      <Margin y={y} margin={margin ?? -120} move={(to) => move({ margin: to })} />
     </div>
   );
 }
@@ -80,7 +82,7 @@ function Grid({ e, classes, J, label, byProbability, y }: { e: Example; classes:
   const largest = Math.max(...J.map((row) => Math.max(...row.map(Math.abs)))) || 1;
   const short = (v: number): string => (Math.abs(v) >= 0.005 ? tight(v) : "");
   return (
-    <div class="scroll" tabIndex={0} role="group" aria-label="softmax's Jacobian"><table class="jacobian" id="jacobian">
+    <div class="scroll" tabIndex={0} role="group" aria-label="softmax's Jacobian"><table class={`jacobian${classes.length > FEW ? " many" : ""}`} id="jacobian">
       <thead><tr><th scope="col">∂𝓛/∂{y}</th><td></td>{classes.map((j) => <th scope="col" key={j} title={e.classes[j]}>{cut(e.classes[j]!, 8)}</th>)}</tr></thead>
       <tbody>{classes.map((i, at) => (
         <tr key={i} class={i === label ? "own" : ""}>
@@ -98,7 +100,7 @@ function Handles({ e, classes, logits, own, move }: { e: Example; classes: numbe
     return [Math.floor(Math.min(...shown)) - 4, Math.ceil(Math.max(...shown)) + 4];
   }, [own]);
   return (
-    <div class="handles">{classes.map((i) => (
+    <div class={`handles${classes.length > FEW ? " many" : ""}`}>{classes.map((i) => (
       <label key={i} style={{ width: `${100 / classes.length}%` }}><input type="range" min={Math.min(low, logits[i]!)} max={Math.max(high, logits[i]!)} step="any" value={logits[i]} data-logit={i}
         aria-label={`logit of “${e.classes[i]!}”`} onInput={(event) => {
           const next = Array.from(logits);
@@ -114,8 +116,7 @@ const px = (margin: number): number => (560 * (margin - LOW)) / (HIGH - LOW);
 const py = (size: number): number => Math.min(230, (230 * -Math.log10(size)) / DEEP);
 
 /** Two logits, 0 and the true class's: what float32 makes of both routes, from far below to far above. */
-function Margin({ y }: { y: string }): JSX.Element {
-  const [margin, setMargin] = useState(-120);
+function Margin({ y, margin, move }: { y: string; margin: number; move(to: number): void }): JSX.Element {
   const [curves, zones] = useMemo(() => {
     const path = (size: (at: number) => number): string => {
       let [d, pen] = ["", "M"];
@@ -153,7 +154,7 @@ function Margin({ y }: { y: string }): JSX.Element {
             <line class="at" x1={px(margin)} x2={px(margin)} y1={-6} y2={236} />
             {[-120, -90, -60, -30, 0, 17, 40].map((n) => <text key={n} x={px(n)} y={252} text-anchor="middle">{number(n)}</text>)}
           </svg>
-          <label class="field margin-field">margin <input type="range" id="margin" min={LOW} max={HIGH} step={0.5} value={margin} onInput={(event) => setMargin(Number(event.currentTarget.value))} /> <output>{number(margin)}</output></label>
+          <label class="field margin-field">margin <input type="range" id="margin" min={LOW} max={HIGH} step={0.5} value={margin} onInput={(event) => move(Number(event.currentTarget.value))} /> <output>{number(margin)}</output></label>
           <p class="soft keys"><i class="exact" /> true, and Chainrule’s <i class="first" /> route 1 in float32 <i class="usual" /> {y} − 1 in float32</p>
         </div>
         <div class="scroll" tabIndex={0} role="group" aria-label="Both routes in float32"><table id="float32"><thead><tr><th scope="col">logits 0 and {number(margin)}</th><th scope="col">true value</th><th scope="col">float32</th></tr></thead>

@@ -1,7 +1,7 @@
 /* The steps of the walk: each says a sentence of the lecture, shows its arithmetic as rows of bars, and adds up the
    numbers that lead to the weight. */
 import type { ComponentChildren, JSX } from "preact";
-import { Bars, Fan } from "./bars";
+import { Bars, Fan, foldedText } from "./bars";
 import { type Example, placeSym, scaleOfBatch } from "./chain";
 import type { Check } from "./checks";
 import { gradientAt, largestAt, largestOf, type Place } from "./engine";
@@ -30,10 +30,11 @@ export interface View {
   room: number;
   /** whether an exercise is on: nothing is shown before it is off */
   exam: boolean;
+  sorted: boolean;
   /** whether a step's numbers are the reader's to tell */
   hidden(index: number): boolean;
   visit(index: number): void;
-  pick(layer: number, unit: number): void;
+  pick(layer: number, unit: number, dragged?: boolean): void;
   choose(place: Place): void;
   more(layer: number): void;
   derive(names: string[]): void;
@@ -96,7 +97,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
   const shown = order.slice(0, Math.min(3, order.length));
   const rest = order.slice(shown.length).reduce((sum, i) => sum + grad[i]!, 0);
   const length = (v: number): number => lengthOf(scale, v);
-  const label = (v: number, sign: boolean): string => (wide < 24 || Math.abs(v) < (wide < 50 ? 0.05 : 0.001) ? "" : wide < 50 ? tight(v) : sign ? signed(v, 3) : number(v, 3));
+  const label = (v: number, sign: boolean): string => (wide < 24 || Math.abs(v) < (wide < 50 ? 0.05 : 0.001) ? "" : wide < 72 ? tight(v) : sign ? signed(v, 3) : number(v, 3));
   return (
     <StepCard view={view} index={0} derivations={["loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits"]}
       formula={<Maths><Delta k={depth} /><mo>=</mo><msub><mo>∇</mo><Symbol of={sym("a", depth)} notation={notation} /></msub><mi>𝓛</mi><mo>=</mo><Symbol of={sym("y")} notation={notation} /><mo>−</mo><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>}
@@ -117,7 +118,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
       </>}
       sums={<>
         {shown.map((i) => <Line key={i} name={<>{deltaText(depth, i + 1)} <span class="soft" title={e.classes[i]}>{cut(e.classes[i]!, 22)}</span></>} value={grad[i]!} />)}
-        <Line mark="soft" name={`${order.length - shown.length} more`} value={rest} />
+        <Line mark="soft" name={`${order.length - shown.length || "no"} more`} value={rest} />
         <div class="term total"><span class="what">they sum to</span><span class="num">0</span></div>
         <div class="term soft"><span class="what">the loss 𝓛 = −log {y}<sub>ℓ</sub></span><Num value={e.b.loss} digits={4} id="loss" /></div>
       </>} />
@@ -154,10 +155,10 @@ export function HiddenStep({ view, index }: { view: View; index: number }): JSX.
   return (
     <StepCard view={view} index={index} class={view.narrow ? "" : "fanned"} derivations={["gradient_wrt_hidden", "gradient_wrt_preactivations", `derivative_of_${activation.name}`]}
       formula={<Maths><Delta k={k} /><mo>=</mo><mrow><mo>(</mo><msubsup><mi>{notation.W}</mi><mn>{k + 1}</mn><mi>T</mi></msubsup><Delta k={k + 1} /><mo>)</mo></mrow><mo>⊙</mo><mi>g</mi><mo>′</mo><mo>(</mo><Symbol of={sym("a", k)} notation={notation} /><mo>)</mo></Maths>}
-      words={gates ? <>Each unit collects the blame of all {e.net.widths[k + 1]} {above}; it passes where the unit fired: {open} of {grad.length}.</>
-        : <>Each unit collects the blame of all {e.net.widths[k + 1]} {above}; the slope of {activation.name} lets part of it through.</>}
+      words={<>{gates ? <>Each unit collects the blame of all {e.net.widths[k + 1]} {above}; it passes where the unit fired: {open} of {grad.length}.</>
+        : <>Each unit collects the blame of all {e.net.widths[k + 1]} {above}; the slope of {activation.name} lets part of it through.</>}{slots.units.length < grad.length && <> {slots.units.length} bars; {foldedText(grad, slots, hidden)}</>}</>}
       rows={<>
-        {!view.narrow && <div class="line fanline"><span class="sign" /><span class="name" /><Fan above={view.slots[k + 1]!} below={slots} unit={unit} terms={termsInto(e, k, unit)} hidden={hidden} /><span class="most" /></div>}
+        {!view.narrow && <div class="line fanline"><span class="sign" /><span class="name" /><Fan above={view.slots[k + 1]!} below={slots} unit={unit} terms={termsInto(e, k, unit)} length={length} hidden={hidden} /><span class="most" /></div>}
         <Row name={<Maths><Symbol of={sym("h", k)} notation={notation} /></Maths>} most={`≤ ${number(largest, 2)}`}>
           <Bars {...shared} name={`output of hidden layer ${k}`} values={h} look="forward" height={20} length={(v) => Math.abs(v) / largest} say={(i) => `unit ${i}, ${number(h[i - 1]!, 3)}`} /></Row>
         <Row name={<Maths><msubsup><mi>{notation.W}</mi><mn>{k + 1}</mn><mi>T</mi></msubsup><Delta k={k + 1} /></Maths>}>
@@ -168,6 +169,9 @@ export function HiddenStep({ view, index }: { view: View; index: number }): JSX.
         <Row name={<Maths><Delta k={k} /></Maths>} sign="=" most={`${grad.length}`}>
           <Bars {...shared} name={`gradient of hidden layer ${k}`} values={grad} look="gradient" height={46} length={length} hidden={hidden}
             say={(i) => `unit ${i}, ${spoken(grad[i - 1]!)}${gate(i)}`} more={() => view.more(k)} /></Row>
+        <div class="line knobline"><span class="sign" /><span class="name" />{/* a finger is wider than a bar: what it drags is not */}
+          <label class="knob" style={{ width: `${100 * slots.share}%` }}><input type="range" style={{ "--slot": `${100 / slots.units.length}%` }} min={0} max={slots.units.length - 1} value={slots.units.indexOf(unit)} aria-valuetext={`unit ${unit}`}
+            onInput={(event) => view.pick(k, slots.units[Number(event.currentTarget.value)]!, true)} /> unit {unit}: drag to another</label><span class="most" /></div>
       </>}
       sums={<>
         <p class="whose">{own ? "Your unit" : "One of them"}: unit {unit} of layer {k}</p>

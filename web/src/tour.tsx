@@ -18,7 +18,7 @@ export function Tour({ view, end }: { view: View; end(): void }): JSX.Element {
     box.current!.focus({ preventScroll: true });
   }, [at]);
   return (
-    <div class="tour" role="dialog" aria-label={`A first look, ${at + 1} of 3`} ref={box} tabIndex={-1} onKeyDown={(event) => { if (event.key === "Escape") { event.stopPropagation(); end(); } }}>
+    <div class={at === 2 ? "tour above" : "tour"} role="dialog" aria-label={`A first look, ${at + 1} of 3`} ref={box} tabIndex={-1} onKeyDown={(event) => { if (event.key === "Escape") { event.stopPropagation(); end(); } }}>
       <p class="soft">{at + 1} of 3</p>
       <h2>{now.title}</h2>
       <p>{now.text}</p>

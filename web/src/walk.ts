@@ -111,11 +111,11 @@ export interface Slots {
 
 const NARROWEST = 2.5; // px of a bar
 
-export function slotsOf(delta: Vector, room: number, opened: number, keep: number, most: number): Slots {
+export function slotsOf(delta: Vector, room: number, opened: number, keep: number, most: number, sorted = false): Slots {
   const all = Array.from(delta.keys(), (i) => i + 1);
   const bySize = (p: number, q: number): number => Math.abs(delta[q - 1]!) - Math.abs(delta[p - 1]!) || p - q;
   if (all.length * NARROWEST <= Math.max(room, 345) || all.length <= most) {
-    return { units: all, rest: [], shut: 0, share: 1, restShare: 0 };
+    return { units: sorted ? all.sort(bySize) : all, rest: [], shut: 0, share: 1, restShare: 0 };
   }
   const order = all.sort(bySize);
   const units = order.slice(0, most + opened);
@@ -135,8 +135,12 @@ export function centre(slots: Slots, unit: number): number {
   return folded >= 0 ? slots.share + (slots.restShare * (folded + 0.5)) / slots.rest.length : (slots.share + slots.restShare + 1) / 2;
 }
 
-/** The rows of the map: the inputs, from 0, that each stands for. */
-export function pooled(count: number, most: number): number[][] {
+/** The rows of a map so many pixels high: the inputs, from 0, that each stands for. */
+export function mapRows(count: number, height: number, most: number): number[][] {
+  return pooled(count, Math.min(most, Math.max(8, Math.floor(height / 2))));
+}
+
+function pooled(count: number, most: number): number[][] {
   const each = Math.ceil(count / most);
   return Array.from({ length: Math.ceil(count / each) }, (_, row) =>
     Array.from({ length: Math.min(each, count - row * each) }, (_, i) => row * each + i));

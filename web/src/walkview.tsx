@@ -36,38 +36,36 @@ interface ViewProps {
   /** whether a hand is on the example: scales and folds wait until it lets go */
   held: boolean;
   exam: boolean;
+  sorted: boolean;
   hidden(index: number): boolean;
   visit(index: number): void;
-  pick(layer: number, unit: number): void;
+  pick(layer: number, unit: number, dragged?: boolean): void;
   choose(place: Place): void;
+  opened: ReadonlyMap<number, number>;
+  open(layer: number, more: number): void;
   derive(names: string[]): void;
 }
 
 /** What the steps share: the units, the folds and the scale of an example at a place. */
 export function useView(props: ViewProps): View & { lanes: boolean; small: boolean } {
-  const { e, place, picked, held, log } = props;
+  const { e, place, picked, held, log, sorted, opened } = props;
   const small = useMedia(`(max-width: ${NARROW - 1}px)`);
   const printed = useMedia("print");
   const depth = e.net.weights.length;
   const lanes = !printed && (small || depth > MOST);
-  const [opened, setOpened] = useState<number[]>([]);
   const units = shownUnits(e, place, picked);
-  const room = lanes ? Math.min(window.innerWidth - 110, 560) : window.innerWidth - 680;
-  const kept = useRef<{ scale: Scale; slots: Slots[]; log: boolean } | null>(null);
-  if (!held || !kept.current || kept.current.log !== log) {
+  const room = printed ? 400 : lanes ? Math.min(window.innerWidth - 110, 560) : window.innerWidth - 680;
+  const kept = useRef<{ scale: Scale; slots: Slots[]; log: boolean; sorted: boolean } | null>(null);
+  if (!held || !kept.current || kept.current.log !== log || kept.current.sorted !== sorted) {
     const { most } = e.facts;
     const slots = e.b.gradA.map((delta, k) => {
       const keep = units[k + 1] ?? 1;
-      if (k + 1 < depth || delta.length <= most.classes) return slotsOf(delta, room, opened[k + 1] ?? 0, keep, most.bars);
-      return classSlots(e, keep, 10 + (opened[k + 1] ?? 0));
+      if (k + 1 < depth || delta.length <= most.classes) return slotsOf(delta, room, opened.get(k + 1) ?? 0, keep, most.bars, sorted && k + 1 < depth);
+      return classSlots(e, keep, 10 + (opened.get(k + 1) ?? 0));
     });
-    kept.current = { scale: scaleOf(e, log), slots: [{ units: [], rest: [], shut: 0, share: 1, restShare: 0 }, ...slots], log };
+    kept.current = { scale: scaleOf(e, log), slots: [{ units: [], rest: [], shut: 0, share: 1, restShare: 0 }, ...slots], log, sorted };
   }
-  const more = (layer: number): void => {
-    const next = e.net.widths.map((_, k) => opened[k] ?? 0);
-    next[layer] = next[layer]! + e.facts.most.bars;
-    setOpened(next);
-  };
+  const more = (layer: number): void => props.open(layer, Math.min(e.net.widths[layer]!, (opened.get(layer) ?? 0) + e.facts.most.bars));
   return { ...props, steps: stepsOf(depth, place), units, slots: kept.current.slots, scale: kept.current.scale, narrow: lanes, room, lanes, small, more };
 }
 
@@ -119,7 +117,7 @@ function Apart({ view, inputs, sample, listed, change, relabel }: Props): JSX.El
   const features = Array.from(e.features.keys());
   return (
     <section class="card apart" aria-labelledby="example-title"><h2 id="example-title">The example</h2>
-      <div class="editor">
+      <div class={inputs.image ? "editor" : "editor listed"}>
         {inputs.image ? <Image {...shared} label={<Label e={e} change={relabel} />} /> : <Label e={e} change={relabel} />}
         <Features {...shared} listed={inputs.image ? [] : e.features.length <= 40 ? features : listed} tall={null} />
       </div>
@@ -129,11 +127,19 @@ function Apart({ view, inputs, sample, listed, change, relabel }: Props): JSX.El
 
 /** The step that is walked to is on the screen, whatever is below. */
 function useIntoView(view: View & { lanes: boolean }): void {
-  const before = useRef(view.at);
+  const before = useRef<number | null>(null); // a link may lead to a step
   useLayoutEffect(() => {
     if (before.current === view.at) return;
     before.current = view.at;
-    if (view.at === null || view.lanes) return;
-    document.querySelector(`[data-step="${view.at + 1}"]`)?.scrollIntoView({ block: "nearest" });
+    if (view.at === null) return;
+    const lanes = document.querySelector<HTMLElement>(".lanes");
+    const lane = lanes?.querySelector<HTMLElement>(".lane.now");
+    if (lanes && lane) {
+      lanes.scrollTop = Math.min(lane.offsetTop, Math.max(lanes.scrollTop, lane.offsetTop + lane.offsetHeight - lanes.clientHeight));
+      return;
+    }
+    const box = document.querySelector(`[data-step="${view.at + 1}"]`)!.getBoundingClientRect();
+    const [high, low] = [box.top - 16, box.bottom - (window.innerHeight - 80)]; // above the bar
+    if (high < 0 || low > 0) window.scrollBy(0, low > 0 ? Math.min(high, low) : high); // a page that this one stands in stays
   });
 }

@@ -1,6 +1,7 @@
 /* The last step: δ hᵀ as a map, beside the example that its rows are named by, and the title's number. */
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
+import { Bars } from "./bars";
 import { inputName } from "./chain";
 import { checkPlace } from "./checks";
 import { largestAt, largestOf } from "./engine";
@@ -9,10 +10,10 @@ import type { Inputs, Sample } from "./inputs";
 import { HeatMap } from "./map";
 import { number } from "./numbers";
 import { Num } from "./parts";
-import { Pixels, strength, useColours } from "./pixels";
-import { Result, type View } from "./steps";
+import { Pixels, strength } from "./pixels";
+import { Result, Row, spoken, type View } from "./steps";
 import { letterOf, Maths, sym, Symbol, text, weightSym } from "./symbols";
-import { headingOf } from "./walk";
+import { headingOf, mapRows } from "./walk";
 
 const CELL = 26; // px of a row of the map that a control stands beside
 const BESIDE = 24; // features at most
@@ -59,6 +60,10 @@ export function WeightStep({ view, inputs, sample, listed, editor, change, relab
         nameOf={(input) => inputName(e, { ...place, input }, notation)} rawOf={(input) => (first && rawOfFeature(inputs, sample, input - 1) ? ` is ${rawOfFeature(inputs, sample, input - 1)}` : "")} />
       <span class="most">bias</span></div>
   );
+  const beneath = <>
+    {!(first && inputs.image) && <Lens view={view} height={height} nameOf={(input) => inputName(e, { ...place, input }, notation)} />}
+    <Steppers view={view} />
+  </>;
   return (
     <section class={`talk card weight${later ? " later" : ""}${now ? " now" : ""}${beside ? " tabled" : ""}`} data-step={index + 1} aria-labelledby={`step-${index}`}>
       <div class="say">
@@ -74,12 +79,48 @@ export function WeightStep({ view, inputs, sample, listed, editor, change, relab
         {beside && <Label e={e} change={relabel} />}
       </div>
       {beside && <div class="editor heads"><Features {...shared} listed={features} tall={CELL} /></div>}
-      <div class="rows">{mapped}</div>
+      <div class="rows">{mapped}{beneath}</div>
       <div class="side">
         <Result view={view} index={index} check={check} raw={first && place.input ? rawWords(inputs, sample, place.input - 1) : ""} />
         {first && inputs.image && !view.hidden(index) ? <Into view={view} image={inputs.image} /> : !view.hidden(index) && <Largest view={view} />}
       </div>
     </section>
+  );
+}
+
+/** The weights of the inputs that share a row of the map, singly. */
+function Lens({ view, height, nameOf }: { view: View; height: number; nameOf(input: number): string }): JSX.Element | null {
+  const { e, place, notation, choose } = view;
+  const [h, own] = [e.f.h[place.layer - 1]!, e.b.gradA[place.layer - 1]![place.unit - 1]!];
+  const rows = mapRows(h.length, height, e.facts.most.rows);
+  const inputs = place.input ? rows[Math.floor((place.input - 1) / rows[0]!.length)]! : rows.at(-1)!;
+  if (rows[0]!.length === 1) return null;
+  const values = Float64Array.from(inputs, (i) => own * h[i]!);
+  const [from, top] = [inputs[0]!, Math.abs(own) * largestOf(h)];
+  const hidden = view.hidden(view.steps.length - 1);
+  const name = (i: number): string => text(weightSym(place.layer, place.unit, from + i), notation);
+  return (
+    <Row name={`${from + 1} to ${from + inputs.length}`}><Bars name="the chosen row of the map, singly" each="input" values={values} look="gradient" height={40} hidden={hidden}
+      slots={{ units: inputs.map((_, i) => i + 1), rest: [], shut: 0, share: 1, restShare: 0 }} chosen={place.input ? place.input - from : 0} length={(v) => (top > 0 ? v / top : 0)}
+      say={(i) => `${name(i)}, ${spoken(values[i - 1]!)}, from ${nameOf(from + i)}`} choose={(i) => choose({ ...place, input: from + i })}
+      tip={(i) => <><b>{name(i)}</b>, from {nameOf(from + i)}<br />{hidden ? "what is asked is hidden" : <><Num value={own} digits={3} /> × <Num value={h[from + i - 1]!} digits={3} /> = <Num value={values[i - 1]!} digits={4} /></>}</>} /></Row>
+  );
+}
+
+/** To the weight beside the chosen one, where a cell is too small for a finger. */
+function Steppers({ view }: { view: View }): JSX.Element {
+  const { e, place, choose } = view;
+  const [units, inputs] = [view.slots[place.layer]!.units, e.net.widths[place.layer - 1]!];
+  const column = units.indexOf(place.unit);
+  const row = place.input || inputs + 1; // the biases are the last
+  const to = (unit: number | undefined, at: number, words: string, name: string): JSX.Element => (
+    <button type="button" disabled={unit === undefined || at < 1 || at > inputs + 1} onClick={() => choose({ layer: place.layer, unit: unit!, input: at > inputs ? 0 : at })} aria-label={name}>{words}</button>
+  );
+  return (
+    <div class="steppers" role="group" aria-label="To the weight beside this one">
+      {to(units[column - 1], row, "◀", "The unit before")}{to(units[column + 1], row, "▶", "The unit after")} unit {place.unit}
+      <span class="gap" />{to(place.unit, row - 1, "▲", "The input before")}{to(place.unit, row + 1, "▼", "The input after")} {place.input ? `input ${place.input}` : "bias"}
+    </div>
   );
 }
 
@@ -105,7 +146,6 @@ function Heads({ h, height, rows }: { h: Float64Array; height: number; rows: num
 /** All weights into the chosen unit, as an image to choose from. */
 function Into({ view, image: [rows, columns] }: { view: View; image: [number, number] }): JSX.Element {
   const { e, place, choose } = view;
-  const colours = useColours();
   const x = e.f.h[0]!;
   const own = e.b.gradA[0]![place.unit - 1]!;
   const largest = largestOf(x);
@@ -117,7 +157,7 @@ function Into({ view, image: [rows, columns] }: { view: View; image: [number, nu
         const [column, row] = [Math.floor(((event.clientX - box.left) / box.width) * columns), Math.floor(((event.clientY - box.top) / box.height) * rows)];
         choose({ layer: 1, unit: place.unit, input: Math.min(rows - 1, row) * columns + Math.min(columns - 1, column) + 1 });
       }}>
-        <Pixels rows={rows} columns={columns} colours={colours} of={[e, place]} shade={(row, column) => strength(Math.sign(own) * x[row * columns + column]!, largest)} />
+        <Pixels rows={rows} columns={columns} of={[e, place]} shade={(row, column) => strength(Math.sign(own) * x[row * columns + column]!, largest)} />
         {at >= 0 && <i class="cell chosen" style={{ left: `${(100 * (at % columns)) / columns}%`, top: `${(100 * Math.floor(at / columns)) / rows}%`, width: `${100 / columns}%`, height: `${100 / rows}%` }} />}
       </div>
     </div>

@@ -31,6 +31,7 @@ constexpr std::size_t half = bytes == 64 ? width / 2 : 0;  // of few columns, wh
 typedef T Vector __attribute__((vector_size(bytes)));
 typedef T Square __attribute__((vector_size(32)));
 typedef T Half __attribute__((vector_size(bytes / 2)));
+typedef T HalfRow __attribute__((vector_size(16)));  // half a square's row
 #define FETCH(address) __builtin_prefetch(address, 1)
 #else
 struct Vector {
@@ -47,6 +48,7 @@ struct Vector {
 };
 using Square = Vector;
 using Half = Vector;
+using HalfRow = Vector;
 #define FETCH(address)
 #endif
 template <class V = Vector>
@@ -68,37 +70,35 @@ INLINE void store(T* x, const V& v) {
 
 constexpr std::size_t side = 32 / sizeof(T);  // of a square that is transposed in registers
 
-// Rows of `from`, `side` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart.
-template <class V>  // a template, so that the branch for another side is not compiled
+// Rows of `from`, `side` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart. A vector is
+// put together of halves of two rows as they are loaded: what is left to do is within each half, two shuffles a vector.
+template <class V, class H>  // a template, so that the branch for another side is not compiled
 INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::size_t pitch) {
 #ifdef CHAINRULE_SHUFFLES
-  V r[side], s[side];
-#pragma GCC unroll 8
-  for (std::size_t i = 0; i < side; ++i) r[i] = load<V>(from + static_cast<std::ptrdiff_t>(i) * step);
-  if constexpr (side == 8) {  // pairs, fours, halves: each a single instruction where vectors are this wide
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < 8; i += 2) {
-      s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-      s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-    }
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < 8; ++i) {
-      const std::size_t first = i / 4 * 4 + i % 2, at = i / 4 * 4 + (i % 2) * 2 + (i / 2) % 2;
-      r[at] = (i / 2) % 2 ? __builtin_shufflevector(s[first], s[first + 2], 2, 3, 10, 11, 6, 7, 14, 15)
-                          : __builtin_shufflevector(s[first], s[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-    }
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < 4; ++i) {
-      store(to + i * pitch, __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
-      store(to + (i + 4) * pitch, __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
-    }
-  } else {
-    s[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 2, 6), s[1] = __builtin_shufflevector(r[0], r[1], 1, 5, 3, 7);
-    s[2] = __builtin_shufflevector(r[2], r[3], 0, 4, 2, 6), s[3] = __builtin_shufflevector(r[2], r[3], 1, 5, 3, 7);
+  constexpr std::size_t part = side / 2;
 #pragma GCC unroll 2
-    for (std::size_t i = 0; i < 2; ++i) {
-      store(to + i * pitch, __builtin_shufflevector(s[i], s[i + 2], 0, 1, 4, 5));
-      store(to + (i + 2) * pitch, __builtin_shufflevector(s[i], s[i + 2], 2, 3, 6, 7));
+  for (std::size_t h = 0; h < side; h += part) {
+    V r[part];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < part; ++i) {
+      const T* const x = from + static_cast<std::ptrdiff_t>(i) * step + h;
+      const H upper = load<H>(x), lower = load<H>(x + static_cast<std::ptrdiff_t>(part) * step);
+      if constexpr (side == 8) r[i] = __builtin_shufflevector(upper, lower, 0, 1, 2, 3, 4, 5, 6, 7);
+      else r[i] = __builtin_shufflevector(upper, lower, 0, 1, 2, 3);
+    }
+    T* const at = to + h * pitch;
+    if constexpr (side == 8) {
+      const V low = __builtin_shufflevector(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13);
+      const V high = __builtin_shufflevector(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
+      const V low_2 = __builtin_shufflevector(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13);
+      const V high_2 = __builtin_shufflevector(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
+      store(at, __builtin_shufflevector(low, low_2, 0, 1, 8, 9, 4, 5, 12, 13));
+      store(at + pitch, __builtin_shufflevector(low, low_2, 2, 3, 10, 11, 6, 7, 14, 15));
+      store(at + 2 * pitch, __builtin_shufflevector(high, high_2, 0, 1, 8, 9, 4, 5, 12, 13));
+      store(at + 3 * pitch, __builtin_shufflevector(high, high_2, 2, 3, 10, 11, 6, 7, 14, 15));
+    } else {
+      store(at, __builtin_shufflevector(r[0], r[1], 0, 4, 2, 6));
+      store(at + pitch, __builtin_shufflevector(r[0], r[1], 1, 5, 3, 7));
     }
   }
 #else
@@ -241,7 +241,7 @@ INLINE void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::si
   if (n == columns && job.b_row == 1) {
     for (; squares + side <= k; squares += side)
       for (std::size_t q = 0; q < columns; q += side)
-        transpose_square<Square>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
+        transpose_square<Square, HalfRow>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
                                  panel + squares * columns + q, columns);
   }
   for (std::size_t q = 0; q < n; ++q) {
@@ -274,7 +274,8 @@ void multiply(const Product<T>& job) {
         const T* b =
             job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + static_cast<std::ptrdiff_t>(j) * job.b_column;
         std::ptrdiff_t b_row = job.b_row;
-        if (n < pitch || job.b_column != 1 || (b_row * sizeof(T) > 512 && last - first > 2 * rows)) {
+        const bool spread = k * static_cast<std::size_t>(b_row) * sizeof(T) > 1 << 15;  // over more than the first cache
+        if (n < pitch || job.b_column != 1 || (spread && last - first > 2 * rows)) {
           fill_panel(job, b, n, k, panel, pitch);
           b = panel, b_row = static_cast<std::ptrdiff_t>(pitch);
         }
