@@ -292,7 +292,7 @@ def test_what_training_did_not_know_is_counted(tmp_path, capsys):
         "column 'x': 1 cell with no value, first row 1",
         "column 'x': 1 cell far outside training's range",
         "first '1e6' in row 3",
-        "column 'x': 1 cell that are no number as training's: taken as missing, first 'oops' in row 4",
+        "column 'x': 1 cell no number as training's: taken as missing, first 'oops' in row 4",
         "column 'colour': 2 cells of a category that training never saw, first 'green' in row 1",
         "column 'colour': 1 cell with no value, first row 4",
     ):

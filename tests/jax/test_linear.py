@@ -252,3 +252,13 @@ def test_wrong_caps_are_refused():
     for options in ({"softcap": 0.0}, {"scale": -1.0}, {"temperature": 0.0}, {"z_loss": -1.0}):
         with pytest.raises(InputError, match=f"{next(iter(options))}: got"):
             linear_cross_entropy(hidden, weight, labels, **options)
+
+
+def test_the_slope_of_a_cap_keeps_its_digits():
+    """1 − tanh²(x/c) is 8e-9 at x = 10 c, and 0 in float32."""
+    hidden, eye = jnp.array([[10.0, -9.0, 8.0]], jnp.float32), jnp.eye(3, dtype=jnp.float32)
+    grad = jax.grad(lambda h: linear_cross_entropy(h, eye, jnp.array([1]), softcap=1.0))(hidden)
+    x = np.asarray(hidden, np.float64)[0]
+    p = np.exp(np.tanh(x))
+    wanted = (p / p.sum() - np.eye(3)[1]) / np.cosh(x) ** 2
+    np.testing.assert_allclose(np.asarray(grad)[0], wanted, rtol=1e-5)

@@ -125,6 +125,17 @@ def test_closed_form_keeps_what_xla_flushes(margin, k, monkeypatch):
         assert ulps(share[n, label - 1], true_grad[label - 1], "float32") <= 4
 
 
+def test_closed_form_of_logits_that_xla_computes_in_place(monkeypatch):
+    """XLA takes the product that makes a logit into its difference from the largest, and leaves it unrounded there."""
+    random = np.random.default_rng(0)
+    a = random.normal(size=(40, 3)) + np.array([4.0, 0.0, 0.0])
+    with x64(True), closed_form(monkeypatch):
+        loss = np.asarray(jax.jit(lambda a: INTS(a * 10.3, jnp.zeros(40, int)))(jnp.asarray(a)))
+    for came, row in zip(loss, a * 10.3, strict=True):
+        assert came == pytest.approx(naive.loss_and_grad(row, 0)[0], rel=1e-12)
+        assert came > 0
+
+
 def test_a_masked_class_without_a_target(path):
     """It counts for nothing, in derivatives by targets too: those of the classes that are left, where 0 · ∞ would be
     NaN."""

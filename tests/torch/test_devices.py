@@ -93,6 +93,28 @@ def test_half_an_ulp(margin):
                 assert abs(came - exact) <= 0.51 * ulp
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_extras_do_not_depend_on_the_label(dtype):
+    logits = torch.tensor([[0.0, 40.0], [-40.0, 0.0], [3.0, 1.0], [-torch.inf, 2.0]], dtype=dtype)
+    infinite = torch.full((1, 2), torch.inf, dtype=dtype)
+    for label in (0, 1):
+        options = {"reduction": "none", "extras": ("logsumexp", "entropy")}
+        told = ours.cross_entropy(logits, torch.full((4,), label), **options)
+        for row, logsumexp, entropy in zip(
+            logits.tolist(), told.logsumexp.tolist(), told.entropy.tolist(), strict=True
+        ):
+            with mpmath.workdps(60):
+                e = [mpmath.exp(mpmath.mpf(a)) for a in row]
+                p = [x / mpmath.fsum(e) for x in e if x]
+                exact = mpmath.log(mpmath.fsum(e)), -mpmath.fsum(x * mpmath.log(x) for x in p)
+                for came, wanted in zip((logsumexp, entropy), exact, strict=True):
+                    below = 2.0**-25 if dtype == torch.float16 else 0
+                    assert abs(came - wanted) <= 2 * torch.finfo(dtype).eps * abs(wanted) + below
+        for sign in (1, -1):
+            told = ours.cross_entropy(sign * infinite, torch.tensor([label]), **options)
+            assert told.logsumexp.item() == sign * torch.inf
+
+
 def test_chunks_keep_to_their_bytes():
     """The largest tensor that is made beside inputs and outputs is smaller than what is allowed."""
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -295,7 +295,7 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
     )
     rows.add_argument("--group", metavar="COLUMN", default=None, help="hold out whole groups of rows; no feature then")
     rows.add_argument(
-        "--weight", metavar="COLUMN", default=None, help="what each row counts in training; no feature then"
+        "--weight", metavar="COLUMN", default=None, help="what each row counts, 0 for nothing; no feature then"
     )
     if not tune:
         rows.add_argument(
@@ -358,7 +358,7 @@ def _columns(sub: argparse.ArgumentParser) -> None:
     )
     columns.add_argument(
         "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
-        help="text, number, date, time, boolean, category",
+        help="text, number, date, time, duration, boolean",
     )  # fmt: skip
     columns.add_argument(
         "--keep", action="append", default=[], metavar="NAMES",

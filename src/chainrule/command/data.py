@@ -12,9 +12,9 @@ import numpy as np
 
 from chainrule.command.splits import Split, split_of
 from chainrule.errors import InputError, TableError
-from chainrule.tables import Choices, Form, Reading, Schema, Target, learn_schema, learn_target, read_table
-from chainrule.tables.cells import numbers, without
-from chainrule.tables.model import TableModel, labelled_rows, silent
+from chainrule.tables import Choices, Reading, Schema, Target, learn_schema, learn_target, read_table
+from chainrule.tables.cells import without
+from chainrule.tables.model import TableModel, labelled_rows, silent, weights_of
 from chainrule.tables.parquet import features_on_disk, open_streamed
 from chainrule.tables.sparse import dense
 from chainrule.training.splitting import TEST, VALIDATION
@@ -40,6 +40,14 @@ class Part(NamedTuple):
 
     def first(self, count: int) -> Part:
         return self.take(slice(count))
+
+    def mean(self, values: Any, what: str) -> float:
+        """The mean of one number for each example, by the weights."""
+        if self.weights is None:
+            return float(np.mean(values))
+        if not self.weights.sum() > 0:
+            raise InputError(f"--weight: the {len(self.weights)} rows {what} all have the weight 0")
+        return float(np.average(values, weights=self.weights))
 
     def shown(self) -> tuple[Any, Any, Any]:
         """The examples as matrices, their labels and rows, for a page."""
@@ -193,7 +201,7 @@ def open_table(wanted: Wanted, say: Say) -> Table:
     def column(name: str) -> Any:
         return frame[name][rows.tolist()]
 
-    weights = None if wanted.weight is None else _weights(column(wanted.weight), rows)
+    weights = None if wanted.weight is None else weights_of(column(wanted.weight), rows)
     split = split_of(column, labels, rows, wanted.seed, wanted.time, wanted.group, wanted.choices)
     return Table(wanted, frame, target, rows, labels, weights, split)
 
@@ -215,7 +223,7 @@ def read_streamed(wanted: Wanted, say: Say, memory: int) -> Read:
     labels = found.labels(without(frame[wanted.target].to_frame(), choices.missing))
     rows, labels = labelled_rows(labels, found.name, say)
     frame = frame.only(rows)
-    weights = None if wanted.weight is None else _weights(frame[wanted.weight], rows)
+    weights = None if wanted.weight is None else weights_of(frame[wanted.weight], rows)
     split = split_of(frame.__getitem__, labels, rows, wanted.seed, wanted.time, wanted.group, choices)
     schema = replace(learn_schema(frame, found, choices, rows=rows, say=say), apart=wanted.apart)
 
@@ -242,28 +250,16 @@ def read_test(wanted: Wanted, schema: Schema, say: Say) -> Part:
     model = TableModel(network=None, schema=schema)  # type: ignore[arg-type]  # nothing is predicted yet
     try:
         judged = model.judged(model.read(wanted.test_table, wanted.reading, silent), silent, labelled=True)
+        weights = model.weights(judged, say) if len(judged.labels) else None
     except TableError as error:
         raise TableError(f"--test-table: {error}") from error
     if not len(judged.labels):
         raise TableError(f"--test-table: no row has a class in column {schema.target!r}")
     say(f"{wanted.test_table}: {len(judged.labels)} rows for the test")
-    return Part(judged.x, judged.labels, judged.rows)
+    return Part(judged.x, judged.labels, judged.rows, weights)
 
 
 def _for_the_test(wanted: Wanted, split: Split) -> tuple[Any, Any]:
     if wanted.test and wanted.test_table is not None:
         raise InputError("--test and --test-table: got both, expected one")
     return split.hold_out(np.arange(len(split.labels)), wanted.test, TEST, "--test")
-
-
-def _weights(series: Any, rows: Any) -> Any:
-    found = numbers(series, Form())
-    bad = found.is_null() | ~found.is_finite().fill_null(False) | (found < 0).fill_null(False)
-    if bad.any():
-        at = bad.arg_true()[0]
-        raise TableError(
-            f"column {series.name!r}, row {rows[at]}: {series[at]!r:.40} is no weight, expected a number >= 0"
-        )
-    if not found.sum() > 0:
-        raise TableError(f"column {series.name!r}: all weights are 0")
-    return found.to_numpy()

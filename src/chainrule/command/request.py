@@ -70,6 +70,12 @@ class Request:
     calibrate: bool = False
     threads: int | None = None
     seed: int = 0
+    start: int | None = None  # the seed of the weights and the order of the rows, where that is not the splits'
+
+    @property
+    def start_seed(self) -> int:
+        """The seed of the weights and the order of the rows."""
+        return self.seed if self.start is None else self.start
 
     @property
     def limit(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.boundary.files import require_apart, require_writable
 from chainrule.command.crossing import Crossed, cross_validate
-from chainrule.command.data import AnyPath, Say
+from chainrule.command.data import AnyPath, Part, Say
 from chainrule.command.fitting import Fitted, Found, fitted, judged_on, temperature
 from chainrule.command.reporting import (
     beside,
@@ -145,7 +145,7 @@ def train(
         "validation rows": 0 if held_out is None else len(held_out.rows),
         "test rows": 0 if judged is None else len(judged.rows), "features": training.x.shape[1],
         "widths": [training.x.shape[1], *request.hidden, len(schema.classes)], "activation": request.activation,
-        "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.seed,
+        "optimizer": repr(rule), "batch size": request.batch_size, "seed": request.start_seed,
     } | {name.replace("_", " "): str(value) for name, value in options.items()}  # fmt: skip
     watch, started = watch_of(report, training), time.perf_counter()
     try:
@@ -155,7 +155,7 @@ def train(
     except NonFiniteError as error:
         if report is None:
             raise
-        net = Network.create(settings["widths"], activation=request.activation, seed=request.seed)
+        net = Network.create(settings["widths"], activation=request.activation, seed=request.start_seed)
         report_of_failure(report, error, net, read, settings, rule.lr, watch)
         raise _with_report(error, report) from error
     net, history, found = fit.net, fit.history, fit.found
@@ -164,12 +164,12 @@ def train(
         say(history.diverged)
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is of no use
-    unseen = None if history.stopped == "interrupted" else judged_on(fit, held_out)
+    unseen = None if history.stopped == "interrupted" else judged_on(fit, read)
     if request.calibrate:
         unseen = _calibrated(fit, unseen, say)
     accuracy = None
     if judged is not None:
-        accuracy = float(np.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels))
+        accuracy = judged.mean(example_scores(net, judged.x, judged.labels)[1] == judged.labels, "of the test")
     result = TrainingResult(history, accuracy, seconds, output, report, explained, fit.limited, found, crossed=crossed)
     settings |= {
         "epochs": len(history.loss),
@@ -192,7 +192,8 @@ def train(
         fits = max(1, min(fits, (request.memory or PAGE) // (8 * sum(net.widths))))
     example = {"part": name} | most_surprising(net, schema, part.first(fits), result.explanation) if explained else None
     card = card_of(schema, read, net, result.lines(), unseen, __version__)
-    seen = seen_of(schema, net, unseen=unseen, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
+    judged_by = None if unseen is None else (unseen[0], unseen[1].labels)
+    seen = seen_of(schema, net, unseen=judged_by, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
     write_report(
         report, net, history, training.first(fits).shown(), classes=schema.classes,
         validation=None if held_out is None else held_out.first(fits).shown(),
@@ -208,15 +209,16 @@ def _with_report(error: NonFiniteError, report: AnyPath) -> NonFiniteError:
     return other
 
 
-def _calibrated(fit: Fitted, unseen: tuple[Any, Any] | None, say: Say) -> tuple[Any, Any] | None:
+def _calibrated(fit: Fitted, unseen: tuple[Any, Part] | None, say: Say) -> tuple[Any, Part]:
     """Divide the last layer by the temperature that suits rows which training did not see."""
-    if unseen is None or not len(unseen[1]):
+    if unseen is None or not len(unseen[1].labels):
         raise InputError("--calibrate: there are no validation rows to calibrate on, expected --validation above 0")
-    t = temperature(*unseen)
+    logits, part = unseen
+    t = temperature(logits, part.labels, part.weights)
     fit.net.weights[-1] /= t
     fit.net.biases[-1] /= t
-    say(f"calibrated on {len(unseen[1])} rows that training did not see: logits are divided by {t:.4g}")
-    return np.asarray(unseen[0]) / t, unseen[1]
+    say(f"calibrated on {len(part.labels)} rows that training did not see: logits are divided by {t:.4g}")
+    return np.asarray(logits) / t, part
 
 
 def _unfinished(output: AnyPath) -> AnyPath:

@@ -28,7 +28,7 @@ __all__ = [
 
 SEPARATORS = {"tab": "\t", "space": " ", "comma": ",", "semicolon": ";", "bar": "|"}
 WORST = "worst"  # the row with the largest loss
-KINDS = ("text", "number", "date", "time", "boolean", "category")
+KINDS = ("text", "number", "date", "time", "duration", "boolean", "category")
 
 
 def _number(kind: type, fits: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:

@@ -42,15 +42,16 @@ def _lowered(numbers: Any) -> Any:
 def _exponentials(logits: Any) -> output.Exponentials:
     """As the equations have them, but with `each` and `others` times 2⁶⁴."""
     a = widened(logits)
-    m = jnp.max(a, axis=-1, keepdims=True)
-    shifted = a - m
+    m, top = jnp.max(a, axis=-1, keepdims=True), output.where_largest(a)
+    # XLA may take the product that made a logit into this difference, unrounded, where m is rounded
+    shifted = jnp.where(top & jnp.isfinite(m), 0, a - m)
     back = shifted - a
     lost = (a - (shifted - back)) - (m + back)  # by rounding, exactly; exp makes it |a − m| times as large
     # XLA flushes subnormal numbers to 0, whose sum may matter: the square of a square root is none
     half = jnp.exp(shifted / 2) * 2.0 ** (LIFT // 2)
     lifted = jnp.where(shifted < -60, half * half, jnp.exp(shifted) * 2.0**LIFT)
     each = lifted * (1 + jnp.where(jnp.isfinite(shifted), lost, 0))
-    return output.in_parts(each, -shifted, output.where_largest(a), 2.0**-LIFT)
+    return output.in_parts(each, -shifted, top, 2.0**-LIFT)
 
 
 def softmax(logits: Any) -> Any:

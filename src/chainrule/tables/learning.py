@@ -19,11 +19,15 @@ from chainrule.tables.forms import FEW, JUDGED, Choices, Learner, kind_and_form
 from chainrule.tables.reading import as_frame
 from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, values_of
 
-__all__ = ["by_thresholds", "learn_schema", "learn_target"]
+__all__ = ["by_thresholds", "learn_schema", "learn_target", "told_share"]
 
 PERFECT = 0.98  # of the rows
 COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
 NAMES = 0.9  # of the texts are different: they name the rows
+MEASURED = (
+    r"^\W*\d+(?:[.,' ]\d+)*(?:[.,' ]\d+|\D{1,8})$"  # a number and something behind it: of use when it is cleaned up
+)
+STAND_INS = {float(sign + nines) for sign in ("", "-") for nines in ("99", "999", "9999", "99999", "999999")}
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
 
@@ -181,8 +185,8 @@ def learn_schema(
     if sum(not column.constant for column in columns) == 1:
         advice = ", and no other column is used: make sure that it is known before the class is"
     for name, share in learner.alone:
-        say(f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows" + advice.format(name))
-    alone = {name: f"tells the class alone in {100 * share:.4g} %" for name, share in learner.alone}
+        say(f"column {name!r}: tells the class alone in {told_share(share)} of the rows" + advice.format(name))
+    alone = {name: f"tells the class alone in {told_share(share)}" for name, share in learner.alone}
     columns = [replace(c, note=alone.get(c.name, "constant" if c.constant else c.note)) for c in columns]
     taken = {c.name for c in columns}
     left_out = {name: why for name, why in left_out.items() if name not in taken} | unsaid
@@ -201,8 +205,11 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
         return _learn_categories(learner, series, found, n)
     infinite = found.is_infinite().fill_null(False)
     if infinite.any():
-        row = learner.rows[infinite.arg_true()[0]]
-        raise TableError(f"column {series.name!r}, row {row}: is infinite, expected a finite number")
+        at = infinite.arg_true()[0]
+        raise TableError(
+            f"column {series.name!r}, row {learner.rows[at]}: is infinite, expected a finite number; "
+            f"--missing={series[at]} takes it as missing"
+        )
     low, high = float(found.min()), float(found.max())
     # from the first value, so that what many digits have in common is no error; by the width, so that no square is
     # beyond float64
@@ -223,7 +230,27 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
         return column, "numbers the rows" if numbered else "holds whole numbers that are all different"
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((series.name, alone))
+    for end in (low, high) if kind == "number" else ():
+        if count := _stands_in(found, end, end == low):
+            learner.say(
+                f"column {series.name!r}: {end:g} in {count} of {n} rows is far from the others; if it stands for a "
+                f"missing value, say --missing={end:g}"
+            )
+            column = replace(column, note=f"{end:g} in {count} rows: missing?")
     return column, ""
+
+
+def _stands_in(found: Any, end: float, lowest: bool) -> int:
+    """How many rows have an extreme that is usual for a missing value, farther from the others than they from each
+    other; 0 where it is none."""
+    if end not in STAND_INS:
+        return 0
+    others = found.filter(found != end).drop_nulls()
+    count = len(found) - found.null_count() - len(others)
+    if count < 2 or others.n_unique() < 3:
+        return 0
+    gap = others.min() - end if lowest else end - others.max()
+    return count if gap > others.max() - others.min() else 0
 
 
 def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tuple[Column, str]:
@@ -237,7 +264,7 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     if len(categories) == 1 and n == len(found):
         return column, "is constant"
     if n >= JUDGED and len(categories) > NAMES * n and not kept:
-        measured = found.drop_nulls().str.contains(r"^\W*\d+(?:\W|\D+$)").sum()
+        measured = found.drop_nulls().str.contains(MEASURED).sum()
         if measured * 2 < n:
             return column, f"holds texts that are {'nearly ' * (len(categories) < n)}all different"
     limit = learner.choices.categories
@@ -251,9 +278,13 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
                 f"other {len(rare)}, in {n - covered} of {n} rows, are one: rare (--categories N keeps at most N)"
             )
             return _categories(name, sizes, sorted(frequent), rare, found), ""
+        misfits = _misfits(found, rows)
+        measured = found.drop_nulls().str.contains(MEASURED).sum()
+        if not misfits and measured * 2 < n:
+            return column, "holds texts of which most stand in a single row"
         some = ", ".join(repr(v)[:30] for v in found.drop_nulls().head(3))
         raise TableError(
-            f"column {name!r}: text with {len(categories)} categories in {n} rows ({some}, …){_misfits(found, rows)}; "
+            f"column {name!r}: text with {len(categories)} categories in {n} rows ({some}, …){misfits}; "
             f"write it as plain numbers, dates or fewer categories, or leave it out: --ignore {name!r}; "
             f"--keep {name!r} takes each as a category"
         )
@@ -261,7 +292,8 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     gone = found.is_null() & words.is_not_null() & (words != "")
     if gone.any():
         at = gone.arg_true()
-        learner.say(f"column {name!r}: {len(at)} values are taken as missing, as {words[at[0]]!r} in row {rows[at[0]]}")
+        count = "1 value is" if len(at) == 1 else f"{len(at)} values are"
+        learner.say(f"column {name!r}: {count} taken as missing, as {words[at[0]]!r} in row {rows[at[0]]}")
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((name, alone))
     return column, ""
@@ -285,20 +317,31 @@ def _misfits(found: Any, rows: Rows) -> str:
     return f", {fits.sum()} of them numbers and {len(at)} not, first {found[at[0]]!r} in row {rows[at[0]]}"
 
 
+def told_share(share: float) -> str:
+    """A share of the rows; 100 % where it is all of them."""
+    return f"{100 * share if share == 1.0 else math.floor(round(1e4 * share, 6)) / 100:.4g} %"
+
+
 def _unnamed(name: str) -> bool:
     return name.strip() == "" or name.startswith(("Unnamed: ", "__index_level_"))
 
 
 def _names_rows(series: Any, found: Any, n: int) -> bool:
-    """Whether a column holds whole numbers, written without sign, point or unit, that are all different."""
+    """Whether a column holds whole numbers, written without sign, point or unit, that are all different; as floats,
+    which one missing value makes of an index, those that count the rows."""
+    unnamed = _unnamed(series.name)
     if cells.kind_of(series) == "number":
         whole = series.dtype.is_integer() and bool((found >= 0).fill_null(True).all())
     else:
         whole = cells.kind_of(series) == "text" and bool(
             cells.text(series).str.contains(r"^\d+$").fill_null(True).all()
         )
+        if not whole and cells.text(series).str.contains(r"^\d+\.0*$").fill_null(True).all():
+            return unnamed or (n >= JUDGED and _counts(found))
+    if series.dtype.is_float() and bool(((found >= 0) & (found % 1 == 0)).fill_null(True).all()):
+        return unnamed or (n >= JUDGED and _counts(found))
     # as they came: as floats, account numbers of 17 digits may be the same
-    return whole and (_unnamed(series.name) or (n >= JUDGED and series.n_unique() - (n < len(series)) == n))
+    return whole and (unnamed or (n >= JUDGED and series.n_unique() - (n < len(series)) == n))
 
 
 def _counts(found: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.extras import require
+from chainrule.boundary.files import temporary_folder
 from chainrule.errors import TableError
 from chainrule.tables.reading import kind_of_file, reading, refuse_kind, say_broken
 from chainrule.tables.sources import Source
@@ -147,15 +148,15 @@ def open_streamed(
         if kind == "parquet":
             return ParquetTable(path)
         text = TextTable(source, lay_out(source, how, say), how.skip_broken)
-        folder = tempfile.mkdtemp(prefix="chainrule-")
-        weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+        folder, used = temporary_folder()
+        weakref.finalize(source, _remove, folder, used)
         pl, rows = require("polars", "cli"), max(100, memory // 8 // (100 * len(text.layout.names)))
         waiting: list[Any] = []
         parts: list[Path] = []
 
         def write() -> None:
             if waiting:
-                parts.append(Path(folder) / f"{len(parts):08}.parquet")
+                parts.append(folder / f"{len(parts):08}.parquet")
                 pl.concat(waiting).write_parquet(parts[-1], compression="lz4")
                 waiting.clear()
 
@@ -167,9 +168,14 @@ def open_streamed(
     if not parts:
         raise TableError(f"{source.name}: has a header but no rows")
     say_broken(text, say)
-    table = ParquetTable(Path(folder) / "*.parquet")
+    table = ParquetTable(folder / "*.parquet")
     table.source, table.parts = source, parts
     return table
+
+
+def _remove(folder: Path, used: Any) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    used.close()
 
 
 def numeric_examples(

@@ -96,7 +96,8 @@ def of_matrix(
     smoothing, labels = options.label_smoothing, target.dim() == 1
     weights = None if weight is None else weight.to(dtype)
     top = a.amax(1, keepdim=True).to(dtype)
-    e = _exponentials(a, top)
+    e, names = _exponentials(a, top), set(extras)
+    told = _of_softmax(a, top, e, names)
     if labels:
         ignored = (target == options.ignore_index)[:, None]
         wrong = ((target < 0) | (target >= k))[:, None] & ~ignored
@@ -108,12 +109,8 @@ def of_matrix(
     total = others + e_pivot
     below = top - a.gather(1, pivot).to(dtype)
     log_sum = torch.where(below == 0, torch.log1p(others), torch.log(total))
-    logsumexp, names = top + log_sum, set(extras)
+    logsumexp = top + log_sum
     pull = logsumexp * (2.0 * options.z_loss)
-    told = {"logsumexp": logsumexp} if "logsumexp" in names else {}
-    if "entropy" in names:
-        far = torch.where(e == 0, 0.0, (top - a.to(dtype)) * e).sum(1, keepdim=True)
-        told["entropy"] = log_sum + (far + below.clamp(max=1e300) * e_pivot) / total
     if "log_likelihood" in names:
         told["log_likelihood"] = 0.0 - _cross_entropy(a, top, target, below, log_sum)
     if "prediction" in names or "correct" in names:
@@ -151,6 +148,19 @@ def of_matrix(
             if name in told:
                 told[name] = told[name].masked_fill(ignored, none)
     return {name: value[:, 0] for name, value in (told | {"losses": loss}).items()}, grad
+
+
+def _of_softmax(a: torch.Tensor, top: torch.Tensor, e: torch.Tensor, names: set[str]) -> dict[str, torch.Tensor]:
+    """logsumexp and entropy: the exponentials beside the largest are summed apart, whatever the label is."""
+    told: dict[str, torch.Tensor] = {}
+    if names & {"logsumexp", "entropy"}:
+        rest = torch.log1p(e.scatter(1, a.argmax(1, keepdim=True), 0.0).sum(1, keepdim=True))
+        if "logsumexp" in names:
+            told["logsumexp"] = torch.where(top.isinf(), top, top + rest)
+        if "entropy" in names:
+            far = torch.where(e == 0, 0.0, (top - a.to(top.dtype)) * e).sum(1, keepdim=True)
+            told["entropy"] = rest + far / e.sum(1, keepdim=True)
+    return told
 
 
 def _slope(a: torch.Tensor, options: LossOptions) -> torch.Tensor | float:

@@ -9,7 +9,8 @@ given, neither smoothed nor weighted:
     prediction      the first j whose a_j is the largest, and whether it is the label: correct
 
 Called eagerly, the kernel that computes the loss tells them, and their gradients are computed where they are asked for,
-of a last layer a chunk of rows at a time. In programs and under transformations they are made of the logits.
+of a last layer a chunk of rows at a time. In programs and under transformations the kernel tells their values, and
+their derivatives are those of operations on the logits.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.autograd import Function
 from chainrule.output.extras import OF_EACH, check_extras
 from chainrule.output.options import LossOptions
 from chainrule.torch import devices, layer, ops, rows
+from chainrule.torch.arguments import in_schema, shape_in_schema
 from chainrule.torch.derivatives import Gradient, Loss, Softmax, factor_of, handed_on, log_softmax
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.shapes import shaped, slopes
@@ -61,13 +63,14 @@ def composed(
     z, labels, results = shaped(logits, options), target.dim() < logits.dim(), []
     log_p = log_softmax(z, finite=True)
     predicted = logits.argmax(1)
+    values = _values(logits, target, options, names)
     for name in names:
         if name == "logsumexp":
-            results.append(torch.logsumexp(z, 1))
+            results.append(_valued(values, name, torch.logsumexp(z, 1)))
         elif name == "entropy":
-            results.append(0.0 - (torch.softmax(z, 1) * log_p).sum(1))
+            results.append(_valued(values, name, 0.0 - (torch.softmax(z, 1) * log_p).sum(1)))
         elif name == "log_likelihood":
-            results.append(_log_likelihood(log_p, target, options))
+            results.append(_valued(values, name, _log_likelihood(log_p, target, options)))
         elif name == "prediction":
             results.append(predicted)
         else:
@@ -75,6 +78,25 @@ def composed(
             right = right & ~z.isnan().any(1)
             results.append(right & (target != options.ignore_index) if labels else right)
     return results
+
+
+def _values(
+    logits: torch.Tensor, target: torch.Tensor, options: LossOptions, names: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """What the kernel tells of those that are no integers; nothing where only PyTorch's operators are known."""
+    floats = [name for name in names if name not in ("prediction", "correct")]
+    if not floats or torch.onnx.is_in_onnx_export():
+        return {}
+    given = in_schema(options.but(reduction="none")), shape_in_schema(options)
+    values = ops.told(logits.detach(), target.detach(), " ".join(floats), *given[0], *given[1])
+    return dict(zip(floats, values.unbind(), strict=True))
+
+
+def _valued(values: dict[str, torch.Tensor], name: str, derived: torch.Tensor) -> torch.Tensor:
+    """The kernel's value with the derivatives of another, whose terms may cancel."""
+    if name not in values:
+        return derived
+    return values[name] + torch.where(derived.isfinite(), derived - derived.detach(), 0.0)
 
 
 def _log_likelihood(log_p: torch.Tensor, target: torch.Tensor, options: LossOptions) -> torch.Tensor:

@@ -19,7 +19,7 @@ from chainrule.torch.layer import Inputs, Plan
 
 __all__ = [
     "by_row", "cross_entropy", "differentiated_by", "from_schema", "is_eager", "is_plain", "layer_backward",
-    "layer_loss", "linear_backward", "linear_cross_entropy", "loss_of_logits", "scales",
+    "layer_loss", "linear_backward", "linear_cross_entropy", "loss_of_logits", "scales", "told",
 ]  # fmt: skip
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
@@ -218,6 +218,26 @@ def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vecto
     if vector is not None:
         vector = _front(vector, dims[2], info.batch_size).flatten(0, 1)
     return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
+
+
+@_operator("told", f"(Tensor logits, Tensor target, str names, {LOSS}, {SHAPE}) -> Tensor")
+def told(logits: torch.Tensor, target: torch.Tensor, names: str, *others: Any) -> torch.Tensor:
+    """Of `output.extras` what `names` names, with spaces between: (number of names, N, …), without derivatives."""
+    extras: dict[str, Any] = dict.fromkeys(names.split())
+    rows.loss_and_gradient(logits, target, None, _options(*others), None, False, extras)
+    return torch.stack(list(extras.values()))
+
+
+@_fake(told)
+def _(logits: torch.Tensor, target: torch.Tensor, names: str, *_: Any) -> torch.Tensor:
+    return logits.new_empty((len(names.split()), *logits.shape[:1], *logits.shape[2:]))
+
+
+@_batched(told)
+def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[torch.Tensor, int]:
+    logits, target = (_front(x, dim, info.batch_size) for x, dim in zip(args[:2], dims[:2], strict=True))
+    values = told(logits.flatten(0, 1), target.flatten(0, 1), *args[2:])
+    return values.unflatten(1, logits.shape[:2]), 1
 
 
 def layer_loss(inputs: Inputs, plan: Plan) -> Tensors:

@@ -50,11 +50,12 @@ class Examples(NamedTuple):
         np.add.at(full, (rows, self.x.columns), self.x.values)
         return full
 
-    def logits(self, net: Network) -> Iterator[tuple[Array, Array]]:
-        """The network's logits and the labels, some thousand rows at a time."""
+    def logits(self, net: Network) -> Iterator[tuple[Array, Array, Array | None]]:
+        """The network's logits, the labels and the weights, some thousand rows at a time."""
         for begin in range(0, len(self.labels), ROWS_AT_ONCE):
             rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(self.labels)))
-            yield net.logits(self.take(rows).dense(net.widths[0])), self.labels[rows]
+            some = self.take(rows)
+            yield net.logits(some.dense(net.widths[0])), some.labels, some.weights
             _let_go(self.x)
 
 
@@ -154,24 +155,38 @@ def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array 
 
 
 def split(
-    net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int, memory: int | None = None
+    net: Network, examples: Examples, validation: float | tuple[Any, ...], seed: int, memory: int | None = None
 ) -> tuple[Examples, Examples | None]:
-    """Training and validation examples: those given, or a fraction of each class, chosen by the seed."""
+    """Training and validation examples: those given, or a fraction of each class, chosen by the seed. Both are
+    weighed."""
     if len(examples.labels) == 0:
         raise InputError("x: got no examples, expected at least one")
     if isinstance(validation, tuple):
-        if len(validation) != 2 or isinstance(validation[0], str | os.PathLike):
+        if len(validation) not in (2, 3) or isinstance(validation[0], str | os.PathLike):
             came = " and ".join(type(part).__name__ for part in validation)
-            raise InputError(f"validation: got a tuple of {came}, expected arrays (x, labels), or a fraction")
+            raise InputError(
+                f"validation: got a tuple of {came}, expected arrays (x, labels) or (x, labels, weights), or a fraction"
+            )
         try:
-            held_out = check_examples(net, "x", *validation, memory=memory)
+            x, labels, weights = (*validation, None)[:3]
+            held_out = check_examples(net, "x", x, labels, weights, memory)
         except InputError as error:
             raise InputError(f"validation: {error}") from error
+        _require_weight(held_out)
         return examples, held_out if len(held_out.labels) else None
     if not np.isscalar(validation):
         raise InputError(f"validation: got {type(validation).__name__}, expected a tuple (x, labels), or a fraction")
     chosen, rest = hold_out(examples.labels, check_fraction("validation", validation), seed)
-    return (examples.take(rest), examples.take(chosen)) if len(chosen) else (examples, None)
+    if not len(chosen):
+        return examples, None
+    held_out = examples.take(chosen)
+    _require_weight(held_out)
+    return examples.take(rest), held_out
+
+
+def _require_weight(held_out: Examples) -> None:
+    if held_out.weights is not None and len(held_out.weights) and not held_out.weights.sum() > 0:
+        raise InputError(f"validation: the weights of its {len(held_out.weights)} examples are all 0")
 
 
 def blocks_of(

@@ -37,7 +37,7 @@ def fit(
     optimizer: Optimizer | None = None,
     epochs: int = 20,
     batch_size: int = 128,
-    validation: float | tuple[Any, Any] = 0.1,
+    validation: float | tuple[Any, ...] = 0.1,
     patience: int | None = None,
     schedule: Schedule | None = None,
     weight_decay: float = 0.0,
@@ -64,8 +64,9 @@ def fit(
     labels : array (N,), int in [0, K); for a Parquet file the name of its column
     optimizer : SGD, Adam or AdamW; Adam(1e-3) by default. A rule of another class is refused.
     epochs, batch_size : int >= 1
-    validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
-        With validation, the weights of the epoch with the lowest validation loss are kept, else the last ones.
+    validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels), or
+        (x, labels, sample_weight); 0 for none. With validation, the weights of the epoch with the lowest validation
+        loss are kept, else the last ones.
     patience : stop after this many epochs without a lower validation loss
     schedule : what multiplies the learning rate: Constant, Cosine, StepDecay, WarmUp or OnPlateau of
         `chainrule.training.schedules`
@@ -73,7 +74,8 @@ def fit(
         AdamW has its own, decoupled.
     dropout : the fraction of hidden units that is dropped at each step, in [0, 1); the others are scaled up
     label_smoothing : as in `softmax_cross_entropy`
-    sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights.
+    sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights, as do the loss and the accuracy
+        of the examples that are held out.
     class_weight : array (K,), a dict from class to weight, or "balanced": N/(K · the class's examples), where
         an example counts as often as its sample weight says. Multiplies.
     clip_norm : gradients whose norm, over all parameters, is larger are scaled down to it

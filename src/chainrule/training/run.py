@@ -278,9 +278,15 @@ class Run(Epochs):
         gone = dead(self.came.logits(some), self.net.logits(some))
         if self.history.loss[epoch - 1] <= 2 * guess:
             return gone  # nearly always, and nearly at no cost
-        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
+        tried = self.held_out or self._first()
         losses = [_loss_and_accuracy(net, tried)[0] for net in (self.came, self.net)]
         return divergence(guess, *losses) or gone
+
+    def _first(self) -> Examples:
+        """The first of the examples that count."""
+        weights = self.examples.weights
+        rows = np.arange(len(self.examples.labels)) if weights is None else np.flatnonzero(weights)
+        return self.examples.take(rows[:ROWS_AT_ONCE])
 
     def give(self) -> None:
         """Copy the best weights into the network that came."""
@@ -333,10 +339,16 @@ class Run(Epochs):
 
 
 def _loss_and_accuracy(net: Network, examples: Examples) -> tuple[float, float]:
-    """The mean loss of some examples, and the share of them that is classified rightly."""
-    loss, correct, n = 0.0, 0, len(examples.labels)
-    for logits, labels in examples.logits(net):
-        found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
-        correct += int(found.correct.sum())
-        loss += float(found.loss)
-    return loss / n, correct / n
+    """The mean loss of some examples, and the share of them that is classified rightly, each by its weight."""
+    loss = correct = 0.0
+    total = len(examples.labels) if examples.weights is None else float(examples.weights.sum())
+    for logits, labels, weights in examples.logits(net):
+        if weights is None:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
+            correct += int(found.correct.sum())
+            loss += float(found.loss)
+        else:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="none", extras=("correct",))
+            correct += float(weights @ found.correct)
+            loss += float(weights @ found.loss)
+    return loss / total, correct / total
