@@ -1,5 +1,5 @@
 """The output layer's options in `python -m benchmarks.accuracy`: target probabilities, label smoothing, class weights,
-temperature and z-loss, alone and together, at random logits and where the gradient's two terms cancel.
+temperature, z-loss, softcap and scale, alone and together, at random logits and where the gradient's two terms cancel.
 
 A gradient's error counts beyond 2⁻⁷⁰ (float64: 2⁻⁹⁶) of the terms that cancel.
 """
@@ -13,7 +13,7 @@ from benchmarks.truth import exact_with_options, ulps
 
 SIZES = [(200, 2), (100, 10), (10, 200)]
 QUICK = [(20, 2), (10, 10), (2, 200)]
-OF_ALL = {"smoothing": 0.1, "temperature": 0.75, "z_loss": 0.01}
+OF_ALL = {"smoothing": 0.1, "temperature": 0.75, "z_loss": 0.01, "softcap": 5.0, "scale": 0.7}
 EXCUSED = {"float64": 2.0**-96}
 
 # Each case: what is given, and where. "optimum": where the gradient vanishes, but for rounding; "n units": targets that
@@ -30,6 +30,9 @@ CASES = {
     "class weights": (("weights",), None),
     "temperature": (("temperature",), None),
     "z-loss": (("z_loss",), None),
+    "softcap": (("softcap",), None),
+    "softcap, margin 100": (("softcap",), "margin"),
+    "scale": (("scale",), None),
     "all": (("targets", "weights", *OF_ALL), None),
     "all, margin 100": (("targets", "weights", *OF_ALL), "margin"),
 }
@@ -73,7 +76,7 @@ def by_chainrule(logits, labels, targets, weights, smoothing=0.0, **options):
 def by_torch():
     import torch
 
-    def run(logits, labels, targets, weights, smoothing=0.0, temperature=1.0, z_loss=0.0):
+    def run(logits, labels, targets, weights, smoothing=0.0, temperature=1.0, z_loss=0.0, softcap=None, scale=1.0):
         kind = getattr(torch, logits.dtype.name)
 
         def tensor(array):  # by way of float64: PyTorch does not know NumPy's bfloat16
@@ -81,7 +84,8 @@ def by_torch():
 
         leaf = tensor(logits).requires_grad_()
         target = torch.tensor(labels) if targets is None else tensor(targets)
-        scaled = leaf / temperature
+        scaled = leaf * scale
+        scaled = (scaled if softcap is None else softcap * torch.tanh(scaled / softcap)) / temperature
         loss = torch.nn.functional.cross_entropy(
             scaled, target, weight=tensor(weights), label_smoothing=smoothing, reduction="none"
         )
@@ -98,17 +102,18 @@ def by_jax(cross_entropy=None):
     jax.config.update("jax_enable_x64", True)
     cross_entropy = cross_entropy or (lambda row, pull: -(pull * jax.nn.log_softmax(row)).sum())
 
-    def loss(row, pull, temperature, z_loss):
-        scaled = row / temperature
+    def loss(row, pull, temperature, z_loss, softcap, scale):
+        scaled = row * scale
+        scaled = jax.numpy.where(softcap > 0, softcap * jax.numpy.tanh(scaled / softcap), scaled) / temperature
         return cross_entropy(scaled, pull) + z_loss * jax.nn.logsumexp(scaled) ** 2
 
-    step = jax.jit(jax.vmap(jax.value_and_grad(loss), (0, 0, None, None)))
+    step = jax.jit(jax.vmap(jax.value_and_grad(loss), (0, 0, None, None, None, None)))
 
-    def run(logits, labels, targets, weights, smoothing=0.0, temperature=1.0, z_loss=0.0):
+    def run(logits, labels, targets, weights, smoothing=0.0, temperature=1.0, z_loss=0.0, softcap=-1.0, scale=1.0):
         kind, k = logits.dtype.type, logits.shape[1]
         given = np.eye(k, dtype=kind)[labels] if targets is None else targets
         pull = weights.astype(kind) * (kind(1 - smoothing) * given + kind(smoothing / k))
-        return step(logits, pull, kind(temperature), kind(z_loss))
+        return step(logits, pull, kind(temperature), kind(z_loss), kind(softcap), kind(scale))
 
     return run
 

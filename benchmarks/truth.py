@@ -70,17 +70,24 @@ class TruthWithOptions(NamedTuple):
     excused: np.ndarray
 
 
-def exact_with_options(logits, targets, weights, form, excuse, smoothing=0.0, temperature=1.0, z_loss=0.0):
-    """Loss Σ t_j (lse − z_j) + λ lse² of each row and its gradient, z = a/T, t_j = w_j ((1 − ε) q_j + ε/K).
+def exact_with_options(
+    logits, targets, weights, form, excuse, smoothing=0.0, temperature=1.0, z_loss=0.0, softcap=None, scale=1.0
+):
+    """Loss Σ t_j (lse − z_j) + λ lse² of each row and its gradient, z = c tanh(s a/c)/T, t_j = w_j ((1 − ε) q_j + ε/K).
 
-    `excuse` is the part of the larger of a gradient's two terms, ŷ_j (Σt + 2λ lse)/T and t_j/T, that does not count.
+    `excuse` is the part of the larger of a gradient's two terms, z′ ŷ_j (Σt + 2λ lse) and z′ t_j, that does not count.
     """
     losses, grads, excused = [], [], []
     with gmpy2.context(precision=300):
         exact = gmpy2.mpfr
         kept, spread = 1 - exact(smoothing), exact(smoothing) / logits.shape[1]
         for row, given in zip(logits.tolist(), targets.tolist(), strict=True):
-            z = [exact(a) / exact(temperature) for a in row]
+            z = [exact(a) * exact(scale) / exact(temperature) for a in row]
+            slopes = [exact(scale) / exact(temperature)] * len(z)
+            if softcap is not None:
+                u = [exact(a) * exact(scale) / exact(softcap) for a in row]
+                z = [exact(softcap) * gmpy2.tanh(v) / exact(temperature) for v in u]
+                slopes = [slope * gmpy2.sech(v) ** 2 for slope, v in zip(slopes, u, strict=True)]
             top = max(z)
             exps = [gmpy2.exp(v - top) for v in z]
             total = gmpy2.fsum(exps)
@@ -89,10 +96,10 @@ def exact_with_options(logits, targets, weights, form, excuse, smoothing=0.0, te
             pushed = gmpy2.fsum(pulls) + 2 * exact(z_loss) * lse
             losses.append(gmpy2.fsum([t * (lse - v) for t, v in zip(pulls, z, strict=True)]) + exact(z_loss) * lse**2)
             pushes = [e / total * pushed for e in exps]
-            grad = [(push - pull) / exact(temperature) for push, pull in zip(pushes, pulls, strict=True)]
+            grad = [(push - pull) * slope for push, pull, slope in zip(pushes, pulls, slopes, strict=True)]
             units = _in_units(grad, form)
             grads.append(units)
-            larger = [max(abs(push), pull) / exact(temperature) for push, pull in zip(pushes, pulls, strict=True)]
+            larger = [max(abs(push), pull) * by for push, pull, by in zip(pushes, pulls, slopes, strict=True)]
             excused.append([float(excuse * v / exact(2) ** int(u)) for v, u in zip(larger, units[2], strict=True)])
         return TruthWithOptions(_in_units(losses, form), np.stack(grads, axis=1), np.array(excused))
 

@@ -52,7 +52,7 @@ TESTS = {
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
     "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports "
     "torch/split training/together explain/module_gradients",
-    "jax": "jax/losses jax/linear jax/transforms",
+    "jax": "jax/losses jax/linear jax/options jax/transforms",
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (

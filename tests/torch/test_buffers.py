@@ -27,15 +27,17 @@ def nothing_kept():
 def test_a_block_is_used_again_when_its_last_view_is_gone():
     first = buffers.empty(SHAPE, torch.float32)
     place = first.data_ptr()
-    assert place % buffers.PAGE == 0
     views = [first[3:5], first.view(torch.int32).numpy(), first.detach(), first.untyped_storage()]
     del first
+    meanwhile = buffers.empty(SHAPE, torch.float32)
+    assert meanwhile.data_ptr() != place
     while views:
-        assert buffers.empty(SHAPE, torch.float32).data_ptr() != place
-        buffers.release()
+        free = [block.is_free() for block in buffers._kept]
+        assert not any(free)
         views.pop()
-    gc.collect()
-    for shape, dtype in ((SHAPE, torch.float32), ((2, *SHAPE), torch.bfloat16), ((550, 1000), torch.float64)):
+        gc.collect()
+    shapes = ((SHAPE, torch.float32), ((2, *SHAPE), torch.bfloat16), ((550, 1000), torch.float64), ((1090, 1000), None))
+    for shape, dtype in ((shape, dtype or torch.float32) for shape, dtype in shapes):
         again = buffers.empty(shape, dtype)
         assert (again.data_ptr(), again.shape, again.dtype) == (place, shape, dtype)
         assert again.is_contiguous()
@@ -52,11 +54,58 @@ def test_the_larger_block_is_kept_and_small_ones_are_pytorchs():
     places = [tensor.data_ptr() for tensor in tensors]
     assert len(set(places)) == 3
     tensors.clear()
-    assert buffers.empty(SHAPE, torch.float32).data_ptr() == places[2]
-    assert len(buffers._kept) == 1
+    assert buffers.empty((3300, 1000), torch.float32).data_ptr() == places[2]
+    buffers._collect()
+    count = len(buffers._kept)  # apart, for a failure would print all their bytes
+    assert count == 1
+    small = buffers.empty(SHAPE, torch.float32)  # which would hold all of a block three times as large
+    assert small.untyped_storage().nbytes() == small.nbytes
     buffers.release()
-    assert not buffers._kept
+    count = len(buffers._kept)
+    assert count == 0
     assert buffers.empty((0, 1000), torch.float32).shape == (0, 1000)
+
+
+def test_the_system_may_take_the_pages_that_nobody_looks_at(monkeypatch):
+    advised, system = [], buffers._madvise
+
+    def madvise(begin, size, advice):
+        advised.append((begin.value, size.value, advice))
+        return system(begin, size, advice)
+
+    monkeypatch.setattr(buffers, "_madvise", madvise)
+    tensor = buffers.empty((4400, 1000), torch.float32)
+    place, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+    alias = tensor.detach()
+    alias[:] = 3
+    del tensor
+    assert buffers.mmap.MADV_FREE not in [advice for *_, advice in advised]
+    assert bool((alias == 3).all())
+    del alias
+    again = buffers.empty((4400, 1000), torch.float32)
+    assert again.data_ptr() == place
+    del again
+    _ = [None for _ in range(2)]  # the interpreter comes to it between two steps
+    (begin, size, _), *more = [call for call in advised if call[2] == buffers.mmap.MADV_FREE]
+    assert not more
+    assert place <= begin < begin + size <= end < begin + size + 2 * buffers.PAGE
+
+
+@pytest.mark.parametrize("rows", [10, 1100, 2100])
+def test_gradients_can_be_resized(rows):
+    logits, target = torch.randn(rows, 1000, requires_grad=True), torch.randint(1000, (rows,))
+    for size in (0, 1, 2 * rows):
+        (grad,) = torch.autograd.grad(ours.cross_entropy(logits, target), logits)
+        kept = grad[:1].clone()
+        grad.resize_(size, 1000)
+        assert grad.shape == (size, 1000)
+        assert torch.equal(grad[:1], kept[: min(size, 1)])
+        storage = grad.untyped_storage()
+        storage.resize_(0)  # as FullyShardedDataParallel frees what it has gathered
+        assert storage.nbytes() == 0
+        del grad, storage
+        again = torch.autograd.grad(ours.cross_entropy(logits, target), logits)[0]
+        assert torch.equal(again[:1], kept)
 
 
 def test_no_memory_is_pytorchs_error():

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "errors.hpp"
@@ -86,6 +88,27 @@ struct Buffers {
   const Buffer* const* each;
 };
 
+struct Name {
+  const char* text;
+  std::size_t length;
+};
+
+struct Scalar {
+  Dtype dtype;
+  const void* value;
+};
+
+struct Attributes {
+  std::size_t size;
+  void* more;
+  std::int64_t count;
+  const int* kinds;
+  const Name* const* names;
+  const void* const* each;
+};
+
+constexpr int is_scalar = 3;
+
 struct Frame {
   std::size_t size;
   Extension* extension;
@@ -93,19 +116,47 @@ struct Frame {
   void* context;
   int stage;
   Buffers operands, results;
+  Attributes attributes;
 };
 
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
 
-template <std::size_t Count>
-const Buffer* const* buffers(const Buffers& all) {
+const Buffer* const* buffers(const Buffers& all, std::int64_t count) {
   require(all.size == sizeof(Buffers), "XLA's FFI has another layout of its buffers than Chainrule knows");
-  require(all.count == Count, "XLA's FFI gives another number of buffers than was asked for");
-  for (std::size_t i = 0; i < Count; ++i)
+  require(all.count == count, "XLA's FFI gives another number of buffers than was asked for");
+  for (std::int64_t i = 0; i < count; ++i)
     require(all.each[i]->size == sizeof(Buffer), "XLA's FFI has another layout of a buffer than Chainrule knows");
   return all.each;
+}
+
+// The loss's options, all float64, and which of logsumexp, log-likelihood and entropy are told: bits 1, 2 and 4.
+struct Options {
+  double temperature = 1.0, z_loss = 0.0, softcap = 0.0, scale = 1.0, told = 0.0;
+  bool tells(int which) const { return static_cast<int>(told) >> which & 1; }
+  int count() const { return tells(0) + tells(1) + tells(2); }
+};
+
+Options options_of(const Attributes& given) {
+  Options options;
+  if (given.count == 0) return options;
+  require(given.size == sizeof(Attributes), "XLA's FFI has another layout of its attributes than Chainrule knows");
+  const std::pair<std::string, double*> known[] = {{"scale", &options.scale},
+                                                   {"softcap", &options.softcap},
+                                                   {"temperature", &options.temperature},
+                                                   {"told", &options.told},
+                                                   {"z_loss", &options.z_loss}};
+  for (std::int64_t i = 0; i < given.count; ++i) {
+    const std::string name(given.names[i]->text, given.names[i]->length);
+    const auto* const found =
+        std::find_if(std::begin(known), std::end(known), [&](const auto& option) { return option.first == name; });
+    require(found != std::end(known) && given.kinds[i] == is_scalar, "XLA's FFI gives an option that is not known");
+    const Scalar& scalar = *static_cast<const Scalar*>(given.each[i]);
+    require(scalar.dtype == Dtype::float64, "XLA's FFI gives an option of another dtype than was asked for");
+    *found->second = *static_cast<const double*>(scalar.value);
+  }
+  return options;
 }
 
 // ---- operands and results ----
@@ -223,20 +274,32 @@ void of_labels(chainrule::Job<T>& job, const Label* labels) {
   for (std::size_t row = 0; any && row < job.n; ++row) {
     if (!wrong(row)) continue;
     job.losses.own[row] = nan_of<T>();
+    if (job.log_likelihood) job.log_likelihood.own[row] = nan_of<T>();
     std::fill_n(job.result.data + row * job.k, job.k, nan_of<T>());
   }
 }
 
 // Losses and gradients of rows that lie one after another, for labels (...), or targets (..., K) of the logits' dtype;
-// `grad` has room for `together` rows at a time.
+// `grad` has room for `together` rows at a time. `told` are the results that tell more of each row.
 template <class T>
-void losses_into(const Buffer& logits, const Buffer& given, T* losses, T* grad, std::size_t together) {
+void losses_into(const Frame& frame, const Options& options, T* losses, const Buffer* const* told, T* grad,
+                 std::size_t together) {
+  const Buffer* const* in = buffers(frame.operands, 2);
+  const Buffer &logits = *in[0], &given = *in[1];
   const auto [n, k] = shape_of(logits);
   const T* const a = data_of<const T>(logits, logits.dtype, n * k);
+  T* more[3] = {};
+  for (int i = 0; i < 3; ++i)
+    if (options.tells(i)) more[i] = data_of<T>(**told++, logits.dtype, n);
   for (std::size_t begin = 0; begin < n; begin += together) {
     const std::size_t rows = std::min(together, n - begin);
     chainrule::Job<T> job = job_of(chainrule::Output::gradient, {rows, k}, a + begin * k, grad);
     job.losses.own = losses + begin;
+    job.temperature = options.temperature, job.z_loss = options.z_loss;
+    job.softcap = options.softcap, job.multiplier = options.scale;
+    if (more[0]) job.logsumexp.own = more[0] + begin;
+    if (more[1]) job.log_likelihood.own = more[1] + begin;
+    if (more[2]) job.entropy.own = more[2] + begin;
     if (given.dtype == Dtype::int32) of_labels(job, data_of<const std::int32_t>(given, Dtype::int32, n) + begin);
     else if (given.dtype == Dtype::int64) of_labels(job, data_of<const std::int64_t>(given, Dtype::int64, n) + begin);
     else {
@@ -249,10 +312,13 @@ void losses_into(const Buffer& logits, const Buffer& given, T* losses, T* grad, 
 struct LossAndGradient {
   template <class T>
   static void compute(const Frame& frame) {
-    const Buffer* const *in = buffers<2>(frame.operands), *const *out = buffers<2>(frame.results);
-    const auto [n, k] = shape_of(*in[0]);
-    T* const losses = data_of<T>(*out[0], in[0]->dtype, n);
-    losses_into(*in[0], *in[1], losses, data_of<T>(*out[1], in[0]->dtype, n * k), std::max<std::size_t>(n, 1));
+    const Options options = options_of(frame.attributes);
+    const Buffer& logits = *buffers(frame.operands, 2)[0];
+    const Buffer* const* out = buffers(frame.results, 2 + options.count());
+    const auto [n, k] = shape_of(logits);
+    T* const losses = data_of<T>(*out[0], logits.dtype, n);
+    T* const grad = data_of<T>(*out[1], logits.dtype, n * k);
+    losses_into(frame, options, losses, out + 2, grad, std::max<std::size_t>(n, 1));
   }
 };
 
@@ -261,11 +327,13 @@ struct Loss {
   static constexpr std::size_t unread = 1 << 20;
   template <class T>
   static void compute(const Frame& frame) {
-    const Buffer* const *in = buffers<2>(frame.operands), *const *out = buffers<1>(frame.results);
-    const auto [n, k] = shape_of(*in[0]);
+    const Options options = options_of(frame.attributes);
+    const Buffer& logits = *buffers(frame.operands, 2)[0];
+    const Buffer* const* out = buffers(frame.results, 1 + options.count());
+    const auto [n, k] = shape_of(logits);
     const std::size_t together = std::clamp<std::size_t>(unread / k, 1, std::max<std::size_t>(n, 1));
     const Scratch grad(together * k * sizeof(T));
-    losses_into(*in[0], *in[1], data_of<T>(*out[0], in[0]->dtype, n), static_cast<T*>(grad.data()), together);
+    losses_into(frame, options, data_of<T>(*out[0], logits.dtype, n), out + 1, static_cast<T*>(grad.data()), together);
   }
 };
 
@@ -273,7 +341,7 @@ template <chainrule::Output output>
 struct ByRow {
   template <class T>
   static void compute(const Frame& frame) {
-    const Buffer* const *in = buffers<1>(frame.operands), *const *out = buffers<1>(frame.results);
+    const Buffer* const *in = buffers(frame.operands, 1), *const *out = buffers(frame.results, 1);
     const auto [n, k] = shape_of(*in[0]);
     const T* const logits = data_of<const T>(*in[0], in[0]->dtype, n * k);
     chainrule::Job<T> job = job_of(output, {n, k}, logits, data_of<T>(*out[0], in[0]->dtype, n * k));

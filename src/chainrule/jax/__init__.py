@@ -10,6 +10,7 @@ jax.numpy. Errors of shape and dtype come when a function is traced. A label tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -24,12 +25,12 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from chainrule.boundary.arrays import FORMATS  # noqa: E402
-from chainrule.jax import losses  # noqa: E402
 from chainrule.jax.closed_form import widened  # noqa: E402
-from chainrule.jax.linear import Layer, Shape, each, total  # noqa: E402
-from chainrule.output.options import LossOptions  # noqa: E402
+from chainrule.jax.linear import Layer, each, total  # noqa: E402
+from chainrule.jax.options import TOLD, Losses, Shape, shape_of, told_by, wide_of  # noqa: E402
+from chainrule.jax.told import loss_of_rows  # noqa: E402
 
-__all__ = ["linear_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"]
+__all__ = ["Losses", "linear_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"]
 
 CHUNK_BYTES = 64 << 20
 
@@ -39,7 +40,14 @@ def softmax_cross_entropy_with_integer_labels(
     labels: jax.typing.ArrayLike,
     axis: int | tuple[int, ...] = -1,
     where: jax.typing.ArrayLike | None = None,
-) -> jax.Array:
+    *,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: Any = None,
+    extras: Sequence[str] = (),
+) -> Any:
     """Cross entropy of softmax(logits) with one label for each example.
 
     loss = −log ŷ_ℓ with ŷ = softmax(logits),  ∇ loss = ŷ − e(ℓ).
@@ -51,10 +59,24 @@ def softmax_cross_entropy_with_integer_labels(
     axis : the axis of the classes, or several
     where : array (...) or of the logits' shape, bool, optional
         What counts: examples, or classes. An example without any has the loss 0 and the gradient 0.
+    temperature : float > 0
+        Divides the logits. This and what follows are Python's numbers, and no tracers.
+    z_loss : float >= 0
+        λ of the term λ·logsumexp², added for each example.
+    softcap : float > 0, optional
+        c of c·tanh(logits/c), which the loss sees for the logits; −∞ stays −∞.
+    scale : float > 0
+        Multiplies the logits, before the cap.
+    loss_dtype : float32, optional
+        The dtype of the loss and the extras of 16-bit logits, which are widened.
+    extras : sequence of names
+        "logsumexp", "log_likelihood" (log ŷ_ℓ), "entropy" (of ŷ, in nats), each with its gradient, "prediction" and
+        "correct", each of the loss's shape; 0 or False for an example that does not count.
 
     Returns
     -------
-    array (...) of the logits' dtype: the loss of each example. It is NaN, and so is its gradient, for a label outside
+    array (...) of the logits' dtype: the loss of each example. With extras a `Losses`, a named tuple: `loss`, and what
+    was asked for by name, None for the others. The loss is NaN, and so is its gradient, for a label outside
     [0, K), and for a NaN or +∞ among the logits; a logit of −∞ masks its class exactly.
 
     Raises
@@ -79,12 +101,15 @@ def softmax_cross_entropy_with_integer_labels(
         raise InputError(f"labels: got dtype {labels.dtype}, expected integers")
     batch = tuple(n for i, n in enumerate(logits.shape) if i not in axes)
     try:
-        shape = jnp.broadcast_shapes(batch, labels.shape) if labels.ndim == len(batch) else None
+        fits = labels.ndim == len(batch) and jnp.broadcast_shapes(batch, labels.shape) is not None
     except ValueError:
-        shape = None
-    if shape is None:
+        fits = False
+    if not fits:
         raise InputError(f"labels: got shape {labels.shape}, expected {batch}, one label for each example")
-    return _labelled(logits, labels, _check_where(where, axes, logits), axes)
+    logits = logits.astype(jnp.float32) if wide_of(loss_dtype, logits.dtype) else logits
+    shape, names = shape_of(temperature, z_loss, softcap, scale), told_by(extras)
+    found = _labelled(logits, labels, _check_where(where, axes, logits), axes, shape, names)
+    return _given(found, names)
 
 
 def softmax_cross_entropy(
@@ -92,7 +117,14 @@ def softmax_cross_entropy(
     labels: jax.typing.ArrayLike,
     axis: int | tuple[int, ...] | None = -1,
     where: jax.typing.ArrayLike | None = None,
-) -> jax.Array:
+    *,
+    temperature: float = 1.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    loss_dtype: Any = None,
+    extras: Sequence[str] = (),
+) -> Any:
     """Cross entropy of softmax(logits) with target probabilities, one for each class.
 
     loss = −Σ_j q_j log ŷ_j with ŷ = softmax(logits),  ∇ loss = (Σ_j q_j) ŷ − q,  ∇_q loss = −log ŷ.
@@ -104,10 +136,14 @@ def softmax_cross_entropy(
     axis : the axis of the classes, or several, or None for all
     where : array (...) or of the logits' shape, bool, optional
         What counts: examples, or classes. An example without any has the loss 0 and the gradient 0.
+    temperature, z_loss, softcap, scale, loss_dtype, extras
+        As in `softmax_cross_entropy_with_integer_labels`; log_likelihood is Σ_j q_j log ŷ_j, and the label of "correct"
+        the class of the largest target.
 
     Returns
     -------
-    array (...) of the dtype to which logits and labels promote: the loss of each example. A class whose target is 0
+    array (...) of the dtype to which logits and labels promote: the loss of each example; with extras a named tuple. A
+    class whose target is 0
     counts for nothing, also where its logit is −∞.
 
     Raises
@@ -127,14 +163,18 @@ def softmax_cross_entropy(
     dtype = jnp.result_type(logits, labels)
     if dtype.name not in FORMATS:
         raise InputError(f"labels: got dtype {labels.dtype}, expected numbers that promote to {logits.dtype}")
+    if wide_of(loss_dtype, dtype):
+        dtype = jnp.dtype(jnp.float32)
     try:
-        shape = jnp.broadcast_shapes(logits.shape, labels.shape)
+        whole = jnp.broadcast_shapes(logits.shape, labels.shape)
     except ValueError as error:
         expected = f"{logits.shape}, a target for each class"
         raise InputError(f"labels: got shape {labels.shape}, expected {expected}") from error
-    logits = jnp.broadcast_to(logits, shape)
+    logits = jnp.broadcast_to(logits, whole)
     axes = _check_axis(axis, logits)
-    return _targeted(logits.astype(dtype), labels.astype(dtype), _check_where(where, axes, logits), axes)
+    mask = _check_where(where, axes, logits)
+    shape, names = shape_of(temperature, z_loss, softcap, scale), told_by(extras)
+    return _given(_targeted(logits.astype(dtype), labels.astype(dtype), mask, axes, shape, names), names)
 
 
 def linear_cross_entropy(
@@ -150,7 +190,9 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     softcap: float | None = None,
     scale: float = 1.0,
-) -> jax.Array:
+    loss_dtype: Any = None,
+    extras: Sequence[str] = (),
+) -> Any:
     """Cross entropy of softmax(hidden · weightᵀ + bias), without storing the logits.
 
     Parameters
@@ -166,12 +208,14 @@ def linear_cross_entropy(
         pass that computes the loss; "none" computes the logits once more for its gradients.
     chunk_bytes : int, optional
         How much memory a chunk of the logits takes, in bytes: 64 MiB unless told.
-    temperature, z_loss, softcap, scale : float
-        As in `chainrule.linear_cross_entropy`, computed in the logits' format. They are no tracers.
+    temperature, z_loss, softcap, scale, loss_dtype, extras
+        As in `softmax_cross_entropy_with_integer_labels`; extras are always of each example. They are told in the
+        loss's own pass, and with them the gradients compute the logits once more, as "none" does.
 
     Returns
     -------
-    array () or (...) of the dtype of hidden. 16-bit numbers are multiplied and summed in float32.
+    array () or (...) of the dtype of hidden; with extras a named tuple. 16-bit numbers are multiplied and summed in
+    float32.
 
     Raises
     ------
@@ -210,9 +254,10 @@ def linear_cross_entropy(
             raise InputError(f"where: got shape {where.shape} and dtype {where.dtype}, expected {batch} and bool")
     budget = CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     rows = max(1, budget // (k * max(hidden.dtype.itemsize, 4)))
-    options = LossOptions.checked(reduction, None, 0.0, temperature, z_loss, softcap, scale)
-    shape = Shape(options.temperature, options.z_loss, options.softcap, options.scale)
-    return _linear(Layer(hidden, weight, bias), labels, where, reduction, rows, shape)
+    shape, names = shape_of(temperature, z_loss, softcap, scale), told_by(extras)
+    dtype = jnp.dtype(jnp.float32) if wide_of(loss_dtype, hidden.dtype) else hidden.dtype
+    found = _linear(Layer(hidden, weight, bias), labels, where, reduction, rows, shape, names, dtype)
+    return _given(found, names)
 
 
 def _integers(labels: Any) -> Any:
@@ -292,35 +337,73 @@ def _counted(values: Any, examples: Any) -> Any:
     return values if examples is None else jnp.where(examples, values, 0)
 
 
-@partial(jax.jit, static_argnums=3, inline=True)
-def _labelled(logits: Any, labels: Any, where: Any, axes: tuple[int, ...]) -> Any:
-    a, _, examples = _masked(logits, where, axes)
-    shape = jnp.broadcast_shapes(a.shape[:-1], labels.shape)
-    return _counted(losses.loss(jnp.broadcast_to(a, (*shape, a.shape[-1])), _signed(labels, shape)), examples)
+def _given(found: tuple[Any, ...], names: tuple[str, ...]) -> Any:
+    return Losses(found[0], **dict(zip(names, found[1:], strict=True))) if names else found[0]
 
 
-@partial(jax.jit, static_argnums=3, inline=True)
-def _targeted(logits: Any, targets: Any, where: Any, axes: tuple[int, ...]) -> Any:
-    a, mask, examples = _masked(logits, where, axes)
-    q = _classes_last(jnp.broadcast_to(targets, logits.shape), axes)
-    return _counted(losses.loss(a, q if mask is None else jnp.where(mask, q, 0)), examples)
+def _of_rows(a: Any, given: Any, examples: Any, shape: Shape, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """The loss of logits with their classes last, and the extras."""
+    told = tuple(name for name in names if name in TOLD)
+    value, *more = loss_of_rows(a, given, shape, told)
+    found = dict(zip(told, more, strict=True))
+    if len(told) < len(names):
+        found |= _predictions(value, jnp.argmax(a, axis=-1), given)
+    return tuple(_counted(x, examples) for x in (value, *(found[name] for name in names)))
+
+
+def _predictions(losses: Any, prediction: Any, given: Any) -> dict[str, Any]:
+    """A prediction is not correct where the loss is NaN."""
+    label = given if given.ndim == losses.ndim else jnp.argmax(given, axis=-1)
+    return {"prediction": prediction, "correct": (prediction == label.astype(prediction.dtype)) & ~jnp.isnan(losses)}
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
-def _linear(layer: Layer, labels: Any, where: Any, reduction: str, rows: int, shape: Shape) -> Any:
-    dtype, batch = layer.hidden.dtype, layer.hidden.shape[:-1]
+def _labelled(
+    logits: Any, labels: Any, where: Any, axes: tuple[int, ...], shape: Shape, names: tuple[str, ...]
+) -> tuple[Any, ...]:
+    a, _, examples = _masked(logits, where, axes)
+    batch = jnp.broadcast_shapes(a.shape[:-1], labels.shape)
+    return _of_rows(jnp.broadcast_to(a, (*batch, a.shape[-1])), _signed(labels, batch), examples, shape, names)
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
+def _targeted(
+    logits: Any, targets: Any, where: Any, axes: tuple[int, ...], shape: Shape, names: tuple[str, ...]
+) -> tuple[Any, ...]:
+    a, mask, examples = _masked(logits, where, axes)
+    q = _classes_last(jnp.broadcast_to(targets, logits.shape), axes)
+    return _of_rows(a, q if mask is None else jnp.where(mask, q, 0), examples, shape, names)
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5, 6, 7), inline=True)
+def _linear(
+    layer: Layer, labels: Any, where: Any, reduction: str, rows: int, shape: Shape, names: tuple[str, ...], dtype: Any
+) -> tuple[Any, ...]:
+    batch = layer.hidden.shape[:-1]
     layer = layer._replace(hidden=layer.hidden.reshape(-1, layer.hidden.shape[-1]))
     labels, counted = _signed(labels, batch).reshape(-1), None
     if where is not None:  # a gradient of 0 times a hidden unit that is NaN is NaN
         counted = where.reshape(-1)
         layer = layer._replace(hidden=jnp.where(counted[:, None], layer.hidden, 0))
-    if reduction == "none":
-        return _counted(each(layer, labels, rows, shape), counted).reshape(batch).astype(dtype)
     ones = None if counted is None else counted.astype(widened(layer.hidden).dtype)
-    summed = total(layer, labels, ones, rows, shape)
+    extras: list[Any] = []
+    if reduction == "none" or names:
+        told = tuple(name for name in names if name in TOLD)
+        losses, *more = each(layer, labels, rows, shape, told, predicts=len(told) < len(names))
+        found = dict(zip(told, more, strict=False))
+        if len(told) < len(names):
+            found |= _predictions(losses, more[-1], labels)
+        losses = _counted(losses, counted)
+        extras = [_counted(found[name], counted).reshape(batch) for name in names]
+        extras = [x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in extras]
+        if reduction == "none":
+            return losses.reshape(batch).astype(dtype), *extras
+        summed = jnp.sum(losses)
+    else:
+        summed = total(layer, labels, ones, rows, shape)
     if reduction == "mean":
         summed = summed / jnp.maximum(labels.size if ones is None else jnp.sum(ones), 1)
-    return summed.astype(dtype)
+    return summed.astype(dtype), *extras
 
 
 def _signed(labels: Any, shape: tuple[int, ...]) -> Any:

@@ -2,10 +2,9 @@
 
     logits = h Wᵀ + b,   ∇_h 𝓛 = ∇_a 𝓛 W,   ∇_W 𝓛 = ∇_aᵀ 𝓛 h,   ∇_b 𝓛 = Σ_n ∇_a 𝓛
 
-The products are XLA's, the loss and ∇_a are the kernel's; a cap, a multiplier, a temperature and a z-loss are XLA's
-too. A sum's gradients come from the pass that computes it, and only those that are asked for. A loss of each row cannot
-know what it will be weighted with: its chunks are computed again for its gradients, a fourth product of the same
-size.
+The products are XLA's, the loss with its options and ∇_a are the kernel's. A sum's gradients come from the pass that
+computes it, and only those that are asked for. A loss of each row cannot know what it will be weighted with: its chunks
+are computed again for its gradients, a fourth product of the same size.
 """
 
 from __future__ import annotations
@@ -18,19 +17,11 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from chainrule.jax.closed_form import widened
-from chainrule.jax.losses import loss, loss_and_gradient, softmax
+from chainrule.jax.options import Shape
 from chainrule.jax.products import scale
+from chainrule.jax.told import gradient_of_rows, loss_of_rows
 
-__all__ = ["Layer", "Shape", "each", "total"]
-
-
-class Shape(NamedTuple):
-    """What the loss sees for a logit a: c tanh(s a/c)/T, or s a/T without a cap (0); and λ of λ·logsumexp²."""
-
-    temperature: float = 1.0
-    z_loss: float = 0.0
-    softcap: float = 0.0
-    scale: float = 1.0
+__all__ = ["Layer", "each", "total"]
 
 
 class Layer(NamedTuple):
@@ -51,38 +42,6 @@ def _logits(layer: Layer, h: Any) -> Any:
     return a if layer.bias is None else a + layer.bias
 
 
-def _seen(a: Any, shape: Shape) -> Any:
-    z = a if shape.scale == 1.0 else a * shape.scale
-    if shape.softcap != 0.0:
-        z = jnp.where(jnp.isneginf(a), a, shape.softcap * _tanh(z / shape.softcap))
-    return z if shape.temperature == 1.0 else z / shape.temperature
-
-
-def _tanh(u: Any) -> Any:
-    """tanh with the derivatives of ±(1 − E)/(1 + E), which do not cancel as those of tanh, 1 − tanh², do."""
-    sign = jnp.where(u < 0, -1.0, 1.0).astype(u.dtype)  # |u| by it has the derivatives of u at 0
-    e = jnp.exp(-2 * (sign * u))
-    derived = sign * (1 - e) / (1 + e)
-    return jax.lax.stop_gradient(jnp.tanh(u)) + (derived - jax.lax.stop_gradient(derived))
-
-
-def _loss(a: Any, label: Any, shape: Shape) -> Any:
-    z = _seen(a, shape)
-    value = loss(z, label)
-    return value if shape.z_loss == 0.0 else value + shape.z_loss * jax.nn.logsumexp(z, axis=-1) ** 2
-
-
-def _loss_and_gradient(a: Any, label: Any, shape: Shape) -> tuple[Any, Any]:
-    if shape == Shape():
-        return loss_and_gradient(a, label)
-    z, pull = jax.vjp(lambda a: _seen(a, shape), a)
-    value, d = loss_and_gradient(z, label)
-    if shape.z_loss != 0.0:
-        lse = jax.nn.logsumexp(z, axis=-1)
-        value, d = value + shape.z_loss * lse**2, d + 2 * shape.z_loss * lse[:, None] * softmax(z)
-    return value, pull(d)[0]
-
-
 def _over_chunks(body: Any, state: Any, rows: int, *arrays: Any) -> tuple[Any, Any]:
     """Carry `state` through `body` over chunks of so many rows, and the rest; what it gives for each row, joined."""
     n = arrays[0].shape[0]
@@ -98,21 +57,26 @@ def _over_chunks(body: Any, state: Any, rows: int, *arrays: Any) -> tuple[Any, A
     return state, jax.tree.map(lambda *ys: jnp.concatenate(ys), *given) if len(given) > 1 else given[0]
 
 
-def each(layer: Layer, labels: Any, rows: int, shape: Shape) -> Any:
-    """The loss of each row, (N,)."""
+def each(
+    layer: Layer, labels: Any, rows: int, shape: Shape, told: tuple[str, ...] = (), *, predicts: bool = False
+) -> tuple[Any, ...]:
+    """The loss of each row, (N,), what is told beside it, and the prediction."""
     layer = _widened(layer)
 
     @jax.checkpoint  # type: ignore[untyped-decorator]
     def body(layer: Layer, h: Any, label: Any) -> Any:
-        return _loss(_logits(layer, h), label, shape)
+        a = _logits(layer, h)
+        found = loss_of_rows(a, label, shape, told)
+        return (*found, jnp.argmax(a, axis=-1)) if predicts else found
 
-    return _over_chunks(lambda s, h, y: (s, body(layer, h, y)), (), rows, layer.hidden, labels)[1]
+    found: tuple[Any, ...] = _over_chunks(lambda s, h, y: (s, body(layer, h, y)), (), rows, layer.hidden, labels)[1]
+    return found
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def total(layer: Layer, labels: Any, counted: Any, rows: int, shape: Shape) -> Any:
     """The sum of the losses of the rows that count; `counted` (N,) is their 0 or 1, or None for all."""
-    losses = each(layer, labels, rows, shape)
+    losses = each(layer, labels, rows, shape)[0]
     return jnp.sum(losses if counted is None else jnp.where(counted > 0, losses, 0))
 
 
@@ -129,7 +93,7 @@ def _sums(layer: Layer, labels: Any, counted: Any, rows: int, shape: Shape, want
     @jax.checkpoint  # type: ignore[untyped-decorator]
     def body(state: Any, h: Any, label: Any, counts: Any = None) -> Any:
         summed, of_weight, of_bias = state
-        losses, d = _loss_and_gradient(_logits(layer, h), label, shape)
+        losses, d = gradient_of_rows(_logits(layer, h), label, shape)
         if counts is not None:
             losses, d = jnp.where(counts > 0, losses, 0), scale(counts, d)
         if of_weight is not None:

@@ -22,7 +22,7 @@ from chainrule.jax.closed_form import widened
 from chainrule.jax.primitives import row_primitive
 from chainrule.jax.products import contract, scale
 
-__all__ = ["log_softmax", "loss", "loss_and_gradient", "softmax"]
+__all__ = ["counted_log_softmax", "log_softmax", "loss", "loss_and_gradient", "moves", "softmax"]
 
 
 def _kernel(name: str, aliases: dict[int, int]) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def _kernel(name: str, aliases: dict[int, int]) -> Callable[..., Any]:
 
 loss_p = row_primitive("loss", closed_form.loss, _kernel("loss", {}))
 loss_and_gradient_p = row_primitive(
-    "loss_and_gradient", closed_form.loss_and_gradient, _kernel("loss_and_gradient", {0: 1})
+    "loss_and_gradient", closed_form.loss_and_gradient, _kernel("loss_and_gradient", {0: 1}), several=True
 )
 softmax_p = row_primitive("softmax", closed_form.softmax, _kernel("softmax", {0: 0}))
 log_softmax_p = row_primitive("log_softmax", closed_form.log_softmax, _kernel("log_softmax", {0: 0}))
@@ -84,7 +84,7 @@ def counted_log_softmax(logits: Any, targets: Any) -> Any:
 # --- their derivatives ---
 
 
-def _moves(tangent: Any) -> bool:
+def moves(tangent: Any) -> bool:
     """Is there a tangent: neither a zero that JAX knows of, nor that of an integer?"""
     return type(tangent) is not ad.Zero and tangent.dtype != jax.dtypes.float0
 
@@ -105,8 +105,8 @@ def _curvature(logits: Any, t: Any) -> Any:
 
 def _loss_terms(primals: Any, tangents: Any, gradient: Any) -> list[Any]:
     t, of_targets = tangents
-    terms = [contract(gradient, t)] if _moves(t) else []
-    return [*terms, -contract(counted_log_softmax(*primals), of_targets)] if _moves(of_targets) else terms
+    terms = [contract(gradient, t)] if moves(t) else []
+    return [*terms, -contract(counted_log_softmax(*primals), of_targets)] if moves(of_targets) else terms
 
 
 def _loss_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -118,11 +118,11 @@ def _gradient_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
     (logits, given), (t, of_targets) = primals, tangents
     value, gradient = loss_and_gradient(logits, given)
     terms = []
-    if _moves(t):
+    if moves(t):
         curved = _curvature(logits, t)
         # for targets that do not sum to 1, Σq times the Hessian
         terms = [curved if given.ndim < logits.ndim else scale(jnp.sum(given, axis=-1), curved)]
-    if _moves(of_targets):
+    if moves(of_targets):
         terms += [scale(jnp.sum(of_targets, axis=-1), softmax(logits)), -of_targets]
     loss_tangent = _sum_of(_loss_terms(primals, tangents, gradient), value)
     return (value, gradient), (loss_tangent, _sum_of(terms, gradient))
@@ -134,7 +134,7 @@ def _log_tangent(logits: Any, t: Any) -> Any:
 
 def _counted_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
     values, t = counted_log_softmax(*primals), tangents[0]  # nothing moves with the targets
-    return values, _log_tangent(primals[0], t) if _moves(t) else ad.Zero.from_primal_value(values)
+    return values, _log_tangent(primals[0], t) if moves(t) else ad.Zero.from_primal_value(values)
 
 
 ad.primitive_jvps[loss_p] = _loss_rule

@@ -95,7 +95,7 @@ def _of_backward(ctx: Any, *v: torch.Tensor | None) -> tuple[Any, ...]:
     return *Head(factors, tensors, ctx.plan.options).second(*v), *[None] * 11
 
 
-ops.cross_entropy.register_autograd(_of_logits, setup_context=_keep_logits)
-ops.by_row.register_autograd(_of_row, setup_context=_keep_row)
-ops.linear_cross_entropy.register_autograd(_of_layer, setup_context=_keep_layer)
-ops.linear_backward.register_autograd(_of_backward, setup_context=_keep_backward)
+ops.differentiated_by(ops.cross_entropy, _of_logits, _keep_logits)
+ops.differentiated_by(ops.by_row, _of_row, _keep_row)
+ops.differentiated_by(ops.linear_cross_entropy, _of_layer, _keep_layer)
+ops.differentiated_by(ops.linear_backward, _of_backward, _keep_backward)

@@ -6,7 +6,8 @@ forward mode; compiled and exported programs call them by themselves, with the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from chainrule.torch.arguments import in_schema, shape_in_schema
 from chainrule.torch.layer import Inputs, Plan
 
 __all__ = [
-    "by_row", "cross_entropy", "from_schema", "is_eager", "is_plain", "layer_backward", "layer_loss", "linear_backward",
-    "linear_cross_entropy", "loss_of_logits", "scales", "told",
+    "by_row", "cross_entropy", "differentiated_by", "from_schema", "is_eager", "is_plain", "layer_backward",
+    "layer_loss", "linear_backward", "linear_cross_entropy", "loss_of_logits", "scales", "told",
 ]  # fmt: skip
 
 LOSS = "str reduction, int ignore_index, float label_smoothing"
@@ -26,6 +27,35 @@ SHAPE = "float temperature=1.0, float z_loss=0.0, float softcap=0.0, float scale
 Tensors = tuple[torch.Tensor, ...]
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 _is_wrapped, _is_batched = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._functorch.is_legacy_batchedtensor
+# not torch.library.custom_op, whose Python around each call takes longer than the loss of a hundred short rows
+_library = torch.library.Library("chainrule", "FRAGMENT")
+_options = lru_cache(LossOptions)
+
+
+def _operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Any]:
+    """A function of tensors, on whatever device they are, as an operator that PyTorch knows."""
+
+    def define(function: Callable[..., Any]) -> Any:
+        _library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        _library.impl(name, function, "CompositeExplicitAutograd")
+        return getattr(torch.ops.chainrule, name).default
+
+    return define
+
+
+def _fake(operator: Any) -> Callable[[Callable[..., Any]], Any]:
+    """What an operator gives for tensors that have a shape and no numbers."""
+    return torch.library.register_fake(operator, lib=_library)  # type: ignore[no-any-return]
+
+
+def _batched(operator: Any) -> Callable[[Callable[..., Any]], Any]:
+    """What it gives under vmap."""
+    return torch.library.register_vmap(operator, lib=_library)  # type: ignore[no-any-return]
+
+
+def differentiated_by(operator: Any, backward: Callable[..., Any], keep: Callable[..., None]) -> None:
+    """Its gradients: `keep` keeps what `backward` needs."""
+    torch.library.register_autograd(operator, backward, setup_context=keep, lib=_library)
 
 
 def loss_of_logits(
@@ -76,16 +106,14 @@ def _loss_of_logits(
     return loss, logits.new_empty(0) if grad is None else grad
 
 
-@torch.library.custom_op(
-    "chainrule::cross_entropy",
-    mutates_args=(),
-    schema=f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide, {SHAPE}) -> "
-    "(Tensor, Tensor)",
-)  # type: ignore[untyped-decorator]
+@_operator(
+    "cross_entropy",
+    f"(Tensor logits, Tensor target, Tensor? weight, {LOSS}, bool wants_grad, bool wide, {SHAPE}) -> (Tensor, Tensor)",
+)
 def cross_entropy(
     logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, *others: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return _loss_of_logits(logits, target, weight, LossOptions(*others[:3], *others[5:]), *others[3:5])
+    return _loss_of_logits(logits, target, weight, _options(*others[:3], *others[5:]), *others[3:5])
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -93,7 +121,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return type(tensor) in PLAIN and not (tensor.is_meta or _is_wrapped(tensor) or _is_batched(tensor))
 
 
-@cross_entropy.register_fake  # type: ignore[untyped-decorator]
+@_fake(cross_entropy)
 def _(
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -110,7 +138,7 @@ def _(
     return loss, rows.new_empty_like(logits) if wants_grad else logits.new_empty(0)
 
 
-@cross_entropy.register_vmap  # type: ignore[untyped-decorator]
+@_batched(cross_entropy)
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
     logits, target, weight, reduction, ignore_index, smoothing, wants_grad, wide, *shape = args
     if dims[2] is not None:  # the classes' weights differ
@@ -173,20 +201,18 @@ def _one_by_one(op: Any, info: Any, dims: Sequence[Any], args: Sequence[Any]) ->
     return outputs, (0,) * len(outputs)
 
 
-@torch.library.custom_op(
-    "chainrule::by_row", mutates_args=(), schema="(str output, Tensor logits, Tensor? vector) -> Tensor"
-)  # type: ignore[untyped-decorator]
+@_operator("by_row", "(str output, Tensor logits, Tensor? vector) -> Tensor")
 def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
     """ "softmax", "log_softmax" or, with a vector, "hessian_vector_product" of each row of (N, K, …)."""
     return rows.by_row(output, logits, vector)
 
 
-@by_row.register_fake  # type: ignore[untyped-decorator]
+@_fake(by_row)
 def _(output: str, logits: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
     return rows.new_empty_like(logits)
 
 
-@by_row.register_vmap  # type: ignore[untyped-decorator]
+@_batched(by_row)
 def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vector: Any) -> tuple[torch.Tensor, int]:
     logits = _front(logits, dims[1], info.batch_size)
     if vector is not None:
@@ -194,22 +220,20 @@ def _(info: Any, dims: tuple[Any, ...], output: str, logits: torch.Tensor, vecto
     return by_row(output, logits.flatten(0, 1), vector).unflatten(0, logits.shape[:2]), 0
 
 
-@torch.library.custom_op(
-    "chainrule::told", mutates_args=(), schema=f"(Tensor logits, Tensor target, str names, {LOSS}, {SHAPE}) -> Tensor"
-)  # type: ignore[untyped-decorator]
+@_operator("told", f"(Tensor logits, Tensor target, str names, {LOSS}, {SHAPE}) -> Tensor")
 def told(logits: torch.Tensor, target: torch.Tensor, names: str, *others: Any) -> torch.Tensor:
     """Of `output.extras` what `names` names, with spaces between: (number of names, N, …), without derivatives."""
     extras: dict[str, Any] = dict.fromkeys(names.split())
-    rows.loss_and_gradient(logits, target, None, LossOptions(*others), None, False, extras)
+    rows.loss_and_gradient(logits, target, None, _options(*others), None, False, extras)
     return torch.stack(list(extras.values()))
 
 
-@told.register_fake  # type: ignore[untyped-decorator]
+@_fake(told)
 def _(logits: torch.Tensor, target: torch.Tensor, names: str, *_: Any) -> torch.Tensor:
     return logits.new_empty((len(names.split()), *logits.shape[:1], *logits.shape[2:]))
 
 
-@told.register_vmap  # type: ignore[untyped-decorator]
+@_batched(told)
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[torch.Tensor, int]:
     logits, target = (_front(x, dim, info.batch_size) for x, dim in zip(args[:2], dims[:2], strict=True))
     values = told(logits.flatten(0, 1), target.flatten(0, 1), *args[2:])
@@ -241,18 +265,17 @@ def from_schema(args: Sequence[Any], *, says_wide: bool) -> tuple[Inputs, Plan]:
     return Inputs(*args[:5]), Plan(LossOptions(*args[5:8], *args[end:]), tuple(args[8]), *args[9:end])
 
 
-@torch.library.custom_op(
-    "chainrule::linear_cross_entropy",
-    mutates_args=(),
-    schema=f"({LAYER}, int? chunk_bytes, bool wide, {SHAPE}) -> (Tensor, Tensor, Tensor, Tensor)",
-)  # type: ignore[untyped-decorator]
+@_operator(
+    "linear_cross_entropy",
+    f"({LAYER}, int? chunk_bytes, bool wide, {SHAPE}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
 def linear_cross_entropy(*args: Any) -> Tensors:
     inputs, plan = from_schema(args, says_wide=True)
     grads = _buffers(inputs, plan)
     return (layer.loss_and_gradients(inputs, plan, grads), *_results(inputs, grads))
 
 
-@linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
+@_fake(linear_cross_entropy)
 def _(*args: Any) -> Tensors:
     inputs, plan = from_schema(args, says_wide=True)
     shape = inputs.hidden.shape[:1] if plan.options.reduction == "none" else ()
@@ -271,7 +294,7 @@ def _results(inputs: Inputs, grads: Sequence[torch.Tensor | None]) -> Tensors:
     return tuple(inputs.hidden.new_empty(0) if grad is None else grad for grad in grads)
 
 
-@linear_cross_entropy.register_vmap  # type: ignore[untyped-decorator]
+@_batched(linear_cross_entropy)
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
     return _one_by_one(linear_cross_entropy, info, _plain(dims), args)
 
@@ -281,11 +304,10 @@ def _plain(dims: Sequence[Any]) -> list[Any]:
     return [None if isinstance(dim, list | tuple) else dim for dim in dims]
 
 
-@torch.library.custom_op(
-    "chainrule::linear_backward",
-    mutates_args=(),
-    schema=f"(Tensor factors, {LAYER}, int? chunk_bytes, {SHAPE}) -> (Tensor, Tensor, Tensor)",
-)  # type: ignore[untyped-decorator]
+@_operator(
+    "linear_backward",
+    f"(Tensor factors, {LAYER}, int? chunk_bytes, {SHAPE}) -> (Tensor, Tensor, Tensor)",
+)
 def linear_backward(factors: torch.Tensor, *args: Any) -> Tensors:
     inputs, plan = from_schema(args, says_wide=False)
     grads = _buffers(inputs, plan)
@@ -293,12 +315,12 @@ def linear_backward(factors: torch.Tensor, *args: Any) -> Tensors:
     return _results(inputs, grads)
 
 
-@linear_backward.register_fake  # type: ignore[untyped-decorator]
+@_fake(linear_backward)
 def _(factors: torch.Tensor, *args: Any) -> Tensors:
     inputs, plan = from_schema(args, says_wide=False)
     return _results(inputs, _buffers(inputs, plan))
 
 
-@linear_backward.register_vmap  # type: ignore[untyped-decorator]
+@_batched(linear_backward)
 def _(info: Any, dims: tuple[Any, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
     return _one_by_one(linear_backward, info, _plain(dims), args)
