@@ -50,13 +50,15 @@ TESTS = {
     "onnx": "network/conversion_onnx",
     "torch": "torch/accelerate torch/buffers torch/devices torch/distributed torch/linear torch/losses torch/nestings "
     "torch/opinfo torch/programs torch/safety torch/transforms network/conversion explain/modules output/linear "
-    "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports",
+    "training/fit_options scores/models torch/last_layer torch/as_used torch/architectures torch/reports "
+    "torch/split training/together explain/module_gradients",
     "jax": "jax/losses jax/linear jax/transforms",
 }
 # What takes several extras, another library or a browser.
 TOGETHER = (
     "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
-    "pages/web command/tune explain/links explain/page_raw explain/routes explain/walk explain/walk_ways"
+    "pages/web command/tune command/train_together explain/links explain/page_raw explain/routes explain/walk "
+    "explain/walk_ways explain/figures explain/modules_page explain/over explain/training"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {

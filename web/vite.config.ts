@@ -1,5 +1,5 @@
-/* Two classic scripts, which Python puts into the pages: `vite build` makes the explanation's, `vite build --mode report`
-   the report's. No source map, no hash in a name. */
+/* Classic scripts, which Python puts into the pages: `vite build` makes the explanation's, `vite build --mode training`
+   that of one which trains too, `--mode modules` that of any PyTorch module, `--mode report` the report's. No source map, no hash in a name. */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type UserConfig } from "vite";
@@ -15,6 +15,8 @@ function sourceHash(): string {
 const PREACT = " Contains Preact, (c) 2015-present Jason Miller, MIT licence.";
 const SCRIPTS: Record<string, { entry: string; fileName: string; contains: string }> = {
   production: { entry: "src/main.tsx", fileName: "explain.js", contains: PREACT },
+  training: { entry: "src/learning.tsx", fileName: "training.js", contains: PREACT },
+  modules: { entry: "src/modules.tsx", fileName: "modules.js", contains: PREACT },
   report: { entry: "src/report.ts", fileName: "report.js", contains: "" },
 };
 

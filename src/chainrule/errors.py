@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = [
     "ChainruleError", "CheckpointError", "DivergenceWarning", "InputError", "MissingExtraError", "ModelFileError",
-    "NonFiniteError", "OutputFileError", "TableError", "shown",
+    "NonFiniteError", "OutputFileError", "ProcessError", "TableError", "shown",
 ]  # fmt: skip
 
 MOST = 80  # characters
@@ -42,6 +42,10 @@ class NonFiniteError(ChainruleError):
     """
 
     history: Any = None
+
+
+class ProcessError(ChainruleError):
+    """Another process of a group died, or did not answer in time; the message names it by its rank."""
 
 
 class DivergenceWarning(UserWarning):

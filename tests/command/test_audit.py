@@ -145,3 +145,10 @@ def test_a_class_of_one_row_is_said(tmp_path, capsys):
     said = capsys.readouterr()
     assert "column 'y': 1 class has one row, which no other row tells of: 'c'" in said.err
     assert "audited 13 rows" in said.out
+
+
+def test_the_ranking_holds_no_formulas(tmp_path):
+    rows = [[round(float(i % 2 * 3 + i % 7 / 7), 3), ["=1+1", "-2"][i % 2]] for i in range(40)]
+    table = write(tmp_path / "t.csv", [["x", "y"], *rows])
+    assert main(["audit", str(table), "--target", "y", "--folds", "2", "-o", str(tmp_path / "r.csv")]) == 0
+    assert {row["called"] for row in read(tmp_path / "r.csv")} == {"'=1+1", "-2"}

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -171,15 +172,25 @@ def test_predictions_stand_beside_ids_and_input_in_every_format(trained, tmp_pat
 
 def test_only_formulas_are_escaped(tmp_path, capsys):
     rows = [
-        ["t", "x", "y"],
+        ["t", "x", "=y"],
         *([f, i, "ab"[i % 2]] for i, f in enumerate(["=1+1", "-5", "+2.5e3", "@x", "a=b", "-x"] * 6)),
     ]
     path = write(tmp_path / "t.csv", rows)
-    assert train(tmp_path, path, "y", "--epochs", 1, "--keep", "x") == 0
+    assert train(tmp_path, path, "=y", "--epochs", 1, "--keep", "x") == 0
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "m.safetensors"), str(path), "--with-input"]) == 0
-    found = [row["t"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))][:6]
+    model = str(tmp_path / "m.safetensors")
+    assert main(["predict", model, str(path), "--with-input"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].split(",")[:4] == ["t", "x", "'=y", "prediction"]
+    found = [row["t"] for row in csv.DictReader(io.StringIO(told))][:6]
     assert found == ["'=1+1", "-5", "+2.5e3", "'@x", "a=b", "'-x"]
+    more = {"long": [timedelta(hours=30, minutes=2)] * 2, "t": ["@x", "="], "x": [1, 2]}
+    pl.DataFrame(more).write_parquet(tmp_path / "n.parquet")
+    assert main(["predict", model, str(tmp_path / "n.parquet"), "--with-input"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("30:02:00,'@x,1,")
+    pl.DataFrame(more | {"long": [[1], [2]]}).write_parquet(tmp_path / "n.parquet")
+    assert main(["predict", model, str(tmp_path / "n.parquet"), "--with-input"]) == 1
+    assert "column 'long': holds List(Int64), which is no text; --format parquet keeps it" in capsys.readouterr().err
 
 
 def test_standard_input_and_files_without_header(tmp_path, capsys, monkeypatch):
@@ -255,6 +266,35 @@ def test_a_weight_counts_as_so_many_rows(tmp_path):
     assert train(tmp_path, path, "y", *options) == 0
     for a, b in zip(whole.network.weights, load(tmp_path / "m.safetensors").network.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("validation", [("--validation", 0.3), ()])  # rows that are held out, or folds
+def test_a_weight_counts_wherever_rows_judge(tmp_path, capsys, validation):
+    """Rows of weight 0, whose class is wrong, change neither when training stops nor what is said of the model."""
+    random = np.random.default_rng(5)
+    rows = [["x", "w", "y"]]
+    for i in range(400):
+        k, none = i % 2, i % 5 == 0
+        rows.append([round(random.normal() + 4 * k, 3), 0 if none else 1 + i % 3, "ab"[k ^ none]])
+    path, command = write(tmp_path / "t.csv", rows), ("--weight", "w", "--test", 0.25, "--epochs", 40, "--cv", 3)
+    assert train(tmp_path, path, "y", *command, *validation) == 0
+    told = capsys.readouterr().out
+    shares = [float(v) for v in re.findall(r"(?:validation|test) accuracy: +([\d.]+)", told)]
+    assert len(shares) == 3
+    assert min(shares) > 0.9  # 8 in 10 without weights
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    logits = load(tmp_path / "m.safetensors").predict_proba(path)
+    right = np.array([row[2] for row in rows[1:]]) == np.array(["a", "b"])[logits.argmax(axis=1)]
+    w = np.array([row[1] for row in rows[1:]])
+    assert found["accuracy"] == pytest.approx(np.average(right, weights=w))
+    assert found["weighted"] == "w"
+    assert sum(map(sum, found["confusion"])) == w.sum()
+    write(tmp_path / "o.csv", [[row[0], row[2]] for row in rows])
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(tmp_path / "o.csv"), "--bootstrap", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "no column 'w', by which training weighed its rows: each row counts once" in err
+    assert f"accuracy: {right.mean():.4f}" in out
 
 
 def test_another_table_judges_and_folds_do(tmp_path, capsys):

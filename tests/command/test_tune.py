@@ -12,6 +12,8 @@ for module in ("polars", "rich", "safetensors", "jinja2"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from chainrule.command import tuning  # noqa: E402
+from chainrule.command.training import train  # noqa: E402
 from chainrule.tables import load  # noqa: E402
 
 
@@ -25,8 +27,10 @@ def rings(path, n=240):
     return write(path, rows)
 
 
-def test_a_search_finds_what_the_request_lacks(tmp_path, capsys):
+def test_a_search_finds_what_the_request_lacks(tmp_path, capsys, monkeypatch):
     """Asked for a network without hidden layers, it finds that some are needed, and writes the best model."""
+    asked = []
+    monkeypatch.setattr(tuning, "train", lambda request, *more: asked.append(request) or train(request, *more))
     path, model = rings(tmp_path / "t.csv"), tmp_path / "m.safetensors"
     command = ["tune", str(path), "--target", "ring", "--test", "0.25", "--hidden", "none", "--epochs", "40"]
     assert main([*command, "--trials", "8", "--seeds", "2", "-o", str(model)]) == 0
@@ -37,6 +41,8 @@ def test_a_search_finds_what_the_request_lacks(tmp_path, capsys):
     assert losses == sorted(losses)
     assert "the request's own" in rows[-1]
     assert rows[0].split()[0] != "none"
+    assert asked[0].seed == 0  # the test's rows are those that the search was kept from, whatever seed was best
+    assert asked[0].start in (0, 1)
     widths = load(model).network.widths
     assert widths[1:-1] == [int(w) for w in rows[0].split()[0].split(",")]
     assert float(re.search(r"test accuracy: +(\S+)", told)[1]) > 0.9

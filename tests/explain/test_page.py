@@ -235,7 +235,7 @@ def test_it_is_valid_html(pages, faults):
     assert faults([pages(name)[1] for name in ("digits", "small", "thin")]) == []
 
 
-SCRIPTS = ("explain.js", "report.js")
+SCRIPTS = ("explain.js", "training.js", "modules.js", "report.js")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -50,13 +50,19 @@ def test_its_own_tests_pass(web):
 
 
 @by_node
-@pytest.mark.parametrize(("script", "mode"), [("explain.js", "production"), ("report.js", "report")])
+@pytest.mark.parametrize(
+    ("script", "mode"),
+    [("explain.js", "production"), ("training.js", "training"), ("modules.js", "modules"), ("report.js", "report")],
+)
 def test_the_committed_script_is_what_its_sources_build(web, tmp_path, script, mode):
     run(web, "npx", "vite", "build", "--mode", mode, "--outDir", str(tmp_path))
     assert (tmp_path / script).read_bytes() == (TEMPLATES / script).read_bytes(), "make web builds it again"
 
 
-@pytest.mark.parametrize(("file", "made_by"), [("fixture.json", "cases"), ("cancelling.json", "cancelling")])
+FILES = [("fixture.json", "cases"), ("cancelling.json", "cancelling"), ("training.json", "training")]
+
+
+@pytest.mark.parametrize(("file", "made_by"), FILES)
 def test_what_the_page_is_tested_with_is_what_python_gives(file, made_by):
     """To the digits that do not hang on how a machine sums: differences of losses are right to about 1e-11."""
     tests = ROOT / "web" / "tests"

@@ -230,6 +230,52 @@ def test_forms_of_times_of_day(written, hours):
     assert found == [None, None if hours is None else pytest.approx(hours, abs=1e-9)]
 
 
+@pytest.mark.parametrize(
+    ("written", "minutes", "hours"),
+    [
+        ("36:15", False, 36.25),
+        ("36:15", True, 36.25 / 60),
+        ("1:02:15", True, 1 + 2 / 60 + 15 / 3600),
+        ("100:00:00", False, 100),
+        ("36:15.6", False, 36.26 / 60),
+        ("-0:30", False, -0.5),
+        ("−1:00:00,9", False, -1 - 0.9 / 3600),
+        ("1 days 12:15:00", False, 36.25),
+        ("2 days, 3:04:05", False, 51 + 4 / 60 + 5 / 3600),
+        ("3d 00:00", False, 72),
+        ("36:60", False, None),
+        ("36", False, None),
+        ("1:2:3", False, None),
+    ],
+)
+def test_forms_of_durations(written, minutes, hours):
+    found = cells.lengths(pl.Series(["x", written]), cells.Form(minutes=minutes)).to_list()
+    assert found == [None, None if hours is None else pytest.approx(hours, abs=1e-9)]
+
+
+def test_a_duration_is_the_same_as_its_text_and_as_pandas_writes_it():
+    from datetime import timedelta
+
+    lengths = [
+        timedelta(hours=36, minutes=15),
+        timedelta(seconds=-5.5),
+        timedelta(),
+        timedelta(days=3, seconds=10),
+        None,
+    ]
+    series = pl.Series(lengths)
+    hours = [None if t is None else t.total_seconds() / 3600 for t in lengths]
+    assert cells.text(series).to_list() == ["36:15:00", "-0:00:05.5", "0:00:00", "72:00:10", None]
+    for column in (
+        series,
+        cells.text(series),
+        pl.Series([None if t is None or t < timedelta() else str(t) for t in lengths]),
+    ):
+        for found, truth in zip(cells.lengths(column, cells.Form()).to_list(), hours, strict=True):
+            assert found is None or found == pytest.approx(truth, abs=1e-12)
+    assert cells.lengths(series, cells.Form()).null_count() == 1
+
+
 def test_words_that_stand_for_nothing_are_so_in_every_kind_of_column():
     frame = pl.DataFrame({"n": [1.0, -999.0, 3.0], "t": ["-999.0", "a", " X "], "d": ["5", "-999", "7"]})
     found = cells.without(frame, ["-999", "x"])

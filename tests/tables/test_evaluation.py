@@ -22,28 +22,51 @@ def problem(k, n=400, seed=0):
 
 @pytest.mark.parametrize("k", [2, 3, 7])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_metrics_are_scikit_learns(k, dtype):
+@pytest.mark.parametrize("weighed", [False, True])
+def test_metrics_are_scikit_learns(k, dtype, weighed):
     logits, labels = problem(k)
     logits = logits.astype(dtype)
-    found = evaluate(logits, labels, [f"class {i}" for i in range(k)], bootstrap=0)
+    w = RANDOM.choice([0.0, 0.5, 1.0, 7.0], len(labels)) if weighed else None
+    by = {"sample_weight": w}
+    found = evaluate(logits, labels, [f"class {i}" for i in range(k)], weights=w, bootstrap=0)
     p, predicted = softmax(logits.astype("float64")), logits.argmax(axis=1)
-    assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert found.loss == pytest.approx(metrics.log_loss(labels, p), rel=1e-5)
-    assert found.baseline == pytest.approx(np.bincount(labels).max() / len(labels))
-    assert found.majority == f"class {np.bincount(labels).argmax()}"
-    assert found.confusion == metrics.confusion_matrix(labels, predicted).tolist()
-    precision, recall, f1, rows = metrics.precision_recall_fscore_support(labels, predicted)
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted, **by))
+    assert found.loss == pytest.approx(metrics.log_loss(labels, p, **by), rel=1e-5)
+    shares = np.bincount(labels, w) / np.bincount(labels, w).sum()
+    assert found.baseline == pytest.approx(shares.max())
+    assert found.majority == f"class {shares.argmax()}"
+    np.testing.assert_allclose(found.confusion, metrics.confusion_matrix(labels, predicted, **by))
+    assert all(isinstance(c, float if weighed else int) for row in found.confusion for c in row)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(labels, predicted, **by)
     np.testing.assert_allclose([c.precision for c in found.of_class], precision)
     np.testing.assert_allclose([c.recall for c in found.of_class], recall)
     np.testing.assert_allclose([c.f1 for c in found.of_class], f1)
-    assert [c.rows for c in found.of_class] == rows.tolist()
+    assert [c.rows for c in found.of_class] == np.bincount(labels).tolist()
     assert found.macro_f1 == pytest.approx(f1.mean())
     if k == 2:
-        assert found.roc_auc == pytest.approx(metrics.roc_auc_score(labels, p[:, 1]))
+        assert found.roc_auc == pytest.approx(metrics.roc_auc_score(labels, p[:, 1], **by))
     else:
-        assert found.roc_auc == pytest.approx(metrics.roc_auc_score(labels, p, multi_class="ovr"), rel=1e-4)
+        assert found.roc_auc == pytest.approx(metrics.roc_auc_score(labels, p, multi_class="ovr", **by), rel=1e-4)
     for c in range(k):
-        assert found.of_class[c].roc_auc == pytest.approx(metrics.roc_auc_score(labels == c, p[:, c]), rel=1e-4)
+        truth = metrics.roc_auc_score(labels == c, p[:, c], **by)
+        assert found.of_class[c].roc_auc == pytest.approx(truth, rel=1e-4)
+
+
+def test_a_weight_is_as_many_rows():
+    """Calibration and intervals too: weights of 0, 1 and 2 are rows that are not there, there once, and twice."""
+    logits, labels = problem(3, 300)
+    w = np.arange(300) % 3
+    found = evaluate(logits, labels, "abc", weights=w, bootstrap=400)
+    many = evaluate(np.repeat(logits, w, axis=0), np.repeat(labels, w), "abc", bootstrap=400)
+    for a, b in zip(found.calibration, many.calibration, strict=True):
+        assert (a.predicted, a.observed) == pytest.approx((b.predicted, b.observed))
+    assert found.calibration_error == pytest.approx(many.calibration_error)
+    assert found.macro_f1 == pytest.approx(many.macro_f1)
+    low, high = found.intervals["accuracy"]  # of 200 rows that count, 100 of them for two: wider than of 300
+    assert low < found.accuracy < high
+    assert high - low > np.subtract(*many.intervals["accuracy"][::-1])
+    with pytest.raises(InputError, match="all 300 are 0"):
+        evaluate(logits, labels, "abc", weights=0 * w)
 
 
 def test_the_calibration_curve_is_scikit_learns():

@@ -33,12 +33,12 @@ def standardised(values):
     ("written", "numbers", "form", "said"),
     [
         ([f"{v:,.2f}" for v in SIZES], SIZES, Form(thousands=","), "',' between thousands"),
-        ([f"{v:.2f}".replace(".", ",") for v in SIZES], SIZES, Form(decimal=","), "decimal ,"),
+        ([f"{v:.2f}".replace(".", ",") for v in SIZES], SIZES, Form(decimal=","), "a decimal comma"),
         (
             [f"{v:,.2f}".translate(str.maketrans(",.", ".,")) for v in SIZES],
             SIZES,
             Form(decimal=",", thousands="."),
-            "decimal ,, '.' between thousands",
+            "a decimal comma, '.' between thousands",
         ),
         ([f"{v:,}" for v in BIG], BIG, Form(thousands=","), "',' between thousands"),
         ([f"{v:,}".replace(",", " ") for v in BIG], BIG, Form(thousands=" "), "' ' between thousands"),
@@ -94,7 +94,7 @@ def test_signs_of_another_form_are_said(negative, said):
     np.testing.assert_allclose(schema.features(frame)[:, 0], expected, rtol=1e-5, atol=1e-5)
     commas = [f"{v:.2f}".replace(".", ",") if v > 0 else negative.format(f"{-v:.2f}".replace(".", ",")) for v in SIZES]
     lines = learn(commas)[1]
-    assert [line.split(": ")[1] for line in lines] == [said.replace("with ", "with decimal ,, ")]
+    assert [line.split(": ")[1] for line in lines] == [said.replace("with ", "with a decimal comma, ")]
     assert learn([str(v) for v in SIZES])[1] == []
     assert learn([d.isoformat() for d in DATES])[1] == []
 
@@ -215,15 +215,77 @@ def test_what_is_alone_is_used_and_said():
 @pytest.mark.parametrize(
     "values",
     [
-        [f"{v} kg" for v in SIZES],
+        [f"{v} {'kg' if i % 2 else 'lbs'}" for i, v in enumerate(SIZES)],
         [f"{v}{'$' if i % 2 else '€'}" for i, v in enumerate(SIZES)],
         [str(v) if i % 4 else f"about {i}" for i, v in enumerate(SIZES)],
-        [f"comment {i * 7 % 50}" for i in range(N)],
     ],
 )
-def test_a_category_a_row_is_refused(values):
+def test_numbers_that_cannot_be_read_are_refused(values):
     with pytest.raises(TableError, match=r"column 'x': text with \d+ categories in 60 rows .* --ignore 'x'"):
         learn(values, size=SIZES)
+
+
+def test_texts_with_about_one_a_row_are_left_out():
+    for values in (
+        [f"comment {i * 7 % 50}" for i in range(N)],
+        [f"{1 + i * 7 % 50} Elm St., flat 3" for i in range(N)],
+    ):
+        schema, said, _ = learn(values, size=SIZES)
+        assert schema.feature_names == ["size"]
+        assert said == ["column 'x': holds texts of which most stand in a single row: left out (--keep 'x' uses it)"]
+        assert len(learn(values, Choices(keep=["x"]), size=SIZES)[0].feature_names) == 51
+
+
+def test_letters_behind_all_numbers_are_a_unit():
+    schema, said, frame = learn([f"{v} kg" for v in SIZES])
+    x = schema.features(frame)
+    assert said == [f"column 'x': numbers with unit kg: '{SIZES[0]} kg' is {SIZES[0]:.10g}"]
+    np.testing.assert_allclose(x[:, 0], (np.array(SIZES) - np.mean(SIZES)) / np.std(SIZES), rtol=1e-5)
+    assert schema.columns[0].form.unit == "kg"
+    assert learn([f"{i % 9}th" for i in range(N)])[0].columns[0].kind == "category"  # few are ranks
+
+
+def test_durations_are_read_and_said():
+    two = [f"{20 + i}:{i * 7 % 60:02}" for i in range(N)]
+    schema, said, frame = learn(two)
+    x = schema.features(frame)
+    assert said == ["column 'x': durations as hours: '20:00' is 20"]
+    hours = np.array([20 + i + i * 7 % 60 / 60 for i in range(N)])
+    np.testing.assert_allclose(x[:, 0], (hours - hours.mean()) / hours.std(), rtol=1e-5)
+    three = [f"{50 + i}:{i:02}" if i < 10 else f"1:{i - 10:02}:{i:02}" for i in range(N)]  # of a race
+    schema, said, frame = learn(three)
+    x = schema.features(frame)
+    assert said == ["column 'x': durations as hours: '50:00' is 0.8333"]
+    assert (np.diff(x[:, 0]) > 0).all()
+    assert schema.columns[0].kind == "duration"
+    assert learn(["8:30", "9:15"] * (N // 2), Choices(types={"x": "duration"}))[0].columns[0].high == 9.25
+    with pytest.raises(TableError, match="--type says duration, which its values cannot be read as"):
+        learn(["p", "q"] * (N // 2), Choices(types={"x": "duration"}))
+
+
+@pytest.mark.parametrize("word", [-999, 9999])
+def test_what_may_stand_for_a_missing_value_is_said(word):
+    values = [word if i % 6 == 0 else 20 + i % 31 for i in range(N)]
+    schema, said, _ = learn(values)
+    assert said == [
+        f"column 'x': {word} in 10 of 60 rows is far from the others; if it stands for a missing value, say "
+        f"--missing={word}"
+    ]
+    assert schema.columns[0].note == f"{word} in 10 rows: missing?"
+    assert learn(values, Choices(missing=[str(word)]))[1] == []
+    assert learn([99 if i % 6 == 0 else i % 90 for i in range(N)])[1] == []  # one of many
+    assert learn([v + 0.5 for v in [*range(59), 999]])[1] == []  # and a single one may be anything
+
+
+def test_a_share_that_is_nearly_all_is_not_all():
+    n = 60_000
+    told = np.arange(n) // 7 % 2
+    told[0] = 1
+    frame = pl.DataFrame({"x": told, "z": RANDOM.normal(size=n), "y": ["ab"[i // 7 % 2] for i in range(n)]})
+    said = []
+    schema = learn_schema(frame, "y", say=said.append)
+    assert "tells the class alone in 99.99 % of the rows" in said[0]  # of every sixth row, 9,999 of 10,000
+    assert schema.columns[0].note == "tells the class alone in 99.99 %"
 
 
 def test_what_keeps_numbers_from_being_numbers_is_named():

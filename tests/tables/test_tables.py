@@ -138,7 +138,7 @@ def test_formats(tmp_path, suffix):
     assert schema.features(frame).tobytes() == schema.features(MIXED).tobytes()
 
 
-DAMAGED = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % (n * n) for n in range(999))))
+DAMAGED = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % (n * n) for n in range(999)), mtime=0))
 DAMAGED[len(DAMAGED) // 2 : len(DAMAGED) // 2 + 20] = b"\xff" * 20
 DAMAGED = bytes(DAMAGED)
 
@@ -154,7 +154,7 @@ DAMAGED = bytes(DAMAGED)
         ("t.csv", b"a,b\n1,2\n1\n3,4\n", "line 3: has 1 fields, the header has 2"),
         ("t.csv", b'a,b\n1,"2\n', "line 2"),
         ("t.csv", b"a,b\nx\xff\xfe,2\n", "UTF-8"),
-        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], "truncated"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20], "truncated"),
         ("t.parquet", b"PAR1 nothing", "cannot be read"),
         ("t.arrow", b"nothing at all", "cannot be read"),
         ("t.csv.gz", b"not gzip", "cannot be read"),
@@ -187,7 +187,10 @@ def test_a_missing_file(tmp_path):
         ({"x": [1.0, float("inf")], "label": [1, 0]}, "'x', row 1: is infinite"),
         ({"label": [1, 0]}, "no columns besides"),
         ({"x": [[1], [2]], "label": [1, 0]}, "'x': has type List"),
-        ({"x": [f"n{i % 1001}" for i in range(1200)], "label": [i % 2 for i in range(1200)]}, "1001 categories"),
+        (
+            {"x": [f"n{i % 1001}" for i in range(1200)], "label": [i % 2 for i in range(1200)]},
+            "of use: column 'x' holds texts of which most stand in a single row",
+        ),
     ],
 )
 def test_tables_that_cannot_be_learned(frame, message):

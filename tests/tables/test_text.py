@@ -1,10 +1,12 @@
 """Text files as people have them: each is read as a person would read it, or named with line, column and option."""
 
 import bz2
+import gc
 import gzip
 import io
 import lzma
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,8 +50,8 @@ def read(tmp_path, content, name="t.csv", how=None):
         (text(PLAIN).encode("utf-16-be"), "t.csv", PLAIN, ["utf-16-be"]),
         (text(PLAIN).encode("utf-32"), "t.csv", PLAIN, []),
         (text(PLAIN).encode("latin-1"), "t.csv", PLAIN, ["read as cp1252, in which it has 'Zoë,1.5,a'"]),
-        (gzip.compress(text(PLAIN).encode()), "t.csv.gz", PLAIN, []),
-        (gzip.compress(text(PLAIN).encode()), "t.csv", PLAIN, []),
+        (gzip.compress(text(PLAIN).encode(), mtime=0), "t.csv.gz", PLAIN, []),
+        (gzip.compress(text(PLAIN).encode(), mtime=0), "t.csv", PLAIN, []),
         (bz2.compress(text(PLAIN).encode()), "t.csv.bz2", PLAIN, []),
         (lzma.compress(text(PLAIN).encode()), "t.tsv.xz", PLAIN, ["',' between columns"]),
         ("name, size, y\nZoë, 1.5, a\nBo, 2.25, b\nÅ, 3.0, a\n", "t.csv", PLAIN, []),
@@ -58,6 +60,7 @@ def read(tmp_path, content, name="t.csv", how=None):
         ("name,size,y\n\nZoë,1.5,a\nBo,2.25,b\n\n\nÅ,3.0,a\n", "t.csv", PLAIN, []),
         ("# made in May\n# name,size,y\nZoë,1.5,a\nBo,2.25,b\nÅ,3.0,a\n", "t.csv", PLAIN, ["1 line before"]),
         ("Sizes of May\n\n" + text(PLAIN), "t.csv", PLAIN, ["1 line before"]),
+        ("sep=;\n" + text(ROWS, ";"), "t.csv", ROWS, []),
         ("'name','size','y'\n'Zoë','1,5','a'\n'Bo','2,25','b'\n'Å','3,0','a'\n", "t.csv", ROWS, []),
         ('name,size,y\n"Zoë","1,5",a\n"Bo","2,25",b\n"Å","3,0",a\n', "t.csv", ROWS, []),
         ('n,t\n1,"a ""b""\nc"\n2,d\n', "t.csv", [["n", "t"], ["1", 'a "b"\nc'], ["2", "d"]], []),
@@ -148,6 +151,17 @@ def test_what_could_be_two_things_names_line_column_and_option(tmp_path, content
         read(tmp_path, content, "t.txt")
 
 
+def test_the_name_of_the_target_tells_the_header(tmp_path):
+    """Of a title with separators and of a header above the header; a class of the target's name tells nothing."""
+    for above in ("Sizes, May 2024\n\n", "who,,what\n", ",,\n", "name of it,mm,class\n"):
+        for how in (Reading(target="y"), Reading(target="y", known=PLAIN[0])):
+            assert read(tmp_path, above + text(PLAIN), how=how)[0] == PLAIN
+    assert "1 line before" in read(tmp_path, "who,,what\n" + text(PLAIN), how=Reading(target="y"))[1][0]
+    assert read(tmp_path, "\n\n" + text(PLAIN), how=Reading(target="y")) == (PLAIN, [])
+    answers = [["n", "answer"], ["x", "n"], ["p", "y"], ["q", "y"], ["r", "n"]]
+    assert read(tmp_path, text(answers), how=Reading(target="y"))[0] == answers
+
+
 def test_what_is_said_decides(tmp_path):
     assert read(tmp_path, "a;b,c;d\n1;2,3;4\n", how=Reading(separator=";"))[0] == [["a", "b,c", "d"], ["1", "2,3", "4"]]
     assert read(tmp_path, "a;b,c;d\n1;2,3;4\n", how=Reading(separator=","))[0] == [["a;b", "c;d"], ["1;2", "3;4"]]
@@ -228,6 +242,34 @@ def test_every_kind_of_cell_is_read_as_the_csv_module_reads_it(tmp_path, end):
         found = [[c or "" for c in row] for frame in frames for row in frame.rows()]
         blank = [row for row in expected[1:] if any(c.strip() for c in row) or len(row) == 3]
         assert [[c.strip() for c in row] for row in found] == [[c.strip() for c in row] for row in blank]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is in use cannot be told on Windows")
+def test_what_a_killed_run_laid_down_is_removed_by_the_next(tmp_path):
+    from chainrule.tables.parquet import open_streamed
+
+    (tmp_path / "t.csv").write_text(text([["x", "y"], *([str(i), "a"] for i in range(500))]))
+    code = (
+        "import os, sys; from chainrule.tables import Reading; from chainrule.tables.parquet import open_streamed\n"
+        "table = open_streamed(sys.argv[1], Reading(), print, 1 << 20); os.kill(os.getpid(), 9)"
+    )
+    place = tmp_path / "temporary"
+    place.mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "t.csv")], env=os.environ | {"TMPDIR": str(place)}, check=False
+    )
+    assert killed.returncode == -9
+    (left,) = place.glob("chainrule-*")
+    assert list(left.glob("*.parquet"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(place))
+        table = open_streamed(tmp_path / "t.csv", Reading(), print, 1 << 20)
+        other = open_streamed(tmp_path / "t.csv", Reading(), print, 1 << 20)  # which is in use stays
+        assert not left.exists()
+        assert table["x"].to_list() == other["x"].to_list() == [str(i) for i in range(500)]
+        del table, other
+    gc.collect()
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc that tells what is resident")

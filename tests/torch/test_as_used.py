@@ -180,9 +180,12 @@ def _split(rank, port, results):
                         for i, (a, b) in enumerate(pairs)
                         if not torch.allclose(a.full_tensor(), b)
                     ]
+    by_classes = ours.cross_entropy(distribute_tensor(LOGITS.clone(), mesh, [Shard(1)]), TARGET)
+    if not torch.allclose(by_classes.full_tensor(), F.cross_entropy(LOGITS, TARGET)):
+        wrong.append("split classes")
     try:
-        ours.cross_entropy(distribute_tensor(LOGITS.clone(), mesh, [Shard(1)]), TARGET)
-        wrong.append("classes that are split were taken")
+        ours.cross_entropy(distribute_tensor(LOGITS.clone()[..., None], mesh, [Shard(2)]), TARGET[:, None])
+        wrong.append("split positions were taken")
     except InputError:
         pass
     results.put(wrong)

@@ -18,7 +18,7 @@ def test_validation_is_stratified(seed):
     labels = np.repeat([0, 1, 2], [100, 20, 1])
     x = np.arange(121.0)[:, None] * np.ones((1, 4))
     net = new_net()
-    train, held_out = split(net, check_examples(net, "x", x, labels), 0.2, seed=seed)
+    train, held_out = split(check_examples(net, "x", x, labels), 0.2, seed=seed)
     assert np.bincount(held_out.labels, minlength=3).tolist() == [20, 4, 0]  # of a class's one example, none
     both = np.concatenate([train.x[:, 0], held_out.x[:, 0]])
     assert sorted(both) == list(range(121))

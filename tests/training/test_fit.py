@@ -13,6 +13,7 @@ from problems import blobs, new_net
 from chainrule import SGD, Adam, AdamW, Cosine, Network, OnPlateau, StepDecay, WarmUp, fit
 from chainrule.activations import ACTIVATIONS
 from chainrule.errors import InputError, OutputFileError
+from chainrule.training.splitting import hold_out
 
 OPTIMIZERS = {
     "sgd": (SGD(0.1), lambda t, p: t.optim.SGD(p, 0.1)),
@@ -47,6 +48,24 @@ def test_it_learns_and_the_history_is_true(batch_size):
     p /= p.sum(axis=1, keepdims=True)
     assert -np.log(p[np.arange(len(x)), labels]).mean() == pytest.approx(min(history.validation_loss), rel=1e-5)
     assert (p.argmax(axis=1) == labels).mean() == pytest.approx(history.validation_accuracy[best - 1])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_weights_count_in_validation(given):
+    """As scikit-learn's metrics count them, given with the examples or taken from sample_weight."""
+    random = np.random.default_rng(2)
+    x, labels, w = random.normal(size=(200, 3)), random.integers(0, 3, 200), random.choice([0.0, 1.0, 5.0], 200)
+    net = Network.create([3, 3], seed=0, dtype="float64")
+    options = {"validation": (x, labels, w)} if given else {"validation": 0.5, "sample_weight": w}
+    history = fit(net, x, labels, epochs=1, batch_size=200, optimizer=SGD(0.1), seed=3, **options)
+    at = np.arange(200) if given else hold_out(labels, 0.5, 3)[0]
+    p = net.predict_proba(x)[at]
+    losses = -np.log(p[np.arange(len(at)), labels[at]])
+    assert history.validation_loss[0] == pytest.approx(np.average(losses, weights=w[at]))
+    right = p.argmax(axis=1) == labels[at]
+    assert history.validation_accuracy[0] == pytest.approx(np.average(right, weights=w[at]))
+    with pytest.raises(InputError, match="validation: the weights of its 200 examples are all 0"):
+        fit(net, x, labels, validation=(x, labels, 0 * w))
 
 
 def test_gradient_norms_are_those_of_the_steps():

@@ -7,11 +7,13 @@ import { Derivations } from "./derivations";
 import { backward, forward, gradientAt, type Net, type Place } from "./engine";
 import { rawOfFeature } from "./example";
 import { Exercise } from "./exercise";
+import { Figures } from "./figures";
 import { findings, why } from "./findings";
 import { type Inputs, plainInputs, rawOf, type Sample, tableInputs, withNumber } from "./inputs";
 import { type Linked, read, useFragment, type ViewName, VIEWS, write } from "./link";
 import { number } from "./numbers";
 import { Powers } from "./parts";
+import type { OverProps } from "./over";
 import type { Payload } from "./payload";
 import { Routes } from "./routes";
 import { tone } from "./steps";
@@ -21,10 +23,19 @@ import { Checked, Formula, Groups, OutputUnits, PathTable } from "./tables";
 import { lossesOf, STEPS, type Walked, walked } from "./taken";
 import { Tour } from "./tour";
 import { headingOf, wantsDecades } from "./walk";
+import type { TrainProps } from "./train";
 import { useView, Walk } from "./walkview";
 
 const BEAT = 1600; // milliseconds that a step of the walk is shown
-const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", tables: "Tables and checks" };
+const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", train: "Train", tables: "Tables and checks" };
+
+/** What a page may have besides: it is in a script of its own, so that other pages do not carry it. */
+export interface More {
+  train?(props: TrainProps): JSX.Element;
+  over?(props: OverProps): JSX.Element;
+  /** the networks of the checkpoints */
+  course?: Net[];
+}
 
 /** What the page first shows, and what it knows of its inputs. */
 function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sample } {
@@ -33,7 +44,7 @@ function useFirst(payload: Payload): { first: Linked; inputs: Inputs; sample: Sa
     const x = Float64Array.from(payload.x);
     const first: Linked = {
       place: payload.place, row: payload.row, at: null, view: "walk", notation: LECTURE, label: payload.label, changed: [], picked: [],
-      log: null, sort: false, predict: false, exercise: null, logits: null, margin: null, opened: [], taken: [], embed: [],
+      log: null, sort: false, predict: false, exercise: null, logits: null, margin: null, opened: [], taken: [], train: null, checkpoint: null, embed: [],
     };
     return { first, inputs, sample: { x, raw: rawOf(inputs, x) } };
   }, [payload]);
@@ -51,7 +62,7 @@ function changedBy(inputs: Inputs, original: Sample, changed: [number, number][]
   return sample;
 }
 
-export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Element {
+export function App({ payload, net, more }: { payload: Payload; net: Net; more: More }): JSX.Element {
   const { first, inputs, sample: original } = useFirst(payload);
   const start = useMemo(() => read(location.hash.slice(1), first, payload.widths), [first]);
   const [state, setState] = useState(start);
@@ -62,11 +73,14 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const [shown, setShown] = useState<string[]>([]);
   const [touring, setTouring] = useState(false);
   const quiet = useRef(false);
-  const { place, at, notation, view: viewName, label } = state;
+  const { place, at, notation, label } = state;
+  const viewName = state.view === "train" && !more.train ? "walk" : state.view;
   const has = (part: Linked["embed"][number]): boolean => !state.embed.includes(part);
 
   const last = useRef<Walked | null>(null);
-  const weights = useMemo(() => (last.current = walked(net, state.taken, last.current, (changed) => changedBy(inputs, original, changed).x)), [net, state.taken]);
+  const [met, setMet] = useState<Net | null>(null); // the weights that an example of a batch met in training
+  const begun = more.course?.[state.checkpoint ?? -1] ?? met ?? net;
+  const weights = useMemo(() => (last.current = walked(begun, state.taken, last.current, (changed) => changedBy(inputs, original, changed).x)), [begun, state.taken]);
   const e = useMemo<Example>(() => {
     const f = forward(weights.net, sample.x);
     const b = backward(weights.net, f, label);
@@ -148,6 +162,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const takeStep = (lr: number): void => set({ taken: [...state.taken, { lr, label, changed: state.changed }] });
   const reset = (): void => {
     setState({ ...first, embed: state.embed, notation, view: viewName });
+    setMet(null);
     setSample(original);
     setSeen(new Set());
   };
@@ -171,7 +186,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
   const legend = <Legend view={view} log={log} told={!exam && !state.predict} choose={set} />;
   return (
     <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
-      <Head payload={payload} has={has} tabs={<Tabs view={viewName} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
+      <Head payload={payload} has={(part) => has(part) && (part !== "title" || viewName !== "train")} tabs={<Tabs view={viewName} views={VIEWS.filter((name) => name !== "train" || more.train)} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
         <h1>Why {symbol} gets {asked ? "its gradient" : <>the gradient <span class={`title-number ${tone(product)}`} id="gradient" data-value={String(product)} title={String(product)}><Powers value={product} /></span></>}</h1>
         <p class="lead" id="story">{asked ? "The reason stands here when you have found it." : Number.isFinite(product) ? story(e, place, raw, notation) : "There is no gradient here: the numbers have left the range of float64."}</p>
       </Head>
@@ -190,15 +205,37 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
       )}
       <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
       {viewName === "walk" && <>
+        {more.over?.({
+          x: sample.x, label, place, notation, hidden: asked, at: more.course![state.checkpoint ?? -1] ? state.checkpoint : null,
+          go: (checkpoint) => {
+            quiet.current = true;
+            setMet(null);
+            set({ checkpoint, taken: [] });
+          },
+        })}
         <Walk {...{ view, inputs, sample, listed, change, relabel }} editor={has("example")} legend={legend} />
         {!view.steps.some((_, i) => hidden(i)) && <p class="reason" id="why">{reason}</p>}
         {!exam && !state.predict && found.map((finding) => <p class="finding" key={finding}>{finding}</p>)}
       </>}
       {viewName === "routes" && (exam || state.predict) && <p class="card">The routes are hidden while you predict or exercise.</p>}
       {viewName === "routes" && !exam && !state.predict && <Routes e={e} notation={notation} logits={state.logits} margin={state.margin} move={(to) => { quiet.current = true; set(to); }} />}
+      {viewName === "train" && (exam || state.predict) && <p class="card">Training is hidden while you predict or exercise: it may hold the same row.</p>}
+      {viewName === "train" && !exam && !state.predict && more.train!({
+        net, place, notation, classes: payload.classes, image: payload.image, told: state.train, tell: (train) => { quiet.current = true; set({ train }); },
+        walk: (x, to, trained) => {
+          change({ x, raw: rawOf(inputs, x) });
+          setMet(trained);
+          set({ checkpoint: null, taken: [], label: to, view: "walk", at: null, picked: [] });
+        },
+        shade: (x) => {
+          const [raw, [blank, ink], columns] = [rawOf(inputs, x), inputs.span, payload.image?.[1] ?? 1];
+          return (r, c) => (raw[r * columns + c]! - blank) / (ink - blank);
+        },
+        choose: () => <div class="toolbox"><Card title="Another weight" id="weight-title"><GoTo {...{ e, notation, choose }} /></Card><Figures /></div>,
+      })}
       {viewName === "tables" && (exam || state.predict ? <p class="card">The tables are hidden while you predict or exercise.</p> : <Tables e={e} place={place} notation={notation} />)}
-      {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
-      {has("tools") && (
+      {exam && <Card title="Exercise" id="exercise-title"><Exercise key={`${symbol}${own}`} view={view} seed={state.exercise!} link={`${location.href.split("#")[0]}#${fragment}&embed=tabs,tools,derivations`} setSeed={(seed) => { quiet.current = true; set({ exercise: seed }); }} /></Card>}
+      {has("tools") && viewName !== "train" && (
         <div class="toolbox">
           <Card title="Another weight" id="goto-title"><GoTo {...{ e, notation, choose }} /></Card>
           <StepBox losses={losses} predicted={weights.predicted} loss={state.taken.length < STEPS ? e.b.loss : NaN} hidden={asked} take={takeStep} reset={reset} />
@@ -206,6 +243,7 @@ export function App({ payload, net }: { payload: Payload; net: Net }): JSX.Eleme
             <label class="field left"><input type="checkbox" checked={state.predict} onChange={() => { set({ predict: !state.predict, at: null }); setSeen(new Set()); }} /> predict first: each step's numbers stay hidden until you ask</label>
             <label class="field left"><input type="checkbox" checked={exam} onChange={() => set({ exercise: exam ? null : 1 })} /> exercise: fill in what is missing</label>
           </Card>
+          <Figures />
           <Settings notation={notation} setNotation={(to: Notation) => set({ notation: to })} />
           <Share fragment={fragment} />
         </div>
@@ -255,18 +293,18 @@ function Head(props: { payload: Payload; has(part: Linked["embed"][number]): boo
   );
 }
 
-function Tabs({ view, choose }: { view: ViewName; choose(to: ViewName): void }): JSX.Element {
+function Tabs({ view, views, choose }: { view: ViewName; views: ViewName[]; choose(to: ViewName): void }): JSX.Element {
   const onKey = (event: KeyboardEvent): void => {
     const turn = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!turn) return;
     event.preventDefault();
-    const next = (VIEWS.indexOf(view) + turn + VIEWS.length) % VIEWS.length;
-    choose(VIEWS[next]!);
+    const next = (views.indexOf(view) + turn + views.length) % views.length;
+    choose(views[next]!);
     (event.currentTarget as HTMLElement).querySelectorAll("button")[next]!.focus();
   };
   return (
     <div class="tabs" role="tablist" aria-label="Views" onKeyDown={onKey}>
-      {VIEWS.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
+      {views.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
     </div>
   );
 }

@@ -3,6 +3,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Vector } from "./engine";
 import { largestAt } from "./engine";
+import { carried } from "./parts";
 import { centre, type Slots } from "./walk";
 
 const [WIDE, HIGH] = [1000, 100]; // of the drawing; it is stretched to its place
@@ -88,7 +89,7 @@ export function Bars(props: Props): JSX.Element {
   const summary = hidden ? "hidden until you ask" : `largest ${say(largest)}`;
   const folded = slots.rest.length + slots.shut;
   return (
-    <div class={`plot ${look}`} style={{ height: `${height}px` }} data-row={name}>
+    <div class={`plot ${look}`} style={{ height: `${height}px` }} data-row={name} ref={(plot) => { if (plot) hidden ? carried.delete(plot) : carried.set(plot, { name, values }); }}>
       <div class="bars" role="listbox" tabIndex={0} aria-orientation="horizontal" aria-activedescendant={`${id}-${active}`}
         aria-label={`${name}, ${values.length} ${props.each ?? "unit"}s, ${summary}`}
         onKeyDown={onKey} onFocus={() => setFocused(true)} onBlur={() => { setFocused(false); setAt(null); }}

@@ -59,7 +59,7 @@ export function blanks(asked: Question[], seed: number): Set<number> {
   return new Set([asked.length - 1, ...order.slice(0, Math.max(1, Math.round(order.length / 2))).map(({ i }) => i)]);
 }
 
-export function Exercise({ view, seed, setSeed }: { view: View; seed: number; setSeed(seed: number): void }): JSX.Element {
+export function Exercise({ view, seed, link, setSeed }: { view: View; seed: number; link: string; setSeed(seed: number): void }): JSX.Element {
   const [answers, setAnswers] = useState<Record<number, string>>({});
   const [marked, setMarked] = useState(false);
   const rows = questions(view);
@@ -72,7 +72,7 @@ export function Exercise({ view, seed, setSeed }: { view: View; seed: number; se
   };
   return (
     <form class="exercise" onSubmit={(event) => { event.preventDefault(); setMarked(true); }}>
-      <p class="soft">Fill in what is missing; to 1 % counts as right. The same seed leaves out the same numbers. The walk's own numbers are hidden meanwhile.</p>
+      <p class="soft">Fill in what is missing; to 1 % counts as right. The same seed leaves out the same numbers. The walk's own numbers are hidden meanwhile. The link leads to this exercise without the tools that would tell; it is marked in the page, and nothing is sent.</p>
       <div class="scroll" tabIndex={0} role="group" aria-label="The exercise"><table>
         <thead><tr><th scope="col">what</th><th scope="col" class="words">how</th><th scope="col">value</th><th scope="col">mark</th></tr></thead>
         <tbody>
@@ -98,6 +98,7 @@ export function Exercise({ view, seed, setSeed }: { view: View; seed: number; se
         <button type="submit">Mark</button>
         <label>seed <input type="number" min={0} value={seed} onInput={(event) => restart(event.currentTarget.valueAsNumber || 0)} /></label>
         <button type="button" onClick={() => restart(seed + 1)}>Another</button>
+        <label>link to hand out <input type="text" id="hand-out" readOnly value={link} onFocus={(event) => event.currentTarget.select()} /></label>
         <span role="status">{marked ? `${right} of ${blank.size} right` : ""}</span>
       </p>
     </form>

@@ -5,7 +5,7 @@ import type { Place } from "./engine";
 import { LECTURE, NOTATIONS, type Notation } from "./symbols";
 import { same, STEPS, type Taken } from "./taken";
 
-export const VIEWS = ["walk", "routes", "tables"] as const;
+export const VIEWS = ["walk", "routes", "train", "tables"] as const;
 export type ViewName = (typeof VIEWS)[number];
 /** What an embedded page may go without, by the names in `embed=`. */
 export const PARTS = ["title", "tabs", "example", "bar", "tools", "derivations"] as const;
@@ -33,6 +33,10 @@ export interface Linked {
   exercise: number | null;
   /** the logits of the two routes, where they were moved */
   logits: number[] | null;
+  /** a training in the page, in its own words */
+  train: string | null;
+  /** the checkpoint that is walked, from 0 */
+  checkpoint: number | null;
   /** the margin of two logits, of which float32's numbers are told; null as the page first shows it */
   margin: number | null;
   /** of folded layers, how many more bars were asked for */
@@ -80,6 +84,8 @@ export function write(state: Linked, first: Linked): string {
   if (letters !== Object.values(LECTURE).join(",")) parts.push(`letters=${encodeURIComponent(letters)}`);
   if (state.predict) parts.push("predict");
   if (state.exercise !== null) parts.push(`exercise=${state.exercise}`);
+  if (state.checkpoint !== null) parts.push(`checkpoint=${state.checkpoint + 1}`);
+  if (state.train) parts.push(`train=${state.train}`);
   if (state.logits) parts.push(`logits=${state.logits.map(full).join(",")}`);
   if (state.margin !== null) parts.push(`margin=${full(state.margin)}`);
   if (state.opened.length) parts.push(`open=${state.opened.map((pair) => pair.join(":")).join(",")}`);
@@ -145,6 +151,9 @@ export function read(fragment: string, first: Linked, widths: number[]): Linked 
   state.exercise = Number.isFinite(seed) ? seed : null;
   const logits = numbers(told.get("logits"));
   state.logits = logits.length > 1 && logits.every(Number.isFinite) ? logits : null;
+  state.train = told.get("train");
+  const checkpoint = Number(told.get("checkpoint"));
+  if (inRange(checkpoint, 1, Infinity)) state.checkpoint = checkpoint - 1;
   const margin = told.has("margin") ? Number(told.get("margin")) : NaN;
   if (Math.abs(margin) <= MARGIN) state.margin = margin;
   state.opened = pairs(told.get("open")).filter(([k, more]) => inRange(k, 1, widths.length - 1) && inRange(more, 1, widths[k]!));

@@ -1,27 +1,4 @@
-/* The page as it came reads in full; once its network is unpacked, this takes its place. */
-import { render } from "preact";
-import { App } from "./app";
-import { network, type Payload } from "./payload";
+/* The page of one example. */
+import { start } from "./start";
 
-async function start(): Promise<void> {
-  const payload = JSON.parse(document.getElementById("network")!.textContent!) as Payload;
-  const row = new URLSearchParams(location.hash.slice(1)).get("row");
-  if (payload.links.list && row !== null && /^\d+$/.test(row) && Number(row) !== payload.row) {
-    location.replace(`/row/${row}${location.hash}`); // a link to another row of this gallery
-    return;
-  }
-  const net = await network(payload);
-  const root = document.getElementById("app")!;
-  root.replaceChildren();
-  render(<App payload={payload} net={net} />, root);
-  document.documentElement.style.overflowAnchor = "none"; // the page itself keeps in place what a hand is on
-  root.dataset.live = "true";
-}
-
-start().catch((error: Error) => {
-  const said = document.createElement("p");
-  said.className = "finding";
-  said.id = "static";
-  said.textContent = `This browser cannot run the page's script, so that nothing can be changed here; all else reads in full. (${error.message})`;
-  document.getElementById("app")!.prepend(said);
-});
+start(async () => ({}));

@@ -29,27 +29,58 @@ export interface Payload {
   batch_size: number | null;
   place: Place;
   facts: Facts;
-  weights: { dtype: "float32" | "float64"; deflated: string };
+  weights: Packed;
+  /** the rows that travel, where some do */
+  lesson?: Lesson;
+  /** the same network at several times of its training, where they travel */
+  course?: { names: string[]; weights: Packed };
+}
+
+export interface Packed {
+  dtype: "float32" | "float64";
+  deflated: string;
+}
+
+/** Rows to train on, their labels and numbers in a table of so many, and what a training must know besides. */
+export interface Lesson {
+  x: Packed;
+  labels: number[];
+  numbers: number[];
+  of: number;
+  /** every so-manieth row is held out */
+  every: number;
+  bytes: number;
+  gain: number;
+  rules: { momentum: number; betas: [number, number]; eps: number };
 }
 
 /** The bytes of all numbers stand plane by plane: the first byte of each, then the second, and so on. */
-export async function network(payload: Payload): Promise<Net> {
-  const packed = Uint8Array.from(atob(payload.weights.deflated), (c) => c.charCodeAt(0));
+export async function unpacked({ dtype, deflated }: Packed): Promise<Float32Array | Float64Array> {
+  const packed = Uint8Array.from(atob(deflated), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const planes = new Uint8Array(await new Response(stream).arrayBuffer());
-  const size = payload.weights.dtype === "float32" ? 4 : 8;
+  const size = dtype === "float32" ? 4 : 8;
   const count = planes.length / size;
   const bytes = new Uint8Array(planes.length);
   for (let plane = 0; plane < size; plane++) {
     for (let i = 0, at = plane * count; i < count; i++, at++) bytes[i * size + plane] = planes[at]!;
   }
-  const values = size === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
-  const net: Net = { widths: payload.widths, activation: activation(payload.facts.activation), weights: [], biases: [] };
+  return size === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+}
+
+/** Networks of the page's shape, one after another. */
+export async function networks({ widths, facts }: Payload, weights: Packed): Promise<Net[]> {
+  const values = await unpacked(weights);
+  const nets: Net[] = [];
   let at = 0;
   const take = (length: number): Float64Array => Float64Array.from(values.subarray(at, (at += length)));
-  for (let k = 1; k < payload.widths.length; k++) {
-    net.weights.push(take(payload.widths[k]! * payload.widths[k - 1]!));
-    net.biases.push(take(payload.widths[k]!));
+  while (at < values.length) {
+    const net: Net = { widths, activation: activation(facts.activation), weights: [], biases: [] };
+    for (let k = 1; k < widths.length; k++) {
+      net.weights.push(take(widths[k]! * widths[k - 1]!));
+      net.biases.push(take(widths[k]!));
+    }
+    nets.push(net);
   }
-  return net;
+  return nets;
 }

@@ -9,7 +9,7 @@ import { Features, Image, Label, rawOfFeature, rawWords } from "./example";
 import type { Inputs, Sample } from "./inputs";
 import { HeatMap } from "./map";
 import { number } from "./numbers";
-import { Num } from "./parts";
+import { carried, Num } from "./parts";
 import { Pixels, strength } from "./pixels";
 import { Result, Row, spoken, type View } from "./steps";
 import { letterOf, Maths, sym, Symbol, text, weightSym } from "./symbols";
@@ -65,7 +65,7 @@ export function WeightStep({ view, inputs, sample, listed, editor, change, relab
     <Steppers view={view} />
   </>;
   return (
-    <section class={`talk card weight${later ? " later" : ""}${now ? " now" : ""}${beside ? " tabled" : ""}`} data-step={index + 1} aria-labelledby={`step-${index}`}>
+    <section ref={(part) => { if (part) view.hidden(index) ? carried.delete(part) : carried.set(part, { name: `gradient of the units of layer ${layer}`, values: e.b.gradA[layer - 1]! }); }} class={`talk card weight${later ? " later" : ""}${now ? " now" : ""}${beside ? " tabled" : ""}`} data-step={index + 1} aria-labelledby={`step-${index}`}>
       <div class="say">
         <h2 id={`step-${index}`}><button type="button" class="count" onClick={() => view.visit(index)} aria-label={`Step ${index + 1}: ${headingOf(view.steps[index]!)}`} aria-current={now ? "step" : undefined}>{index + 1}</button>{headingOf(view.steps[index]!)}</h2>
         <p class="formula"><Maths><msub><mo>∇</mo><Symbol of={sym("W", layer)} notation={notation} /></msub><mi>𝓛</mi><mo>=</mo><msub><mi>δ</mi><mn>{layer}</mn></msub><msup><Symbol of={below} notation={notation} /><mi>T</mi></msup></Maths>
@@ -137,7 +137,7 @@ function Heads({ h, height, rows }: { h: Float64Array; height: number; rows: num
     d += `M50 ${(row * high).toFixed(2)}h${(48 * (value / largest)).toFixed(2)}v${(high * 0.85).toFixed(2)}h${(-48 * (value / largest)).toFixed(2)}z`;
   }
   return (
-    <svg class="heads" viewBox="0 0 100 100" preserveAspectRatio="none" style={{ height: `${height}px` }} role="img" aria-label="the inputs of the rows, as bars">
+    <svg class="heads" ref={(drawn) => { if (drawn) carried.set(drawn, { name: "inputs", values: h }); }} viewBox="0 0 100 100" preserveAspectRatio="none" style={{ height: `${height}px` }} role="img" aria-label="the inputs of the rows, as bars">
       <line x1={50} x2={50} y1={0} y2={100} class="axis" /><path class="forward" d={d} />
     </svg>
   );

@@ -1,4 +1,4 @@
-"""Writes fixture.json and cancelling.json: what Python gives for small networks, for the page's own tests.
+"""Writes fixture.json, cancelling.json and training.json: what Python gives for small networks, for the page's tests.
 
 .venv/bin/python web/tests/fixture.py
 """
@@ -17,6 +17,9 @@ from chainrule.explain import Explanation, explain
 from chainrule.explain.findings import story
 from chainrule.explain.records import jsonable
 from chainrule.explain.views.page_payload import facts
+from chainrule.explain.views.page_training import BETAS, EPS, MOMENTUM
+from chainrule.training import SGD, Adam, fit
+from chainrule.training.engine import Engine
 
 HERE = Path(__file__).parent
 
@@ -61,6 +64,40 @@ def cancelling() -> list[dict[str, Any]]:
         chains = [e.unit(k, unit) if source is None else e.weight(k, unit, source) for k, unit, source in places]
         assert all(chain.cancels for chain in chains)
         found.append({**given(e), "chains": [{"place": [c.layer, c.unit, c.input], "why": c.why} for c in chains]})
+    return found
+
+
+RULES = {"sgd": SGD(0.5), "momentum": SGD(0.1, MOMENTUM), "adam": Adam(0.02, BETAS, EPS)}
+
+
+def training() -> list[dict[str, Any]]:
+    """Two epochs of `fit`, step by step: by its own engine, in its own order, to its own last weights."""
+    found = []
+    for rule, optimizer in RULES.items():
+        for activation, widths in (("relu", [4, 5, 4, 3]), ("tanh", [3, 4, 2])):
+            random = np.random.default_rng(len(found))
+            x, labels = random.normal(size=(20, widths[0])), random.integers(0, widths[-1], 20)
+            net = Network.create(widths, activation=activation, seed=1, dtype="float64")
+            case = {"rule": rule, "lr": optimizer.lr, "rules": {"momentum": MOMENTUM, "betas": BETAS, "eps": EPS}}
+            case |= {"rows": x.tolist(), "labels": labels.tolist(), "place": [1, 2, 3]}
+            case |= given(explain(net, x[0], int(labels[0])))
+            engine = Engine(net.weights, net.biases, activation, optimizer, 8)
+            steps = []
+            for epoch in range(2):
+                order = np.random.default_rng([0, 1, epoch]).permutation(20)
+                for batch in np.split(order, [8, 16]):
+                    now = Network([w.copy() for w in engine.weights], [b.copy() for b in engine.biases], activation)
+                    each = now.backward(now.forward(x[batch]), labels[batch], per_example=True)
+                    met = engine.run(x, labels, batch, optimizer.lr)
+                    steps.append({
+                        "batch": batch.tolist(), "losses": each.loss.tolist(), "loss": met.loss / len(batch),
+                        "accuracy": met.correct / len(batch), "pulls": each.grad_weights[0][:, 1, 2].tolist(),
+                        "parameters": [part.ravel().tolist() for part in (*engine.weights, *engine.biases)],
+                    })  # fmt: skip
+            fit(net, x, labels, optimizer=optimizer, epochs=2, batch_size=8, validation=0, seed=0)
+            for ours, theirs in zip([*engine.weights, *engine.biases], [*net.weights, *net.biases], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+            found.append(case | {"steps": steps})
     return found
 
 
@@ -111,7 +148,9 @@ def case(e: Explanation) -> dict[str, Any]:
     }
 
 
+FILES = {"fixture.json": cases, "cancelling.json": cancelling, "training.json": training}
+
 if __name__ == "__main__":
-    for name, data in (("fixture.json", cases()), ("cancelling.json", cancelling())):
-        text = json.dumps(data, ensure_ascii=False, indent=None, allow_nan=False)
+    for name, made in FILES.items():
+        text = json.dumps(made(), ensure_ascii=False, indent=None, allow_nan=False)
         (HERE / name).write_text(text + "\n", encoding="utf-8")

@@ -83,6 +83,7 @@ class TrainerFloat32:
         lr: npt.NDArray[Any],
         steps_before: int,
         stopped: npt.NDArray[Any],
+        exchange: tuple[Any, ...] | None,
     ) -> dict[str, Any]: ...
 
 class TrainerFloat64(TrainerFloat32): ...

@@ -164,8 +164,12 @@ void Training<T>::run_rows(const Step& step, std::size_t begin, std::size_t end,
   const auto dropped = static_cast<std::uint32_t>(std::min(dropout * 4294967296.0, 4294967295.0));
   const T kept = static_cast<T>(1.0 / (1.0 - dropout));
   const auto drop_some = [&](T* values, std::size_t k) {  // by the element's index in the batch
-    kernels_.drop(values, n * widths[k], key_of(seed, step.number, k), static_cast<std::uint32_t>(begin * widths[k]), dropped,
-                  kept);
+    const std::size_t width = widths[k], together_now = step.places ? 1 : n;
+    for (std::size_t r = 0; r < n; r += together_now) {
+      const std::size_t place = step.places ? static_cast<std::size_t>(step.places[begin + r]) : begin;
+      kernels_.drop(values + r * width, together_now * width, key_of(seed, step.number, k),
+                    static_cast<std::uint32_t>(place * width), dropped, kept);
+    }
   };
   const bool slopes = keeps_slopes(activation);
 
@@ -233,9 +237,26 @@ auto Training<T>::cut_bands(bool sparse, std::size_t team) const -> std::vector<
   return bands;
 }
 
+// The gradients of the layers from the last, each handed over while the next is taken. Returns whether to go on.
+template <class T>
+bool Training<T>::exchange_gradient(const Step& step, Team& team, const Exchange& exchange) {
+  double* const sums = exchange.sums;
+  sums[0] = sums[1] = sums[2] = 0.0;
+  for (std::size_t i = 0; i * together < step.n; ++i)
+    sums[0] += tallies_[i].loss, sums[1] += tallies_[i].weight, sums[2] += static_cast<double>(tallies_[i].correct);
+  if (!exchange.call(static_cast<std::ptrdiff_t>(depth_))) return false;
+  for (std::size_t k = depth_; k-- > 0;) {
+    team.run(bands_.size(), [&](std::size_t i, std::size_t thread) {
+      if (bands_[i].layer == k) take_gradient(step, bands_[i], thread);
+    });
+    if (!exchange.call(static_cast<std::ptrdiff_t>(k))) return false;
+  }
+  return exchange.call(-1);
+}
+
 template <class T>
 Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uint64_t steps_before,
-                         const std::function<bool()>& stop) {
+                         const std::function<bool()>& stop, const Exchange* exchange) {
   Summary summary;
   changed_ = false;
   summary.norms.assign(depth_, 0.0);
@@ -244,15 +265,21 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   auto asked = std::chrono::steady_clock::now();
   std::vector<double> squares(depth_);
   Team team(threads, pace_);  // its own: an epoch would hold the shared threads of pool.hpp for seconds
-  for (std::size_t begin = 0; begin < examples.n; begin += batch) {
+  const std::size_t steps = exchange ? examples.steps : (examples.n + batch - 1) / batch;
+  for (std::size_t s = 0; s < steps; ++s) {
     const auto time = std::chrono::steady_clock::now();
+    if (exchange) exchange->sums[3] = 0.0;
     if (time - asked > std::chrono::milliseconds(20)) {
       asked = time;
-      if (stop()) return summary;
+      const bool stopping = stop();
+      if (stopping && !exchange) return summary;
+      if (exchange) exchange->sums[3] = stopping ? 1.0 : 0.0;  // all stop together
     }
-    const std::size_t end = std::min(begin + batch, examples.n), n = end - begin;
-    double divisor = static_cast<double>(n);
-    if (examples.weights || !class_weights.empty()) {
+    const std::size_t begin = exchange ? static_cast<std::size_t>(examples.bounds[s]) : s * batch;
+    const std::size_t end = exchange ? static_cast<std::size_t>(examples.bounds[s + 1]) : std::min(begin + batch, examples.n);
+    const std::size_t n = end - begin;
+    double divisor = exchange ? 1.0 : static_cast<double>(n);  // that of all processes is known later
+    if (!exchange && (examples.weights || !class_weights.empty())) {
       divisor = 0.0;
       for (std::size_t i = begin; i < end; ++i) {
         const std::int64_t row = examples.order[i];
@@ -261,14 +288,21 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
       }
       if (divisor == 0.0) divisor = HUGE_VAL;  // nothing counts
     }
-    const Step step{examples, examples.order + begin, n, steps_before + summary.steps + 1, divisor};
-    const bool alone = threads == 1 || (tries_ && trial_.alone());
-    const std::size_t parts = alone ? 1 : static_cast<std::size_t>(threads);
+    const Step step{examples, examples.order + begin, n, exchange ? examples.places + begin : nullptr,
+                    steps_before + summary.steps + 1, divisor};
+    const bool one = threads == 1 || (tries_ && trial_.alone()), alone = one && !exchange;
+    const std::size_t parts = one ? 1 : static_cast<std::size_t>(threads);
     const std::size_t rows = (n + parts * together - 1) / (parts * together) * together;
     team.run(parts, [&](std::size_t i, std::size_t thread) {
       run_rows(step, std::min(i * rows, n), std::min((i + 1) * rows, n), thread, alone);
     });
-    if (!alone) team.run(bands_.size(), [&](std::size_t i, std::size_t thread) { take_gradient(step, bands_[i], thread); });
+    if (exchange) {
+      if (!exchange_gradient(step, team, *exchange) || exchange->sums[3] != 0.0) return summary;
+      divisor = exchange->sums[1] == 0.0 ? HUGE_VAL : exchange->sums[1];
+      team.run(chunks_.size(), [&](std::size_t c) {
+        kernels_.scale_row(gradient + chunks_[c].begin, chunks_[c].end - chunks_[c].begin, 1.0 / divisor);
+      }, parts);
+    } else if (!alone) team.run(bands_.size(), [&](std::size_t i, std::size_t thread) { take_gradient(step, bands_[i], thread); });
     if (changed_.load(std::memory_order_relaxed)) {
       summary.changed = true;
       return summary;
@@ -276,6 +310,8 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
     Tally all{0.0, 0.0, 0};
     for (std::size_t i = 0; i * together < n; ++i)
       all.loss += tallies_[i].loss, all.weight += tallies_[i].weight, all.correct += tallies_[i].correct;
+    if (exchange)
+      all = {exchange->sums[0], exchange->sums[1], static_cast<std::size_t>(exchange->sums[2] + 0.5)};
     double loss = all.loss;
     if (!std::isfinite(loss)) {
       summary.finite = false;

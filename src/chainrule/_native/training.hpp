@@ -40,12 +40,25 @@ struct Examples {
   const std::int64_t* labels = nullptr;  // of a softmax output; or
   const T* targets = nullptr;            // (N, K) of a logistic one
   const double* weights = nullptr;       // of the examples
+  // Where other processes have the other examples of each batch: `order` holds those here, step s's from bounds[s] to
+  // bounds[s + 1], at their places in the batches of all.
+  const std::int64_t *bounds = nullptr, *places = nullptr;
+  std::size_t steps = 0;
 
   // Where a sparse row begins and ends.
   std::pair<std::int64_t, std::int64_t> row(std::int64_t r) const {
     const std::int64_t first = row_starts[r], last = row_starts[r + 1];
     return {std::max<std::int64_t>(first, 0), std::min(last, stored)};
   }
+};
+
+// What adds up the sums of several processes, each of which has some examples of every batch. In each step `call` is given
+// the number of layers, when `sums` of this process are there; then each layer, from the last, when the gradient of its
+// weights is there, of the first layer's with all biases; and -1, after which all are the sums over the processes. It
+// returns whether training can go on.
+struct Exchange {
+  double* sums = nullptr;                // loss, weight, rightly classified, and whether to stop
+  std::function<bool(std::ptrdiff_t)> call;
 };
 
 struct Summary {
@@ -75,7 +88,7 @@ struct Training {
   void prepare();                        // allocates; after the members above are set
   // One step for each batch; lr (steps,); `stop` is asked now and then, and ends the run between two steps.
   Summary run(const Examples<T>& examples, const double* lr, std::uint64_t steps_before,
-              const std::function<bool()>& stop);
+              const std::function<bool()>& stop, const Exchange* exchange = nullptr);
 
  private:
   struct Tally {  // of `together` rows
@@ -116,6 +129,7 @@ struct Training {
     const Examples<T>& x;
     const std::int64_t* rows;
     std::size_t n;
+    const std::int64_t* places;          // of the rows in the batch, where they are not all of it
     std::uint64_t number;
     double divisor;                      // what the mean divides by
   };
@@ -127,6 +141,7 @@ struct Training {
   void run_rows(const Step& step, std::size_t begin, std::size_t end, std::size_t thread, bool alone);
   std::vector<Band> cut_bands(bool sparse, std::size_t team) const;
   void take_gradient(const Step& step, const Band& band, std::size_t thread);
+  bool exchange_gradient(const Step& step, Team& team, const Exchange& exchange);
 };
 
 }  // namespace chainrule

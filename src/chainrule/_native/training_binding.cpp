@@ -101,8 +101,9 @@ struct Trainer {
   }
 
   // x is a matrix, or (values, columns, row_starts) of a sparse one
+  // exchange: None, or (bounds, places, sums, call) as in training.hpp
   nb::dict run(nb::object x, nb::object labels, nb::object targets, nb::object weights, nb::object order, nb::object lr,
-               std::uint64_t steps_before, nb::object stopped) {
+               std::uint64_t steps_before, nb::object stopped, nb::object exchange) {
     chainrule::Examples<T> examples;
     std::size_t rows = 0;
     const std::size_t inputs = training.widths.front(), classes = training.widths.back();
@@ -136,7 +137,25 @@ struct Trainer {
     examples.weights = vector<const double>(weights, rows);
     const auto visited = nb::cast<Vector<const std::int64_t>>(order, false);
     examples.n = visited.shape(0), examples.order = visited.data();
-    const double* rates = vector<const double>(lr, (examples.n + training.batch - 1) / training.batch);
+    examples.steps = (examples.n + training.batch - 1) / training.batch;
+    chainrule::Exchange others;
+    nb::object call, raised = nb::none();  // what Python raised: handed back, so that the steps before it are counted
+    if (!exchange.is_none()) {
+      const auto parts = nb::cast<nb::tuple>(exchange);
+      const auto bounds = nb::cast<Vector<const std::int64_t>>(parts[0], false);
+      require(bounds.shape(0) > 0, "no bounds");
+      examples.steps = bounds.shape(0) - 1;
+      examples.bounds = bounds.data(), examples.places = vector<const std::int64_t>(parts[1], examples.n);
+      others.sums = vector<double>(parts[2], 4);
+      call = nb::cast<nb::object>(parts[3]);
+      require(bounds.data()[0] == 0 && bounds.data()[examples.steps] == static_cast<std::int64_t>(examples.n),
+              "bounds that do not fit");
+      for (std::size_t s = 0; s < examples.steps; ++s) {
+        const std::int64_t rows = bounds.data()[s + 1] - bounds.data()[s];
+        require(rows >= 0 && rows <= static_cast<std::int64_t>(training.batch), "more rows in a step than there is room for");
+      }
+    }
+    const double* rates = vector<const double>(lr, examples.steps);
     const auto flag = nb::cast<Vector<const std::uint8_t>>(stopped, false);
     require(flag.shape(0) == 1, "the flag that stops is one byte");
     for (std::size_t i = 0; i < examples.n; ++i) {
@@ -145,16 +164,24 @@ struct Trainer {
         throw chainrule::InputError(changed);
     }
     chainrule::Summary found;
-    nb::object raised = nb::none();  // what a handler raised: handed back, so that the steps before it are counted
     {
       chainrule::Unlocked unlocked;
       const chainrule::DefaultMode mode;
+      others.call = [&](std::ptrdiff_t layer) {
+        const chainrule::Relocked locked(unlocked);
+        try {
+          call(layer);
+        } catch (nb::python_error& error) {
+          raised = nb::borrow(error.value());
+        }
+        return raised.is_none();
+      };
       found = training.run(examples, rates, steps_before, [&] {
         const chainrule::Relocked locked(unlocked);  // Python's own handlers run here: Ctrl-C sets the flag, or raises
         if (PyErr_CheckSignals() == 0) return flag.data()[0] != 0;
         raised = nb::borrow(nb::python_error().value());
         return true;
-      });
+      }, exchange.is_none() ? nullptr : &others);
     }
     if (found.changed) throw chainrule::InputError(changed);
     nb::dict result;
@@ -199,7 +226,7 @@ void bind(nb::module_& m, const char* name, const char* inference) {
       .def(nb::init<std::vector<std::size_t>, nb::object, nb::object, nb::object, nb::object, const nb::dict&>(),
            "widths"_a, "parameters"_a, "gradient"_a, "first"_a.none(), "second"_a.none(), "options"_a)
       .def("run", &Trainer<T>::run, "x"_a, "labels"_a.none(), "targets"_a.none(), "weights"_a.none(), "order"_a, "lr"_a,
-           "steps_before"_a, "stopped"_a);
+           "steps_before"_a, "stopped"_a, "exchange"_a.none());
 }
 
 }  // namespace

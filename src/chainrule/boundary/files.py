@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +22,10 @@ import numpy as np
 from chainrule.boundary.extras import require
 from chainrule.errors import OutputFileError
 
-__all__ = ["open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "write_atomically", "write_out"]
+__all__ = [
+    "open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "temporary_folder", "write_atomically",
+    "write_out",
+]  # fmt: skip
 
 UNSIGNED = "0" * 64
 
@@ -155,6 +159,34 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def temporary_folder() -> tuple[Path, Any]:
+    """A folder of one's own among the system's temporary files, and an open file that says that it is in use as long as
+    it is open. What killed processes left there is removed.
+
+    Examples
+    --------
+    >>> folder, used = temporary_folder()
+    >>> folder.is_dir()
+    True
+    >>> used.close()
+    >>> shutil.rmtree(folder)
+    """
+    if fcntl is not None:
+        for sign_of_use in Path(tempfile.gettempdir()).glob("chainrule-*/used"):
+            try:
+                with open(sign_of_use, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(sign_of_use.parent, ignore_errors=True)
+            except OSError:
+                continue  # it is in use, or somebody else's
+    folder = Path(tempfile.mkdtemp(prefix="chainrule-"))
+    used = open(folder / "new", "wb")  # noqa: SIM115  # its name is another's business once it is locked
+    if fcntl is not None:
+        fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.replace(folder / "new", folder / "used")
+    return folder, used
 
 
 def write_out(text: str) -> None:

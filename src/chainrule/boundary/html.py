@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from chainrule.boundary.extras import require
 from chainrule.version import __version__
 
-__all__ = ["full", "image", "line_chart", "number", "part", "render"]
+__all__ = ["full", "image", "line_chart", "number", "part", "render", "script"]
 
 SHADES = 12
 TEMPLATES = Path(__file__).parents[1] / "pages" / "templates"
@@ -35,6 +37,24 @@ def render(template: str, **values: Any) -> str:
 def part(name: str) -> str:
     """A file of `templates/` as it stands: a style, a script that is built from web/, or data."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+UNPACK = """(async () => {
+  const packed = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
+  const script = document.createElement("script");
+  script.text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+  document.body.append(script);
+})().catch(() => document.getElementById("app").insertAdjacentHTML("afterbegin", "<p class='finding' id='static'>This \
+browser cannot run the page's script, so that nothing can be changed here; all else reads in full.</p>"));
+"""
+
+
+def script(name: str) -> str:
+    """A script of `templates/` to stand in a page: its notice as it is, and all of it deflated, which makes it half as
+    large; the weights beside it are packed in the same way."""
+    text = part(name)
+    notice = text.partition("\n")[0]
+    return f"{notice}\n{UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode('ascii')}"
 
 
 def number(value: float, digits: int = 5) -> str:

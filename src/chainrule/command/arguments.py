@@ -161,7 +161,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     explain = command(
         "explain", "Show why a row is predicted as it is, and the chain of factors of its gradient.",
         "MODEL TABLE --row N", "chainrule explain iris.safetensors new.csv --row 5 -o page.html",
-        "model table row serve unit weight form output image",
+        "model table row serve unit weight form output image rows checkpoints",
     )  # fmt: skip
     _model(explain)
     _table(explain)
@@ -190,6 +190,15 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
         help="the inputs are an image's pixels, as 8x8",
     )  # fmt: skip
     explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
+    explain.add_argument(
+        "--checkpoints", metavar="FOLDER", default=None, help="of train --keep-checkpoints: the page walks through them"
+    )
+    travel = explain.add_mutually_exclusive_group()
+    travel.add_argument(
+        "--rows", type=v.some_rows, default=0, metavar="N",
+        help="50 to 200 rows of the table travel in the page, which trains on them; by default none",
+    )  # fmt: skip
+    travel.add_argument("--private", action="store_true", help="no row but the explained one travels in it")
 
     check = command(
         "check", "Check every gradient of the chain against finite differences; exit code 1 on\na miss.", "MODEL TABLE",
@@ -295,7 +304,7 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
     )
     rows.add_argument("--group", metavar="COLUMN", default=None, help="hold out whole groups of rows; no feature then")
     rows.add_argument(
-        "--weight", metavar="COLUMN", default=None, help="what each row counts in training; no feature then"
+        "--weight", metavar="COLUMN", default=None, help="what each row counts, 0 for nothing; no feature then"
     )
     if not tune:
         rows.add_argument(
@@ -344,6 +353,10 @@ def _training(sub: argparse.ArgumentParser, *, tune: bool) -> None:
     training.add_argument("--threads", type=v.a_count, default=None, help="at most this many")
     if not tune:
         training.add_argument(
+            "--keep-checkpoints", action="store_true",
+            help="keep every epoch's weights, in a folder beside the model, for explain --checkpoints",
+        )  # fmt: skip
+        training.add_argument(
             "--checkpoint", metavar="FILE", default=None, help="written each epoch; the same command goes on from it"
         )
 
@@ -358,7 +371,7 @@ def _columns(sub: argparse.ArgumentParser) -> None:
     )
     columns.add_argument(
         "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
-        help="text, number, date, time, boolean, category",
+        help="text, number, date, time, duration, boolean",
     )  # fmt: skip
     columns.add_argument(
         "--keep", action="append", default=[], metavar="NAMES",

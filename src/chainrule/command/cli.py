@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options is not None and options.debug:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
-        print(f"chainrule: error: {message}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # of several processes, the first one tells what all have found
+        if rank == "0" or not getattr(error, "told", False):
+            print(f"chainrule: error: {'' if rank == '0' else f'rank {rank}: '}{message}", file=sys.stderr)
         return int(options.refused) if options is not None and isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("chainrule: interrupted; nothing was written", file=sys.stderr)
@@ -66,22 +68,35 @@ def _show(lines: list[str]) -> None:
 
 
 def _train(options: Any) -> int:
+    from chainrule.boundary.processes import launched
     from chainrule.command.training import EPOCHS, look, train
     from chainrule.training.progress import progress_bar
 
-    request = _request(options)
+    request, processes = _request(options), launched()
+    if processes is not None and processes.rank:  # the first one tells
+        train(request, processes=processes)
+        return 0
     if options.dry_run:
         write_out("\n".join(look(request, _note)) + "\n")
         return 0
     with progress_bar(options.epochs or EPOCHS) as progress:
-        result = train(request, _note, progress, _show)
+        result = train(request, _note, progress, _show, processes)
     write_out("\n".join(result.lines()) + "\n")
     return INTERRUPTED if result.interrupted else 0
+
+
+def _refuse_several(command: str) -> None:
+    """Several processes would each do all of the work, and write over one another."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"{command}: got {os.environ['WORLD_SIZE']} processes, expected one; train alone takes several"
+        )
 
 
 def _audit(options: Any) -> int:
     from chainrule.command.audit import AuditRequest, audit
 
+    _refuse_several("audit")
     request = AuditRequest(**{field.name: getattr(options, field.name) for field in fields(AuditRequest)})
     write_out("\n".join(audit(request, _note).lines()) + "\n")
     return 0
@@ -90,6 +105,7 @@ def _audit(options: Any) -> int:
 def _tune(options: Any) -> int:
     from chainrule.command.tuning import tune
 
+    _refuse_several("tune")
     result, lines = tune(_request(options), options.trials, options.seeds, _note, _show)
     write_out("\n".join([*lines, "", *result.lines()]) + "\n")
     return INTERRUPTED if result.interrupted else 0
@@ -153,6 +169,7 @@ def _explain(options: Any) -> int:
 
     from chainrule.boundary.files import require_apart
     from chainrule.command import jobs
+    from chainrule.explain.views.page_payload import travelling
     from chainrule.explain.views.terminal import print_chain
 
     if options.serve:
@@ -161,10 +178,15 @@ def _explain(options: Any) -> int:
         raise InputError("--port and --row: got both; --port goes with --serve")
     if options.unit is not None and options.weight is not None:
         raise InputError("--unit and --weight: got both, expected one")
+    for name in ("rows", "checkpoints"):
+        if (told := getattr(options, name)) and options.output is None:
+            raise InputError(f"--{name}: got {told} without a page to put them into, expected -o too")
     require_apart(model=options.model, table=options.table, output=options.output)
     how = _reading(options)
     row = None if options.row == WORST else options.row
-    explanation, why = jobs.explained(options.model, options.table, row, options.image, _note, how)
+    explanation, why = jobs.explained(
+        options.model, options.table, row, options.image, _note, how, options.rows, options.checkpoints
+    )
     if options.unit is not None:
         chain = explanation.unit(*options.unit)
     else:
@@ -178,7 +200,7 @@ def _explain(options: Any) -> int:
         write_out(why.text() + "\n\n")
         print_chain(chain)
     if options.output is not None:
-        page = f"page: {chain.to_html(options.output)}\n"
+        page = f"page: {chain.to_html(options.output)}{travelling(explanation)}\n"
         sys.stderr.write(page) if options.form in ("json", "latex") else write_out(page)
     return 0
 
@@ -192,6 +214,8 @@ def _serve(options: Any) -> int:
         "weight": options.weight,
         "format": options.form,
         "output": options.output,
+        "rows": options.rows or None,
+        "checkpoints": options.checkpoints,
     }.items():
         if value is not None:
             raise InputError(f"--{name} and --serve: got both, expected one")

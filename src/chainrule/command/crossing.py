@@ -65,7 +65,7 @@ def cross_validate(request: Request) -> Crossed:
         if fit.history.stopped == "interrupted" or judged is None:
             raise KeyboardInterrupt
         losses, predicted, _ = example_scores(fit.net, judged.x, judged.labels)
-        found.accuracy.append(float(np.mean(predicted == judged.labels)))
-        found.loss.append(float(losses.mean()))
+        found.accuracy.append(judged.mean(predicted == judged.labels, "of a fold"))
+        found.loss.append(judged.mean(losses, "of a fold"))
         found.rows.append(len(judged.labels))
     return found

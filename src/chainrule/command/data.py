@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.boundary.processes import Processes
 from chainrule.command.splits import Split, split_of
 from chainrule.errors import InputError, TableError
-from chainrule.tables import Choices, Form, Reading, Schema, Target, learn_schema, learn_target, read_table
-from chainrule.tables.cells import numbers, without
-from chainrule.tables.model import TableModel, labelled_rows, silent
+from chainrule.tables import Choices, Reading, Schema, Target, learn_schema, learn_target, read_table
+from chainrule.tables.cells import without
+from chainrule.tables.model import TableModel, labelled_rows, silent, weights_of
 from chainrule.tables.parquet import features_on_disk, open_streamed
 from chainrule.tables.sparse import dense
 from chainrule.training.splitting import TEST, VALIDATION
@@ -33,13 +34,27 @@ class Part(NamedTuple):
     labels: Any
     rows: Any
     weights: Any = None
+    here: slice = slice(None)  # of several processes, the examples whose `x` is this one's
+    head: Callable[[int], Part] | None = None  # reads the first ones of all
 
     def take(self, at: Any) -> Part:
         weights = None if self.weights is None else self.weights[at]
         return Part(self.x[at], self.labels[at], self.rows[at], weights)
 
     def first(self, count: int) -> Part:
-        return self.take(slice(count))
+        return self.take(slice(count)) if self.head is None else self.head(count)
+
+    def own(self) -> tuple[Any, Any, Any]:
+        """The examples, labels and weights of this process."""
+        return self.x, self.labels[self.here], None if self.weights is None else self.weights[self.here]
+
+    def mean(self, values: Any, what: str) -> float:
+        """The mean of one number for each example, by the weights."""
+        if self.weights is None:
+            return float(np.mean(values))
+        if not self.weights.sum() > 0:
+            raise InputError(f"--weight: the {len(self.weights)} rows {what} all have the weight 0")
+        return float(np.average(values, weights=self.weights))
 
     def shown(self) -> tuple[Any, Any, Any]:
         """The examples as matrices, their labels and rows, for a page."""
@@ -193,7 +208,7 @@ def open_table(wanted: Wanted, say: Say) -> Table:
     def column(name: str) -> Any:
         return frame[name][rows.tolist()]
 
-    weights = None if wanted.weight is None else _weights(column(wanted.weight), rows)
+    weights = None if wanted.weight is None else weights_of(column(wanted.weight), rows)
     split = split_of(column, labels, rows, wanted.seed, wanted.time, wanted.group, wanted.choices)
     return Table(wanted, frame, target, rows, labels, weights, split)
 
@@ -206,8 +221,51 @@ def read_whole(wanted: Wanted, say: Say) -> Read:
     return table.read(rest, test_at, say)
 
 
-def read_streamed(wanted: Wanted, say: Say, memory: int) -> Read:
-    """The same, with the features in memory maps; the schema is that of all rows that have a class."""
+def read_streamed(wanted: Wanted, say: Say, memory: int, processes: Processes | None = None) -> Read:
+    """The same, with the features in memory maps; the schema is that of all rows that have a class.
+
+    Of several processes each learns some of the columns, and has an equal share of consecutive rows of each part.
+    """
+    try_together = (lambda work: work()) if processes is None else processes.together
+    found = try_together(lambda: _learned(wanted, say, memory, processes))
+    rank, size = (0, 1) if processes is None else (processes.rank, processes.size)
+
+    def own(chosen: Any) -> Part:
+        n = len(chosen)
+        here = slice(rank * n // size, (rank + 1) * n // size)
+        whole, weights = found.part, None if found.weights is None else found.weights[chosen]
+        head = None if size == 1 else lambda count: whole(chosen[:count])
+        return Part(whole(chosen[here]).x, found.labels[chosen], found.rows[chosen], weights, here, head)
+
+    def read() -> Read:
+        test_at, rest = _for_the_test(found.wanted, found.split)
+        at, rest = found.split.hold_out(rest, wanted.validation, VALIDATION, "--validation", 0.1)
+        test = own(test_at) if len(test_at) else None
+        if wanted.test_table is not None:
+            test = read_test(found.wanted, found.schema, say)
+            n = len(test.labels)
+            here = slice(rank * n // size, (rank + 1) * n // size)
+            test = test if size == 1 else test._replace(x=test.x[here], here=here, head=test.first)
+        training, held_out = own(np.sort(rest)), own(np.sort(at)) if len(at) else None
+        return Read(found.schema, training, held_out, test, lambda count: iter(()))
+
+    made: Read = try_together(read)
+    return made
+
+
+class _Learned(NamedTuple):
+    """A streamed table: its rows that have a class, and what makes examples of some of them."""
+
+    wanted: Wanted
+    schema: Schema
+    split: Split
+    rows: Any
+    labels: Any
+    weights: Any
+    part: Callable[[Any], Part]
+
+
+def _learned(wanted: Wanted, say: Say, memory: int, processes: Processes | None) -> _Learned:
     frame = open_streamed(wanted.table, replace(wanted.reading, target=wanted.target), say, memory)
     wanted = wanted.named(list(frame.columns))
     choices = wanted.choices
@@ -215,26 +273,35 @@ def read_streamed(wanted: Wanted, say: Say, memory: int) -> Read:
     labels = found.labels(without(frame[wanted.target].to_frame(), choices.missing))
     rows, labels = labelled_rows(labels, found.name, say)
     frame = frame.only(rows)
-    weights = None if wanted.weight is None else _weights(frame[wanted.weight], rows)
+    weights = None if wanted.weight is None else weights_of(frame[wanted.weight], rows)
     split = split_of(frame.__getitem__, labels, rows, wanted.seed, wanted.time, wanted.group, choices)
-    schema = replace(learn_schema(frame, found, choices, rows=rows, say=say), apart=wanted.apart)
+    learned = learn_schema(frame, found, choices, rows=rows, say=say, **_shared(processes))
+    schema = replace(learned, apart=wanted.apart)
 
     def read(frame: Any, rows: Any) -> Any:
         return schema.features(frame, rows=rows)
 
     features = features_on_disk(frame, read, len(schema.feature_names), "float32", memory)
-    test_at, rest = _for_the_test(wanted, split)
-    at, rest = split.hold_out(rest, wanted.validation, VALIDATION, "--validation", 0.1)
 
     def part(chosen: Any) -> Part:
         mask = np.zeros(frame.height, dtype=bool)
         mask[chosen] = True
         return Part(features(mask), labels[chosen], rows[chosen], None if weights is None else weights[chosen])
 
-    test = part(test_at) if len(test_at) else None
-    if wanted.test_table is not None:
-        test = read_test(wanted, schema, say)
-    return Read(schema, part(np.sort(rest)), part(np.sort(at)) if len(at) else None, test, lambda count: iter(()))
+    return _Learned(wanted, schema, split, rows, labels, weights, part)
+
+
+def _shared(processes: Processes | None) -> dict[str, Any]:
+    """How `learn_schema` learns each column: each process some, all of them told what the others found."""
+    if processes is None:
+        return {}
+
+    def each(learn: Callable[[str], Any], names: list[str]) -> list[Any]:
+        mine = processes.together(lambda: [learn(name) for name in names[processes.rank :: processes.size]])
+        of_ranks = processes.gather_objects(mine)
+        return [of_ranks[i % processes.size][i // processes.size] for i in range(len(names))]
+
+    return {"each": each}
 
 
 def read_test(wanted: Wanted, schema: Schema, say: Say) -> Part:
@@ -242,28 +309,16 @@ def read_test(wanted: Wanted, schema: Schema, say: Say) -> Part:
     model = TableModel(network=None, schema=schema)  # type: ignore[arg-type]  # nothing is predicted yet
     try:
         judged = model.judged(model.read(wanted.test_table, wanted.reading, silent), silent, labelled=True)
+        weights = model.weights(judged, say) if len(judged.labels) else None
     except TableError as error:
         raise TableError(f"--test-table: {error}") from error
     if not len(judged.labels):
         raise TableError(f"--test-table: no row has a class in column {schema.target!r}")
     say(f"{wanted.test_table}: {len(judged.labels)} rows for the test")
-    return Part(judged.x, judged.labels, judged.rows)
+    return Part(judged.x, judged.labels, judged.rows, weights)
 
 
 def _for_the_test(wanted: Wanted, split: Split) -> tuple[Any, Any]:
     if wanted.test and wanted.test_table is not None:
         raise InputError("--test and --test-table: got both, expected one")
     return split.hold_out(np.arange(len(split.labels)), wanted.test, TEST, "--test")
-
-
-def _weights(series: Any, rows: Any) -> Any:
-    found = numbers(series, Form())
-    bad = found.is_null() | ~found.is_finite().fill_null(False) | (found < 0).fill_null(False)
-    if bad.any():
-        at = bad.arg_true()[0]
-        raise TableError(
-            f"column {series.name!r}, row {rows[at]}: {series[at]!r:.40} is no weight, expected a number >= 0"
-        )
-    if not found.sum() > 0:
-        raise TableError(f"column {series.name!r}: all weights are 0")
-    return found.to_numpy()

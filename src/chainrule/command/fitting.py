@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.boundary.processes import Processes
 from chainrule.command.data import Part, Read, Say
 from chainrule.command.request import Request
 from chainrule.network.network import Network
@@ -16,7 +17,7 @@ from chainrule.tables.sparse import logits_of
 from chainrule.training.fit import fit
 from chainrule.training.history import EpochRecord, History
 
-__all__ = ["FOLDS", "Fitted", "Found", "fitted", "temperature"]
+__all__ = ["FOLDS", "Fitted", "Found", "fitted", "judged_on", "logits_of_all", "temperature"]
 
 FOLDS = 5
 HOTTEST = 20.0  # temperature, and 1/HOTTEST the coldest
@@ -25,7 +26,7 @@ Watch = Callable[[EpochRecord], object]
 
 class Found(NamedTuple):
     """When to stop, and how well the folds did then; how many there were, how many diverged; or the one that Ctrl-C
-    stopped. logits, labels : of all rows, each by the network of the fold that held it out"""
+    stopped. logits : of all rows, each by the network of the fold that held it out"""
 
     epochs: int
     accuracy: float
@@ -33,7 +34,6 @@ class Found(NamedTuple):
     number: int
     diverged: int
     logits: Any = None
-    labels: Any = None
     stopped: tuple[Network, History] | None = None
 
 
@@ -47,12 +47,11 @@ class Fitted:
     found: Found | None = None
 
 
-def fitted(request: Request, read: Read, say: Say, *, watch: Watch | None = None, **options: Any) -> Fitted:
-    """Train a network; `options` are what `fit` takes besides; `watch` is called after each epoch."""
-    training, held_out, seed, limit = read.training, read.validation, request.seed, request.limit
+def fitted(request: Request, read: Read, say: Say, *, watches: Sequence[Watch] = (), **options: Any) -> Fitted:
+    """Train a network; `options` are what `fit` takes besides; `watches` are called after each epoch."""
+    training, held_out, seed, limit = read.training, read.validation, request.start_seed, request.limit
     options |= {"epochs": limit, "batch_size": request.batch_size, "seed": seed}
     widths = [training.x.shape[1], *request.hidden, len(read.schema.classes)]
-    watches = [] if watch is None else [watch]
 
     def network() -> Network:
         return Network.create(widths, activation=request.activation, seed=seed)
@@ -69,11 +68,11 @@ def fitted(request: Request, read: Read, say: Say, *, watch: Watch | None = None
         history = fit(net, training.x, training.labels, validation=0.0, sample_weight=training.weights, **options)
         return Fitted(net, history, found.epochs == limit, found)
     options |= {"checkpoint": request.checkpoint, "patience": request.patience if held_out else None}
-    apart: Any = (held_out.x, held_out.labels) if held_out else 0.0
+    apart: Any = held_out.own() if held_out else 0.0
+    x, labels, weights = training.own()
     history = fit(
-        net, training.x, training.labels, validation=apart, memory=request.memory, callbacks=watches,
-        sample_weight=training.weights, **options,
-    )  # fmt: skip
+        net, x, labels, validation=apart, memory=request.memory, callbacks=watches, sample_weight=weights, **options
+    )
     return Fitted(net, history, held_out is not None and history.stopped == "epochs")
 
 
@@ -84,31 +83,35 @@ def _by_folds(network: Callable[[], Network], read: Read, patience: int | None, 
     """
     training = read.training
     splits = list(read.folds(FOLDS))
-    losses, right, diverged = [], [], 0
+    losses, right, counted, diverged = [], [], 0.0, 0
     logits = np.zeros((len(training.labels), len(read.schema.classes)), dtype=np.float32)
     for chosen, others in splits:
         held_out, rest = training.take(chosen), training.take(others)
         net = network()
-        apart = (held_out.x, held_out.labels)
+        count = len(chosen) if held_out.weights is None else float(held_out.weights.sum())
+        if not count:
+            continue  # it tells nothing
+        apart = (held_out.x, held_out.labels, held_out.weights)
         history = fit(
             net, rest.x, rest.labels, validation=apart, patience=patience, sample_weight=rest.weights, **settings
         )
         diverged += history.diverged is not None
         if history.stopped == "interrupted":
             return Found(0, 0.0, 0.0, len(splits), diverged, stopped=(net, history))
-        losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * len(held_out.labels))
-        right.append(np.array(history.validation_accuracy) * len(held_out.labels))
+        losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * count)
+        right.append(np.array(history.validation_accuracy) * count)
+        counted += count
         logits[chosen] = logits_of(net, held_out.x)
     # a fold that was out of patience would not have become better
     longest = max(map(len, losses))
     total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)
-    best, n = int(np.argmin(total)), len(training.labels)
-    accuracy = float(sum(r[min(best, len(r) - 1)] for r in right)) / n
-    return Found(best + 1, accuracy, float(np.min(total)) / n, len(splits), diverged, logits, training.labels)
+    best = int(np.argmin(total))
+    accuracy = float(sum(r[min(best, len(r) - 1)] for r in right)) / counted
+    return Found(best + 1, accuracy, float(np.min(total)) / counted, len(splits), diverged, logits)
 
 
-def temperature(logits: Any, labels: Any) -> float:
-    """The temperature T by which the mean loss of softmax(a/T) is least, from 1/20 to 20.
+def temperature(logits: Any, labels: Any, weights: Any = None) -> float:
+    """The temperature T by which the mean loss of softmax(a/T), by weights (N,), is least, from 1/20 to 20.
 
     The derivative w.r.t. 1/T, the mean of Σ ŷ_j a_j − a_ℓ, rises with 1/T; its zero is found by halving.
 
@@ -124,13 +127,20 @@ def temperature(logits: Any, labels: Any) -> float:
     low, high = -np.log(HOTTEST), np.log(HOTTEST)  # of log 1/T
     for _ in range(60):
         middle = (low + high) / 2
-        slope = float(((softmax(a * np.exp(middle)) * a).sum(axis=1) - own).mean())
+        slope = float(np.average((softmax(a * np.exp(middle)) * a).sum(axis=1) - own, weights=weights))
         low, high = (low, middle) if slope > 0 else (middle, high)
     return float(np.exp(-(low + high) / 2))
 
 
-def judged_on(fit: Fitted, held_out: Part | None) -> tuple[Any, Any] | None:
-    """The logits and labels of rows that the network, or its like of a fold, did not see; None where there are none."""
+def judged_on(fit: Fitted, read: Read, processes: Processes | None = None) -> tuple[Any, Part] | None:
+    """Rows that the network, or its like of a fold, did not see, and their logits before them; None without any."""
     if fit.found is not None:
-        return fit.found.logits, fit.found.labels
-    return None if held_out is None else (logits_of(fit.net, held_out.x), held_out.labels)
+        return fit.found.logits, read.training
+    held_out = read.validation
+    return None if held_out is None else (logits_of_all(fit.net, held_out, processes), held_out)
+
+
+def logits_of_all(net: Network, part: Part, processes: Processes | None) -> Any:
+    """The logits of a part's examples, of which each process has some."""
+    logits = logits_of(net, part.x)
+    return logits if processes is None else np.concatenate(processes.gather_objects(np.asarray(logits)))

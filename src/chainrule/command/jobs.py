@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from chainrule.explain import Explanation
 from chainrule.network.gradcheck import GradientReport, check_gradients
 from chainrule.output.layer import softmax
 from chainrule.pages.gallery import Gallery
-from chainrule.tables import Evaluation, Reading, Why, load
+from chainrule.tables import Evaluation, Reading, Why, cells, load
 from chainrule.tables.model import silent
 from chainrule.tables.showing import lines as schema_lines
 from chainrule.tables.showing import parts as schema_parts
 from chainrule.tables.sparse import dense
 
 __all__ = [
-    "FORMATS", "check", "evaluate", "explained", "explanation", "form_of", "gallery", "info", "info_text", "predict",
+    "FORMATS", "check", "evaluate", "explained", "explanation", "form_of", "gallery", "harmless", "info", "info_text",
+    "predict",
 ]  # fmt: skip
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow")
@@ -64,20 +66,27 @@ def predict(
     if form == "jsonl":
         found.write_ndjson(text)
     else:
-        _harmless(found).write_csv(text, separator="\t" if form == "tsv" else ",")
+        harmless(found).write_csv(text, separator="\t" if form == "tsv" else ",")
     return text.getvalue()
 
 
-def _harmless(frame: Any) -> Any:
+def harmless(frame: Any) -> Any:
     """Text that begins as a formula does, with an apostrophe before it, as spreadsheets want; numbers as they are."""
     pl = require("polars", "cli")
     changed = []
     for series in frame.get_columns():
+        if series.dtype.is_nested():
+            raise TableError(
+                f"column {series.name!r}: holds {series.dtype}, which is no text; --format parquet keeps it"
+            )
+        if series.dtype == pl.Duration:
+            changed.append(cells.text(series))
         if series.dtype == pl.String:
             cell = pl.col(series.name)
             formula = cell.str.contains("^[=+@\t\r-]") & ~cell.str.contains(f"^(?:{NUMBER})$")
             changed.append(pl.when(formula).then("'" + cell).otherwise(cell).alias(series.name))
-    return frame.with_columns(changed)
+    found = frame.with_columns(changed)
+    return found.rename({name: f"'{name}" for name in found.columns if re.match("[=+@\t\r-]", name)})
 
 
 def form_of(output: AnyPath | None, given: str | None) -> str:
@@ -98,14 +107,15 @@ def evaluate(
 
 def explained(
     model: AnyPath, table: AnyPath, row: int | None, image: tuple[int, int] | None = None, say: Say = silent,
-    how: Reading | None = None,
+    how: Reading | None = None, rows: int = 0, checkpoints: AnyPath | None = None,
 ) -> tuple[Explanation, Why]:  # fmt: skip
     """The gradients of one row of a table, counted from 0, or of the one with the largest loss where row is None, and
     what each of its columns adds to its prediction.
 
-    image : (rows, columns), where its features are pixels
+    image : (rows, columns), where its features are pixels; rows : how many travel in the page
+    checkpoints : a folder of the model's epochs
     """
-    return load(model).explained(table, row, image=image, say=say, how=how)
+    return load(model).explained(table, row, image=image, say=say, how=how, rows=rows, checkpoints=checkpoints)
 
 
 def explanation(

@@ -56,7 +56,7 @@ def seen_of(
 
 
 def card_of(
-    schema: Schema, read: Read, net: Network, lines: list[str], unseen: tuple[Any, Any] | None, version: str
+    schema: Schema, read: Read, net: Network, lines: list[str], unseen: tuple[Any, Part] | None, version: str
 ) -> dict[str, str]:
     """A model's card: what it is for, what it was made of, how well it does, and where it is of no use."""
     n, labels = len(read.training.labels), read.training.labels
@@ -73,10 +73,11 @@ def card_of(
         "results": "; ".join(" ".join(line.split()) for line in lines if "accuracy" in line),
         "baseline": f"always naming the most frequent class is right in {counts.max() / n:.4f} of the training rows",
     }
-    if unseen is not None and len(unseen[1]):
-        logits, at = unseen
-        loss = float(softmax_cross_entropy(np.asarray(logits), np.asarray(at)).loss)
-        card["log loss"] = f"{loss:.4f} on {len(at)} rows that training did not see"
+    if unseen is not None and len(unseen[1].labels):
+        logits, part = unseen
+        losses = softmax_cross_entropy(np.asarray(logits), np.asarray(part.labels), reduction="none").loss
+        loss = part.mean(losses, "that training did not see")
+        card["log loss"] = f"{loss:.4f} on {len(part.labels)} rows that training did not see"
     if schema.left_out:
         some = [f"{name} ({why})" for name, why in list(schema.left_out.items())[:6]]
         card["left out"] = ", ".join(some) + (", …" if len(schema.left_out) > 6 else "")

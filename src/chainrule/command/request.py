@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any
 
+from chainrule.boundary.processes import Processes
 from chainrule.command.data import AnyPath, Read, Say, Wanted, read_streamed, read_whole
 from chainrule.errors import InputError
 from chainrule.tables import Choices, Reading
+from chainrule.tables.parquet import is_pattern
 from chainrule.training.optimizers import SGD, Adam, AdamW, Optimizer
 from chainrule.training.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
 
@@ -15,6 +18,7 @@ __all__ = ["EPOCHS", "Request"]
 
 DECAY = 0.01, 4.0  # of the weights by default: at most, and that times the number of rows: a prior weighs less by more
 EPOCHS = 1000  # at most
+MEMORY = 1 << 30  # bytes, of each process, where nothing is said
 UNVALIDATED = 30  # epochs, where nothing tells when to stop
 
 
@@ -27,6 +31,7 @@ class Request:
     output: AnyPath
     report: AnyPath | None = None
     checkpoint: AnyPath | None = None
+    keep_checkpoints: bool = False
     # how a text file is written
     separator: str | None = None
     header: bool | None = None
@@ -70,6 +75,12 @@ class Request:
     calibrate: bool = False
     threads: int | None = None
     seed: int = 0
+    start: int | None = None  # the seed of the weights and the order of the rows, where that is not the splits'
+
+    @property
+    def start_seed(self) -> int:
+        """The seed of the weights and the order of the rows."""
+        return self.seed if self.start is None else self.start
 
     @property
     def limit(self) -> int:
@@ -93,9 +104,20 @@ class Request:
             self.id, self.weight, self.time, self.group, self.test, self.test_table, self.validation, self.seed,
         )  # fmt: skip
 
-    def read(self, say: Say) -> Read:
-        """The table as examples."""
-        return read_whole(self.wanted, say) if self.memory is None else read_streamed(self.wanted, say, self.memory)
+    def read(self, say: Say, processes: Processes | None = None) -> Read:
+        """The table as examples; of several processes each has some of them."""
+        if self.memory is None:
+            return read_whole(self.wanted, say)
+        return read_streamed(self.wanted, say, self.memory, processes)
+
+    def streamed(self, processes: Processes | None) -> Request:
+        """The same, streamed where several processes share the table, or it stands in several files."""
+        if self.memory is not None or (processes is None and not is_pattern(self.table)):
+            return self
+        if self.cv is not None or not isinstance(self.table, str | os.PathLike):
+            came = "--cv" if self.cv is not None else "a data frame"
+            raise InputError(f"{came}: got it with several processes or files, expected neither")
+        return replace(self, memory=MEMORY)
 
     def options(self, rows: int) -> dict[str, Any]:
         """What `fit` takes besides, by its names, to train on so many rows."""

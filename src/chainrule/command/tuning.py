@@ -69,7 +69,7 @@ def tune(
     results = [_with_seeds(request, settings, seeds) for settings in [own, *others[:FINAL]]]
     results.sort(key=lambda found: found[1])
     settings, _, _, seed = results[0]
-    best = replace(request, **settings, seed=seed)
+    best = replace(request, **settings, start=seed)  # split as before: the test's rows had no part in the choice
     lines = [
         f"{'hidden':<14} {'lr':>9} {'decay':>9} {'dropout':>7}   validation loss   accuracy  (mean of {seeds} seeds)"
     ]
@@ -125,7 +125,9 @@ def _searched(request: Request, read: Read, trials: int) -> list[dict[str, Any]]
     def score(trial: Any, places: Any, labels: Any) -> float:
         if trial.net_ is None:
             return -1e9
-        return -float(softmax_cross_entropy(logits_of(trial.net_, training.take(places[:, 0]).x), labels).loss)
+        part = training.take(places[:, 0])
+        losses = softmax_cross_entropy(logits_of(trial.net_, part.x), labels, reduction="none").loss
+        return -part.mean(losses, "of a fold")
 
     splits = list(read.folds(FOLDS)) if read.validation is None else [*read.folds(FOLDS)]
     search = HalvingGridSearchCV(
@@ -162,10 +164,9 @@ def _with_seeds(request: Request, settings: dict[str, Any], seeds: int) -> tuple
     """The settings, their mean validation loss and accuracy over seeds, and the seed with the least loss."""
     losses, accuracies = [], []
     for seed in range(request.seed, request.seed + seeds):
-        # the split stays that of the request's seed, so that all are judged by the same rows
-        asked = replace(request, **settings, checkpoint=None, report=None)
+        # the splits stay those of the request's seed, so that all are judged by the same rows
+        asked = replace(request, **settings, start=seed, checkpoint=None, report=None)
         read = asked.read(silent)
-        asked = replace(asked, seed=seed)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DivergenceWarning)
@@ -176,10 +177,11 @@ def _with_seeds(request: Request, settings: dict[str, Any], seeds: int) -> tuple
             continue
         if found.history.stopped == "interrupted":
             raise KeyboardInterrupt
-        unseen = judged_on(found, read.validation)
+        unseen = judged_on(found, read)
         if unseen is None:
             raise InputError("tune: got --validation 0, expected rows to judge the settings by")
-        logits, labels = unseen
-        losses.append(float(softmax_cross_entropy(logits, labels).loss))
-        accuracies.append(float(np.mean(np.asarray(logits).argmax(axis=1) == labels)))
+        logits, part = unseen
+        each = softmax_cross_entropy(logits, part.labels, reduction="none").loss
+        losses.append(part.mean(each, "for validation"))
+        accuracies.append(part.mean(np.asarray(logits).argmax(axis=1) == part.labels, "for validation"))
     return settings, float(np.mean(losses)), float(np.mean(accuracies)), request.seed + int(np.argmin(losses))

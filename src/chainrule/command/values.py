@@ -23,12 +23,13 @@ __all__ = [
     "not_negative",
     "numbers",
     "row_or_worst",
+    "some_rows",
     "widths",
 ]  # fmt: skip
 
 SEPARATORS = {"tab": "\t", "space": " ", "comma": ",", "semicolon": ";", "bar": "|"}
 WORST = "worst"  # the row with the largest loss
-KINDS = ("text", "number", "date", "time", "boolean", "category")
+KINDS = ("text", "number", "date", "time", "duration", "boolean", "category")
 
 
 def _number(kind: type, fits: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
@@ -48,6 +49,7 @@ a_count = _number(int, lambda v: v >= 1, "an integer >= 1")
 folds = _number(int, lambda v: v >= 2, "an integer >= 2")
 a_port = _number(int, lambda v: 0 <= v < 65536, "a port from 0 to 65535")
 a_row = _number(int, lambda v: v >= 0, "an integer >= 0")
+some_rows = _number(int, lambda v: 50 <= v <= 200, "an integer from 50 to 200")
 a_positive = _number(float, lambda v: 0 < v < math.inf, "a number > 0")
 not_negative = _number(float, lambda v: 0 <= v < math.inf, "a number >= 0")
 a_fraction = _number(float, lambda v: 0 <= v < 1, "a fraction in [0, 1)")

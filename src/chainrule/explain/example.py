@@ -11,8 +11,10 @@ import numpy.typing as npt
 from chainrule.activations import ACTIVATIONS
 from chainrule.boundary.checks import check_index, check_integer, check_names
 from chainrule.errors import InputError, shown
+from chainrule.explain.checkpoints import some_checkpoints
 from chainrule.explain.paths import rounding
 from chainrule.explain.records import OutputUnit, output_units
+from chainrule.explain.rows import Rows
 from chainrule.network.conversion import begins_with_flatten, to_numpy
 from chainrule.network.differences import ChainDifferences
 from chainrule.network.network import as_network
@@ -35,7 +37,8 @@ class Example:
     def __init__(
         self, net: Any, x: Any, label: Any, feature_names: Sequence[str] | None = None,
         classes: Sequence[Any] | None = None, batch_size: int | None = None, image: tuple[int, int] | None = None,
-        schema: Schema | None = None, row: int | None = None,
+        schema: Schema | None = None, row: int | None = None, rows: Rows | None = None,
+        checkpoints: Any = None,
     ) -> None:  # fmt: skip
         self.net = as_network(net).astype("float64")
         vector = _vector(x)
@@ -57,6 +60,10 @@ class Example:
         self.label = self._label(label, getattr(net, "classes_", None))
         self.batch_size = None if batch_size is None else check_integer("batch_size", batch_size)
         self.image = _image(image, inputs)
+        self.checkpoints = [] if checkpoints is None else some_checkpoints(checkpoints, self.net)
+        self.rows = rows
+        if rows is not None:
+            rows.fit(inputs, k)
         self.forward = self.net.forward(vector[None, :])
         self.x: Array = self.forward.activations[0][0]
         self._check_finite()

@@ -17,6 +17,7 @@ from chainrule.explain.checking import CheckReport, check_report
 from chainrule.explain.comparing import Comparison, compare
 from chainrule.explain.example import Example
 from chainrule.explain.records import JSON_VERSION, Finding, Step, jsonable
+from chainrule.explain.rows import Rows
 from chainrule.explain.stepping import take_step
 from chainrule.explain.views.notebook import explanation_html
 
@@ -37,6 +38,8 @@ def explain(
     image: tuple[int, int] | None = None,
     schema: Schema | None = None,
     row: int | None = None,
+    rows: Rows | None = None,
+    checkpoints: Any = None,
 ) -> Explanation:
     """Explain the gradients of one example.
 
@@ -51,12 +54,17 @@ def explain(
     image : (rows, columns), where the inputs are an image's pixels
     schema : what training learned of the table that x is a row of; names and the page's units are then its own
     row : the number of that row, for the page to name
+    rows : examples that travel in the page, for it to train on; by default none do
+    checkpoints : networks, or paths of model files or of their folder, that the page walks through: the same network at
+        several times of its training, at most 24 of them
 
     Raises
     ------
     InputError
         A wrong shape or label, numbers that are not finite, too few or too many names of inputs or classes, or a
-        schema of another number of features.
+        schema, rows or checkpoints of another network.
+    ModelFileError
+        A checkpoint's file that cannot be read.
 
     Examples
     --------
@@ -69,7 +77,7 @@ def explain(
 
     Source: the lecture, "The chain, for one weight".
     """
-    return Explanation(net, x, label, feature_names, classes, batch_size, image, schema, row)
+    return Explanation(net, x, label, feature_names, classes, batch_size, image, schema, row, rows, checkpoints)
 
 
 class Explanation(Example):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainrule import equations
 from chainrule.boundary.checks import check_index, check_names
@@ -18,6 +21,7 @@ from chainrule.errors import InputError
 from chainrule.explain.findings import output_findings
 from chainrule.explain.records import Finding, OutputUnit, Record, output_units
 from chainrule.explain.symbols import number
+from chainrule.explain.views.page_modules import write_modules_page
 from chainrule.output import layer as output
 
 __all__ = ["ModuleExplanation", "ModuleRow", "explain"]
@@ -41,13 +45,25 @@ class ModuleRow:
 
 @dataclass(frozen=True)
 class ModuleExplanation(Record):
-    """What `chainrule.torch.explain` found: the output units, and a row for each submodule in the order of calls."""
+    """What `chainrule.torch.explain` found: the output units, and a row for each submodule in the order of calls.
+
+    name : of the module's class
+    gradients : ∂𝓛/∂(output) of each submodule, and of the input "x", in float64: a list, since a submodule may be
+        called several times or return several tensors. What no gradient reaches has none. Not in `to_dict`.
+    """
 
     label: int
     loss: float
     output_units: list[OutputUnit]
     rows: list[ModuleRow]
     findings: list[Finding]
+    name: str = ""
+    gradients: dict[str, list[npt.NDArray[np.float64]]] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write one page of it, whole or not at all (chainrule[cli]): the output layer, then every submodule's gradient
+        as bars, back to the input."""
+        return write_modules_page(path, self)
 
     def to_text(self) -> str:
         """Tables for the terminal."""
@@ -74,7 +90,7 @@ class ModuleExplanation(Record):
 
 
 def explain(module: Any, x: Any, label: int, *, classes: Any = None) -> ModuleExplanation:
-    """The output layer of any PyTorch classifier exactly, and the gradient norms at every submodule.
+    """The output layer of any PyTorch classifier exactly, and the gradient at every submodule's output.
 
     ∇_{a_L} 𝓛 = ŷ − e(ℓ) is computed from the logits in float64, and PyTorch carries it back from there. The module is
     run in evaluation mode and left as it was: its modes, its gradients and its hooks.
@@ -130,7 +146,16 @@ def explain(module: Any, x: Any, label: int, *, classes: Any = None) -> ModuleEx
     probabilities = equations.softmax(a)
     units = output_units(names, a, probabilities, equations.grad_probabilities(probabilities, index), grad[0])
     findings = output_findings(a, index, names)
-    return ModuleExplanation(index, float(loss[0]), units, _rows(calls, sizes), findings)
+    kept = {
+        id(tensor): gradient.detach().to("cpu", torch.float64).numpy()
+        for tensor, gradient in zip(at, gradients[: len(at)], strict=True)
+        if gradient is not None and not gradient.is_complex()
+    }
+    by_name: dict[str, list[Any]] = {}
+    for name, _, tensors in calls:
+        by_name.setdefault(name, []).extend(kept[id(t)] for t in tensors if id(t) in kept)
+    rows = _rows(calls, sizes)
+    return ModuleExplanation(index, float(loss[0]), units, rows, findings, type(module).__name__, by_name)
 
 
 @contextmanager

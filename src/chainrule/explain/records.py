@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 JSON_VERSION = 2
+UNTOLD = "explanation", "gradients"  # fields that are no part of the JSON data
 WHOLE = 1024  # a matrix of more elements is given by the row or column that matters
 
 
@@ -177,7 +178,7 @@ def jsonable(value: Any) -> Any:
     {'kind': 'a kind', 'text': 'a text', 'evidence': {'number': '-Infinity'}}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: jsonable(getattr(value, f.name)) for f in fields(value) if f.name != "explanation"}
+        return {f.name: jsonable(getattr(value, f.name)) for f in fields(value) if f.name not in UNTOLD}
     if isinstance(value, dict):
         return {key: jsonable(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

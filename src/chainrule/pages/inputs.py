@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.html import number
-from chainrule.tables.learning import by_thresholds
+from chainrule.tables.learning import by_thresholds, told_share
 
 __all__ = ["InputFindings", "look_at_inputs", "told_by_thresholds"]
 
@@ -93,7 +93,7 @@ def look_at_inputs(
     if len(labels[::step]) >= 20 and x.shape[1] > 1:
         for share, j in sorted(told, reverse=True):
             if share >= PERFECT and 1 - share <= 0.1 * (1 - chance):
-                found.append((names[j], f"tells the class of {number(100 * share, 4)} % of the training rows"))
+                found.append((names[j], f"tells the class of {told_share(share)} of the training rows"))
     return InputFindings(
         wild, found, scales, f"the best, {names[at]}, is right in {number(100 * best, 3)} %" if told else "none", len(x)
     )

@@ -16,8 +16,8 @@ from chainrule.boundary.extras import require
 from chainrule.errors import TableError
 
 __all__ = [
-    "DATES", "MISSING", "TRUTH", "Form", "category", "date_pattern", "days", "hours", "kind_of", "numbers", "text",
-    "units", "without",
+    "DATES", "MISSING", "TRUTH", "Form", "category", "date_pattern", "days", "hours", "kind_of", "lengths", "numbers",
+    "text", "units", "without",
 ]  # fmt: skip
 
 MISSING = (
@@ -69,6 +69,10 @@ DATES = {
 }
 ISO = "%Y-%m-%d"
 _CLOCK = r"^(?P<h>\d{1,2}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:[.,]\d+)?))?(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?$"
+_LENGTH = (
+    r"^(?P<n>[+−-])?(?:(?P<d>\d+) ?d(?:ays?)?,? *)?(?P<h>\d+):(?P<m>[0-5]\d)"
+    r"(?:(?P<t>[.,]\d+)|:(?P<s>[0-5]\d(?:[.,]\d+)?))?$"
+)
 _TIME = r"(?:(?:T| +|, *)(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d+))?)?(?: ?(?P<p>[AaPp][Mm]))?"
 _ZONE = r" ?(?:Z|UTC|(?P<z>[+-]\d{2}):?(?P<w>\d{2})?)?)?"
 
@@ -79,26 +83,28 @@ class Form:
 
     decimal : "." or ","
     thousands : what stands between groups of three digits: "", ",", ".", " " or "'"
-    unit : "", "%" or a currency's sign, which stands before or behind the number
+    unit : "", "%", a currency's sign, which stands before or behind the number, or letters behind it, as kg
     date : "" for none but year-month-day, which is read in every column of dates; else a format, as %d.%m.%Y
+    minutes : whether a length of time of two parts, 36:15, is of minutes and seconds, and not of hours and minutes
     """
 
     decimal: str = "."
     thousands: str = ""
     unit: str = ""
     date: str = ""
+    minutes: bool = False
 
     def __post_init__(self) -> None:
         if self.decimal not in (".", ",") or self.thousands not in SEPARATORS or self.decimal == self.thousands:
             raise ValueError(f"decimal {self.decimal!r:.20} with thousands {self.thousands!r:.20}")
-        if self.unit not in ("", "%") and not re.fullmatch(r"\S{1,3}", self.unit):
+        if self.unit not in ("", "%") and not re.fullmatch(r"\S{1,8}", self.unit):
             raise ValueError(f"unit {self.unit!r:.20}")
         if self.date and self.date not in DATES:
             raise ValueError(f"date {self.date!r:.20}")
 
 
 def kind_of(series: Any) -> str:
-    """number, boolean, date, time or text: what a column's type says.
+    """number, boolean, date, time, duration or text: what a column's type says.
 
     Raises
     ------
@@ -114,6 +120,8 @@ def kind_of(series: Any) -> str:
         return "date"
     if dtype == pl.Time:
         return "time"
+    if dtype == pl.Duration:
+        return "duration"
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return "text"
     raise TableError(f"column {series.name!r}: has type {dtype}, expected numbers, booleans, dates, times or text")
@@ -127,6 +135,15 @@ def text(series: Any) -> Any:
     if kind == "time":
         found = series.dt.to_string("%H:%M:%S%.6f").str.replace(r"\.0+$", "")
         return found.str.replace(r"(\.\d*?)0+$", "${1}")
+    if kind == "duration":
+        micros = series.dt.total_microseconds()
+        seconds, sign = micros.abs() // 1_000_000, (micros < 0).replace_strict({True: "-", False: ""}, default=None)
+        part = pl.DataFrame({"n": sign, "h": seconds // 3600, "m": seconds // 60 % 60, "s": seconds % 60})
+        part = part.with_columns((micros.abs() % 1_000_000).alias("f")).with_columns(
+            pl.col(name).cast(pl.String).str.zfill(wide) for name, wide in (("h", 1), ("m", 2), ("s", 2), ("f", 6))
+        )
+        whole = pl.format("{}{}:{}:{}.{}", "n", "h", "m", "s", "f").str.replace(r"\.?0*$", "")
+        return part.select(whole.alias(series.name)).to_series()
     found = series.cast(pl.String)
     if kind == "boolean":
         return found
@@ -157,7 +174,7 @@ def numbers(series: Any, form: Form) -> Any:
         return series.cast(pl.Float64) if exact else series.cast(pl.String).cast(pl.Float64).fill_nan(None)
     if kind == "boolean":
         return series.cast(pl.Float64)
-    if kind in ("date", "time"):
+    if kind in ("date", "time", "duration"):
         return pl.Series(series.name, [None], dtype=pl.Float64).new_from_index(0, len(series))
     found = text(series)
     if form.decimal == "." and not form.unit:
@@ -191,13 +208,19 @@ def _written(found: Any, form: Form) -> Any:
     return result if form.unit else result.fill_null(truth.replace_strict({"true": 1.0, "false": 0.0}, default=None))
 
 
-def units(found: Any) -> list[str]:
-    """The unit that half of the cells or more have in common: one or none."""
+def units(found: Any, words: bool) -> list[str]:
+    """The unit that half of the cells or more have in common, or `words` that nearly all have: one or none."""
     if (found.str.ends_with("%")).sum() * 2 >= len(found):
         return ["%"]
     signs = found.str.extract(rf"^[(+\-−]?\s*({CURRENCIES})\s*[\d(+\-−.,]", 1)
     signs = signs.fill_null(found.str.extract(rf"\d[.,]?\s*({CURRENCIES})\)?$", 1)).drop_nulls()
-    return [str(signs.mode()[0])] if len(signs) and len(signs) * 2 >= len(found) else []
+    if len(signs) and len(signs) * 2 >= len(found):
+        return [str(signs.mode()[0])]
+    behind = found.str.extract(r"^[+−-]?\d[\d.,' ]*\s?([\p{L}°µ][\p{L}\d°/%²³]{0,7})$").drop_nulls()
+    if not words or len(behind) == 0:
+        return []
+    word = behind.mode()[0]
+    return [str(word)] if (behind == word).sum() * 20 >= len(found) * 19 else []
 
 
 def days(series: Any, form: Form) -> Any:
@@ -220,6 +243,29 @@ def hours(series: Any) -> Any:
     hour = pl.when(half.is_null()).then(h).otherwise(h % 12 + pl.when(half == "p").then(12).otherwise(0))
     whole = hour + pl.col("m") / 60 + pl.col("s").fill_null(0.0) / 3600
     return part.select(pl.when(sound).then(whole).otherwise(None)).to_series().alias(series.name)
+
+
+def lengths(series: Any, form: Form) -> Any:
+    """Each cell's length of time in hours; null where it is missing or none.
+
+    36:15:00, −0:30, 1 day 12:15:00, and 36:15, which `form` says the parts of; 36:15.2 is of minutes and seconds.
+    """
+    pl, kind = require("polars", "cli"), kind_of(series)
+    if kind == "duration":
+        return series.dt.total_microseconds().cast(pl.Float64) / 3600e6
+    if kind != "text":
+        return pl.Series(series.name, [None], dtype=pl.Float64).new_from_index(0, len(series))
+    part = text(series).to_frame("cell").select(pl.col("cell").str.extract_groups(_LENGTH)).unnest("cell")
+    part = part.with_columns(
+        pl.col("d", "h", "m").cast(pl.Float64),
+        *(pl.col(name).str.replace(",", ".", literal=True).cast(pl.Float64, strict=False) for name in ("s", "t")),
+    )
+    two = pl.col("s").is_null()
+    whole = pl.col("h") + (pl.col("m") + pl.col("s").fill_null(0.0) / 60 + pl.col("t").fill_null(0.0)) / 60
+    small = two & (pl.lit(form.minutes) | pl.col("t").is_not_null())
+    value = pl.col("d").fill_null(0.0) * 24 + pl.when(small).then(whole / 60).otherwise(whole)
+    sign = pl.when(pl.col("n").is_in(["-", "−"]).fill_null(False)).then(-1.0).otherwise(1.0)
+    return part.select(value * sign).to_series().alias(series.name)
 
 
 def without(frame: Any, words: Collection[str]) -> Any:

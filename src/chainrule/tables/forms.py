@@ -33,8 +33,8 @@ class Choices:
     as_classes : a target with very many different numbers or texts holds classes all the same
     columns : the only columns that are used; none for all
     apart : columns that are no features, since they say something else of a row: its name, its weight, its group
-    types : what some columns are, whatever they look like: number, date, time, boolean, category or text, which is the
-        same as category
+    types : what some columns are, whatever they look like: number, date, time, duration, boolean, category or text,
+        which is the same as category
     missing : words, or numbers, that stand for a missing value besides those of `cells.MISSING`
     categories : the most categories that a column keeps; the rare ones beyond are one
     """
@@ -93,6 +93,10 @@ def kind_and_form(learner: Learner, series: Any) -> tuple[str, Form]:
     if strays <= allowed and _serves(known, strays):
         _say_form(learner, series.name, found, "time", Form())
         return "time", Form()
+    form, strays = _length_form(known)
+    if strays <= allowed and _serves(known, strays):
+        _say_form(learner, series.name, found, "duration", form)
+        return "duration", form
     form = _date_form(learner, series.name, known, allowed)
     if form is not None:
         _say_form(learner, series.name, found, "date", form)
@@ -110,6 +114,9 @@ def _as_told(learner: Learner, series: Any, came: str, told: str) -> tuple[str, 
         form, _ = _number_form(learner, series.name, known, len(known) - 1)
     elif came == "text" and kind == "date":
         form = _date_form(learner, series.name, known, len(known) - 1)
+    elif came == "text" and kind == "duration":
+        form, strays = _length_form(known)
+        form = form if strays < len(known) else None
     elif {kind, came} <= {"number", "boolean"}:
         form = Form()
     elif came == "text":
@@ -136,7 +143,7 @@ def _number_form(learner: Learner, name: str, known: Any, allowed: int) -> tuple
         if pointed.any() and decimal is None and (pointed | known.str.contains(r"^[+-]?\d{1,3}$")).all():
             learner.points.append((name, known.filter(pointed)[0]))
         return Form(), 0
-    units = ["", *cells.units(known)]
+    units = ["", *cells.units(known, words=known.n_unique() > FEW)]  # few are categories: 1st, 2nd
     if (
         len(units) == 1
         and not known.str.contains(r"\d[,'’ \u00a0\u202f]\d|\d\.\d+\.\d|^\(|−|\d,$|^[+-]?,\d|\d\.\d{3}$").any()
@@ -169,6 +176,13 @@ def _number_form(learner: Learner, name: str, known: Any, allowed: int) -> tuple
     return chosen, len(known) - max(points, commas)
 
 
+def _length_form(known: Any) -> tuple[Form, int]:
+    """How lengths of time are written, and how many cells are none. Beside 1:02:15, what has two parts is of minutes
+    and seconds: 59:30."""
+    form = Form(minutes=bool(known.str.contains(r":\d\d:").any()))
+    return form, cells.lengths(known, form).null_count()
+
+
 def _date_form(learner: Learner, name: str, known: Any, allowed: int) -> Form | None:
     sample = known.head(50)
     likely = [date for date in cells.DATES if sample.str.contains(cells.date_pattern(date)).sum() * 2 >= len(sample)]
@@ -197,15 +211,16 @@ def _say_form(learner: Learner, name: str, found: Any, what: str, form: Form) ->
     signs = {
         words: sign for words, sign in signs.items() if found.filter(values.is_not_null()).str.contains(sign).any()
     }
-    if what == "time":
+    if what in ("time", "duration"):
         at = values.is_not_null().arg_true()[0]
-        learner.say(f"column {name!r}: times of day as hours: {found[at]!r} is {values[at]:.4g}")
+        of = "times of day" if what == "time" else "durations"
+        learner.say(f"column {name!r}: {of} as hours: {found[at]!r} is {values[at]:.4g}")
     elif form != Form() or signs:
         if what == "date":
             words = {"%d": "day", "%m": "month", "%b": "month", "%B": "month", "%Y": "year", "%y": "year"}
             how = "dates as " + re.sub("%.", lambda sign: words[sign[0]], form.date)
         else:
-            parts = [f"decimal {form.decimal}" if form.decimal == "," else "", form.unit and f"unit {form.unit}"]
+            parts = ["a decimal comma" if form.decimal == "," else "", form.unit and f"unit {form.unit}"]
             parts.append(form.thousands and f"{form.thousands!r} between thousands")
             how = "numbers with " + ", ".join(filter(None, [*parts, *signs]))
         shown = values.is_not_null()
@@ -213,6 +228,7 @@ def _say_form(learner: Learner, name: str, found: Any, what: str, form: Form) ->
             shown &= found.str.contains("|".join(signs.values())).fill_null(False)
         at = shown.arg_true()[0]
         value = f"{values[at]:.10g}" if what in ("number", "time") else np.datetime64(round(values[at] * 86_400), "s")
+        value = str(value).removesuffix("T00:00:00")
         learner.say(f"column {name!r}: {how}: {found[at]!r} is {value}")
     bad = values.is_null() & found.is_not_null()
     if bad.any():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,29 @@ from chainrule.tables.forms import FEW, JUDGED, Choices, Learner, kind_and_form
 from chainrule.tables.reading import as_frame
 from chainrule.tables.schema import Column, Schema, Target, keys_of, no_target, values_of
 
-__all__ = ["by_thresholds", "learn_schema", "learn_target"]
+__all__ = ["Found", "by_thresholds", "learn_schema", "learn_target", "told_share"]
 
 PERFECT = 0.98  # of the rows
 COVERED = 0.35  # of the rows have a category that others have too: the rare ones can be one
 NAMES = 0.9  # of the texts are different: they name the rows
+MEASURED = (
+    r"^\W*\d+(?:[.,' ]\d+)*(?:[.,' ]\d+|\D{1,8})$"  # a number and something behind it: of use when it is cleaned up
+)
+STAND_INS = {float(sign + nines) for sign in ("", "-") for nines in ("99", "999", "9999", "99999", "999999")}
 LARGEST_WHOLE = 2.0**53  # every integer up to it is a float64
 Rows = npt.NDArray[Any]
+
+
+class Found(NamedTuple):
+    """What is learned of one column: it, or None where it cannot be used; why it is left out, or ""; and what is said,
+    as `Learner` has it."""
+
+    column: Column | None
+    reason: str
+    said: list[str]
+    comma: str
+    points: list[tuple[str, str]]
+    alone: list[tuple[str, float]]
 
 
 def learn_target(frame: Any, target: str, choices: Choices | None = None) -> Target:
@@ -101,6 +117,7 @@ def learn_schema(
     *,
     rows: Rows | None = None,
     say: Callable[[str], object] = lambda line: None,
+    each: Callable[[Callable[[str], Found], list[str]], list[Found]] = lambda learn, names: [*map(learn, names)],
 ) -> Schema:
     """Learn from a table how its columns become features and its target classes.
 
@@ -115,6 +132,8 @@ def learn_schema(
     choices : what the table does not say itself
     rows : the numbers that messages call the rows by; 0, 1, … by default
     say : called with a line for each thing that is not plain
+    each : gives what is learned of each of some columns, of the function that learns it and their names; several
+        processes share them so
 
     Raises
     ------
@@ -138,17 +157,35 @@ def learn_schema(
             word = {"keep": "keep or ignore", "ignore": "keep or ignore", "types": "give a type"}.get(option, "use")
             raise TableError(f"the table has no column {strange[0]!r} to {word}; it has {', '.join(names)[:200]}")
     rows = np.arange(frame.height) if rows is None else rows
-    learner = Learner(choices, say, rows, target.labels(frame, rows))
+    labels = target.labels(frame, rows)
+    learner = Learner(choices, say, rows, labels)
+
+    def learn(name: str) -> Found:
+        said: list[str] = []
+        of_one = Learner(choices, said.append, rows, labels)
+        series = cells.without(frame[name].to_frame(), choices.missing)[name]
+        return Found(*_learn_column(of_one, series), said, of_one.comma, of_one.points, of_one.alone)
+
+    def unused(name: str) -> bool:
+        return name in choices.apart or name in choices.ignore or bool(choices.columns and name not in choices.columns)
+
+    used = [name for name in names if not unused(name)]
+    of_name = dict(zip(used, each(learn, used), strict=True))
     columns: list[Column] = []
     usable: list[Column] = []  # of those that are left out
     left_out: dict[str, str] = {}
     constants: list[str] = []
     unsaid: dict[str, str] = {}
     for name in names:
-        if name in choices.apart or name in choices.ignore or (choices.columns and name not in choices.columns):
+        if name not in of_name:
             unsaid[name] = "ignored" if name not in choices.apart else "no feature"
             continue
-        column, reason = _learn_column(learner, cells.without(frame[name].to_frame(), choices.missing)[name])
+        column, reason, said, comma, points, alone = of_name[name]
+        learner.comma = comma or learner.comma
+        learner.points += points
+        learner.alone += alone
+        for line in said:
+            say(line)
         if column is not None and column.constant:
             constants.append(name + (" (for floats)" if reason else ""))
             columns.append(column)
@@ -175,15 +212,15 @@ def learn_schema(
         raise TableError(f"the table has no columns besides the target {target.name!r}{why}")
     for name, reason in left_out.items():
         keep = f" (--keep {name!r} uses it)" if any(c.name == name for c in usable) else ""
-        used = any(c.name == name for c in spare)
-        say(f"column {name!r}: {reason}: {'used, since no other column is left' if used else f'left out{keep}'}")
+        kept = any(c.name == name for c in spare)
+        say(f"column {name!r}: {reason}: {'used, since no other column is left' if kept else f'left out{keep}'}")
     advice = "; if it is known only afterwards, leave it out: --ignore {!r}"
     if sum(not column.constant for column in columns) == 1:
         advice = ", and no other column is used: make sure that it is known before the class is"
     for name, share in learner.alone:
-        say(f"column {name!r}: tells the class alone in {100 * share:.4g} % of the rows" + advice.format(name))
-    alone = {name: f"tells the class alone in {100 * share:.4g} %" for name, share in learner.alone}
-    columns = [replace(c, note=alone.get(c.name, "constant" if c.constant else c.note)) for c in columns]
+        say(f"column {name!r}: tells the class alone in {told_share(share)} of the rows" + advice.format(name))
+    notes = {name: f"tells the class alone in {told_share(share)}" for name, share in learner.alone}
+    columns = [replace(c, note=notes.get(c.name, "constant" if c.constant else c.note)) for c in columns]
     taken = {c.name for c in columns}
     left_out = {name: why for name, why in left_out.items() if name not in taken} | unsaid
     return Schema(target.name, target.classes, columns, target.kind, [*choices.missing], list(frame.columns), left_out)
@@ -201,8 +238,11 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
         return _learn_categories(learner, series, found, n)
     infinite = found.is_infinite().fill_null(False)
     if infinite.any():
-        row = learner.rows[infinite.arg_true()[0]]
-        raise TableError(f"column {series.name!r}, row {row}: is infinite, expected a finite number")
+        at = infinite.arg_true()[0]
+        raise TableError(
+            f"column {series.name!r}, row {learner.rows[at]}: is infinite, expected a finite number; "
+            f"--missing={series[at]} takes it as missing"
+        )
     low, high = float(found.min()), float(found.max())
     # from the first value, so that what many digits have in common is no error; by the width, so that no square is
     # beyond float64
@@ -223,7 +263,27 @@ def _learn_column(learner: Learner, series: Any) -> tuple[Column | None, str]:
         return column, "numbers the rows" if numbered else "holds whole numbers that are all different"
     if (alone := _alone(found, learner.labels)) is not None:
         learner.alone.append((series.name, alone))
+    for end in (low, high) if kind == "number" else ():
+        if count := _stands_in(found, end, end == low):
+            learner.say(
+                f"column {series.name!r}: {end:g} in {count} of {n} rows is far from the others; if it stands for a "
+                f"missing value, say --missing={end:g}"
+            )
+            column = replace(column, note=f"{end:g} in {count} rows: missing?")
     return column, ""
+
+
+def _stands_in(found: Any, end: float, lowest: bool) -> int:
+    """How many rows have an extreme that is usual for a missing value, farther from the others than they from each
+    other; 0 where it is none."""
+    if end not in STAND_INS:
+        return 0
+    others = found.filter(found != end).drop_nulls()
+    count = len(found) - found.null_count() - len(others)
+    if count < 2 or others.n_unique() < 3:
+        return 0
+    gap = others.min() - end if lowest else end - others.max()
+    return count if gap > others.max() - others.min() else 0
 
 
 def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tuple[Column, str]:
@@ -237,7 +297,7 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
     if len(categories) == 1 and n == len(found):
         return column, "is constant"
     if n >= JUDGED and len(categories) > NAMES * n and not kept:
-        measured = found.drop_nulls().str.contains(r"^\W*\d+(?:\W|\D+$)").sum()
+        measured = found.drop_nulls().str.contains(MEASURED).sum()
         if measured * 2 < n:
             return column, f"holds texts that are {'nearly ' * (len(categories) < n)}all different"
     limit = learner.choices.categories
@@ -251,9 +311,13 @@ def _learn_categories(learner: Learner, series: Any, found: Any, n: int) -> tupl
                 f"other {len(rare)}, in {n - covered} of {n} rows, are one: rare (--categories N keeps at most N)"
             )
             return _categories(name, sizes, sorted(frequent), rare, found), ""
+        misfits = _misfits(found, rows)
+        measured = found.drop_nulls().str.contains(MEASURED).sum()
+        if not misfits and measured * 2 < n:
+            return column, "holds texts of which most stand in a single row"
         some = ", ".join(repr(v)[:30] for v in found.drop_nulls().head(3))
         raise TableError(
-            f"column {name!r}: text with {len(categories)} categories in {n} rows ({some}, …){_misfits(found, rows)}; "
+            f"column {name!r}: text with {len(categories)} categories in {n} rows ({some}, …){misfits}; "
             f"write it as plain numbers, dates or fewer categories, or leave it out: --ignore {name!r}; "
             f"--keep {name!r} takes each as a category"
         )
@@ -284,6 +348,11 @@ def _misfits(found: Any, rows: Rows) -> str:
         return ""
     at = bad.arg_true()
     return f", {fits.sum()} of them numbers and {len(at)} not, first {found[at[0]]!r} in row {rows[at[0]]}"
+
+
+def told_share(share: float) -> str:
+    """A share of the rows; 100 % where it is all of them."""
+    return f"{100 * share if share == 1.0 else math.floor(round(1e4 * share, 6)) / 100:.4g} %"
 
 
 def _unnamed(name: str) -> bool:

@@ -11,18 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.errors import InputError, ModelFileError, TableError
-from chainrule.explain import Explanation, explain
+from chainrule.explain import Explanation, Rows, explain
 from chainrule.network import Model, load_model
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax, softmax_cross_entropy
 from chainrule.tables.attribution import Why, why
+from chainrule.tables.cells import Form, numbers
 from chainrule.tables.evaluation import Evaluation, evaluate
 from chainrule.tables.reading import as_frame, read_table
 from chainrule.tables.schema import Counts, Schema
 from chainrule.tables.sparse import dense, logits_of
 from chainrule.tables.text import Reading
 
-__all__ = ["Judged", "TableModel", "labelled_rows", "load", "silent"]
+__all__ = ["Judged", "TableModel", "labelled_rows", "load", "silent", "weights_of"]
 
 Array = npt.NDArray[Any]
 Say = Callable[[str], object]
@@ -112,6 +113,22 @@ class TableModel:
             say(line)
         return Judged(frame, x, labels, rows)
 
+    def weights(self, judged: Judged, say: Say = silent) -> Array | None:
+        """What each row counts, (N,), where training had a column of weights and these rows have it too.
+
+        Raises
+        ------
+        TableError
+            A cell of it is no weight, or all are 0.
+        """
+        name = self.schema.apart.get("weight")
+        if name is None:
+            return None
+        if name not in judged.frame.columns:
+            say(f"the table has no column {name!r}, by which training weighed its rows: each row counts once")
+            return None
+        return weights_of(judged.frame[name], judged.rows)
+
     def logits(self, judged: Judged) -> Array:
         """The logits of every row, all finite; to the last bit those of the row alone.
 
@@ -143,11 +160,16 @@ class TableModel:
     def evaluate(
         self, table: Any, *, say: Say = silent, strict: bool = False, bootstrap: int = 1000, how: Reading | None = None
     ) -> Evaluation:
-        """How well the classes of a table are predicted; rows without a class are left out, and counted."""
+        """How well the classes of a table are predicted; rows without a class are left out, and counted. Where training
+        weighed its rows by a column, these are weighed by it too."""
         judged = self.judged(self.read(table, how, say), say, strict=strict, labelled=True)
         if not len(judged.labels):
             raise TableError(f"column {self.schema.target!r}: no row has a class to be judged by")
-        return evaluate(self.logits(judged), judged.labels, self.classes, bootstrap=bootstrap)
+        weights = self.weights(judged, say)
+        return evaluate(
+            self.logits(judged), judged.labels, self.classes, weights=weights,
+            weighted="" if weights is None else self.schema.apart["weight"], bootstrap=bootstrap,
+        )  # fmt: skip
 
     def explain(
         self, table: Any, row: int = 0, *, image: tuple[int, int] | None = None, say: Say = silent,
@@ -168,10 +190,14 @@ class TableModel:
 
     def explained(
         self, table: Any, row: int | None, *, image: tuple[int, int] | None = None, say: Say = silent,
-        how: Reading | None = None,
+        how: Reading | None = None, rows: int = 0, checkpoints: Any = None,
     ) -> tuple[Explanation, Why]:  # fmt: skip
         """Both: the gradients of one row, by default of the one with the largest loss, and what each of its columns
-        adds."""
+        adds.
+
+        rows : how many rows with a class travel in the page, drawn at random; all where the table has fewer
+        checkpoints : as `chainrule.explain.explain`
+        """
         frame = self.read(table, how, say)
         if row is None:
             labelled = self.judged(frame, silent, labelled=True)
@@ -190,8 +216,22 @@ class TableModel:
         if label < 0:
             label = int(logits[0].argmax())
             say(f"row {row} has no class in column {schema.target!r}: taken as {self.classes[label]!r}, as predicted")
-        found = explain(self.network, judged.x[0], label, image=image, schema=schema, row=row)
+        travelling = self._drawn(frame, rows) if rows else None
+        found = explain(
+            self.network, judged.x[0], label, image=image, schema=schema, row=row, rows=travelling,
+            checkpoints=checkpoints,
+        )  # fmt: skip
         return found, why(self.network, schema, judged.frame, judged.x[0])
+
+    def _drawn(self, frame: Any, count: int) -> Rows:
+        """So many of the rows that have a class, drawn without regard to anything, in a random order."""
+        labelled = self.judged(frame, silent, labelled=True)
+        if len(labelled.labels) < 2:
+            raise TableError(f"--rows: the table has {len(labelled.labels)} rows with a class, expected at least 2")
+        at = np.random.default_rng(0).permutation(len(labelled.labels))[:count]
+        return Rows(
+            dense(labelled.x[at]), labelled.labels[at], numbers=labelled.rows[at], of=len(labelled.labels)
+        )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> TableModel:
@@ -227,5 +267,27 @@ def labelled_rows(labels: Any, target: str, say: Say, cells: Any = None) -> tupl
         first = int(np.flatnonzero(labels < 0)[0])
         word = "" if cells is None or cells[first] is None else str(cells[first]).strip()
         words = f": {word!r:.20} (--type {target}=text takes every word as a class)" if word.isalpha() else ""
-        say(f"column {target!r}: {len(labels) - len(rows)} rows without a class are left out, first row {first}{words}")
+        count = len(labels) - len(rows)
+        what = "1 row without a class is" if count == 1 else f"{count} rows without a class are"
+        say(f"column {target!r}: {what} left out, first row {first}{words}")
     return rows, labels[rows]
+
+
+def weights_of(series: Any, rows: Any) -> Array:
+    """What each row counts, (N,): a column's cells as numbers >= 0.
+
+    Raises
+    ------
+    TableError
+        A cell is no such number, or all are 0.
+    """
+    found = numbers(series, Form())
+    bad = found.is_null() | ~found.is_finite().fill_null(False) | (found < 0).fill_null(False)
+    if bad.any():
+        at = bad.arg_true()[0]
+        raise TableError(
+            f"column {series.name!r}, row {rows[at]}: {series[at]!r:.40} is no weight, expected a number >= 0"
+        )
+    if not found.sum() > 0:
+        raise TableError(f"column {series.name!r}: all weights are 0")
+    return np.asarray(found.to_numpy())

@@ -3,6 +3,7 @@ in a file that `fit` maps and streams. A text file is made one of Parquet first,
 
 from __future__ import annotations
 
+import glob
 import mmap
 import os
 import shutil
@@ -17,18 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.boundary.extras import require
+from chainrule.boundary.files import temporary_folder
 from chainrule.errors import TableError
 from chainrule.tables.reading import kind_of_file, reading, refuse_kind, say_broken
 from chainrule.tables.sources import Source
 from chainrule.tables.text import Reading, TextTable, lay_out
 
-__all__ = ["ParquetTable", "features_on_disk", "numeric_examples", "open_streamed"]
+__all__ = ["ParquetTable", "features_on_disk", "is_pattern", "numeric_examples", "open_streamed"]
 
 Array = npt.NDArray[Any]
 
 
+def is_pattern(path: Any) -> bool:
+    """Does a path stand for several files, as shards/*.parquet does?"""
+    return isinstance(path, str | os.PathLike) and glob.has_magic(os.fspath(path)) and not os.path.exists(path)
+
+
 class ParquetTable:
-    """A Parquet file that is not read whole: what `learn_schema` asks of a data frame, a column at a time.
+    """A Parquet file, or several of one name pattern, not read whole: what `learn_schema` asks of a data frame, by the
+    column.
 
     rows : the file's numbers of the rows that it consists of; all of them, until `only` takes some
 
@@ -70,20 +78,24 @@ class ParquetTable:
         column = self._lazy.select(name).collect().to_series()
         return column if self.height == self._total else column[self.rows]
 
-    def slices(self, rows: int) -> Iterator[Any]:
-        """Data frames of its rows, of at most so many consecutive ones of the file."""
+    def slices(self, rows: int, mask: Array) -> Iterator[tuple[slice, Any]]:
+        """Data frames of its rows, of at most so many consecutive ones of the file, and their places in the table; what
+        has none of those that the mask has, (height,) bool, is passed by, and mostly not read."""
         pl, begin = require("polars", "cli"), 0
         for part in self.parts:
             frame = pl.read_parquet(part)
             for inside in range(0, frame.height, rows):
-                yield self._of(frame.slice(inside, rows), begin)
-                begin += min(rows, frame.height - inside)
-        for at in range(begin, self._total, rows):
-            yield self._of(self._lazy.slice(at, rows).collect(), at)
+                count = min(rows, frame.height - inside)
+                if mask[at := self._at(begin, count)].any():
+                    yield at, frame.slice(inside, rows)[self.rows[at] - begin]
+                begin += count
+        for first in range(begin, self._total, rows):
+            if mask[at := self._at(first, rows)].any():
+                yield at, self._lazy.slice(first, rows).collect()[self.rows[at] - first]
 
-    def _of(self, frame: Any, begin: int) -> Any:
-        """Of rows that begin there in the file, those that the table consists of."""
-        return frame[self.rows[slice(*np.searchsorted(self.rows, (begin, begin + frame.height)))] - begin]
+    def _at(self, begin: int, count: int) -> slice:
+        """Where rows of the file stand in the table."""
+        return slice(*np.searchsorted(self.rows, (begin, begin + count)))
 
 
 def features_on_disk(
@@ -103,10 +115,8 @@ def features_on_disk(
         count = int(np.count_nonzero(mask))
         with tempfile.TemporaryFile() as file:
             mapped: np.memmap[Any, Any] = np.memmap(file, dtype=dtype, mode="w+", shape=(max(count, 1), width))
-        to = begin = 0
-        for frame in table.slices(rows):
-            at = slice(begin, begin + frame.height)
-            begin += frame.height
+        to = 0
+        for at, frame in table.slices(rows, mask):
             found = features(frame, table.rows[at])[mask[at]]
             for start in range(0, len(found), at_once):
                 some = found[start : start + at_once]
@@ -136,6 +146,10 @@ def open_streamed(
     TableError
         As `read_table`; or the file is of another kind.
     """
+    if is_pattern(path):
+        if not sorted(glob.glob(os.fspath(path))):
+            raise TableError(f"{path}: no file has such a name")
+        return ParquetTable(path)
     refuse_kind(path)
     source = Source(path)
     with reading(path):
@@ -147,15 +161,15 @@ def open_streamed(
         if kind == "parquet":
             return ParquetTable(path)
         text = TextTable(source, lay_out(source, how, say), how.skip_broken)
-        folder = tempfile.mkdtemp(prefix="chainrule-")
-        weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+        folder, used = temporary_folder()
+        weakref.finalize(source, _remove, folder, used)
         pl, rows = require("polars", "cli"), max(100, memory // 8 // (100 * len(text.layout.names)))
         waiting: list[Any] = []
         parts: list[Path] = []
 
         def write() -> None:
             if waiting:
-                parts.append(Path(folder) / f"{len(parts):08}.parquet")
+                parts.append(folder / f"{len(parts):08}.parquet")
                 pl.concat(waiting).write_parquet(parts[-1], compression="lz4")
                 waiting.clear()
 
@@ -167,9 +181,14 @@ def open_streamed(
     if not parts:
         raise TableError(f"{source.name}: has a header but no rows")
     say_broken(text, say)
-    table = ParquetTable(Path(folder) / "*.parquet")
+    table = ParquetTable(folder / "*.parquet")
     table.source, table.parts = source, parts
     return table
+
+
+def _remove(folder: Path, used: Any) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    used.close()
 
 
 def numeric_examples(

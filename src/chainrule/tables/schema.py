@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Column", "Counts", "Schema", "Target", "shown_value", "valu
 
 DENSE = 2**24  # elements of a matrix: of a larger one that is mostly 0, only the others are stored
 SPARSE = 0.1  # of its elements are not 0
-KINDS = ("number", "boolean", "date", "time", "category")
+KINDS = ("number", "boolean", "date", "time", "duration", "category")
 Rows = npt.NDArray[Any]
 
 
@@ -55,7 +55,8 @@ class Counts:
 class Column:
     """How one column becomes features.
 
-    kind : "number", "boolean", "date" (days since 1970), "time" (hours since midnight) or "category"
+    kind : "number", "boolean", "date" (days since 1970), "time" (hours since midnight), "duration" (hours) or
+        "category"
     mean, scale : a number x becomes (x − mean)/scale; a missing one becomes 0, the mean. A scale of 0 stands for a
         constant: its feature is 0.
     missing : whether training saw missing values: then a further feature says where they are
@@ -108,7 +109,7 @@ class Column:
             into[placed, codes[placed]] = 1
             counts.add(self.name, "of a category that training never saw", unseen, rows, found)
         else:
-            what = {"date": "date", "time": "time of day"}.get(self.kind, "number")
+            what = {"date": "date", "time": "time of day", "duration": "duration"}.get(self.kind, "number")
             counts.add(self.name, f"no {what} as training's: taken as missing", found.is_null() & ~gone, rows, text)
             self._standardise(series, found, into[:, 0], rows, counts)
             at = 1
@@ -166,9 +167,11 @@ def _range(column: Column) -> str:
 
 def shown_value(column: Column, value: float, digits: int = 4) -> str:
     """A number of a column as the table would write it: a date, a time of day, a number."""
-    if column.kind == "time":
-        minutes = round(value * 60)
-        return f"{minutes // 60}:{minutes % 60:02}"
+    if column.kind in ("time", "duration"):
+        seconds = round(abs(value) * 3600)
+        minutes = seconds // 60 if column.kind == "duration" else round(value * 60)
+        shown = f"{'-' * (value < 0)}{minutes // 60}:{minutes % 60:02}"
+        return shown + f":{seconds % 60:02}" * (column.kind == "duration")
     if column.kind == "date":
         return str(np.datetime64(round(value * 86_400), "s").astype("datetime64[D]"))
     return f"{value:.{digits}g}"
@@ -178,8 +181,8 @@ def values_of(series: Any, kind: str, form: Form) -> Any:
     """A column's cells as float64 numbers, or as names of categories; null where missing or not of the kind."""
     if kind == "category":
         return cells.category(series)
-    if kind == "time":
-        return cells.hours(series)
+    if kind in ("time", "duration"):
+        return cells.hours(series) if kind == "time" else cells.lengths(series, form)
     return cells.days(series, form) if kind == "date" else cells.numbers(series, form)
 
 

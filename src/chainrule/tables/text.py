@@ -21,6 +21,7 @@ __all__ = ["SEPARATORS", "Layout", "Reading", "TextTable", "column_names", "lay_
 SEPARATORS = {"tab": "\t", "space": " ", "comma": ",", "semicolon": ";", "bar": "|"}
 SAMPLE = 300  # lines that are looked at
 CHUNK = 20_000  # rows
+HEADERS = 10  # lines that are looked at for the names that are known
 AGREE = 0.9  # of the sample's lines have as many fields, where a character is the separator
 NUMBER = re.compile(r"[+-]?[$€£]?\s?(?:\d[\d., ']*|[.,]\d+)(?:[eE][+-]?\d+)?\s?%?")
 csv.field_size_limit(1 << 30)
@@ -196,7 +197,10 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
         raise TableError(f"{source.name}: is not {encoding}; say --encoding: {error}") from error
     if not any(line.strip() for line in sample):
         raise TableError(f"{source.name}: the file is empty")
-    separator, share = _separator(source, sample, how.separator)
+    hint = re.fullmatch(r'"?sep=(.)"?\s*', sample[0])  # as Excel has it
+    begin = int(hint is not None)
+    sample = sample[begin:]
+    separator, share = _separator(source, sample, how.separator or (hint[1] if hint else None))
     plain = "\t" if source.suffix in (".tsv", ".tab") else ","
     if how.separator is None and separator != plain and share:
         word = next(name for name, sign in SEPARATORS.items() if sign == separator)
@@ -206,6 +210,7 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
             else f"{source.name}: read with tabs between columns"
         )
     skip = _titles(sample, separator, _skipped(sample, separator))
+    skip = _named(sample, separator, skip, how)
     if skip:
         say(f"{source.name}: {skip} {'line' if skip == 1 else 'lines'} before the table left out")
     quote = _quote(sample[skip:], separator)
@@ -222,7 +227,7 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
         names = _without_header(source, len(first), wide, how)
         if how.header is None:
             say(f"{source.name}: has no header: its columns are {names[0]} to {names[-1]}")
-        return Layout(encoding, separator, False, names, skip, quote)
+        return Layout(encoding, separator, False, names, begin + skip, quote)
     trailing = len(first) < wide and all(not row[-1].strip() for row in rows[1:] if len(row) == wide)
     if len(first) + 1 == wide and not trailing:  # as R writes the names of rows
         agreeing = sum(len(row) == wide for row in rows[1:])
@@ -232,10 +237,10 @@ def lay_out(source: Source, how: Reading, say: Callable[[str], object]) -> Layou
     agree = len(rows) > 2 and all(len(row) == wide for row in rows[1:])
     if agree and abs(len(first) - wide) > 1 and not trailing:
         raise TableError(
-            f"{source.name}, line {skip + 1}: has {len(first)} fields, all others have {wide}: no header; "
+            f"{source.name}, line {begin + skip + 1}: has {len(first)} fields, all others have {wide}: no header; "
             "--no-header --skip-broken leaves it out and numbers the columns"
         )
-    return Layout(encoding, separator, True, column_names(source.name, first, say), skip, quote)
+    return Layout(encoding, separator, True, column_names(source.name, first, say), begin + skip, quote)
 
 
 def column_names(source: str, names: list[str], say: Callable[[str], object]) -> list[str]:
@@ -337,6 +342,23 @@ def _titles(sample: list[str], separator: str, skip: int) -> int:
         if not (title and more and (len(widths) == 1 or len(rows[0]) == 1)):
             return skip
         skip = lines[0][0] + 1
+
+
+def _named(sample: list[str], separator: str, skip: int, how: Reading) -> int:
+    """Lines before the one that names the target, or every column that the model knows, where that is one of the next
+    few: other headers, titles with separators in them."""
+    known = {name for name in how.known if name.strip() and name != how.target}
+    names = known or {name for name in (how.target,) if name is not None and not NUMBER.fullmatch(name)}
+    if not names or how.header is False:
+        return skip
+    for at, line in enumerate(sample[skip : skip + HEADERS], start=skip):
+        first = [cell.strip() for row in _parsed([line], separator) for cell in row]
+        if not names <= set(first):
+            continue
+        rows = [row for row in _parsed(sample[at + 1 :], separator) if len(row) == len(first)]
+        again = any(row[first.index(name)].strip() == name for row in rows for name in names)  # a class, and no name
+        return at if rows and not again and any(map(str.strip, sample[skip:at])) else skip
+    return skip
 
 
 def _has_header(first: list[str], rest: list[list[str]], how: Reading) -> bool:

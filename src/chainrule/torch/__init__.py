@@ -25,6 +25,7 @@ from chainrule.torch import losses as _losses  # noqa: E402
 from chainrule.torch.accelerate import accelerate  # noqa: E402
 from chainrule.torch.arguments import loss_is_wide, options_of, reduction_of  # noqa: E402
 from chainrule.torch.extras import names_of  # noqa: E402
+from chainrule.torch.heads import check_options  # noqa: E402
 from chainrule.torch.layer import Inputs  # noqa: E402
 from chainrule.torch.likelihoods import entropy, logprobs  # noqa: E402
 
@@ -62,6 +63,7 @@ def cross_entropy(
     scale: float = 1.0,
     loss_dtype: torch.dtype | None = None,
     extras: Sequence[str] = (),
+    group: Any = None,
 ) -> Any:
     """Cross entropy of softmax(input), with `torch.nn.functional.cross_entropy`'s signature and meaning.
 
@@ -98,6 +100,11 @@ def cross_entropy(
     extras : sequence of names
         "logsumexp", "log_likelihood" (log ŷ_ℓ, neither weighted nor smoothed), "entropy" (of ŷ, in nats), each with its
         gradient, "prediction" and "correct", each of the input's shape without C.
+    group : torch.distributed.ProcessGroup, optional
+        The classes are split over its processes, in the order of ranks: input, class probabilities and weight are of
+        this process's own classes, as many as it has, or none; labels count all classes, and rows are the same
+        everywhere. Each process gets the whole loss, and its own logits' gradient. Eagerly, first derivatives only, and
+        `inplace` is a hint that is not taken. A DTensor that is split by classes needs no `group`.
 
     Returns
     -------
@@ -108,7 +115,9 @@ def cross_entropy(
     Raises
     ------
     InputError
-        A wrong shape, dtype, device, target or option.
+        A wrong shape, dtype, device, target or option; with a group on any of its processes.
+    ProcessError
+        Another process of the group died, or did not answer within its timeout.
 
     Examples
     --------
@@ -124,12 +133,12 @@ def cross_entropy(
         tensors = input, target, weight
         others = size_average, ignore_index, reduce, reduction, label_smoothing
         more: dict[str, Any] = {"temperature": temperature, "z_loss": z_loss, "softcap": softcap, "scale": scale}
-        more |= {"loss_dtype": loss_dtype, "extras": extras}
+        more |= {"loss_dtype": loss_dtype, "extras": extras, "group": group}
         return handle_torch_function(cross_entropy, tensors, *tensors, *others, inplace=inplace, **more)
     shape = temperature, z_loss, softcap, scale
     options = options_of(reduction_of(size_average, reduce, reduction), ignore_index, label_smoothing, *shape)
     in_float32 = loss_is_wide(loss_dtype, input)
-    return _losses.cross_entropy(input, target, weight, options, inplace, in_float32, names_of(extras))
+    return _losses.cross_entropy(input, target, weight, options, inplace, in_float32, names_of(extras), group)
 
 
 def linear_cross_entropy(
@@ -151,6 +160,7 @@ def linear_cross_entropy(
     scale: float = 1.0,
     loss_dtype: torch.dtype | None = None,
     extras: Sequence[str] = (),
+    group: Any = None,
 ) -> Any:
     """Cross entropy of softmax(input · linear_weightᵀ + linear_bias), with the logits never stored.
 
@@ -184,6 +194,9 @@ def linear_cross_entropy(
         they store the logits.
     loss_dtype : torch.float32, optional
         The dtype of the loss and the extras of 16-bit input; float16 is multiplied in float32 too.
+    group : torch.distributed.ProcessGroup, optional
+        As in `cross_entropy`: weights (C_r, D) and biases are of this process's own classes, and the hidden units, the
+        same everywhere, get the gradient of all classes.
 
     Returns
     -------
@@ -224,8 +237,9 @@ def linear_cross_entropy(
             scale=scale,
             loss_dtype=loss_dtype,
             extras=extras,
+            group=group,
         )
-    _linear.check_options(options)
+    check_options(options)
     inputs = Inputs(input, linear_weight, linear_bias, target, weight)
     loss = options_of(reduction, ignore_index, label_smoothing, temperature, z_loss, softcap, scale)
     return _linear.linear_cross_entropy(
@@ -236,6 +250,7 @@ def linear_cross_entropy(
         accumulate=accumulate,
         in_float32=loss_is_wide(loss_dtype, input),
         extras=names_of(extras),
+        group=group,
     )
 
 

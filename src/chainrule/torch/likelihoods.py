@@ -10,11 +10,12 @@ from torch.autograd import Function, forward_ad
 
 from chainrule.boundary.checks import check_integer
 from chainrule.errors import InputError
-from chainrule.torch import devices, ops
+from chainrule.torch import devices, groups, ops
 from chainrule.torch.arguments import check_target, in_program, names, options_of
 from chainrule.torch.derivatives import log_softmax
+from chainrule.torch.heads import check_head, in_autocast
 from chainrule.torch.layer import Inputs
-from chainrule.torch.linear import check_head, flat_loss, in_autocast
+from chainrule.torch.linear import flat_loss
 
 __all__ = ["entropy", "logprobs"]
 TEMPORARIES = 4
@@ -28,6 +29,7 @@ def logprobs(
     bias: torch.Tensor | None = None,
     ignore_index: int | None = None,
     chunk_bytes: int | None = None,
+    group: Any = None,
 ) -> torch.Tensor:
     """Log-likelihood of each label under the last layer, log ŷ_ℓ, with the logits never stored.
 
@@ -41,7 +43,7 @@ def logprobs(
     bias : tensor (K,), optional
     ignore_index : int, optional
         −100 for None.
-    chunk_bytes : int, optional
+    chunk_bytes, group
         As in `linear_cross_entropy`.
 
     Returns
@@ -61,6 +63,10 @@ def logprobs(
     Source: the lecture, section 1: 𝓛 = −log ŷ_ℓ.
     """
     with _own_names():
+        if group is not None:
+            processes = groups.checked_group(group)
+            given = Inputs(hidden, weight, bias, labels, None)
+            return -groups.linear_cross_entropy(given, options_of("none", ignore_index, 0.0), processes, chunk_bytes)
         hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
         if check_target(labels, (*hidden.shape[:-1], weight.shape[0]), hidden.dim() - 1, hidden):
             raise InputError(f"labels: got class probabilities, expected integers of shape {tuple(hidden.shape[:-1])}")
@@ -70,8 +76,9 @@ def logprobs(
 
 
 def entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, *, bias: torch.Tensor | None = None, chunk_bytes: int | None = None
-) -> torch.Tensor:
+    hidden: torch.Tensor, weight: torch.Tensor, *, bias: torch.Tensor | None = None, chunk_bytes: int | None = None,
+    group: Any = None,
+) -> torch.Tensor:  # fmt: skip
     """Entropy of the last layer's probabilities, in nats, with the logits never stored.
 
     H = −Σ_j ŷ_j log ŷ_j with ŷ = softmax(W h + b),  ∂H/∂a_j = −ŷ_j (log ŷ_j + H).
@@ -83,6 +90,8 @@ def entropy(
     bias : tensor (K,), optional
     chunk_bytes : int, optional
         As in `linear_cross_entropy`; weights of 16 bits are copied to float32 besides.
+    group : torch.distributed.ProcessGroup, optional
+        As in `linear_cross_entropy`.
 
     Returns
     -------
@@ -101,6 +110,12 @@ def entropy(
     Source: C. E. Shannon, "A Mathematical Theory of Communication", 1948, section 6; the lecture, section 1, for ŷ.
     """
     with _own_names():
+        if group is not None:
+            processes = groups.checked_group(group)
+            any_label = torch.zeros(hidden.shape[:-1], dtype=torch.int64, device=hidden.device)
+            given, options = Inputs(hidden, weight, bias, any_label, None), options_of("none", None, 0.0)
+            told = groups.linear_cross_entropy(given, options, processes, chunk_bytes, extras=("entropy",))
+            return torch.as_tensor(told.entropy)
         hidden, weight, bias, wide = _checked(hidden, weight, bias, chunk_bytes)
         flat = hidden.reshape(-1, hidden.shape[-1])
         transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0

@@ -18,16 +18,17 @@ from torch.autograd import Function
 from chainrule.boundary.checks import check_integer, check_no_ignore_index
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
-from chainrule.torch import layer, ops
-from chainrule.torch.arguments import as_float, autocasts, check_same, check_target, check_tensor, describe, in_program
+from chainrule.torch import groups, layer, ops
+from chainrule.torch.arguments import as_float, check_same, check_target, in_program
 from chainrule.torch.derivatives import Gradient, Loss, curvature, handed_on
 from chainrule.torch.extras import LayerWithExtras, composed, record
 from chainrule.torch.forward_mode import no_tangent, saved_primals
+from chainrule.torch.heads import check_head, check_leaf, in_autocast, scalable
 from chainrule.torch.layer import Inputs, Plan
 from chainrule.torch.losses import differentiates, is_transformed, of_logits
 from chainrule.torch.sharded import is_sharded, of_shards
 
-__all__ = ["Head", "check_head", "check_options", "flat_loss", "in_autocast", "linear_cross_entropy"]
+__all__ = ["Head", "flat_loss", "linear_cross_entropy"]
 
 
 def linear_cross_entropy(
@@ -39,11 +40,18 @@ def linear_cross_entropy(
     accumulate: bool = False,
     in_float32: bool = False,
     extras: tuple[str, ...] = (),
+    group: Any = None,
 ) -> Any:
     """The loss of tensors as the caller gave them. `ignores`: there was an `ignore_index`; `in_float32`: multiply and
     return in float32 what has 16 bits."""
     if chunk_bytes is not None:
         check_integer("chunk_bytes", chunk_bytes)
+    if group is not None:
+        processes = groups.checked_group(group)
+        return groups.linear_cross_entropy(
+            inputs, options, processes, chunk_bytes, ignores=ignores, accumulate=accumulate, in_float32=in_float32,
+            extras=extras,
+        )  # fmt: skip
     if is_sharded(*inputs):
         return _of_shards(inputs, options, chunk_bytes, ignores, accumulate, in_float32, extras)
     leaf, weight = inputs.weight, inputs.class_weight
@@ -52,7 +60,7 @@ def linear_cross_entropy(
     check_head(input, linear_weight, linear_bias)
     wide = wide or (in_float32 and input.dtype.itemsize == 2)
     if in_float32:
-        input, linear_weight, linear_bias = _scalable(input, linear_weight, linear_bias)
+        input, linear_weight, linear_bias = scalable(input, linear_weight, linear_bias)
     lead, (k, *positions) = tuple(input.shape[:-1]), linear_weight.shape[:-1]
     if positions and len(lead) != 1:
         shapes = f"{tuple(input.shape)} with linear_weight of shape {tuple(linear_weight.shape)}"
@@ -63,7 +71,7 @@ def linear_cross_entropy(
     if weight is not None:
         check_same("weight", weight, (k,), input, dtype=False)
     if accumulate:
-        _check_leaf(leaf, linear_weight, bool(positions))
+        check_leaf(leaf, linear_weight, bool(positions))
     target = as_float(target, torch.float32 if input.dtype.itemsize == 2 else input.dtype) if probabilities else target
     if positions and extras:
         raise InputError(
@@ -87,74 +95,24 @@ def _of_shards(
     inputs: Inputs, options: LossOptions, chunk_bytes: int | None, ignores: bool, accumulate: bool, in_float32: bool,
     extras: tuple[str, ...],
 ) -> torch.Tensor:  # fmt: skip
-    """The loss of DTensors, whose hidden units and targets may be split by examples."""
+    """The loss of DTensors, whose hidden units and targets may be split by examples, and whose weights by classes."""
     if extras or accumulate or inputs.hidden.dim() < 2 or inputs.weight.dim() != 2:
         raise InputError("input: got a DTensor, expected (N, …, D) with linear_weight (K, D), no extras, no accumulate")
+    probabilities = inputs.target.dim() == inputs.hidden.dim()
 
-    def loss(local: Any, options: LossOptions) -> Any:
-        return linear_cross_entropy(Inputs(**local), options, chunk_bytes, ignores=ignores, in_float32=in_float32)
+    def loss(local: Any, options: LossOptions, group: Any) -> Any:
+        given = Inputs(**local)
+        return linear_cross_entropy(given, options, chunk_bytes, ignores=ignores, in_float32=in_float32, group=group)
 
     def scale(local: Any, options: LossOptions) -> torch.Tensor:
-        k, t, rows = local["weight"].shape[0], local["target"], local["hidden"].shape[:-1]
-        t = t.reshape(-1, k) if t.dim() > len(rows) else t.reshape(-1)
-        return ops.scales(t, local["class_weight"], options, k, t.dim() == 2, each=False)
+        t = local["hidden"][..., :1] if probabilities else local["target"]  # a mean of probabilities counts rows
+        t = t.reshape(-1, 1) if probabilities else t.reshape(-1)
+        return ops.scales(t, local["class_weight"], options, 1, probabilities, each=False)
 
     split = {"hidden": inputs.hidden, "target": inputs.target}
     whole = {"weight": inputs.weight, "bias": inputs.bias, "class_weight": inputs.class_weight}
-    return of_shards(loss, scale, options, split, whole)
-
-
-def check_options(options: Any) -> None:
-    kind = getattr(torch.nn, "LinearCrossEntropyOptions", None)  # PyTorch has them since 2.13
-    if options is not None and not (kind is not None and isinstance(options, kind)):
-        came = describe(options)
-        raise InputError(f"options: got {came}, expected a torch.nn.LinearCrossEntropyOptions or None")
-
-
-def check_head(input: torch.Tensor, linear_weight: torch.Tensor, linear_bias: torch.Tensor | None) -> None:
-    """Hidden units (…, D), weights (K, …, D) and biases (K, …) of one dtype on one device."""
-    check_tensor("input", input, "(D,) or (…, D)", 1)
-    check_tensor("linear_weight", linear_weight, "(K, D) or (K, d_1, …, D)", 2)
-    d, shape = input.shape[-1], tuple(linear_weight.shape)
-    if shape[-1] != d or shape[0] == 0 or d == 0:
-        raise InputError(
-            f"linear_weight: got shape {shape}, expected (K, …, {d}) for input of shape {tuple(input.shape)}"
-        )
-    check_same("linear_weight", linear_weight, shape, input, dtype=True)
-    if linear_bias is not None:
-        check_same("linear_bias", linear_bias, shape[:-1], input, dtype=True)
-
-
-def in_autocast(
-    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
-    """What autocast multiplies, and whether the loss is then float32."""
-    tensors = (input, weight, bias)
-    if not isinstance(input, torch.Tensor) or not autocasts(input):
-        return input, weight, bias, False
-    dtype = torch.get_autocast_dtype(input.device.type)
-    narrow = (torch.float32, torch.float16, torch.bfloat16)
-    input, weight, bias = (
-        tensor.to(dtype) if isinstance(tensor, torch.Tensor) and tensor.dtype in narrow else tensor
-        for tensor in tensors
-    )
-    wide = input.dtype in narrow[1:]
-    return *_scalable(input, weight, bias), wide
-
-
-def _scalable(*tensors: Any) -> tuple[Any, ...]:
-    """float16 as float32: it would lose gradients before what scales the loss has scaled them."""
-    if not isinstance(tensors[0], torch.Tensor) or tensors[0].dtype != torch.float16:
-        return tensors
-    return tuple(tensor.float() if isinstance(tensor, torch.Tensor) else tensor for tensor in tensors)
-
-
-def _check_leaf(leaf: torch.Tensor, weight: torch.Tensor, many: bool) -> None:
-    if torch.compiler.is_compiling() or many or weight is not leaf or not (leaf.is_leaf and leaf.requires_grad):
-        raise InputError(
-            f"accumulate: got linear_weight as {describe(leaf)}, expected a leaf (K, D) that requires its gradient, "
-            "outside torch.compile and autocast"
-        )
+    classes = {"weight": 0, "bias": 0, "class_weight": 0} | ({"target": -1} if probabilities else {})
+    return of_shards(loss, scale, options, split, whole, classes, tuple(inputs.hidden.shape[:-1]))
 
 
 def _of_positions(inputs: Inputs, options: LossOptions, chunk_bytes: int | None, wide: bool) -> torch.Tensor:

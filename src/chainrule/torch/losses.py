@@ -11,7 +11,7 @@ from torch.autograd import Function, forward_ad
 from chainrule.boundary.checks import check_no_ignore_index
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
-from chainrule.torch import ops, rows
+from chainrule.torch import groups, ops, rows
 from chainrule.torch.arguments import (
     as_float,
     check_same,
@@ -31,8 +31,10 @@ WIDE = (torch.float32, torch.float64)  # which autocast leaves alone
 
 def cross_entropy(
     input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, options: LossOptions, inplace: bool = False,
-    in_float32: bool = False, extras: tuple[str, ...] = (),
+    in_float32: bool = False, extras: tuple[str, ...] = (), group: Any = None,
 ) -> Any:  # fmt: skip
+    if group is not None:
+        return groups.cross_entropy(input, target, weight, options, in_float32, extras, groups.checked_group(group))
     if weight is None and not inplace and not extras and _is_ordinary(input, target):
         if torch.is_grad_enabled() and input.requires_grad:
             return _directly(input, target, None, options, False)
@@ -77,15 +79,19 @@ def _of_shards(
     if extras or input.dim() < 2:
         came = f"extras={extras!r}" if extras else f"shape {tuple(input.shape)}"
         raise InputError(f"input: got a DTensor with {came}, expected (N, C) or (N, C, d_1, …) without extras")
+    probabilities = target.dim() == input.dim()
 
-    def loss(local: Any, options: LossOptions) -> Any:
-        return cross_entropy(local["input"], local["target"], local["weight"], options, False, in_float32)
+    def loss(local: Any, options: LossOptions, group: Any) -> Any:
+        return cross_entropy(local["input"], local["target"], local["weight"], options, False, in_float32, group=group)
 
     def scale(local: Any, options: LossOptions) -> torch.Tensor:
         a, t = local["input"], local["target"]
-        return ops.scales(t, local["weight"], options, a.shape[1], t.dim() == a.dim(), each=False)
+        t = a[:, :1] if probabilities else t  # a mean of probabilities counts rows
+        return ops.scales(t, local["weight"], options, 1, probabilities, each=False)
 
-    return of_shards(loss, scale, options, {"input": input, "target": target}, {"weight": weight})
+    classes = {"input": 1, "weight": 0} | ({"target": 1} if probabilities else {})
+    shape = (*input.shape[:1], *input.shape[2:])
+    return of_shards(loss, scale, options, {"input": input, "target": target}, {"weight": weight}, classes, shape)
 
 
 def _with_extras(

@@ -7,6 +7,7 @@ they reach the processor's peak, and start no threads that would wait for each o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from chainrule.boundary.arrays import empty
 from chainrule.errors import InputError
 from chainrule.training.optimizers import Optimizer
 
-__all__ = ["Engine", "Pass", "Sparse", "StepOptions", "as_rows", "check_sparse"]
+__all__ = ["Engine", "Pass", "Share", "Sparse", "StepOptions", "as_rows", "check_sparse"]
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +51,20 @@ class Pass(NamedTuple):
     steps: int
     finite: bool
     norms: list[float]
+
+
+class Share(NamedTuple):
+    """The part of some steps that one of several processes has.
+
+    bounds : (steps + 1,) int64; step s has order[bounds[s]:bounds[s + 1]]
+    places : (n,) int64, the places of these rows in the batches of all
+    sums : (4,), where a step leaves its sums for `call`, which adds up the gradient's parts (_native/training.hpp)
+    """
+
+    bounds: Array
+    places: Array
+    sums: Array
+    call: Callable[[int], None] | None
 
 
 @dataclass(frozen=True)
@@ -145,15 +160,16 @@ class Engine:
         return [self.parameters, *self.state.values()]
 
     def run(
-        self, x: Array | Sparse, labels: Array, order: Array, lr: float | Array, weights: Array | None = None
-    ) -> Pass:
+        self, x: Array | Sparse, labels: Array, order: Array, lr: float | Array, weights: Array | None = None,
+        share: Share | None = None,
+    ) -> Pass:  # fmt: skip
         """Take a step for each batch of the examples in `order`; sums of what was met on the way.
 
         x : (N, D) of the parameters' dtype, rows contiguous; labels : (N,) int64, or targets (N, K) of that dtype for
         logistic outputs; order : (n,) int64, rows of x; lr : the learning rate, or (steps,) of them; weights : (N,)
-        float64
+        float64; share : what other processes have of the steps
         """
-        steps = -(-len(order) // self.batch_size)
+        steps = -(-len(order) // self.batch_size) if share is None else len(share.bounds) - 1
         rates = np.full(steps, lr) if np.ndim(lr) == 0 else np.ascontiguousarray(lr, dtype=np.float64)
         hard = labels.ndim == 1
         found = self._trainer.run(
@@ -165,6 +181,7 @@ class Engine:
             rates,
             self.steps,
             self.stopped,
+            None if share is None else tuple(share),
         )
         self.steps += found["steps"]
         raised = found.pop("raised")  # by a signal's handler: KeyboardInterrupt

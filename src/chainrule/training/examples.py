@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,10 @@ from chainrule.network.network import Network
 from chainrule.training.engine import Sparse, as_rows
 from chainrule.training.splitting import hold_out
 
-__all__ = ["Examples", "balanced", "blocks_of", "check_class_weight", "check_examples", "check_memory", "split"]
+__all__ = [
+    "Examples", "balanced", "blocks_of", "check_class_weight", "check_examples", "check_memory", "check_validation",
+    "split",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 ROWS_AT_ONCE = 4096  # of what is computed for many examples outside of training
@@ -50,11 +53,12 @@ class Examples(NamedTuple):
         np.add.at(full, (rows, self.x.columns), self.x.values)
         return full
 
-    def logits(self, net: Network) -> Iterator[tuple[Array, Array]]:
-        """The network's logits and the labels, some thousand rows at a time."""
+    def logits(self, net: Network) -> Iterator[tuple[Array, Array, Array | None]]:
+        """The network's logits, the labels and the weights, some thousand rows at a time."""
         for begin in range(0, len(self.labels), ROWS_AT_ONCE):
             rows = np.arange(begin, min(begin + ROWS_AT_ONCE, len(self.labels)))
-            yield net.logits(self.take(rows).dense(net.widths[0])), self.labels[rows]
+            some = self.take(rows)
+            yield net.logits(some.dense(net.widths[0])), some.labels, some.weights
             _let_go(self.x)
 
 
@@ -130,19 +134,26 @@ def _refuse(name: str, value: Any, row: int, column: int) -> None:
 def balanced(labels: Array, k: int, weights: Array | None = None) -> Array:
     """Weights (K,) that give the classes equal shares: N / (K · the class's number of examples), 0 for a class without
     any. An example of weight w counts as w examples."""
-    counts = np.bincount(labels, weights, minlength=k)
+    return _balanced(np.bincount(labels, weights, minlength=k))
+
+
+def _balanced(counts: Array) -> Array:
     shares = np.count_nonzero(counts) * counts
-    return np.asarray(np.divide(counts.sum(), shares, out=np.zeros(k), where=shares > 0))
+    return np.asarray(np.divide(counts.sum(), shares, out=np.zeros(len(counts)), where=shares > 0))
 
 
-def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array | None = None) -> Array | None:
-    """Weights (K,) of the classes: as given, by a dict from class to weight (1 where it has none), or "balanced"."""
+def check_class_weight(
+    class_weight: Any, labels: Array, k: int, weights: Array | None = None,
+    added: Callable[[Array], Array] = np.asarray,
+) -> Array | None:  # fmt: skip
+    """Weights (K,) of the classes: as given, by a dict from class to weight (1 where it has none), or "balanced".
+    `added` gives the counts of all processes for those of this one."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise InputError(f"class_weight: got {shown(class_weight)}, expected 'balanced', a dict or ({k},) numbers")
-        class_weight = balanced(labels, k, weights)
+        class_weight = _balanced(added(np.bincount(labels, weights, minlength=k)))
     if isinstance(class_weight, Mapping):
         by_class = np.ones(k)
         for label, weight in class_weight.items():
@@ -153,25 +164,44 @@ def check_class_weight(class_weight: Any, labels: Array, k: int, weights: Array 
     return check_class_weights(class_weight, k, "class_weight")
 
 
-def split(
-    net: Network, examples: Examples, validation: float | tuple[Any, Any], seed: int, memory: int | None = None
-) -> tuple[Examples, Examples | None]:
-    """Training and validation examples: those given, or a fraction of each class, chosen by the seed."""
+def split(examples: Examples, validation: Examples | float, seed: int) -> tuple[Examples, Examples | None]:
+    """Training and validation examples: those given, or a fraction of each class, chosen by the seed. Both
+    are weighed."""
     if len(examples.labels) == 0:
         raise InputError("x: got no examples, expected at least one")
+    if isinstance(validation, Examples):
+        return examples, validation if len(validation.labels) else None
+    chosen, rest = hold_out(examples.labels, validation, seed)
+    if not len(chosen):
+        return examples, None
+    held_out = examples.take(chosen)
+    _require_weight(held_out)
+    return examples.take(rest), held_out
+
+
+def check_validation(net: Network, validation: Any, memory: int | None) -> Examples | float:
+    """The validation examples that were given, or the fraction that shall be held out."""
     if isinstance(validation, tuple):
-        if len(validation) != 2 or isinstance(validation[0], str | os.PathLike):
+        if len(validation) not in (2, 3) or isinstance(validation[0], str | os.PathLike):
             came = " and ".join(type(part).__name__ for part in validation)
-            raise InputError(f"validation: got a tuple of {came}, expected arrays (x, labels), or a fraction")
+            raise InputError(
+                f"validation: got a tuple of {came}, expected arrays (x, labels) or (x, labels, weights), or a fraction"
+            )
         try:
-            held_out = check_examples(net, "x", *validation, memory=memory)
+            x, labels, weights = (*validation, None)[:3]
+            held_out = check_examples(net, "x", x, labels, weights, memory)
         except InputError as error:
             raise InputError(f"validation: {error}") from error
-        return examples, held_out if len(held_out.labels) else None
+        _require_weight(held_out)
+        return held_out
     if not np.isscalar(validation):
         raise InputError(f"validation: got {type(validation).__name__}, expected a tuple (x, labels), or a fraction")
-    chosen, rest = hold_out(examples.labels, check_fraction("validation", validation), seed)
-    return (examples.take(rest), examples.take(chosen)) if len(chosen) else (examples, None)
+    return check_fraction("validation", validation)
+
+
+def _require_weight(held_out: Examples) -> None:
+    if held_out.weights is not None and len(held_out.weights) and not held_out.weights.sum() > 0:
+        raise InputError(f"validation: the weights of its {len(held_out.weights)} examples are all 0")
 
 
 def blocks_of(

@@ -16,15 +16,25 @@ from typing import Any
 import numpy as np
 
 from chainrule.boundary.checks import check_arrays, check_fraction, check_integer, check_positive, check_threads
+from chainrule.boundary.processes import Processes
 from chainrule.errors import DivergenceWarning, InputError, NonFiniteError, shown
 from chainrule.network.network import Network
+from chainrule.training.checkpoint import digest
 from chainrule.training.engine import StepOptions
-from chainrule.training.examples import check_class_weight, check_examples, check_memory, split
+from chainrule.training.examples import (
+    Examples,
+    check_class_weight,
+    check_examples,
+    check_memory,
+    check_validation,
+    split,
+)
 from chainrule.training.history import EpochRecord, History, check_callbacks
 from chainrule.training.interrupts import stopping
 from chainrule.training.optimizers import Adam, Optimizer, check_optimizer
 from chainrule.training.run import Observer, Plan, Run
 from chainrule.training.schedules import Constant, Schedule, check_schedule
+from chainrule.training.together import Together, divided
 
 __all__ = ["fit"]
 
@@ -37,7 +47,7 @@ def fit(
     optimizer: Optimizer | None = None,
     epochs: int = 20,
     batch_size: int = 128,
-    validation: float | tuple[Any, Any] = 0.1,
+    validation: float | tuple[Any, ...] = 0.1,
     patience: int | None = None,
     schedule: Schedule | None = None,
     weight_decay: float = 0.0,
@@ -52,6 +62,7 @@ def fit(
     callbacks: Sequence[Callable[[EpochRecord], object]] = (),
     memory: int | None = None,
     threads: int | None = None,
+    group: Any = None,
 ) -> History:
     """Train a network in place.
 
@@ -64,8 +75,9 @@ def fit(
     labels : array (N,), int in [0, K); for a Parquet file the name of its column
     optimizer : SGD, Adam or AdamW; Adam(1e-3) by default. A rule of another class is refused.
     epochs, batch_size : int >= 1
-    validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels); 0 for none.
-        With validation, the weights of the epoch with the lowest validation loss are kept, else the last ones.
+    validation : the fraction of each class's examples that is held out, chosen by `seed`; or (x, labels), or
+        (x, labels, sample_weight); 0 for none. With validation, the weights of the epoch with the lowest validation
+        loss are kept, else the last ones.
     patience : stop after this many epochs without a lower validation loss
     schedule : what multiplies the learning rate: Constant, Cosine, StepDecay, WarmUp or OnPlateau of
         `chainrule.training.schedules`
@@ -73,7 +85,8 @@ def fit(
         AdamW has its own, decoupled.
     dropout : the fraction of hidden units that is dropped at each step, in [0, 1); the others are scaled up
     label_smoothing : as in `softmax_cross_entropy`
-    sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights.
+    sample_weight : array (N,), >= 0. A batch's mean divides by the sum of its weights, as do the loss and the accuracy
+        of the examples that are held out.
     class_weight : array (K,), a dict from class to weight, or "balanced": N/(K · the class's examples), where
         an example counts as often as its sample weight says. Multiplies.
     clip_norm : gradients whose norm, over all parameters, is larger are scaled down to it
@@ -90,6 +103,13 @@ def fit(
         in memory already stays there, and a Parquet file is read by whole row groups of its own.
     threads : at most this many, and only where a step is long enough to gain by it; the result has the same bits
         whatever their number.
+    group : torch.distributed.ProcessGroup, optional
+        Its processes train together: x, labels, sample_weight and validation are each process's own rows, as many as it
+        has; all else is the same everywhere, and so is the result. The rows of all, in the order of ranks, make the
+        batches that one process with all of them would make, of `batch_size` rows together, and the result is that of
+        this process up to rounding. Each keeps an order of all rows, 8 bytes a row, and with `memory` reads a map's
+        rows where that order wants them. The first process writes the checkpoint, which any number of them can go on
+        from. Needs chainrule[torch].
 
     Returns
     -------
@@ -101,6 +121,8 @@ def fit(
         Bad input, before anything is changed.
     CheckpointError
         The checkpoint is damaged or of another run; it is left as it is.
+    ProcessError
+        Another process of the group died, or did not answer within its timeout.
     NonFiniteError
         The loss or a weight became NaN or infinite: the message names the step whose update did it, and the layer
         whose values left the range first. The network keeps the weights it came with. `history` of the error is that
@@ -125,6 +147,7 @@ def fit(
     >>> net.predict([[0.0, 1.0], [1.0, 0.0]]).tolist()
     [0, 1]
     """
+    processes = None if group is None else group if isinstance(group, Processes) else Processes(group)
     optimizer = check_optimizer(Adam() if optimizer is None else optimizer)
     schedule = Constant() if schedule is None else schedule
     check_schedule("schedule", schedule)
@@ -144,27 +167,46 @@ def fit(
         clip_norm=0.0 if clip_norm is None else check_positive("clip_norm", clip_norm),
     )
     block = check_memory(memory, net.widths[0] * net.weights[0].itemsize, batch_size)
-    if isinstance(x, str | os.PathLike):
-        if memory is None or not isinstance(labels, str):
-            raise InputError(f"x: got the path {os.fspath(x)!r}, expected memory in bytes, and labels, a column's name")
-        from chainrule.tables.parquet import numeric_examples  # needs polars
 
-        x, labels = numeric_examples(x, labels, net.weights[0].dtype.name, memory)
-    examples = check_examples(net, "x", x, labels, sample_weight, memory)
-    if block is not None and not isinstance(validation, tuple) and validation:
-        raise InputError(f"validation: got {shown(validation)} with memory={memory}, expected (x, labels) or 0")
-    train, held_out = split(net, examples, validation, seed, memory)
+    def read() -> tuple[Examples, Examples | float]:
+        """The examples, and those for validation or their fraction."""
+        given, target = x, labels
+        if isinstance(given, str | os.PathLike):
+            if memory is None or not isinstance(target, str):
+                raise InputError(
+                    f"x: got the path {os.fspath(given)!r}, expected memory in bytes, and labels, a column's name"
+                )
+            from chainrule.tables.parquet import numeric_examples  # needs polars
+
+            given, target = numeric_examples(given, target, net.weights[0].dtype.name, memory)
+        found = check_examples(net, "x", given, target, sample_weight, memory)
+        if block is not None and not isinstance(validation, tuple) and validation:
+            raise InputError(f"validation: got {shown(validation)} with memory={memory}, expected (x, labels) or 0")
+        return found, check_validation(net, validation, memory)
+
+    together = None
+    if processes is None:
+        examples, held = read()
+        train, held_out = split(examples, held, seed)
+    else:
+        examples, held = processes.together(read)
+        same = optimizer, schedule, options, epochs, batch_size, patience, seed, memory, checkpoint, class_weight
+        processes.agree("group: the options", repr((*same, sample_weight is None)))
+        processes.agree("net: a digest of the weights", digest(*net.weights, *net.biases))
+        train, held_out = divided(examples, held, seed, processes)
+        together = Together(processes, len(train.labels))
     if patience is not None and held_out is None:
         raise InputError(f"patience: got {patience} with validation={validation!r}, expected validation examples")
-    weights = check_class_weight(class_weight, train.labels, net.widths[-1], train.weights)
+    added = np.asarray if together is None else together.added
+    weights = check_class_weight(class_weight, train.labels, net.widths[-1], train.weights, added)
     if weights is not None:
         options = replace(options, class_weights=tuple(weights.tolist()))
     plan = Plan(
         optimizer=optimizer, schedule=schedule, options=options, epochs=epochs,
-        batch_size=min(batch_size, len(train.labels)), patience=patience, block=block, seed=seed,
-        threads=check_threads(threads),
+        batch_size=min(batch_size, len(train.labels) if together is None else together.n), patience=patience,
+        block=block, seed=seed, threads=check_threads(threads),
     )  # fmt: skip
-    run = Run(net, plan, train, held_out, observers, checkpoint, shown=bool(callbacks))
+    run = Run(net, plan, train, held_out, observers, checkpoint, shown=bool(callbacks), together=together)
     try:
         with stopping(run.engine.stopped), np.errstate(over="ignore", invalid="ignore"):  # found by value, and named
             run.train()

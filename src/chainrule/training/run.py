@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ from chainrule.errors import CheckpointError, NonFiniteError
 from chainrule.network.network import Network
 from chainrule.output.layer import softmax_cross_entropy
 from chainrule.training.checkpoint import Checkpoint, Place, digest
-from chainrule.training.engine import Engine, Sparse, StepOptions
+from chainrule.training.engine import Engine, Share, Sparse, StepOptions
 from chainrule.training.examples import ROWS_AT_ONCE, Examples, blocks_of
 from chainrule.training.history import FEW, EpochRecord, History, dead, divergence
 from chainrule.training.optimizers import Optimizer, last_step
 from chainrule.training.schedules import Schedule, checked_factors
+from chainrule.training.together import Together
 from chainrule.version import __version__
 
 __all__ = ["Epoch", "Epochs", "Observer", "Plan", "Run"]
@@ -50,13 +52,18 @@ class Epochs(ABC):
     rates : the learning rate at each step of the epoch
     began : copies of the buffers that the epoch began with, and the number of steps before it
     net : the network of the engine's weights
+    n : how many examples there are, on all processes; together : the share of this one, where there are several
     """
 
-    def __init__(self, engine: Engine, examples: Examples, epochs: int, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self, engine: Engine, examples: Examples, epochs: int, observers: Sequence[Observer], batch_size: int = 0,
+        together: Together | None = None,
+    ) -> None:  # fmt: skip
         self.engine, self.examples, self.epochs, self.observers = engine, examples, epochs, observers
+        self.together, self.n = together, len(examples.labels) if together is None else together.n
         self.net = Network(engine.weights, engine.biases, engine.activation)
         self.epoch = self.before = 0
-        self.steps = -(-len(examples.labels) // engine.batch_size)  # in an epoch
+        self.steps = -(-self.n // (batch_size or engine.batch_size))  # in an epoch
         self.rates = np.zeros(self.steps)
         self.began = [buffer.copy() for buffer in engine.buffers], 0
 
@@ -64,6 +71,10 @@ class Epochs(ABC):
     def visits(self, epoch: int) -> Iterator[tuple[Examples, Array]]:
         """The examples in the order of an epoch, block by block: a block, and the order of its rows. An epoch that is
         walked again has the same order."""
+
+    def shares(self, epoch: int) -> Iterator[tuple[Examples, Array, Share | None]]:
+        """The same, and this process's share in the steps, where there are several."""
+        yield from ((block, order, None) for block, order in self.visits(epoch))
 
     @abstractmethod
     def rates_of(self, epoch: int) -> Array:
@@ -87,14 +98,15 @@ class Epochs(ABC):
                 return "interrupted"
             self.epoch += 1
             record = self.ended(found)
-            if any([observer(record) is True for observer in self.observers]):  # each of them is called
+            enough = any([observer(record) is True for observer in self.observers])  # each of them is called
+            if enough if self.together is None else self.together.any(enough):
                 return "callback"
         return "patience"
 
     def walk(self) -> Epoch | None:
         """One pass over the examples; None when the engine's flag cut it short."""
         engine, started = self.engine, time.perf_counter()
-        if engine.stopped[0]:  # the engine looks at it now and then
+        if engine.stopped[0] and self.together is None:  # the engine looks at it now and then
             return None
         self.rates = self.rates_of(self.epoch)
         kept, began = self.began[0], engine.steps
@@ -102,11 +114,11 @@ class Epochs(ABC):
             copy[...] = buffer
         self.began = kept, began
         loss = weight = 0.0
-        correct, n, norms = 0, len(self.examples.labels), np.zeros(len(engine.weights))
-        for block, order in self.visits(self.epoch):
-            due = -(-len(order) // engine.batch_size)
+        correct, n, norms = 0, self.n, np.zeros(len(engine.weights))
+        for block, order, share in self.shares(self.epoch):
+            due = -(-len(order) // engine.batch_size) if share is None else len(share.bounds) - 1
             taken = engine.steps - began
-            found = engine.run(block.x, block.labels, order, self.rates[taken : taken + due], block.weights)
+            found = engine.run(block.x, block.labels, order, self.rates[taken : taken + due], block.weights, share)
             if not found.finite:
                 raise NonFiniteError(self._left_the_range())
             if found.steps < due:
@@ -141,16 +153,28 @@ class Epochs(ABC):
     def _bad_batch(self) -> Examples | None:
         """Walk until a weight is not finite, or a batch's loss, which is then returned."""
         engine, before = self.engine, self.engine.steps
-        for block, order in self.visits(self.epoch):
-            for begin in range(0, len(order), engine.batch_size):
-                rows = order[begin : begin + engine.batch_size]
+        for block, order, share in self.shares(self.epoch):
+            for rows, part in _step_by_step(order, share, engine.batch_size):
                 taken = engine.steps - before
                 engine.stopped[0] = 0  # a first Ctrl-C waits for the error
-                if engine.run(block.x, block.labels, rows, self.rates[taken : taken + 1], block.weights).steps == 0:
+                rate = self.rates[taken : taken + 1]
+                if engine.run(block.x, block.labels, rows, rate, block.weights, part).steps == 0:
                     return block.take(rows)
                 if not np.isfinite(engine.parameters).all():
                     return None
         return None
+
+
+def _step_by_step(order: Array, share: Share | None, batch_size: int) -> Iterator[tuple[Array, Share | None]]:
+    """The rows of each step, and the share in it."""
+    if share is None:
+        yield from ((order[at : at + batch_size], None) for at in range(0, len(order), batch_size))
+        return
+    for begin, end in pairwise(share.bounds):
+        yield (
+            order[begin:end],
+            Share(np.array([0, end - begin]), share.places[begin:end].copy(), share.sums, share.call),
+        )
 
 
 @dataclass(frozen=True)
@@ -185,12 +209,14 @@ class Run(Epochs):
         observers: Sequence[Observer],
         checkpoint: str | os.PathLike[str] | None,
         shown: bool = False,
+        together: Together | None = None,
     ) -> None:
+        room = plan.batch_size if together is None else together.room(plan.batch_size)
         engine = Engine(
-            net.weights, net.biases, net.activation, plan.optimizer, plan.batch_size, plan.options,
-            seed=plan.seed % 2**64, threads=plan.threads,
+            net.weights, net.biases, net.activation, plan.optimizer, room, plan.options, seed=plan.seed % 2**64,
+            threads=plan.threads,
         )  # fmt: skip
-        super().__init__(engine, train, plan.epochs, observers)
+        super().__init__(engine, train, plan.epochs, observers, plan.batch_size, together)
         self.given, self.plan, self.held_out, self.shown = net, plan, held_out, shown
         self.came = (
             Network([w.copy() for w in net.weights], [b.copy() for b in net.biases], net.activation) if shown else net
@@ -201,7 +227,8 @@ class Run(Epochs):
             tensors = {"parameters": engine.parameters, "best": self.best}
             tensors |= {f"state.{name}": buffer for name, buffer in engine.state.items()}
             self.checkpoint = Checkpoint(checkpoint, self._identity(), tensors)
-            if place := self.checkpoint.restore():
+            restored = self.checkpoint.restore if together is None else lambda: self._restored(together)
+            if place := restored():
                 self._resume(place, checkpoint)
 
     def train(self) -> str:
@@ -220,6 +247,15 @@ class Run(Epochs):
         plan = self.plan
         return blocks_of(self.examples, plan.batch_size, plan.block, np.random.default_rng([plan.seed, 1, epoch]))
 
+    def shares(self, epoch: int) -> Iterator[tuple[Examples, Array, Share | None]]:
+        if self.together is None:
+            yield from super().shares(epoch)
+            return
+        plan, call = self.plan, self.together.exchange(self.engine)
+        random = np.random.default_rng([plan.seed, 1, epoch])
+        for block, order, share in self.together.visits(self.examples, plan.batch_size, plan.block, random):
+            yield block, order, share._replace(call=call)
+
     def rates_of(self, epoch: int) -> Array:
         losses = (self.history.validation_loss or self.history.loss)[:epoch]
         return self.plan.optimizer.lr * checked_factors(self.plan.schedule, epoch, self.steps, self.epochs, losses)
@@ -235,7 +271,7 @@ class Run(Epochs):
         loss = accuracy = None
         best = True
         if self.held_out is not None:
-            loss, accuracy = _loss_and_accuracy(self.net, self.held_out)
+            loss, accuracy = _loss_and_accuracy(self.net, self.held_out, self.together)
             # at a tie the earlier epoch stays
             best = loss < (history.validation_loss[history.best_epoch - 1] if history.best_epoch else math.inf)
             history.validation_loss.append(loss)
@@ -275,12 +311,20 @@ class Run(Epochs):
             return None
         self.engine.parameters[:] = self.best
         some = self.examples.take(np.arange(min(FEW, len(self.examples.labels)))).dense(self.net.widths[0])
-        gone = dead(self.came.logits(some), self.net.logits(some))
+        gone = dead(self.came.logits(some), self.net.logits(some)) if len(some) else None
+        if self.together is not None:
+            gone = next(filter(None, self.together.processes.gather_objects(gone)), None)
         if self.history.loss[epoch - 1] <= 2 * guess:
             return gone  # nearly always, and nearly at no cost
-        tried = self.held_out or self.examples.take(np.arange(min(ROWS_AT_ONCE, len(self.examples.labels))))
-        losses = [_loss_and_accuracy(net, tried)[0] for net in (self.came, self.net)]
+        tried = self.held_out or self._first()
+        losses = [_loss_and_accuracy(net, tried, self.together)[0] for net in (self.came, self.net)]
         return divergence(guess, *losses) or gone
+
+    def _first(self) -> Examples:
+        """The first of the examples that count."""
+        weights = self.examples.weights
+        rows = np.arange(len(self.examples.labels)) if weights is None else np.flatnonzero(weights)
+        return self.examples.take(rows[:ROWS_AT_ONCE])
 
     def give(self) -> None:
         """Copy the best weights into the network that came."""
@@ -303,24 +347,42 @@ class Run(Epochs):
         """What makes a run this run. `epochs` is not in it: a finished run can be made longer."""
         sets = [self.examples] if self.held_out is None else [self.examples, self.held_out]
         parameters, plan = self.engine.parameters, self.plan
-        return {
-            "the examples": digest(*(part for s in sets for part in (s.x if isinstance(s.x, Sparse) else [s.x]))),
-            "the labels": digest(*(s.labels for s in sets)),
-            "the sample weights": digest(*(s.weights for s in sets if s.weights is not None)),
+        if self.together is None:
+            of_data = {
+                "the examples": digest(*(part for s in sets for part in (s.x if isinstance(s.x, Sparse) else [s.x]))),
+                "the labels": digest(*(s.labels for s in sets)),
+                "the sample weights": digest(*(s.weights for s in sets if s.weights is not None)),
+            }
+        else:  # neither the number of processes nor who has which rows makes another run
+            of_data = {"the examples": self.together.fingerprint(self.examples)}
+        return of_data | {
             "the network's initial weights": digest(parameters),
             "the network": f"{self.net.widths} {self.net.activation} {parameters.dtype}",
             "the optimizer": repr(plan.optimizer),
             "the schedule": repr(plan.schedule),
             "the options": repr(plan.options),
-            "the memory": repr(plan.block),
+            "the memory": repr(plan.block) if self.together is None else "of a group",
             "batch_size": str(plan.batch_size),
             "seed": str(plan.seed),
             "the versions": f"chainrule {__version__}, numpy {np.__version__}",
         }
 
     def _store(self) -> None:
-        if self.checkpoint is not None:
+        first = self.together is None or self.together.processes.rank == 0
+        if self.checkpoint is not None and first:
             self.checkpoint.store(Place(self.engine.steps, self.epoch, self.history))
+
+    def _restored(self, together: Together) -> Place | None:
+        """Where the run stands by the file that the first process reads, and all its buffers."""
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return None
+        first = together.processes.rank == 0
+        read = together.processes.together(lambda: checkpoint.restore() if first else None)
+        place: Place | None = together.processes.gather_objects(read)[0]
+        if place is not None:
+            together.from_first(list(checkpoint.tensors.values()))
+        return place
 
     def _resume(self, place: Place, path: str | os.PathLike[str]) -> None:
         self.engine.steps, self.epoch, self.history = place
@@ -332,11 +394,20 @@ class Run(Epochs):
             )
 
 
-def _loss_and_accuracy(net: Network, examples: Examples) -> tuple[float, float]:
-    """The mean loss of some examples, and the share of them that is classified rightly."""
-    loss, correct, n = 0.0, 0, len(examples.labels)
-    for logits, labels in examples.logits(net):
-        found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
-        correct += int(found.correct.sum())
-        loss += float(found.loss)
-    return loss / n, correct / n
+def _loss_and_accuracy(net: Network, examples: Examples, together: Together | None) -> tuple[float, float]:
+    """The mean loss of some examples, of all processes, and the share of them that is classified rightly, each by its
+    weight."""
+    loss = correct = 0.0
+    total = float(len(examples.labels)) if examples.weights is None else float(examples.weights.sum())
+    for logits, labels, weights in examples.logits(net):
+        if weights is None:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="sum", extras=("correct",))
+            correct += int(found.correct.sum())
+            loss += float(found.loss)
+        else:
+            found = softmax_cross_entropy(logits, labels, out=logits, reduction="none", extras=("correct",))
+            correct += float(weights @ found.correct)
+            loss += float(weights @ found.loss)
+    if together is not None:
+        loss, correct, total = together.total(loss, correct, total)
+    return loss / total, correct / total

@@ -1,7 +1,8 @@
 """The explanation as one HTML page that needs no network.
 
 What it first shows is written here and reads in full without JavaScript; its script, templates/explain.js, is built
-from web/ and takes over: it computes everything again in the page, for another weight, input or label.
+from web/ and takes over: it computes everything again in the page, for another weight, input or label. Where rows
+or checkpoints travel in the page, templates/training.js takes its place, which can train too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from chainrule.explain.findings import story
 from chainrule.explain.raw import grey, image_shape
 from chainrule.explain.views.notebook import chain_mathml
 from chainrule.explain.views.page_payload import payload
+from chainrule.explain.views.page_training import batch, course
 from chainrule.explain.views.page_walk import CLASSES, walk
 from chainrule.explain.views.text import value_text
 
@@ -61,11 +63,13 @@ def page(explanation: Example, chain: Chain, links: dict[str, str] | None = None
         more_units=max(0, len(units) - CLASSES),
         formula=chain_mathml(chain),
         steps=walk(e, chain),
+        batch=batch(e, chain),
+        course=course(e, chain),
         input_image=shape and grey(e.x, e.schema, shape),
         gradient_image=shape and html.image(e.backward.grad_activations[0][0].tolist(), shape),
         value_text=value_text,
         largest=lambda values: max(values, key=abs),
         derivations={"style": kept["style"], "shown": [*kept["factors"], kept["activations"][e.net.activation]]},
         payload=payload(e, chain, links or {}),
-        script=html.part("explain.js"),
+        script=html.script("training.js" if e.rows is not None or e.checkpoints else "explain.js"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from chainrule.explain import findings, paths
 from chainrule.explain.example import Example
 from chainrule.explain.raw import fields, image_shape
 from chainrule.explain.records import WHOLE
+from chainrule.explain.rows import HELD_OUT
 from chainrule.explain.views import page_walk
+from chainrule.explain.views.page_training import BETAS, EPS, MOMENTUM
 from chainrule.network import differences
 
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["facts", "payload"]
+__all__ = ["facts", "packed", "payload", "travelling"]
 
 
 def payload(explanation: Example, chain: Chain, links: dict[str, str]) -> str:
@@ -39,9 +42,41 @@ def payload(explanation: Example, chain: Chain, links: dict[str, str]) -> str:
         "batch_size": e.batch_size,
         "place": {"layer": chain.layer, "unit": chain.unit, "input": chain.input},
         "facts": facts(e.net.activation),
-        "weights": _packed(e),
+        "weights": packed([part for w, b in zip(e.net.weights, e.net.biases, strict=True) for part in (w, b)]),
     }
+    if e.rows is not None:
+        data["lesson"] = lesson(e)
+    if e.checkpoints:
+        data["course"] = course(e)
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def lesson(e: Example) -> dict[str, Any]:
+    """The rows that travel, and what the page needs to know to train on them."""
+    rows = e.rows
+    assert rows is not None
+    x = packed([rows.x.astype(np.float64)])
+    return {
+        "x": x, "labels": rows.labels.tolist(), "numbers": rows.numbers.tolist(), "of": rows.of, "every": HELD_OUT,
+        "bytes": len(x["deflated"]), "gain": ACTIVATIONS[e.net.activation].gain,
+        "rules": {"momentum": MOMENTUM, "betas": BETAS, "eps": EPS},
+    }  # fmt: skip
+
+
+def course(e: Example) -> dict[str, Any]:
+    """The checkpoints that travel: their names, and all their weights one after another."""
+    parts = [part for _, net in e.checkpoints for pair in zip(net.weights, net.biases, strict=True) for part in pair]
+    return {"names": [name for name, _ in e.checkpoints], "weights": packed(parts)}
+
+
+def travelling(e: Example) -> str:
+    """What a command says of the rows and checkpoints that a page holds, and how large they make it."""
+    said = ""
+    if e.rows is not None:
+        said += f" ({len(e.rows.x)} of {e.rows.of} rows travel in it, {lesson(e)['bytes'] / 1000:.2g} KB)"
+    if e.checkpoints:
+        said += f" ({len(e.checkpoints)} checkpoints, {len(course(e)['weights']['deflated']) / 1e6:.2g} MB)"
+    return said
 
 
 def facts(activation: str) -> dict[str, Any]:
@@ -60,13 +95,13 @@ def _told(of: Any, names: str) -> dict[str, Any]:
     return {name.lower(): getattr(of, name) for name in names.split()}
 
 
-def _packed(e: Example) -> dict[str, Any]:
-    """W₁, b₁, W₂, b₂ … in the width that loses nothing, little-endian.
+def packed(parts: Sequence[Any]) -> dict[str, Any]:
+    """Arrays one after another in the width that loses nothing, little-endian.
 
     The first bytes of all numbers stand together, then the second, and so on: signs and exponents are alike and
     deflate well, the rest of a weight is noise.
     """
-    parts = [part.ravel() for w, b in zip(e.net.weights, e.net.biases, strict=True) for part in (w, b)]
+    parts = [np.asarray(part).ravel() for part in parts]
     values = np.concatenate(parts)
     with np.errstate(over="ignore"):
         single = values.astype("<f4")

@@ -17,7 +17,7 @@ from chainrule.notation import subscript
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["BARS", "CLASSES", "DECADES", "ROWS", "TERMS", "walk"]
+__all__ = ["BARS", "CLASSES", "DECADES", "ROWS", "TERMS", "bars", "ends", "largest_at", "scale", "walk"]
 
 Array = npt.NDArray[np.float64]
 CLASSES = 20  # of more, only the label and the most probable have a bar of their own; listed in tables
@@ -36,7 +36,7 @@ def walk(explanation: Example, chain: Chain) -> list[dict[str, Any]]:
     e, depth = explanation, explanation.net.depth
     deltas = [g[0] for g in e.backward.grad_preactivations]
     through = [g[0] for g in e.backward.grad_activations]
-    length = _scale([*deltas, *through[1:]], decades=any(0 < float(np.abs(d).max()) < 1 / DECADES for d in deltas))
+    length = scale([*deltas, *through[1:]], decades=any(0 < float(np.abs(d).max()) < 1 / DECADES for d in deltas))
     steps = [_output(e, deltas[-1], length)]
     units = _looked_at(e, chain, deltas)
     for k in range(depth - 1, chain.layer - 1, -1):
@@ -44,7 +44,7 @@ def walk(explanation: Example, chain: Chain) -> list[dict[str, Any]]:
     inputs = e.forward.activations[chain.layer - 1][0]
     value = 1.0 if chain.input is None else float(inputs[chain.input - 1])
     last = deltas[chain.layer - 1]
-    order = np.arange(len(last)) if len(last) <= STATIC[1] else np.sort(_largest(last, STATIC[1]))
+    order = np.arange(len(last)) if len(last) <= STATIC[1] else np.sort(largest_at(last, STATIC[1]))
     mean = "" if e.batch_size is None else f"1/{e.batch_size} × "
     steps.append({
         "kind": "weight", "heading": "and now talk to the weights", "layer": chain.layer,
@@ -62,7 +62,7 @@ def _output(e: Example, grad: Array, length: Any) -> dict[str, Any]:
     if len(p) > CLASSES:
         at = np.unique([e.label, *np.argsort(-p, kind="stable")[:10]])
     low, y = subscript(depth), "ŷ"
-    shown = _largest(grad, TERMS)
+    shown = largest_at(grad, TERMS)
     listed = [(f"δ{low},{subscript(int(i) + 1)} “{e.classes[i]}”", float(grad[i])) for i in shown]
     rest = float(np.delete(grad, shown).sum())
     return {
@@ -70,8 +70,8 @@ def _output(e: Example, grad: Array, length: Any) -> dict[str, Any]:
         "formula": f"δ{low} = ∇a{low} 𝓛 = {y} − e(ℓ)",
         "words": "What the network said minus what is true is the gradient.",
         "rows": [
-            _row(y, p[at], length, "forward"), _row("− e(ℓ)", (at == e.label) * 1.0, length, "truth"),
-            _row(f"= δ{low}", grad[at], length, "gradient"),
+            bars(y, p[at], length, "forward"), bars("− e(ℓ)", (at == e.label) * 1.0, length, "truth"),
+            bars(f"= δ{low}", grad[at], length, "gradient"),
         ],
         "classes": [(e.classes[i], int(i) == e.label) for i in at], "folded": len(p) - len(at),
         "terms": [*listed, (f"{len(p) - len(shown)} more", rest)], "end": ("they sum to", 0.0),
@@ -85,9 +85,9 @@ def _hidden(
     grad, slopes, h = deltas[k - 1], e.derivatives[k - 1], e.forward.activations[k][0]
     row = ACTIVATIONS[e.net.activation]
     gates = row.kink is not None and row.kink[0] == 0
-    at = np.arange(len(grad)) if len(grad) <= WIDEST else np.sort(_largest(grad, BARS))
+    at = np.arange(len(grad)) if len(grad) <= WIDEST else np.sort(largest_at(grad, BARS))
     terms = e.net.weights[k][:, unit - 1] * deltas[k]
-    shown = _largest(terms, TERMS)
+    shown = largest_at(terms, TERMS)
     listed = [
         (f"{weight_symbol(k + 1, int(j) + 1, unit)} × δ{high},{subscript(int(j) + 1)}", float(terms[j])) for j in shown
     ]
@@ -100,10 +100,10 @@ def _hidden(
         "formula": f"δ{low} = (W{high}ᵀ δ{high}) ⊙ g′(a{low})",
         "words": f"Each unit collects the blame of all {len(deltas[k])} above; {passes}.",
         "rows": [
-            _row(f"h{low}", np.abs(h[at]), lambda v: v / largest, "forward"),
-            _row(f"W{high}ᵀ δ{high}", through[at], length, "gradient"),
-            _row(f"⊙ g′(a{low})", np.abs(slopes[at]), lambda v: min(1.0, v / steepest), "forward"),
-            _row(f"= δ{low}", grad[at], length, "gradient"),
+            bars(f"h{low}", np.abs(h[at]), lambda v: v / largest, "forward"),
+            bars(f"W{high}ᵀ δ{high}", through[at], length, "gradient"),
+            bars(f"⊙ g′(a{low})", np.abs(slopes[at]), lambda v: min(1.0, v / steepest), "forward"),
+            bars(f"= δ{low}", grad[at], length, "gradient"),
         ],
         "folded": len(grad) - len(at), "whose": f"unit {unit} of layer {k}",
         "terms": [*listed, (f"{len(terms) - len(shown)} more", float(np.delete(terms, shown).sum()))],
@@ -120,17 +120,23 @@ def _looked_at(e: Example, chain: Chain, deltas: list[Array]) -> dict[int, int]:
     return units
 
 
-def _largest(values: Array, count: int) -> npt.NDArray[np.int64]:
+def largest_at(values: Array, count: int) -> npt.NDArray[np.int64]:
     return np.argsort(-np.abs(values), kind="stable")[:count]
 
 
-def _scale(vectors: list[Array], *, decades: bool) -> Any:
-    """value ↦ length of its bar, from −1 to 1: by size, or by the decades above the least."""
-    sizes = [float(np.abs(v).max()) for v in vectors]
+def ends(vectors: list[Array]) -> tuple[float, int, int]:
+    """What one scale for all of them must hold: the largest size, 1 at least; and the exponents below and above."""
+    sizes = [float(np.abs(v).max(initial=0.0)) for v in vectors]
     top = max(1.0, *sizes)
+    low = math.floor(math.log10(min((s for s in sizes if s > 0), default=1.0))) - 2
+    return top, low, math.ceil(math.log10(top))
+
+
+def scale(vectors: list[Array], *, decades: bool) -> Any:
+    """value ↦ length of its bar, from −1 to 1: by size, or by the decades above the least."""
+    top, low, high = ends(vectors)
     if not decades:
         return lambda v: v / top
-    low, high = math.floor(math.log10(min((s for s in sizes if s > 0), default=1.0))) - 2, math.ceil(math.log10(top))
 
     def length(v: float) -> float:
         return 0.0 if v == 0 else math.copysign(max(0.0, (math.log10(abs(v)) - low) / (high - low)), v)
@@ -138,7 +144,8 @@ def _scale(vectors: list[Array], *, decades: bool) -> Any:
     return length
 
 
-def _row(name: str, values: Array, length: Any, look: str) -> dict[str, Any]:
+def bars(name: str, values: Array, length: Any, look: str) -> dict[str, Any]:
+    """A row of bars, for the template: a path for each colour, and what is said of it."""
     signed = look == "gradient"
     base = HIGH / 2 if signed else HIGH
     slot = WIDE / max(1, len(values))
