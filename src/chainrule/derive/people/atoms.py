@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from chainrule.derive.people.cursor import Cursor, split
+from chainrule.derive.people.cursor import Cursor, split, without_braces
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
@@ -72,6 +72,8 @@ class Atoms(Cursor, ABC):
                 inside = self.inside()
                 if not inside:
                     return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
+                if len(inside) == 1 and inside[0].kind in ("text", "word"):
+                    return self.word(inside[0].text)
                 return self.braced(inside)
             if token.text == "|":
                 return self.bars("abs")
@@ -201,7 +203,12 @@ class Atoms(Cursor, ABC):
         """Whether a d here is that of a differential, dz: a letter follows at once."""
         after = self.peek(1)
         before = self.tokens[self.at - 1] if self.at else None
-        if after is None or (before is not None and (letter_of(before) is not None or before.text in "_^")):
+        transposed = (
+            before is not None and before.text in ("T", "top") and self.at > 1 and self.tokens[self.at - 2].text == "^"
+        )
+        if after is None or (
+            before is not None and not transposed and (letter_of(before) is not None or before.text in "_^")
+        ):
             return False
         return (letter_of(after) is not None and after.at == self.tokens[self.at].at + 1) or after.text in (
             "mathbf",
@@ -253,12 +260,21 @@ class Atoms(Cursor, ABC):
             elif token.text == "_":
                 self.at += 1
                 sub += items_of(self.group(), self.whole)
+                after = self.peek()
+                if (  # δ_ij, as in plain text
+                    name.base in ("δ", "𝟙", "I") and after is not None and after.kind == "char" and after.text.isalpha()
+                    and after.at == self.tokens[self.at - 1].at + 1 and not self.next_is("_", "^", ahead=1)
+                ):  # fmt: skip
+                    sub += items_of(self.group(), self.whole)
             elif token.text == "^":
                 self.at += 1
                 tokens = self.group()
                 while tokens and tokens[0].text in ("prime", "'"):
                     primes += 1
                     tokens = tokens[1:]
+                while len(tokens) > 2 and tokens[-1].text in ("prime", "'") and tokens[-2].text in (")", "]"):
+                    primes += 1  # g^{[1]'}
+                    tokens = tokens[:-1]
                 if not tokens:
                     continue
                 tokens, is_t = without_transpose(tokens)
@@ -290,32 +306,12 @@ class Atoms(Cursor, ABC):
             node = Node("pow", (node, exponent))
         return Node("T", (node,)) if transposed else node
 
-    def in_square_brackets(self) -> tuple[Item, ...] | None:
-        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
-        start = self.at
-        try:
-            inside = self.inside()
-            items = items_of(inside, self.whole)
-        except NotReadError:
-            self.at = start
-            return None
-        if (
-            inside
-            and len(inside) <= 14
-            and items
-            and all(item.kind in ("letter", "number", "name") for item in items)
-            and any(t.text == "," for t in inside)
-        ):
-            return items
-        self.at = start
-        return None
-
     def applied(self, name: Name) -> Node:
         """A name before a bracket: a call, a product, or a name with what it depends on."""
         start = self.at
         if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
             return found
-        inside = self.inside()
+        inside = without_braces(self.inside())
         args: list[Node] = []
         given = False
         for part in split(inside, ",", ";", "|", "mid"):
@@ -417,13 +413,16 @@ class Atoms(Cursor, ABC):
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):
-                raise NotReadError("a prime that belongs to no name")
+                self.at += 1
+                node = Node("prime", (node,))
             else:
                 break
         return node
 
     # --- The rest is in Operators -----------------------------------------------------------------------------------
 
+    @abstractmethod
+    def in_square_brackets(self) -> tuple[Item, ...] | None: ...
     @abstractmethod
     def bracket(self) -> Node: ...
     @abstractmethod

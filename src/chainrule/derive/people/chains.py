@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.documents import Document
+from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.rows import Side, rows
-from chainrule.derive.people.tokens import Macro
+from chainrule.derive.people.told import told
 from chainrule.derive.people.tree import Condition, Name, Node, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
@@ -22,6 +24,7 @@ class Chain:
     sides: list[Side]
     conditions: list[Condition] = field(default_factory=list)
     section: int = 0
+    chapter: int = 0  # sections under one heading of the file's first levels
     inline: bool = False
     display: int = 0
     claim: bool = False  # a note below a brace
@@ -35,6 +38,7 @@ class Notes:
     inline: list[Chain]
     prose: str
     headings: list[str]
+    told: dict[str, Counter[str]] = field(default_factory=dict)  # by letter: what words beside it say that it is
 
 
 def chains_of(document: Document) -> Notes:
@@ -43,13 +47,17 @@ def chains_of(document: Document) -> Notes:
     inline: list[Chain] = []
     stated: list[Condition] = []
     fresh = False
-    section = 0
+    section = chapter = 0
     headings: list[str] = []
     prose = ""
     text = document.text
     for n, piece in enumerate(document.pieces):
         if piece.kind == "heading":
             section += 1
+            chapter += (
+                piece.text.lstrip("#")[:1] == " " and piece.text.startswith("#") and not piece.text.startswith("####")
+            )
+            chapter += piece.text.startswith("\\section")
             headings.append(piece.text)
             stated = [
                 c
@@ -79,7 +87,7 @@ def chains_of(document: Document) -> Notes:
                     and word in ("for", "if", "when", "where", "with")
                 ):
                     found[-1].conditions += said
-            inline += [Chain(row.sides, [], section, inline=True) for row in here_rows if len(row.sides) > 1]
+            inline += [Chain(row.sides, [], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1]
         else:
             fresh = True
             here: list[Condition] = []
@@ -102,11 +110,11 @@ def chains_of(document: Document) -> Notes:
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
-                current = Chain(row.sides, [*here, *stated], section, display=n)
+                current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
                 found.append(current)
     _name_errors([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
-    return Notes([c for c in found if c.sides], inline, prose, headings)
+    return Notes([c for c in found if c.sides], inline, prose, headings, told(document))
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:
@@ -116,7 +124,7 @@ def _claims(chain: Chain) -> Iterator[Chain]:
             if part.op == "claim":
                 above, below = (Side(kid, "", f"the brace in {side.text}", side.at) for kid in part.kids)
                 above.joined = False
-                yield Chain([above, below], list(chain.conditions), chain.section, claim=True)
+                yield Chain([above, below], list(chain.conditions), chain.section, chain.chapter, claim=True)
 
 
 def _name_errors(chains: list[Chain]) -> None:

@@ -18,12 +18,14 @@ from chainrule.derive.people.goal import LECTURE, reaches, read_goal, read_roles
 from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.repair import cause_of
 from chainrule.derive.people.search import Judge, search
-from chainrule.derive.people.settling import Judged, confirm, doubt, localised, squared, support
+from chainrule.derive.people.sections import sectioned
+from chainrule.derive.people.settling import Judged, carried_on, confirm, doubt, localised, squared, support
+from chainrule.derive.people.tagging import layered, worded
 from chainrule.errors import InputError
 
 __all__ = ["Checked", "Step", "check_derivation", "examine"]
 
-SECONDS = 8.0  # for the search of a file
+WORK = 24_000_000  # for the search of a file, in entries that are computed: some seconds
 MAX_STEPS = 400
 
 
@@ -75,13 +77,20 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
     steps = sum(max(0, len(chain.sides) - 1) for chain in notes.chains)
     if steps > MAX_STEPS:
         raise InputError(f"the text has {steps} steps of a derivation; at most {MAX_STEPS} are checked")
+    worded(notes)
     facts = facts_of(notes)
     said = dict(roles or {})
     for words in document.lets:
         said |= read_roles(words, "chainrule:")
     seeds = seeds_of(document.text)
-    judge = Judge(notes.chains, seeds[0] % 97, SECONDS)
+    judge = Judge(notes.chains, seeds[0] % 97, WORK)
     found = search(judge, notes, facts, said, {})
+    other = layered(notes)
+    if found is not None and not found.complete and other is not None:
+        again = Judge(other.chains, seeds[0] % 97, WORK)
+        tagged = search(again, other, facts_of(other), said, {})
+        if tagged is not None and tagged.score > found.score + 0.5:
+            found, notes, judge = tagged, other, again
     if found is None:
         judged = [
             Judged(
@@ -92,11 +101,14 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
             for c in notes.chains
         ]
         return Checked([], "", judged, document, notes, facts, seeds, time.thread_time() - begun)
+    judge.more(WORK // 2)
     judged = [localised(judge, n, found) for n in range(len(notes.chains))]
+    support(judge, found, judged)
+    sectioned(judge, notes, said, found, judged)
     for n, one in enumerate(judged):
         squared(judge, n, one)
     confirm(judged, seeds[1:])
-    support(judge, found, judged)
+    carried_on(judge, judged)
     doubt(judge, found, judged)
     return Checked([], described(found.reading), judged, document, notes, facts, seeds, time.thread_time() - begun)
 
@@ -172,6 +184,7 @@ def steps_of(checked: Checked) -> list[Step]:
 def _step(checked: Checked, one: Judged, k: int, side: Side, outcome: Outcome) -> Step:
     line_of = checked.document.line_of
     before = one.chain.sides[outcome.against] if outcome.against is not None else None
+    before = outcome.source or before
     where = line_of(before.at) if before is not None else 0
     beside = "the side before" if where == line_of(side.at) else f"line {where}"
     verdict, message, counterexample = "not understood", outcome.message, None

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.derive.people.chains import Chain
+from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.differentiating import TensorError
 from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, tagged
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
 from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, letters, primal, rename, shape, to_letters
@@ -43,7 +43,8 @@ class Outcome:
     against: int | None = None
     difference: Difference | None = None
     conditions: tuple[Condition, ...] = ()
-    values: Any = field(default=None, repr=False)
+    excused: tuple[str, Any] | None = None  # the convention for which no other step asks
+    source: Side | None = field(default=None, repr=False)  # of an error that is carried on: in another display
 
 
 def variants(node: Node) -> list[Node]:
@@ -68,6 +69,8 @@ def variants(node: Node) -> list[Node]:
 
 def needs_batch(chain: Chain, reading: Reading) -> bool:
     """Whether a chain speaks of all samples: it sums over them, or has a matrix of them."""
+    if reading["network"] == "own":
+        return False
     if reading["batch"] == "always":
         return True
     samples = reading.facts.sample_letters
@@ -122,7 +125,9 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     batch = needs_batch(chain, reading)
     world = World(reading, seed, batch=batch, square=square)
     classes = reading["classes"] or classes
-    if classes:
+    if classes and reading["network"] == "own":
+        world.sizes = dict.fromkeys(world.sizes, min(classes, 9))
+    elif classes:
         world.sizes[f"#{reading.layers}"] = classes
         world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
     trees = [side.node for side in chain.sides if side.node is not None]
@@ -211,12 +216,14 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         base = definition.data.base
         tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
         known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
+        if reading["network"] == "own":
+            known = reading.definitions.get(tagged(definition.data, reading.facts)[0])
         role = reading.roles.get(base)
         if (
             known is not None
             and role is not None
             and role.kind == "def"
-            and known.node is chain.sides[1].node
+            and chain.sides[1].node in (known.node, *known.key)
             and len(outcomes) > 1
         ):
             outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word

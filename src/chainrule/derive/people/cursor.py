@@ -5,7 +5,7 @@ from __future__ import annotations
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Cursor", "balanced", "close", "rows_of", "split"]
+__all__ = ["Cursor", "balanced", "close", "rows_of", "split", "without_braces"]
 
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
 
@@ -154,3 +154,17 @@ def close(stream: list[Token], start: int) -> int:
             if depth == 0:
                 return k
     return -1
+
+
+def without_braces(tokens: list[Token]) -> list[Token]:
+    while len(tokens) > 1 and tokens[0].text == "{" and tokens[0].kind == "char" and tokens[-1].text == "}":
+        depth = 0
+        k = -1
+        for k, token in enumerate(tokens):  # noqa: B007
+            depth += (token.text == "{") - (token.text == "}") if token.kind == "char" else 0
+            if depth == 0:
+                break
+        if k < len(tokens) - 1:
+            return tokens
+        tokens = tokens[1:-1]
+    return [t for t in tokens if t.kind != "space"] if tokens and tokens[0].kind == "space" else tokens

@@ -55,6 +55,7 @@ def convention_in_words(name: str, value: Any) -> str:
         "activation": f"the activation is {value}",
         "loss": f"the loss is {value}", "label": f"{value} is the true class",
         "mean": "the loss is a sum over samples", "samples": f"samples are {value}",
+        "differentials": "dX is the gradient of X",
         "einstein": "repeated indices are summed", "counted": "layer 1 is the inputs",
         "batch": "names without a sample stand for any sample",
     }  # fmt: skip

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.names import Names
-from chainrule.derive.people.tree import Name, Node, NotReadError
+from chainrule.derive.people.tree import Name, Node, NotReadError, transform, walk
 from chainrule.derive.people.values import (
     FLOAT,
     Dual,
     MisfitError,
     Plain,
     Value,
+    add,
     all_letters,
+    apply,
     elementwise,
     neg,
     positional,
@@ -44,8 +47,21 @@ class Differentiating(Names):
         inner = Node("D", (what, *by[1:]))
         return self.derived(inner, by[0], at)
 
+    def _prime(self, node: Node, at: Context) -> Value:
+        """(e^{z_i})': by that by which the chain's first side is differentiated."""
+        by = next((part.kids[1] for part in walk(self.sides[0]) if part.op == "D"), None)
+        if by is None:
+            raise NotReadError("a prime that does not say by what")
+        return self.derived(node.kids[0], by, at)
+
     def _grad(self, node: Node, at: Context) -> Value:
         if len(node.kids) == 1:
+            inner = node.kids[0]
+            if inner.op in ("app", "fn") and len(inner.kids) == 1 and inner.kids[0].op == "name":  # ∇²f(z)
+                return self._grad(node.with_kids((inner, inner.kids[0])), at)
+            if inner.op == "grad" and len(inner.kids) == 1 and inner.kids[0].op == "app":  # ∇∇E(w)
+                by = inner.kids[0].kids[0]
+                return self._grad(Node("grad", (Node("grad", (inner.kids[0], by), 1), by), 1), at)
             raise NotReadError("∇ does not say by what")
         what, by = node.kids
         if node.data == 2:
@@ -118,26 +134,60 @@ class Differentiating(Names):
         return positional(there, rows, columns)
 
     def _loss(self, node: Node, at: Context) -> Value:
+        if self.reading["network"] == "own":
+            return self.own_loss(at)
         return at.node(("L",))
 
     def _errorof(self, node: Node, at: Context) -> Value:
         """δy: the derivative of the loss by y."""
-        return self.derived(Node("loss"), node.kids[0], at, gradient=True)
+        loss = next((base for base, role in self.reading.roles.items() if role.kind == "L"), "")
+        what = Node("name", (), Name(loss)) if loss and self.reading["network"] == "own" else Node("loss")
+        return self.derived(what, node.kids[0], at, gradient=True)
 
     def _differential(self, node: Node, at: Context) -> Value:
         """dz: the change of z where the earliest of what the chain writes with a d moves in some direction."""
         if not node.kids:
             raise NotReadError("∂ stands alone")
+        how = self.reading["differentials"]
+        if how != "changes":
+            error = self._errorof(node, at)
+            inner = node.kids[0]
+            access = self.accessed(inner.data) if how == "of each sample" and inner.op == "name" else None
+            if access is not None and access.key[0] in ("a", "h") and self.world.batch and self.reading["mean"]:
+                return elementwise(scalar(self.world.sizes["#N"]), error)
+            return error
         leaves = self.moved()
         Context.tags += 1
         tag = Context.tags
         moved = dict(at.overrides)
         for key in leaves:
-            base = at.node(key)
+            base = self.def_value(key[1], at) if key[0] == "def" else at.node(key)
             here = primal(base)
             axes = tuple(here.letters)
-            moved[key] = Dual(tag, base, self.world.drawn(("moved", *key), axes))
+            change = Plain(self.world.weights(("moved", *key), here.data.shape), axes, here.matrix)
+            moved[key] = Dual(tag, base, change)
         found = tangent(self.value(node.kids[0], Context(self.world, moved)), tag)
         if found is None:
             raise NotReadError("a differential of what does not move")
         return found
+
+    def _as_defined(self, name: Name, argument: Node, at: Context) -> Value:
+        """σ(z), or its slope, where the file says what σ(x) is."""
+        letter, body = self.reading.functions[name.base]
+        point = Node("name", (), Name(letter))
+        for _ in range(name.primes):
+            body = Node("D", (body, point))
+        if not name.primes or argument == point:
+            return self.value(transform(body, lambda part: argument if part == point else None), at)
+        raise NotReadError(f"the slope of {name.base} elsewhere than at {letter}")
+
+    def _of_several(self, parts: list[Value]) -> Value:
+        """Some smooth function of several numbers."""
+        if self.reading["network"] != "own":
+            raise NotReadError("a function of several things")
+        whole: Value = scalar(0)
+        product: Value = scalar(0.3)
+        for k, part in enumerate(parts):
+            whole = add(whole, elementwise(scalar(0.4 + 0.3 * k), part))
+            product = elementwise(product, part)
+        return add(apply(whole, functions_of("any")), product)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chainrule.derive.people.tokens import Macro, group_at, macros_in
+from chainrule.derive.people.macros import Macro, group_at, macros_in
 from chainrule.errors import InputError
 
 __all__ = ["MAX_TEXT", "Document", "Piece", "read_document"]
@@ -95,12 +95,28 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     if markdown:  # MyST's roles and fences
         text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
+    macros = macros_in(shown)
+    for macro, said in macros.items():
+        if said.arguments == 1 and re.match(rf"\s*\\begin\s*\{{(?:{_DISPLAYS})\*?\}}", said.body):
+            shown = _opened(shown, macro)
     pieces = list(_pieces(shown))
     if markdown and not any(
         piece.kind in ("display", "inline") for piece in pieces
     ):  # formulas as plain text, in fences
         pieces = _fenced(text)
-    return Document(text, _with_displays(pieces, shown), macros_in(shown), lets, lines)
+    return Document(text, _with_displays(pieces, shown), macros, lets, lines)
+
+
+def _opened(text: str, macro: str) -> str:
+    """A text in which what a macro of its own displays stands between $$, at the same places."""
+    for match in reversed(list(re.finditer(rf"\\{macro}\s*\{{", text))):
+        end = match.end() + len(group_at(text, match.end() - 1))
+        line = text.rfind("\n", 0, match.start()) + 1
+        if "newcommand" in text[line : match.start()] or text[end - 1 : end].strip() or end >= len(text):
+            continue
+        opened = "$$" + " " * (match.end() - match.start() - 2)
+        text = text[: match.start()] + opened + text[match.end() : end - 1] + "$$" + text[end + 1 :]
+    return text
 
 
 def _fenced(text: str) -> list[Piece]:
@@ -159,8 +175,8 @@ def _blanked(text: str, *, comments: bool) -> str:
         defined = [m.start() for m in _MACROS.finditer(head)]
         kept = _blank(head, 0, len(head))
         for start in defined:
-            end = head.find("\n", start)
-            kept = kept[:start] + head[start : end if end >= 0 else len(head)] + kept[end if end >= 0 else len(head) :]
+            end = _macro_end(head, start)
+            kept = kept[:start] + head[start:end] + kept[end:]
         text = kept + text[begin.end() :]
         end = text.find("\\end{document}")
         text = text if end < 0 else _blank(text, end, len(text))
@@ -292,7 +308,7 @@ def _lines(text: str) -> list[Piece]:
     for line in text.splitlines(keepends=True):
         if not held.strip():
             start, held = at, ""
-        held += line
+        held += _without_remark(line)
         at += len(line)
         depth += line.count("{") - line.count("}") - line.count("\\{") + line.count("\\}")
         depth += line.count("\\begin") - line.count("\\end")
@@ -308,6 +324,16 @@ def _lines(text: str) -> list[Piece]:
     if held.strip():
         found.append(Piece("display", held, start))
     return found
+
+
+def _without_remark(line: str) -> str:
+    """A line of plain text with the words that stand behind wide spaces blanked: "= p (1 − p)    (quotient rule)"."""
+    found = re.search(r"(?:\s{2,}|\t)(?:\((?=[^()]*[A-Za-z]{3})[^()=]*\)|(?:#|--|<-|\[)\s*[A-Za-z][^=]*)\s*$", line)
+    if found is not None and re.search(
+        r"\bsum|[≠<>]|\b(?:if|for)\b|!=", found.group()
+    ):  # it says something of the line
+        return line
+    return line if found is None else line[: found.start()] + re.sub(r"[^\n]", " ", line[found.start() :])
 
 
 def _within_prose(line: str, start: int) -> list[Piece]:

@@ -207,7 +207,7 @@ class Evaluator(Differentiating):
         below = self.value(base, at)
         raised = self.value(exponent, at)
         size = shape(below)
-        if size is not None and 1 not in size:
+        if size is not None and 1 not in size and base.op not in ("fn", "app"):
             raise NotReadError("a power of a matrix")
         number = primal(raised)
         if raised is number and number.data.ndim == 0 and base.op == "num":
@@ -282,13 +282,19 @@ class Evaluator(Differentiating):
             by = Node("name", (), Name(name.sub[0].value))
             if self.reading.roles.get(name.sub[0].value) is not None:
                 return self._D(Node("D", (node.kids[0], by)), at)
+        if name.base in self.reading.functions and len(node.kids) == 1:
+            return self._as_defined(name, node.kids[0], at)
         if self.is_function(name):
             if len(node.kids) != 1:
-                raise NotReadError(f"{name.base} of several things")
+                return self._of_several([self.value(kid, at) for kid in node.kids])
+            if self.reading[f"function {name.base}"] == "softmax":
+                if name.primes:
+                    raise MisfitError("the slope of a softmax is a matrix")
+                return self._softmax(node.kids[0], at)
             found = self.call(name, self.value(node.kids[0], at))
             return found
         if self.drops_arguments(node):
-            return self.name(name, at)
+            return self.name(self.of_sample(node), at)
         inner = node.kids[0]
         role = self.reading.roles.get(name.base)
         if (

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from chainrule.derive.people.affine import (
+    WEIGHTS,
+    affine,
+    direct,
+    flat_items,
+    has_log,
+    has_losslike,
+    is_softmax,
+    tagless,
+)
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Facts", "facts_of", "flat_items", "free_bases"]
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "tagged"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
-WEIGHTS = ("W", "w", "U", "V", "u", "v", "Θ", "θ", "β", "Ω", "R")
 _COUNTS = {
     "N": "samples",
     "M": "samples",
@@ -63,18 +71,39 @@ class Facts:
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map
     activated: list[tuple[str, str]] = field(default_factory=list)  # h = g(a)
     transposed: set[str] = field(default_factory=set)
+    zero_based: bool = False  # whether indices count from 0
+    vectors: set[str] = field(default_factory=set)  # bases that stand behind a transposed one, with their indices
+    differentiated_by: set[Name] = field(default_factory=set)
+    told: dict[str, Counter[str]] = field(default_factory=dict)  # by base: roles that words beside it give
 
 
-def flat_items(items: Iterable[Item]) -> list[Item]:
-    """Items with those in brackets among them."""
-    found: list[Item] = []
-    for item in items:
-        found += flat_items(item.value) if item.kind in ("round", "square") else [item]
-    return found
+def tagged(name: Name, facts: Facts) -> tuple[str, list[Item], int]:
+    """A name without a network: itself with its tags, its indices, and its power."""
+    tags, power = "", 1
+    indices = [i for i in flat_items(name.sub) if i.kind in ("letter", "number", "name", "shifted", "condition")]
+    words = "".join(str(i.value) for i in flat_items(name.sub) if i.kind == "word")
+    for item in name.sup:
+        inside = flat_items([item])
+        one = inside[0] if len(inside) == 1 else None
+        if one is not None and one.kind == "letter" and one.value in facts.summed:
+            indices.append(one)
+        elif item.kind == "number" and not (facts.sup_layers and item.value in facts.layer_numbers.get(name.base, ())):
+            power = item.value
+        else:
+            tags += "".join(str(i.value) for i in inside)
+    if len(indices) == 1 and indices[0].kind == "number" and (facts.sub_layers or _numbered(name.base, facts)):
+        tags, indices = f"{tags}_{indices[0].value}", []
+    tags += words + "'" * name.primes
+    return name.base + ("|" + tags if tags else ""), indices, power
+
+
+def _numbered(base: str, facts: Facts) -> bool:
+    """Whether a name never stands without a number below it: z_1 and z_2 are two names."""
+    return all(len(name.sub) == 1 and name.sub[0].kind == "number" for name in facts.seen[base])
 
 
 def facts_of(notes: Notes) -> Facts:
-    facts = Facts(prose=(notes.prose + " " + " ".join(notes.headings)).lower())
+    facts = Facts(prose=(notes.prose + " " + " ".join(notes.headings)).lower(), told=notes.told)
     chains = [*notes.chains, *notes.inline]
     trees = [side.node for chain in chains for side in chain.sides if side.node is not None]
     every = [name for tree in trees for name in names(tree)]
@@ -92,6 +121,10 @@ def facts_of(notes: Notes) -> Facts:
         _definitions(chain, facts)
         _companions(chain, facts)
     _decorations(facts, free_bases(trees))
+    facts.zero_based = any(
+        item == Item("number", 0) for name in every if name.base not in ("W", "b", "w", "x", "h", "β", "θ", "a")
+        for item in flat_items(name.sub)
+    )  # fmt: skip
     _counted(trees, facts)
     return facts
 
@@ -245,6 +278,8 @@ def _samples(trees: list[Node], facts: Facts) -> None:
             if part.op == "mul":
                 for left, right in zip(part.kids, part.kids[1:], strict=False):
                     turned = left.op == "T" and left.kids[0].op == "name"
+                    if turned and right.op == "name":
+                        facts.vectors |= {right.data.base, left.kids[0].data.base}
                     if turned and right.op == "name" and right.data.base in ("x", "φ", "X"):
                         facts.sample_letters |= {i.value for i in right.data.sub if i.kind == "letter"} - {"c", "o"}
 
@@ -254,7 +289,7 @@ def _scan(tree: Node, facts: Facts) -> None:
         hint = facts.hints
         if part.op == "fn":
             function = part.data[0]
-            for name in _direct(part.kids[0]):
+            for name in direct(part.kids[0]):
                 hint[name.base][
                     {"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")
                 ] += 1
@@ -262,24 +297,32 @@ def _scan(tree: Node, facts: Facts) -> None:
                 for kid in walk(part.kids[0]):
                     if kid.op == "name":
                         hint[kid.data.base]["within exp"] += 1
+        elif part.op == "differential" and part.kids:
+            for name in direct(part.kids[0]):
+                hint[name.base]["moved"] += 1
         elif part.op == "D":
-            for name in _direct(part.kids[0]):
+            for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
                 hint[name.base]["differentiated bare"] += not name.sub
             for by in part.kids[1:]:
-                for name in _direct(by):
+                for name in direct(by):
                     hint[name.base]["by"] += 1
+                    facts.differentiated_by.add(name)
         elif part.op == "grad":
-            for name in _direct(part.kids[0]):
+            for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
                 hint[name.base]["differentiated bare"] += 1
             for by in part.kids[1:]:
-                for name in _direct(by):
+                for name in direct(by):
                     hint[name.base]["by"] += 1
+                    facts.differentiated_by.add(name)
         elif part.op in ("app", "appow"):
             plain = len(part.kids) == 1 and part.kids[0].op in ("name", "T", "app", "elem")
             if part.op == "app":
                 hint[part.data.base]["before a bracket"] += 1
+                hint[part.data.base]["before several"] += len(part.kids) > 1 and all(
+                    kid.op not in ("ind", "given") for kid in part.kids
+                )
                 if plain or part.data.primes:
                     facts.called.add(part.data.base)
                     if part.kids[0].op == "name":
@@ -288,13 +331,13 @@ def _scan(tree: Node, facts: Facts) -> None:
                 if any(kid.op == "ind" for kid in part.kids):
                     hint[part.data.base]["conditional"] += 1
         elif part.op == "mul":
-            logs = [k for k, kid in enumerate(part.kids) if _has_log(kid)]
+            logs = [k for k, kid in enumerate(part.kids) if has_log(kid)]
             for k in logs[:1]:
                 for kid in part.kids[:k]:
-                    for name in _direct(kid):
+                    for name in direct(kid):
                         hint[name.base]["times log"] += 1
         elif part.op == "div":
-            for name in _direct(part.kids[1]):
+            for name in direct(part.kids[1]):
                 hint[name.base]["below"] += 1
             if part.kids[0].op == part.kids[1].op == "name":
                 hint[part.kids[0].data.base]["over a name"] += 1
@@ -302,14 +345,14 @@ def _scan(tree: Node, facts: Facts) -> None:
         elif part.op == "elem":
             facts.picking |= {item.value for item in flat_items(part.data) if item.kind == "letter"}
         elif part.op == "T":
-            for name in _direct(part.kids[0]):
+            for name in direct(part.kids[0]):
                 facts.transposed.add(name.base)
         elif part.op in ("sum", "prod", "max"):
             facts.summed |= set(part.data.letters)
         if part.op == "add" and len(part.kids) == 2:
             one, other = part.kids
             if one.op == "num" and one.data == 1 and other.op == "neg":
-                for name in _direct(other.kids[0]):
+                for name in direct(other.kids[0]):
                     hint[name.base]["1 less"] += 1
         if isinstance(part.data, Name):
             for item in flat_items(part.data.sub):
@@ -323,19 +366,6 @@ def _scan(tree: Node, facts: Facts) -> None:
                     facts.hints[side.data.base]["compared"] += 1
 
 
-def _has_log(node: Node) -> bool:
-    return (node.op == "fn" and node.data[0] in ("log", "logsoftmax")) or (node.op == "sum" and _has_log(node.kids[0]))
-
-
-def _direct(node: Node) -> list[Name]:
-    """The name that an expression is, through signs, transposes and elements."""
-    if node.op == "name":
-        return [node.data]
-    if node.op == "app":
-        return [node.data]
-    return _direct(node.kids[0]) if node.op in ("T", "neg", "elem", "pow") and node.kids else []
-
-
 def _definitions(chain: Chain, facts: Facts) -> None:
     nodes = [side.node for side in chain.sides]
     for before, after in itertools.pairwise(nodes):
@@ -345,71 +375,27 @@ def _definitions(chain: Chain, facts: Facts) -> None:
             before = Node("name", (), before.data)
         if before.op != "name":
             continue
-        left = _tagless(before.data)
-        if (after.op == "fn" and after.data[0] == "softmax") or _is_softmax(after):
+        left = tagless(before.data)
+        if (after.op == "fn" and after.data[0] == "softmax") or is_softmax(after):
             facts.hints[before.data.base]["is softmax"] += 1
+        called = after.op == "app" and after.data.base == "σ"
+        if ((after.op == "fn" and after.data[0] == "logistic") or called) and affine(after.kids[0]) is not None:
+            facts.hints[before.data.base]["is an output"] += 1
         if after.op == "fn" and after.data[0] in ("logistic", "tanh", "relu") and after.kids[0].op == "name":
-            facts.activated.append((left, _tagless(after.kids[0].data)))
+            facts.activated.append((left, tagless(after.kids[0].data)))
         if after.op == "app" and len(after.kids) == 1 and after.kids[0].op == "name":
-            facts.activated.append((left, _tagless(after.kids[0].data)))
+            facts.activated.append((left, tagless(after.kids[0].data)))
         for inner in [after, *after.kids[:1]] if after.op in ("fn", "app") else [after]:
             if inner.op in ("app", "fn"):
                 continue
-            edge = _affine(inner)
+            edge = affine(inner)
             if edge is not None and (inner is after or after.op in ("fn", "app")):
                 facts.edges.append((left, *edge))
-        if _has_losslike(after):
+        if has_losslike(after):
             facts.hints[before.data.base]["is a loss"] += 1
     for node in nodes:
         if node is None:
             continue
         for part in walk(node):
-            if part.op == "fn" and part.data[0] == "softmax" and (edge := _affine(part.kids[0])) is not None:
+            if part.op == "fn" and part.data[0] == "softmax" and (edge := affine(part.kids[0])) is not None:
                 facts.edges.append(("", *edge))
-
-
-def _tagless(name: Name) -> str:
-    """A base with its layer's tag, where it has one, as a key."""
-    tag = next((str(i.value) for i in flat_items(name.sup + name.sub) if i.kind in ("number", "shifted")), "")
-    return name.base + (":" + tag if tag else "")
-
-
-def _affine(node: Node) -> tuple[str, str, str] | None:
-    """Weights, input and bias of W x + b, x W + b, wᵀx, Σ_j w_ij x_j + b_i."""
-    terms = node.kids if node.op == "add" else (node,)
-    if len(terms) > 2:
-        return None
-    products = [t for t in terms if t.op in ("mul", "sum")]
-    rest = [t for t in terms if t.op == "name"]
-    if len(products) != 1 or len(products) + len(rest) != len(terms):
-        return None
-    product = products[0].kids[0] if products[0].op == "sum" else products[0]
-    if product.op != "mul" or len(product.kids) != 2:
-        return None
-    found = [d[0] for kid in product.kids if (d := _direct(kid))]
-    if len(found) != 2 or found[0].base == found[1].base:
-        return None
-    if not any(name.base in WEIGHTS or len(flat_items(name.sub)) == 2 for name in found):
-        return None
-    weights = sorted(found, key=lambda n: (n.base not in WEIGHTS, len(n.sub) < 2))
-    return (_tagless(weights[0]), _tagless(weights[1]), _tagless(rest[0].data) if rest else "")
-
-
-def _is_softmax(node: Node) -> bool:
-    """e^{z_i} / Σ_j e^{z_j}."""
-    if node.op != "div":
-        return False
-    above, below = node.kids
-    return _is_exp(above) and below.op in ("sum", "add") and any(_is_exp(part) for part in walk(below))
-
-
-def _is_exp(node: Node) -> bool:
-    return node.op == "fn" and node.data[0] == "exp"
-
-
-def _has_losslike(node: Node) -> bool:
-    while node.op in ("neg", "sum", "mul", "claim") or (node.op == "add" and node.kids):
-        if node.op == "mul":
-            return any(_has_losslike(kid) for kid in node.kids)
-        node = node.kids[0]
-    return node.op == "fn" and node.data[0] in ("log", "logsoftmax") and not re.match("x", "")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from chainrule.derive.people.operators import Operators
+from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Node, NotReadError
+from chainrule.derive.people.tree import Item, Node, NotReadError
 
 __all__ = ["parse"]
 
@@ -128,6 +129,10 @@ class Grammar(Operators):
             if token.kind == "space":
                 self.at += 1
                 continue
+            if token.kind == "cmd" and token.text == "frobenius" and factors and not sign:
+                self.at += 1
+                before = factors[0] if len(factors) == 1 else Node("mul", tuple(factors), tuple(signs))
+                return Node("inner", (before, self.term()))
             if (token.kind in ("char", "cmd")) and token.text in _TIMES and not self.is_power_star():
                 if not factors:
                     raise NotReadError(f"nothing stands before {token.text}")
@@ -145,6 +150,8 @@ class Grammar(Operators):
                 negative ^= token.text == "-"
                 self.at += 1
             factor = self.factor()
+            if factor.op == "D":
+                self.skip_point()
             if negative:
                 factor = Node("neg", (factor,))
             if sign == "/":
@@ -161,6 +168,37 @@ class Grammar(Operators):
         if not factors:
             raise NotReadError("a factor is missing")
         return factors[0] if len(factors) == 1 else Node("mul", tuple(factors), tuple(signs))
+
+    def in_square_brackets(self) -> tuple[Item, ...] | None:
+        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
+        start = self.at
+        try:
+            inside = self.inside()
+            items = items_of(inside, self.whole)
+        except NotReadError:
+            self.at = start
+            return None
+        if (
+            inside
+            and len(inside) <= 14
+            and items
+            and all(item.kind in ("letter", "number", "name") for item in items)
+            and any(t.text == "," for t in inside)
+        ):
+            return items
+        self.at = start
+        return None
+
+    def skip_point(self) -> None:
+        """(z) behind a derivative: where it is taken, which is everywhere."""
+        if not self.next_is("("):
+            return
+        start = self.at
+        inside = self.inside()
+        letters = [t for t in inside if letter_of(t) is not None]
+        fonts = all(t.text in "{}" or t.text in ("mathbf", "mathrm") for t in inside if letter_of(t) is None)
+        if len(letters) != 1 or not fonts:
+            self.at = start
 
     def slash_derivative(self, factors: list[Node], signs: list[str], below: Node) -> Node | None:
         """∂L/∂z with a slash: the tokens were read as the factors d and L; put the derivative in their place."""

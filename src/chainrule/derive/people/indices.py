@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, tagged
 from chainrule.derive.people.reading import Access, Reading
 from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of, names, walk
 from chainrule.derive.people.values import (
@@ -52,7 +52,7 @@ class Indices(ABC):
     def count(self, base: str) -> int:
         """What a letter counts, as a number."""
         what = self.reading.facts.counts.get(base, "classes")
-        if what == "samples":
+        if what == "samples" and self.reading["network"] == "layers":
             return self.world.sizes["#N"] if self.world.batch else 1
         return self.world.sizes["#0" if what == "inputs" else f"#{self.reading.layers}"]
 
@@ -178,18 +178,55 @@ class Indices(ABC):
                             key = self.accessed(name).key
                         except (NotReadError, MisfitError):
                             continue
+                        if key[0] in ("free", "def"):  # a definition made of another moves with it
+                            found[key] = 0 if key[0] == "free" else 1 + self._depth_of(key[1], set())
+                            continue
                         order = {"W": 0, "b": 0, "a": 1, "h": 2}.get(key[0])
                         if order is not None:
                             found[key] = 10 * int(key[1]) + order
         if not found:
             raise NotReadError("a differential of what is not known")
         first = min(found.values())
+        if any(key[0] == "def" for key in found) and first:
+            return [key for key in found if not self.made_of(key[1], {k[1] for k in found} - {key[1]})]
         return [key for key, place in found.items() if place == first]
+
+    def written_d(self) -> set[str]:
+        """The names that a chain writes with a d."""
+        parts = (part for side in self.sides for part in walk(side) if part.op == "differential" and part.kids)
+        return {name.base for part in parts for name in names(part.kids[0])}
+
+    def _depth_of(self, base: str, seen: set[str]) -> int:
+        definition = self.reading.definitions.get(base)
+        if definition is None or base in seen:
+            return 0
+        below = {tagged(name, self.reading.facts)[0] for name in names(definition.node)}
+        return 1 + max((self._depth_of(one, seen | {base}) for one in below), default=0)
+
+    def made_of(self, base: str, others: set[str]) -> bool:
+        """Whether a definition leads to one of some other names."""
+        seen: set[str] = set()
+        ahead = [base]
+        while ahead:
+            definition = self.reading.definitions.get(ahead.pop())
+            for name in names(definition.node) if definition is not None else ():
+                key = tagged(name, self.reading.facts)[0]
+                if key in others:
+                    return True
+                if key not in seen:
+                    seen.add(key)
+                    ahead.append(key)
+        return False
 
     def bound_conditions(self, bound: Bound) -> list[Condition]:
         found = list(bound.conditions)
         lower = bound.lower
-        if isinstance(lower, Node) and lower.op == "num" and lower.data > 1 and len(bound.letters) == 1:
+        if (
+            isinstance(lower, Node)
+            and lower.op == "num"
+            and lower.data > 1 - self.reading.facts.zero_based
+            and len(bound.letters) == 1
+        ):
             found.append(Condition(Node("name", (), Name(bound.letters[0])), "≥", lower))
         if isinstance(lower, Node) and len(bound.letters) == 1 and isinstance(self._index(lower), (str, tuple)):
             found.append(
@@ -264,7 +301,7 @@ class Indices(ABC):
 
     def _positions(self, index: Any, other: Any) -> Plain:
         if isinstance(index, int):
-            return scalar(index - 1)
+            return scalar(index - 1 + self.reading.facts.zero_based)
         if isinstance(index, tuple) and index[0] == "shifted":
             inner = self._positions(index[1], other)
             return Plain(inner.data + index[2], inner.letters)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from chainrule.derive.people.cursor import split
+from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tokens import tokens as tokenize
 from chainrule.derive.people.tree import Bound, Condition, NotReadError
 from chainrule.derive.people.words import is_word_name, relation_in
 
-__all__ = ["after_d", "apart", "begins_d", "bound_of", "is_d", "within_text", "without_braces"]
+__all__ = ["after_d", "apart", "begins_d", "bound_of", "is_d", "within_text"]
 
 
 def within_text(token: Token) -> list[Token]:
@@ -93,26 +93,14 @@ def bound_of(below: list[Token], above: list[Token], parse: object) -> Bound:
     return Bound(tuple(letters), tuple(conditions), lower, upper)
 
 
-def without_braces(tokens: list[Token]) -> list[Token]:
-    while len(tokens) > 1 and tokens[0].text == "{" and tokens[0].kind == "char" and tokens[-1].text == "}":
-        depth = 0
-        k = -1
-        for k, token in enumerate(tokens):  # noqa: B007
-            depth += (token.text == "{") - (token.text == "}") if token.kind == "char" else 0
-            if depth == 0:
-                break
-        if k < len(tokens) - 1:
-            return tokens
-        tokens = tokens[1:-1]
-    return [t for t in tokens if t.kind != "space"] if tokens and tokens[0].kind == "space" else tokens
-
-
 def is_d(above: list[Token], below: list[Token]) -> bool:
     """Whether a fraction is a derivative."""
     if not above or not below:
         return False
     if begins_d(above) == "∂" and begins_d(below) == "∂":
         return True
+    if above[0].text == below[0].text == "delta" and above[0].kind == "cmd" and begins_d(below):
+        return len(above) == 1 or above[1].text not in ("_", "^")  # δ/δw, δ(…)/δw
     return begins_d(above) == "d" and begins_d(below) == "d" and len(below) > 1
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, tagged
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.indices import Indices
 from chainrule.derive.people.reading import Access, Role
-from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, names
 from chainrule.derive.people.values import (
     FLOAT,
     MisfitError,
     Plain,
     Value,
+    add,
     apply,
+    contract,
+    elementwise,
     letters,
     plain,
     positional,
@@ -24,6 +28,7 @@ from chainrule.derive.people.values import (
     primal,
     rename,
     scalar,
+    shape,
     take,
     to_letters,
 )
@@ -44,7 +49,7 @@ class Names(Indices):
     def name(self, name: Name, at: Context) -> Value:
         role = self.reading.roles.get(name.base)
         kind = role.kind if role is not None else ""
-        if kind == "ones" and name.sub:
+        if kind == "ones" and (name.sub or name.base != "𝟙"):
             return plain(np.ones((self.world.sizes[f"#{self.reading.layers}"], 1)), matrix=True)
         if kind == "ones":
             return scalar(1)
@@ -53,7 +58,10 @@ class Names(Indices):
         if kind == "const":
             return power(at.node(("const", name.base, *name.sub)), float(_power(name)))
         if kind == "kron" or (kind == "eye" and len(flat_items(name.sub)) >= 2):
-            items = flat_items(name.sub)
+            items = [
+                one for i in flat_items(name.sub)
+                for one in ([Item("letter", c) for c in i.value] if i.kind == "word" and len(i.value) == 2 else [i])
+            ]  # fmt: skip
             if len(items) != 2:
                 raise NotReadError("Kronecker's δ has two indices")
             left, right = (_as_node(item) for item in items)
@@ -70,6 +78,8 @@ class Names(Indices):
             access = self.accessed(name)
             below = at.node(("a", access.key[1]))
             return self.picked_of(apply(below, functions_of(self.reading["activation"], name.primes)), access)
+        if kind == "L" and self.reading["network"] == "own":
+            return self.own_loss(at)
         access = self.accessed(name)
         value = self.def_value(access.key[1], at) if access.key[0] == "def" else at.node(access.key)
         return self.picked_of(value, access)
@@ -175,6 +185,49 @@ class Names(Indices):
             at.known[key] = to_letters(value, f"@{count}", f"@{count + 1}")
         return at.known[key]
 
+    def is_asked(self, key: str) -> bool:
+        """Whether a file that says nothing of its loss has the loss's derivative by a name."""
+        facts = self.reading.facts
+        base = key.split("|")[0]
+        if base in self.written_d():
+            return True
+        return facts.hints[base]["by"] > 0 and any(tagged(n, facts)[0] == key for n in facts.differentiated_by)
+
+    def own_loss(self, at: Context) -> Value:
+        """Some smooth function of all that the file defines and of nothing else is made."""
+        key = ("own loss",)
+        if key not in at.known:
+            reading = self.reading
+            above = {tagged(n, reading.facts)[0] for d in reading.definitions.values() for n in names(d.node)}
+            asked = [b for b in reading.definitions if self.is_asked(b)]
+            tops: list[tuple[Any, ...]] = [
+                ("def", b)
+                for b in (asked or reading.definitions)
+                if not (any(self.made_of(other, {b}) for other in asked if other != b) if asked else b in above)
+            ]
+            free = [
+                self.accessed(name).key
+                for base, role in reading.roles.items()
+                if role.kind == "free" and (reading.facts.hints[base]["by"] or base in self.written_d())
+                for name in sorted(reading.facts.seen[base], key=str)
+                if tagged(name, reading.facts)[0] not in above
+            ]
+            whole: Value = scalar(0)
+            for top in dict.fromkeys([*tops, *free]):
+                value = self.def_value(top[1], at) if top[0] == "def" else at.node(top)
+                if shape(value) is not None:
+                    value = to_letters(value, "∂r", "∂c")
+                for factor, function in ((0.7, "tanh"), (0.3, "any")):
+                    here = primal(value)
+                    size = here.data.shape
+                    weights = self.world.weights((factor, *top), size)
+                    term: Value = elementwise(Plain(weights, here.letters), value)
+                    for letter in here.letters:
+                        term = contract(term, letter)
+                    whole = add(whole, apply(term, functions_of(function)))
+            at.known[key] = whole
+        return at.known[key]
+
     def is_function(self, name: Name) -> bool:
         role = self.reading.roles.get(name.base)
         return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
@@ -218,6 +271,22 @@ class Names(Indices):
         return role.kind in ("p", "a", "h", "def") and (
             arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
         )
+
+    def of_sample(self, node: Node) -> Name:
+        """A name whose argument says of which sample it is: h(x^{(i)}) is h of sample i."""
+        name: Name = node.data
+        role = self.reading.roles.get(name.base)
+        samples = [
+            i
+            for kid in node.kids
+            for n in names(kid)
+            for i in flat_items(n.sub + n.sup)
+            if i.kind == "letter" and i.value in self.reading.facts.sample_letters
+        ]
+        known = any(i in flat_items(name.sub + name.sup) for i in samples)
+        if not samples or known or role is None or role.kind not in ("p", "a", "h"):
+            return name
+        return replace(name, sup=(*name.sup, Item("round", (samples[0],))))
 
     def is_bare_index(self, name: Name) -> bool:
         return (
@@ -279,7 +348,7 @@ class Names(Indices):
 
     def require_known(self, access: Access, what: Node) -> None:
         """A derivative by what does not matter is 0 of a free node, and suspicious of what the file itself defines."""
-        if access.key[0] in ("def", "const"):
+        if access.key[0] in ("def", "const") or self.reading["network"] == "own":
             raise NotReadError("a derivative by something on which nothing here is known to depend")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from chainrule.derive.people.atoms import Atoms
-from chainrule.derive.people.cursor import rows_of, split
-from chainrule.derive.people.marks import after_d, apart, begins_d, bound_of, is_d, within_text, without_braces
+from chainrule.derive.people.cursor import rows_of, split, without_braces
+from chainrule.derive.people.marks import after_d, apart, begins_d, bound_of, is_d, within_text
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num

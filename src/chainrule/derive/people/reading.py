@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from chainrule.derive.people.facts import Facts, flat_items
+from chainrule.derive.people.facts import Facts, flat_items, tagged
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import MisfitError
 
@@ -33,13 +33,17 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "biases": (True, False),
     "classes": (0,),  # how many, where a file writes them all out
     "batch": ("where it shows", "always"),
+    "stacked": (False, True),  # whether the name of a single output stands for those of all samples
+    "network": ("layers", "own"),  # own: nothing but what the file defines
+    "differentials": ("changes", "gradients", "of each sample"),  # dW: a change of W, or ∂L/∂W; dZ of one sample's loss
 }
 
 
 class Role(NamedTuple):
     """`kind`: a (pre-activation), h (a layer's output), p (probabilities), y (targets), L (loss), W, b, x, δ, g
-    (activation), label, count, const, kron, eye, ones, unit, def. `layer`: None by its tag, or a number from the end: 0
-    is the output layer, −1 the one before. `batch`: a matrix of all samples."""
+    (activation), label, count, const, kron, eye, ones, unit, def, free (a tensor of its own). `layer`: None by its tag,
+    or a number from the end: 0 is the output layer, −1 the one before; of a free one, its dimensions. `batch`: a matrix
+    of all samples."""
 
     kind: str
     layer: int | None = None
@@ -89,6 +93,7 @@ class Reading:
     middle: int
     conventions: dict[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, Definition] = field(default_factory=dict)
+    functions: Mapping[str, tuple[str, Node]] = field(default_factory=dict)  # without a network: argument, and value
 
     def __post_init__(self) -> None:
         self.roles = Roles(self.roles)
@@ -146,6 +151,10 @@ class Reading:
         role = self.role(name)
         if role is None:
             raise NotReadError(f"{name.base} is not a name that is known here")
+        if self["network"] == "own" and role.kind in ("def", "free"):
+            return self._own(name, role)
+        if role.kind == "def" and name.primes:
+            raise NotReadError(f"the slope of {name.base}, which is defined here as a value")
         if role.kind == "def":
             return self._defined(name)
         layer, items = self.layer_of(name, role)
@@ -171,6 +180,19 @@ class Reading:
         if kind != "b" and batch:
             axes = ("#N", *axes)
         return self._vector(name, items, key, axes, role)
+
+    def _own(self, name: Name, role: Role) -> Access:
+        key, items, power = tagged(name, self.facts)
+        if key in self.definitions:
+            axes = tuple(f"@{k}" for k in range(max(len(self.definitions[key].letters), len(items))))
+            picks, conditions = self._picks(items, axes)
+            return Access(("def", key), axes, picks, power, conditions)
+        count = max(len(items), role.layer or 0)
+        if count > 2:
+            raise NotReadError("more than two dimensions")
+        axes = ("#0", "#1")[:count]
+        picks, conditions = self._picks(items, axes)
+        return Access(("free", key, count, role.batch), axes, picks, power, conditions)
 
     def _no_units(self, layer: int) -> bool:
         return self["units"] == "one each" or (self["units"] == "one output" and layer == self.layers)
@@ -337,11 +359,13 @@ class Reading:
         picks, conditions = self._picks(picked, tuple(units))
         if "#N" in axes:
             at: Any = None
+            stacked = role.batch or ((key[0] == "y" or (not units and key[0] in ("a", "h"))) and self["stacked"])
             if sample is not None:
                 at = self._pick(sample)
-            elif not role.batch:
+            elif not stacked:
                 at = "★"
             picks = (at, *picks)
+            return Access(key, axes, picks, power, conditions, batch=stacked)
         return Access(key, axes, picks, power, conditions, batch=role.batch)
 
     @property
@@ -369,7 +393,7 @@ class Reading:
         if item.kind == "label":
             return ("label",)
         if item.kind == "number":
-            return int(item.value)
+            return int(item.value) + self.facts.zero_based
         if item.kind == "letter":
             if self.is_label(item.value):
                 return ("label",)

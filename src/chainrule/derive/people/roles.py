@@ -89,7 +89,8 @@ _EVIDENCE: dict[str, dict[str, float]] = {
     "is a loss": {"L": 2, "p": -1, "a": -1, "y": -1, "W": -1},
     "conditional": {"p": 1},
     "primed": {"g": 2, "a": -1, "p": -1, "L": -1, "W": -1, "δ": -1},
-    "compared": {"label": 0.8},
+    "compared": {"label": 0.8}, "moved": {"count": -3, "label": -3, "const": -1.5, "L": -1, "g": -1},
+    "is an output": {"p": 3, "g": -3, "a": -1, "h": 0.5},
 }  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                 if k > 0 or left is None or after.node is None or not after.joined:
                     break
                 if left.op not in ("name", "app") or (
-                    left.op == "app" and any(kid.op not in ("name", "mat", "T") for kid in left.kids)
+                    left.op == "app" and any(kid.op not in ("name", "mat", "T", "given") for kid in left.kids)
                 ):
                     continue
                 name: Name = left.data
@@ -219,17 +220,19 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
 
 
 def _is_target(base: str) -> bool:
-    return any(base in USUAL.get(kind, ()) for kind in ("y", "label"))
+    return any(USUAL[kind].get(base, 0) >= 0.3 for kind in ("y", "label"))
 
 
 def _choices(
     base: str, facts: Facts, definitions: Mapping[str, Definition], bases: Counter[str], values: set[str]
 ) -> list[tuple[Role, float]]:
     """The roles that a letter may have, best first, each with its distance from the best."""
-    if base in ("𝟙",):
+    if base in ("𝟙",) or facts.told.get(base, Counter()).get("ones"):
         return [(Role("ones"), 0.0)]
     if base in ("…", "·"):
         return []
+    if base.startswith("|"):
+        return [(Role("count"), 0.0)]
     scores: dict[str, float] = {}
     for kind, table in USUAL.items():
         if base in table:
@@ -245,9 +248,12 @@ def _choices(
             for role, effect in table.items():
                 if effect >= 1 and role not in scores:
                     scores[role] = effect * 0.6 - 0.8
+    for kind, count in facts.told.get(base, Counter()).items():
+        if kind in USUAL:
+            scores[kind] = scores.get(kind, 0.0) + 1.2 + 0.2 * min(count, 3)
     if base in values:
         scores["label"] = scores.get("label", -9) - 2
-    called = base in facts.called
+    called = base in facts.called or (USUAL["g"].get(base, 0) >= 0.7 and 0 < bases[base] <= hints["before a bracket"])
     if "g" in scores:
         scores["g"] += 1.0 if called else -2.0
     if base in facts.labels and not any(n.sub or n.sup for n in facts.seen[base]):
@@ -271,6 +277,9 @@ def _choices(
             scores["p"] = scores.get("p", 0.0) + 0.6
         if argument.split(":")[0] == base:
             scores["a"] = scores.get("a", 0.2) + 1.0
+    if max(shapes) == 0 and base in "βγτλαη" and not hints["by"] and base not in facts.transposed:
+        for kind in ("W", "b"):  # a number rather than weights
+            scores[kind] = scores.get(kind, -9) - 1.0
     if max(shapes) >= 2:
         for kind, effect in {
             "L": -4,

@@ -8,23 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.cursor import balanced as with_brackets
-from chainrule.derive.people.cursor import close as close_of
 from chainrule.derive.people.cursor import split
 from chainrule.derive.people.grammar import Grammar, parse
-from chainrule.derive.people.tokens import Macro, Token, tokens
+from chainrule.derive.people.layout import cased, flat
+from chainrule.derive.people.macros import Macro
+from chainrule.derive.people.tokens import Token, tokens
 from chainrule.derive.people.tree import Condition, Node, NotReadError
 from chainrule.derive.people.widening import widened
-from chainrule.derive.people.words import is_word_name
+from chainrule.derive.people.words import FUNCTIONS, is_word_name
 
 __all__ = ["Row", "Side", "rows"]
 
 _LONGEST = 10_000  # characters of a display
 _DEEPEST = 100  # brackets side by side
-
-_ALIGNED = re.compile(
-    r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
-)
-
 
 _NOT_EQUAL = {
     "neq": "≠",
@@ -84,7 +80,7 @@ def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[R
         stream = tokens(source, macros, at)
     except NotReadError as error:
         return [Row([Side(None, str(error), source.strip(), at)], [], False)]
-    stream = _flat(stream)
+    stream = flat(cased(stream))
     end = at + len(source)
     found: list[Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
@@ -125,62 +121,6 @@ def _end_of(part: list[Token], stream: list[Token], end: int) -> int:
     return min(following, default=end)
 
 
-def _flat(stream: list[Token]) -> list[Token]:
-    """Without the environments that align, and without the braces of a group or box that holds a whole equation."""
-    found: list[Token] = []
-    k = 0
-    while k < len(stream):
-        token = stream[k]
-        if token.kind == "cmd" and token.text in ("begin", "end") and k + 1 < len(stream) and stream[k + 1].text == "{":
-            close = next((j for j in range(k, len(stream)) if stream[j].text == "}"), k)
-            name = "".join(t.text for t in stream[k + 2 : close])
-            if _ALIGNED.fullmatch(name):
-                k = close + 1
-                takes = name.startswith(("alignat", "IEEE", "alignedat")) and token.text == "begin"
-                if takes and k < len(stream) and stream[k].text == "{":
-                    k = next((j for j in range(k, len(stream)) if stream[j].text == "}"), k) + 1
-                if (
-                    token.text == "begin"
-                    and k < len(stream)
-                    and stream[k].text == "["
-                    and k + 2 < len(stream)
-                    and stream[k + 2].text == "]"
-                ):
-                    k += 3
-                found.append(Token("cmd", "\\", token.at)) if token.text == "end" else None
-                continue
-        if token.text in ("boxed", "fbox", "{") and (token.kind == "cmd") == (token.text != "{"):
-            start = k if token.text == "{" else k + 1
-            before = found[-1] if found else None
-            free = (
-                token.text != "{"
-                or before is None
-                or before.text in ("&", "\\", "=", "+", "-")
-                or before.kind in ("space",)
-            )
-            close = close_of(stream, start)
-            if free and close > start:
-                inside = stream[start + 1 : close]
-                holds = any(len(split(inside, mark)) > 1 for mark in ("=", "\\")) or any(
-                    t.text == "begin" for t in inside
-                )
-                if holds and not any(t.text == "begin" and _matrix_at(inside, j) for j, t in enumerate(inside)):
-                    stream = [*stream[:start], *inside, *stream[close + 1 :]]
-                    k = start
-                    continue
-                if token.text == "boxed":
-                    k += 1
-                    continue
-        found.append(token)
-        k += 1
-    return found
-
-
-def _matrix_at(tokens_: list[Token], k: int) -> bool:
-    name = "".join(t.text for t in tokens_[k + 2 : k + 10]).split("}")[0]
-    return not _ALIGNED.fullmatch(name)
-
-
 def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: list[Row]) -> list[Row]:
     parts = _parts(row)
     found: list[Row] = []
@@ -213,7 +153,10 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             part = part[:-1]
         part = [
             Token("cmd", "cdot", t.at)
-            if t.kind == "char" and t.text == "." and 0 < k < len(part) - 1 and not _ends(part[k + 1])
+            if t.kind == "char"
+            and t.text == "."
+            and 0 < k < len(part) - 1
+            and (not _ends(part[k + 1]) or part[k + 1].text in FUNCTIONS)
             else t
             for k, t in enumerate(part)
         ]
@@ -229,6 +172,11 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             and part[1].text in ("=", ",", "in")
         ):
             continue  # i = 1, …, n
+        inner = part[1:-1] if part[0].text == "(" and part[-1].text == ")" and part[0].kind == "char" else []
+        if inner and open_row is not None and any(t.text in _NOT_EQUAL or t.text == "=" for t in inner) and (
+            _is_condition(inner, True) or not any(t.text == "=" for t in inner)
+        ):  # fmt: skip
+            part = inner  # (i ≠ j) beside an equation
         relations = [
             (j, t)
             for j, t in _at_depth_0(part, balanced=with_brackets(part) is part)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Name, Node
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 
 __all__ = ["GREEK_LETTERS", "items_of", "letter_of"]
 
@@ -24,6 +24,7 @@ _WORDS = {
     "train", "gold", "data",
     "prev", "next", "max", "net", "final", "logit", "logits", "class", "reg", "CE", "ce", "NLL", "BCE", "MSE",
     "mse", "batch", "new", "old",
+    "KL", "JS", "tot",
     "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "pre",
 }  # fmt: skip
 _RELATIONS = {"=": "=", "neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥"}
@@ -91,7 +92,7 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
     ):
         return [Item("word", spelt)]
     letters = "".join(t.text for t in tokens if t.kind == "char" and t.text.isalpha())
-    if len(letters) == len(tokens) and len(letters) > 1 and letters in _WORDS:
+    if len(letters) == len(tokens) > 1 and letters in _WORDS and tokens[-1].at - tokens[0].at == len(letters) - 1:
         return [Item("word", letters)]
     found: list[Item] = []
     k = 0
@@ -121,7 +122,7 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
             if after is not None and after.kind == "num" and base.kind == "letter":
                 found.append(Item("shifted", (base.value, sign * int(float(after.text)))))
             else:
-                found.append(Item("name", parse(tokens)))
+                found.append(_parsed(tokens, parse))
                 return found
             k += 2
         elif token.kind == "char" and token.text in "*'":
@@ -179,8 +180,16 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
             found.append(Item("word" if token.text in (":", "dots") else "star", token.text))
             k += 1
         else:
-            return [Item("name", parse(tokens))]
+            return [_parsed(tokens, parse)]
     return found
+
+
+def _parsed(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> Item:
+    """A script that is a formula; one that is none is a word that tells names apart."""
+    try:
+        return Item("name", parse(tokens))
+    except NotReadError:
+        return Item("word", "".join(t.text for t in tokens))
 
 
 def named(base: str, sub: Any = (), sup: Any = ()) -> Node:

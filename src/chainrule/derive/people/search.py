@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import readings_of
+from chainrule.derive.people.values import work_done
 
 __all__ = ["Found", "Judge", "search", "settings_for"]
 
@@ -25,7 +25,8 @@ _PENALTY: dict[tuple[str, Any], float] = {
     "identity"): 0.7,
     ("loss", "binary"): 0.3, ("loss", "squares"): 0.3, ("loss", "half squares"): 0.3, ("loss", "any"): 0.3,
     ("targets", "one-hot"): 0.15,
-    ("mean", False): 0.1, ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
+    ("mean", False): 0.1,
+    ("stacked", True): 0.1, ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
     ("einstein", True): 2.5, ("dot", "elementwise"): 0.1,
     ("batch", "always"): 0.15,
 }  # fmt: skip
@@ -44,6 +45,8 @@ _MOVES: tuple[dict[str, Any], ...] = (
     "output": "logistic", "loss": "binary"},
     {"units": "one each", "output": "activation", "loss": "half squares"}, {"units": "one each",
     "output": "logistic", "loss": "half squares"},
+    {"stacked": True}, {"stacked": True, "mean": False},
+    {"stacked": True, "weights": "in×out", "activation": "logistic"},
     {"counted": "from 1"}, {"activation": "logistic"}, {"activation": "tanh"}, {"activation": "relu"},
     {"activation": "identity"}, {"units": "one output"},
     {"samples": "columns", "mean": False}, {"gradient": "transposed", "jacobian": "denominator"},
@@ -70,24 +73,30 @@ class Found:
 class Judge:
     """Judges chains under readings, and remembers what a reading was not asked for."""
 
-    def __init__(self, chains: list[Chain], seed: int, seconds: float) -> None:
+    def __init__(self, chains: list[Chain], seed: int, work: int) -> None:
         self.chains = chains
         self.seed = seed
-        self.end = time.thread_time() + seconds
+        self.more(work)
         self.known: dict[int, list[tuple[dict[str, Any], dict[str, Role | None], list[Outcome]]]] = {
             n: [] for n in range(len(chains))
         }
         self.expected: dict[str, Any] = {}
         self.evidence: set[tuple[str, Any]] = set()
 
+    def more(self, work: int) -> None:
+        """Begin to count anew."""
+        self.end = work_done() + work
+        self.evaluations = work // 4000
+
     def out_of_time(self) -> bool:
-        return time.thread_time() > self.end
+        return work_done() > self.end or self.evaluations <= 0
 
     def chain(self, n: int, reading: Reading) -> list[Outcome]:
         for conventions, roles, outcomes in self.known[n]:
             if reading.agrees(conventions, roles):
                 return outcomes
         reading.forget()
+        self.evaluations -= len(self.chains[n].sides)
         outcomes = judge_chain(self.chains[n], reading, self.seed)
         self.known[n].append((dict(reading.asked), dict(reading.roles.asked), outcomes))
         return outcomes
@@ -105,6 +114,8 @@ class Judge:
             if item in self.evidence:
                 continue
             found += _PENALTY.get(item, 0.0)
+            if item[0].startswith("function ") and item[1]:
+                found += 0.3
             if item[0] == "label" and item[1]:
                 found += 0.15 if ("label", item[1]) in self.evidence else 1.2
         return found
@@ -119,7 +130,13 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
             defining = k == 1 and role is not None and role.kind in ("a", "h", "p", "L")
             score += (2.0 if defining else 1.0) if outcome.word == "follows" else 0.6
         elif outcome.word == "wrong":
-            score -= 1.0
+            left = chain.sides[0].node
+            role = (
+                reading.roles.get(left.data.base)
+                if k == 1 and left is not None and left.op in ("name", "app")
+                else None
+            )
+            score -= 2.5 if role is not None and role.kind in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
         elif outcome.word in ("unread", "unread head", "tensor"):
@@ -151,6 +168,11 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         evidence |= {("loss", "half squares"), ("loss", "squares"), ("output", "identity"), ("output", "activation")}
     if "einstein" in prose or "repeated ind" in prose:
         evidence.add(("einstein", True))
+    for word in ("softmax", "sigmoid", "logistic"):
+        if word in text.lower():
+            evidence |= {
+                (f"function {base}", word.replace("sigmoid", "logistic")) for base in ("σ", "g", "f", "φ", "S")
+            }
     start: list[dict[str, Any]] = [{"einstein": True}] if ("einstein", True) in evidence else [{}]
     binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or (
         sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
@@ -170,6 +192,13 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         start = [{"output": "activation", "loss": "any"}, {}]
     elif not known:
         start = [{}, {"output": "activation", "loss": "any"}]
+    for named in ("relu", "tanh"):
+        if hints_any(facts, f"in {named}"):
+            start = [*({**one, "activation": named} for one in start), *start]
+            break
+    if any(hint["moved"] for hint in hints.values()):
+        start = [*start, *({**one, "differentials": how} for one in start for how in ("of each sample", "gradients"))]
+        evidence |= {("differentials", "of each sample"), ("differentials", "gradients")}
     labels = []
     for chain in (*notes.chains, *notes.inline):
         nodes = [side.node for side in chain.sides]
@@ -294,5 +323,9 @@ def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
         )
         if name in CONVENTIONS and value != CONVENTIONS[name][0] and free:
             yield {name: CONVENTIONS[name][0]}
+    for base, role in reading.roles.items():
+        if role.kind == "g":
+            yield {f"function {base}": "softmax"}
+            yield {f"function {base}": "logistic"}
     for letter in labels:
         yield {"label": letter, "targets": "one-hot"}

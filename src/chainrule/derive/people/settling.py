@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chainrule.derive.people.chains import Chain
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.describing import convention_in_words
 from chainrule.derive.people.reading import CONVENTIONS, Reading
+from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Judged", "confirm", "doubt", "localised", "squared", "support"]
+__all__ = [
+    "FINE",
+    "LAYOUT",
+    "Judged",
+    "carried_on",
+    "confirm",
+    "contradicted",
+    "doubt",
+    "localised",
+    "squared",
+    "support",
+    "supported",
+]
 
 FINE = ("follows", "carried", "defines", "head", "start")
 
@@ -40,11 +53,14 @@ _LOCAL: tuple[dict[str, Any], ...] = (
     {"units": "many"}, {"units": "many", "output": "softmax", "loss": "any"}, {"output": "logistic",
     "loss": "binary"}, {"units": "one output", "output": "logistic", "loss": "binary"}, {"output": "softmax",
     "loss": "cross entropy", "units": "many"},
-    {"loss": "any"}, {"output": "softmax", "loss": "any"}, {"activation": "any"},
+    {"stacked": True}, {"stacked": True, "weights": "in×out", "activation": "logistic"},
+    {"stacked": True, "weights": "in×out"}, {"stacked": True, "mean": False},
+    {"loss": "any"}, {"output": "softmax", "loss": "any"}, {"activation": "any"}, {"activation": "logistic"},
+    {"activation": "logistic", "loss": "half squares"},
 )  # fmt: skip
 
 
-_LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
+LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
 
 
 def localised(judge: Judge, n: int, found: Found) -> Judged:
@@ -67,7 +83,7 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
             continue
         reading = found.reading.but(**move)
         tried = judge.chain(n, reading)
-        if all(o.word in FINE for o in tried) and not _contradicted(judge, n, found, reading, move):
+        if all(o.word in FINE for o in tried) and not contradicted(judge, n, found, reading, move):
             return Judged(chain, tried, reading)
         if judge.out_of_time():
             break
@@ -88,9 +104,9 @@ def _classes_written(chain: Chain) -> int:
     return max(found) if len(found) > 1 and found == set(range(1, max(found) + 1)) else 0
 
 
-def _contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Mapping[str, Any]) -> bool:
+def contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Mapping[str, Any]) -> bool:
     """Whether another chain, which follows, would not with this: a writer has one layout, and one loss."""
-    if not set(move) & {*_LAYOUT, "mean"}:
+    if not set(move) & {*LAYOUT, "mean"}:
         return False
     for m in range(len(judge.chains)):
         if m == n or not any(o.word == "follows" for o in found.outcomes[m]):
@@ -171,9 +187,9 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         weight = judge.penalty(found.reading) - judge.penalty(
             found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
         )
-        if weight < 0.3 or name in (*_LAYOUT, "targets", "mean", "biases"):
+        if weight < 0.3 or name in (*LAYOUT, "targets", "mean", "biases"):
             continue
-        undone = found.reading.but(**{name: CONVENTIONS[name][0]})
+        undone = found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
         turned = []
         for j, k in lines:
             if judged[j].reading is not found.reading:
@@ -183,8 +199,29 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         if len(turned) == 1 and (len(lines) > 1 or weight >= 1):
             j, k = turned[0]
             judged[j].outcomes[k] = Outcome(
-                "doubt", f"it follows only if {convention_in_words(name, value)}, and nothing else here says so"
+                "doubt",
+                f"it follows only if {convention_in_words(name, value)}, and nothing else here says so",
+                excused=(name, value),
             )
+
+
+def carried_on(judge: Judge, judged: list[Judged]) -> None:
+    """A wrong step that equals a wrong one of an earlier display, of the same left side, was not wrong by itself."""
+    for j, one in enumerate(judged):
+        for k, outcome in enumerate(one.outcomes):
+            if outcome.word != "wrong" or one.chain.sides[0].node is None:
+                continue
+            for earlier in judged[:j]:
+                if earlier.chain.sides[0].node != one.chain.sides[0].node:
+                    continue
+                for side, said in zip(earlier.chain.sides, earlier.outcomes, strict=True):
+                    if said.word not in ("wrong", "carried"):
+                        continue
+                    both = Chain(
+                        [replace(side, joined=False), replace(one.chain.sides[k], joined=True)], one.chain.conditions
+                    )
+                    if judge_chain(both, one.reading, judge.seed)[1].word == "follows" and outcome.word == "wrong":
+                        outcome.word, outcome.source = "carried", side
 
 
 def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
@@ -201,6 +238,23 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
         or (wrong >= 2 and 2 * unclear > right)
     )
     unsettled: set[str] = set()
+    for one in judged:  # defined under another reading than the file's
+        left = one.chain.sides[0].node
+        if (
+            one.reading is not found.reading
+            and left is not None
+            and left.op in ("name", "app")
+            and len(one.outcomes) > 1
+        ):
+            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
+            changed = [
+                k
+                for k in {*one.reading.conventions, *found.reading.conventions} - kept
+                if one.reading[k] != found.reading[k]
+            ]
+            if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
+                unsettled.add(left.data.base)
+    shown = supported(judged)
     for one in judged:
         for k, outcome in enumerate(one.outcomes):
             left = one.chain.sides[0].node
@@ -214,6 +268,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
             elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
                 why = "what is defined here is not what the name usually stands for"
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
+            elif (odd := _unsupported(one, k, outcome, shown)) is not None:
+                why = f"{odd}: what it stands for is shown nowhere else"
             elif everything:
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (right == 0 or found.cost > 0.9 or not _is_shape(outcome.message)):
@@ -234,6 +290,31 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                     one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
             if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op == "name":
                 unsettled |= {left.data.base}
+
+
+def supported(judged: list[Judged]) -> set[str]:
+    """The names that stand in a step that follows."""
+    return {
+        name.base
+        for one in judged
+        for k, o in enumerate(one.outcomes)
+        if o.word in ("follows", "carried")
+        for j in {k, o.against if o.against is not None else k}
+        if one.chain.sides[j].node is not None
+        for name in names(one.chain.sides[j].node)  # type: ignore[arg-type]
+    }
+
+
+def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
+    """A letter of a wrong step whose role the field rarely gives it, and which no step that follows has."""
+    for j in {k, outcome.against if outcome.against is not None else k}:
+        node = one.chain.sides[j].node
+        for name in names(node) if node is not None else ():
+            role = one.reading.roles.get(name.base)
+            usual = USUAL.get(role.kind, {}).get(name.base, 0.0) if role is not None else 1.0
+            if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
+                return name.base
+    return None
 
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:

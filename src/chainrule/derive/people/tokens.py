@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chainrule.derive.people.macros import Macro, group_at
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Macro", "Token", "group_at", "macros_in", "tokens"]
+__all__ = ["Token", "tokens"]
 
 _MOST_TOKENS = 20_000
 
@@ -22,19 +23,13 @@ class Token(NamedTuple):
     at: int
 
 
-class Macro(NamedTuple):
-    arguments: int
-    body: str
-    default: str | None = None
-
-
 _DROPPED = {
     "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl",
     "Biggr", "bigm", "Bigm", "displaystyle", "textstyle", "scriptstyle", "scriptscriptstyle", "limits", "nolimits",
     "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
     "scriptsize", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
     "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
-    "mathopen", "mathclose", "mathinner", "relax", "unicode", "qedhere", "qed", "protect", "space", "par",
+    "mathopen", "mathclose", "mathinner", "relax", "qedhere", "qed", "protect", "space", "par",
     "medskip", "smallskip", "bigskip",
 }  # fmt: skip
 _DROPPED_WITH_ARGUMENT = {
@@ -95,7 +90,7 @@ _SAME = {
     "iff": "\\implies", "leadsto": "\\implies", "therefore": "\\implies", "because": "\\implies",
     "impliedby": "\\implies",
     "longrightarrow": "\\to", "rightarrow": "\\to", "hadamard": "\\odot", "colon": ":", "textquotesingle": "'",
-    "thinspace": "",
+    "thinspace": "", "slash": "/",
     "enspace": "", "enskip": "", "backslash": "\\setminus", "bigodot": "\\odot", "owedge": "\\odot",
     "differentialD": "d", "dd": "d",
     "dv": "\\dv", "odv": "\\dv", "derivative": "\\dv", "pderiv": "\\pdv", "partialderivative": "\\pdv",
@@ -117,7 +112,9 @@ _SYMBOLS = {
     "…": "\\dots", "⋯": "\\dots",
     "√": "\\sqrt", "‖": "\\|", "∥": "\\|", "ᵀ": "^\\top", "⊤": "\\top", "′": "'", "″": "''", "’": "'",
     "½": "\\frac{1}{2}", "ℒ": "\\mathcal{L}",
-    "𝓛": "\\mathcal{L}", "𝟙": "\\mathbb{1}", "𝟏": "\\mathbb{1}", "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx",
+    "𝓛": "\\mathcal{L}",
+    "𝟙": "\\mathbb{1}", "𝟏": "\\mathbb{1}",
+    "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx",
     "∞": "\\infty", "⟨": "\\langle",
     "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ",
     "∝": "\\propto", "@": "\\cdot ", "⊗": "\\otimes", "÷": "/", "∣": "|",
@@ -128,9 +125,14 @@ _GREEK = {
     "Ω": "\\Omega",
     "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
 _TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
+# Words in scripts that formulas are not written in, with what stands in brackets beside them.
+_FOREIGN = re.compile(
+    r"（[^（）\n]*）|[\u0400-\u04ff]{2,}(?:[ ,.]+[\u0400-\u04ff]+)*"
+    r"|[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff0b\uff0d-\uff1c\uff1e-\uffef]+"
+)
 _WORDS = re.compile(
-    r"(?:softmax|Softmax|Diag|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|with)(?![A-Za-z])"
+    r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
+    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|out(?=_)|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
 )
 _SPOKEN = {
     "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta",
@@ -139,44 +141,6 @@ _SPOKEN = {
     "grad": "\\nabla", "nabla": "\\nabla",
     "exp": "\\exp", "log": "\\log", "ln": "\\log", "tanh": "\\tanh", "max": "\\max",
 }  # fmt: skip
-
-
-def macros_in(text: str) -> dict[str, Macro]:
-    r"""The macros that a text defines.
-
-    Examples
-    --------
-    >>> macros_in(r"\newcommand{\pd}[2]{\frac{\partial #1}{\partial #2}}")["pd"].arguments
-    2
-    """
-    found: dict[str, Macro] = {}
-    pattern = (
-        r"\\(?:re|provide)?newcommand\*?\s*\{?\\([A-Za-z]+)\}?\s*(?:\[(\d)\])?\s*(?:\[([^\]]*)\])?\s*(?=\{)"
-        r"|\\providecommand\*?\s*\{?\\([A-Za-z]+)\}?\s*(?:\[(\d)\])?\s*(?=\{)"
-        r"|\\def\s*\\([A-Za-z]+)\s*((?:#\d)*)\s*(?=\{)"
-    )
-    for match in re.finditer(pattern, text):
-        name = match[1] or match[4] or match[6]
-        count = int(match[2] or match[5] or 0) or len(match[7] or "") // 2
-        found[name] = Macro(count, group_at(text, match.end()), match[3])
-    for match in re.finditer(r"\\(?:DeclareMathOperator\*?|operatorname@?)\s*\{?\\([A-Za-z]+)\}?\s*(?=\{)", text):
-        found[match[1]] = Macro(0, f"\\operatorname{{{group_at(text, match.end())}}}")
-    for match in re.finditer(r"\\let\s*\\([A-Za-z]+)\s*=?\s*(\\[A-Za-z]+)", text):
-        found[match[1]] = Macro(0, match[2])
-    return found
-
-
-def group_at(text: str, at: int) -> str:
-    """What stands within the braces that open at a place."""
-    depth = 0
-    for k in range(at, len(text)):
-        if text[k] == "\\":
-            continue
-        if text[k] in "{}" and text[k - 1] != "\\":
-            depth += 1 if text[k] == "{" else -1
-            if depth == 0:
-                return text[at + 1 : k]
-    return text[at + 1 :]
 
 
 def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
@@ -210,6 +174,14 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
         ):  # ylna
             found.append(Token("cmd", "log", at + k))
             k += 2
+            continue
+        if (words := _FOREIGN.match(text, k)) is not None:
+            found.append(Token("text", words.group(), at + k))
+            k = words.end()
+            continue
+        if text.startswith("...", k):
+            found.append(Token("cmd", "dots", at + k))
+            k += 3
             continue
         letter = text[k]
         if letter in _SYMBOLS or letter in _GREEK:
@@ -260,7 +232,8 @@ def _begins_word(text: str, k: int) -> bool:
     before = text[k - 1] if k else " "
     if before == "d" and text[k].isupper():  # dCE
         return not (k > 1 and text[k - 2].isalpha())
-    return not before.isalpha() and before != "\\"
+    transposed = before == "T" and k > 1 and text[k - 2] == "^"  # 1^Texp(x)
+    return transposed or (not before.isalpha() and before != "\\")
 
 
 def _plain_form(text: str, k: int) -> tuple[str, int] | None:
@@ -348,6 +321,29 @@ def _optional(ahead: list[Token]) -> list[Token]:
     return found
 
 
+def _between(found: list[Token], token: Token, ahead: list[Token]) -> bool:
+    """Whether a colon stands between two factors without any space, and not within braces."""
+    if not found or not ahead or found[-1].at + len(found[-1].text) != token.at or ahead[-1].at != token.at + 1:
+        return False
+    depth = 0  # of braces within scripts
+    opened: list[bool] = []
+    for k, one in enumerate(found):
+        if one.kind == "char" and one.text == "{":
+            opened.append(k > 0 and found[k - 1].text in ("_", "^"))
+            depth += opened[-1]
+        elif one.kind == "char" and one.text == "}" and opened:
+            depth -= opened.pop()
+    before, after = found[-1], ahead[-1]
+    return (
+        depth == 0
+        and before.kind == "char"
+        and (before.text.isalpha() or before.text == ")")
+        and after.kind in ("char", "cmd")
+        and (after.text.isalpha() or after.text == "(")
+        and after.text != "mathbb"
+    )
+
+
 def _laid_out(raw: list[Token]) -> list[Token]:
     found: list[Token] = []
     ahead = list(reversed(raw))
@@ -364,6 +360,11 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 ahead[-1:] = (
                     [Token("cmd", "neq", token.at)] if ahead and ahead[-1].text in ("=", "equiv") else ahead[-1:]
                 )
+                continue
+            if name == "unicode":
+                code = "".join(t.text for t in _argument(ahead)).lower().replace("x", "0x", 1)
+                letter = chr(int(code, 16)) if re.fullmatch(r"0x[0-9a-f]{2,5}", code) else ""
+                ahead += [t._replace(at=token.at) for t in reversed(_raw(letter, 0, False))]
                 continue
             if name == "eqalign":
                 continue
@@ -407,6 +408,12 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                     found.append(ahead.pop())
                 continue
         if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
+            continue
+        if token.kind == "char" and name == "." and ahead and ahead[-1].text == "*" and found:  # p .* q, as in code
+            ahead[-1] = Token("cmd", "odot", token.at)
+            continue
+        if token.kind == "char" and name == ":" and _between(found, token, ahead):  # A:B, a sum over all entries
+            found.append(Token("cmd", "frobenius", token.at))
             continue
         if token.kind == "char" and name == "=" and found and found[-1].text == "=" and found[-1].at == token.at - 1:
             continue

@@ -48,7 +48,7 @@ def _listed(node: Node) -> Node | None:
     terms = [kid for kid in node.kids if kid.op != "dots"]
     if dots and any(term.op == "num" and term.data == 0 for term in terms):  # 0 + … + x + … + 0
         return Node("add", tuple(terms))
-    if dots and (len(terms) < 2 or len(dots) > 1):
+    if dots and len(terms) < 2:
         return node
     if not dots and len(terms) < 3:
         return None
@@ -71,7 +71,7 @@ def _pattern(term: Node) -> tuple[Node, Item] | None:
     def change(part: Node) -> Node | None:
         if isinstance(part.data, Name) and part.data.sub:
             *before, last = part.data.sub
-            if last.kind in ("letter", "number") and part.op == "name":
+            if last.kind in ("letter", "number", "shifted", "name") and part.op == "name":
                 found[last] = None
                 return Node("name", (), replace(part.data, sub=(*before, Item("letter", "∂s"))))
         return None

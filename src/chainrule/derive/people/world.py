@@ -49,6 +49,8 @@ class World:
         sizes = self.random.permutation(np.arange(low, low + max(count + 1, 5)))[:count]
         if square:
             sizes[:] = 3
+        if reading["network"] == "own":
+            sizes[:] = 3 + seed % 3
         self.sizes: dict[str, int] = {f"#{k}": int(sizes[k]) for k in range(reading.layers + 1)}
         self.sizes["#N"] = int(sizes[-1]) if not square else 4
         self.dots: int | None = None
@@ -67,6 +69,11 @@ class World:
             data = random.uniform(low, high, size=tuple(self.sizes[a] for a in axes))
             self.free[key] = Plain(np.asarray(data, dtype=FLOAT), axes)
         return self.free[key]
+
+    def weights(self, key: Key, size: tuple[int, ...]) -> Any:
+        """Numbers of some shape, the same at every call."""
+        digest = hashlib.sha256(f"{self.seed} {key}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "big")).uniform(0.2, 1.1, size=size).astype(FLOAT)
 
 
 class Context:
@@ -125,6 +132,9 @@ class Context:
             return divide(whole, scalar(world.sizes["#N"])) if reading["mean"] else whole
         if kind == "δ":
             return derivative(self, ("L",), ("a", key[1]))
+        if kind == "free":
+            drawn = world.drawn(key, ("#0", "#1")[: key[2]], 0.3, 1.4)
+            return Plain(drawn.data / drawn.data.sum(axis=-1, keepdims=True), drawn.letters) if key[3] else drawn
         if kind == "const":
             return world.drawn(key, (), 0.5, 1.7)
         raise NotReadError(f"{kind} has no value")

@@ -1,0 +1,173 @@
+"""Sections that the file's one reading does not explain: a reading of their own, or what the file itself defines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+from chainrule.derive.people.chains import Chain, Notes
+from chainrule.derive.people.comparing import judge_chain
+from chainrule.derive.people.facts import facts_of, flat_items
+from chainrule.derive.people.own import own_readings
+from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
+from chainrule.derive.people.roles import USUAL
+from chainrule.derive.people.search import Found, Judge, search
+from chainrule.derive.people.settling import FINE, LAYOUT, Judged, contradicted, localised, supported
+from chainrule.derive.people.tree import names
+from chainrule.derive.people.values import work_done
+
+__all__ = ["sectioned"]
+
+_SECTIONS = 12  # that are searched on their own
+_WORK = 3_000_000  # for each, in entries that are computed
+_ALL_WORK = 12_000_000
+_SEEDS = (11, 29)
+
+
+def sectioned(judge: Judge, notes: Notes, said: Mapping[str, Role], found: Found, judged: list[Judged]) -> None:
+    """Give chains that are not all understood the reading of their section, or that of what the file defines."""
+    begun = work_done()
+    for group in itertools.islice(_groups(notes, judged), _SECTIONS):
+        bad = [n for n in group if not _fine(judged[n])]
+        if not bad or work_done() > begun + _ALL_WORK:
+            continue
+        part = _part(notes, group)
+        facts = facts_of(part)
+        own = Judge(part.chains, judge.seed, _WORK)
+        other = search(own, part, facts, said, {}) if len(group) < len(notes.chains) else None
+        if other is not None and other.cost < 0.9:
+            for n in bad:
+                k = group.index(n)
+                tried = localised(own, k, other)
+                if (
+                    _fine(tried)
+                    and not _only_defines(notes, tried, alone=len(group) == 1)
+                    and (not _settled(judged[n]) or (other.complete and len(group) > 2 and other.cost < 0.6))
+                    and not _at_odds(judge, n, found, judged, tried.reading, other.cost, alone=len(group) == 1)
+                ):
+                    judged[n] = tried
+        if all(_fine(judged[n]) for n in bad):
+            continue
+        here = _part(notes, group, borrowed=False)
+        for one in (part, here) if len(here.inline) < len(part.inline) else (part,):
+            for reading in own_readings(one, facts_of(one), said):
+                _by_definitions(judged, group, reading, judge.seed)
+
+
+def _only_defines(notes: Notes, one: Judged, *, alone: bool) -> bool:
+    """Whether a chain follows only as a definition of what is defined elsewhere, or used nowhere else in its part."""
+    if not any(o.word == "defines" for o in one.outcomes):
+        return False
+    left = one.chain.sides[0].node
+    base = left.data.base if left is not None else ""
+    return alone or sum((d := _defined(c)) is not None and d[0] == base for c in (*notes.chains, *notes.inline)) > 1
+
+
+def _at_odds(
+    judge: Judge, n: int, found: Found, judged: list[Judged], reading: Reading, cost: float, *, alone: bool
+) -> bool:
+    """Whether a reading of one part has another layout than what follows elsewhere, or, where a number differs, other
+    roles for letters of steps that follow."""
+    excused = [o.excused for o in judged[n].outcomes if o.excused is not None]
+    if any(reading.conventions.get(name) == value for name, value in excused):
+        return True
+    if alone and judge.penalty(reading) >= 0.3:
+        return True
+    layout = {k: reading.conventions.get(k, CONVENTIONS[k][0]) for k in (*LAYOUT, "mean")}
+    if contradicted(judge, n, found, found.reading.but(**layout), layout):
+        return True
+    if not any(o.word == "wrong" for o in judged[n].outcomes):
+        return alone and cost > 0.5
+    shown = supported(judged)
+    return any(
+        (old := found.reading.roles.get(base)) is not None and old.kind != role.kind
+        for base, role in reading.roles.items()
+        if base in shown
+    )
+
+
+def _by_definitions(judged: list[Judged], group: list[int], reading: Reading, seed: int) -> None:
+    """Chains that follow from nothing but the file's own definitions. A definition alone explains nothing: it must be
+    used in a step that follows."""
+    outcomes = {n: judge_chain(judged[n].chain, reading, seed) for n in group}
+    good = {n for n, said in outcomes.items() if all(o.word in FINE for o in said)}
+    for n in list(good):
+        for other in _SEEDS:
+            again = judge_chain(judged[n].chain, reading, other)
+            if not all(o.word in FINE for o in again):
+                good.discard(n)
+    words = [o.word for said in outcomes.values() for o in said]
+    if "misfit" in words or words.count("wrong") * 4 > words.count("follows"):
+        return
+    used: set[str] = set()
+    for n in good:
+        chain, said = judged[n].chain, outcomes[n]
+        defines = len(said) > 1 and said[1].word == "defines"
+        if not defines or len(said) > 2:
+            used |= {name.base for side in chain.sides if side.node is not None for name in names(side.node)}
+    for n in good:
+        chain, said = judged[n].chain, outcomes[n]
+        left = chain.sides[0].node
+        alone = len(said) == 2 and said[1].word == "defines"
+        if alone and (left is None or left.data.base not in used):
+            continue
+        if not _fine(judged[n]) and not _settled(judged[n]) and not _usual(judged[n]):
+            judged[n] = Judged(chain, said, reading)
+
+
+def _fine(one: Judged) -> bool:
+    return all(o.word in FINE for o in one.outcomes)
+
+
+def _settled(one: Judged) -> bool:
+    """Whether most of a chain follows and a number differs: that is a wrong step, and no other way to write."""
+    words = [o.word for o in one.outcomes]
+    return "wrong" in words and words.count("follows") + words.count("carried") >= 2
+
+
+def _usual(one: Judged) -> bool:
+    """Whether a chain defines the probabilities or the loss by their usual name, and as another number."""
+    left = one.chain.sides[0].node
+    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
+    if role is None or len(one.outcomes) < 2 or one.outcomes[1].word != "wrong":
+        return False
+    return role.kind in ("p", "L") and USUAL[role.kind].get(left.data.base, 0) >= 0.5  # type: ignore[union-attr]
+
+
+def _groups(notes: Notes, judged: list[Judged]) -> Iterator[list[int]]:
+    """The whole, its sections, and single chains, where some step is not understood."""
+    everything = list(range(len(notes.chains)))
+    yield everything
+    for part in ("chapter", "section"):
+        groups: dict[int, list[int]] = {}
+        for n in everything:
+            groups.setdefault(getattr(notes.chains[n], part), []).append(n)
+        if len(groups) > 1:
+            yield from (group for group in groups.values() if any(not _fine(judged[n]) for n in group))
+    for n in everything:
+        if len(everything) > 1 and not _fine(judged[n]):
+            yield [n]
+
+
+def _part(notes: Notes, group: list[int], *, borrowed: bool = True) -> Notes:
+    """Some chains of a file, with the definitions elsewhere of the names that they use."""
+    chains = [notes.chains[n] for n in group]
+    sections = {chain.section for chain in chains}
+    here = [chain for chain in notes.inline if chain.section in sections]
+    known = {left for chain in (*chains, *here) if (left := _defined(chain)) is not None}
+    used = {name.base for chain in chains for side in chain.sides if side.node is not None for name in names(side.node)}
+    for chain in (*notes.inline, *notes.chains) if borrowed else ():
+        left = _defined(chain)
+        if left is not None and left[0] in used and left not in known:
+            here.append(Chain(chain.sides[:2], [], chain.section, chain.chapter, inline=True))
+            known.add(left)
+    return Notes(chains, here, notes.prose, notes.headings, notes.told)
+
+
+def _defined(chain: Chain) -> tuple[str, str] | None:
+    """What a chain defines: a name with its tags."""
+    left = chain.sides[0].node if len(chain.sides) > 1 else None
+    if left is None or left.op not in ("name", "app"):
+        return None
+    tags = [f"{i.kind}{i.value}" for i in flat_items(left.data.sub + left.data.sup) if i.kind != "letter"]
+    return left.data.base, "".join(tags)

@@ -1,0 +1,141 @@
+"""Letters below a name that are no indices: the time t, what weights lead from and to (W_{xh}), and letters that stand
+for a layer each: i the inputs, j the hidden units, k the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from chainrule.derive.people.chains import Chain, Notes
+from chainrule.derive.people.facts import flat_items, free_bases
+from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transform, walk
+
+__all__ = ["layered", "worded"]
+
+_FROM_TO = set("xhzrfouqsvXHQKVOZ") - {"k"}
+_LAYERED = ("a", "z", "h", "δ", "net", "o", "s", "u", "b", "x", "y", "v", "in", "out", "I", "O", "θ")
+
+
+def worded(notes: Notes) -> None:
+    """Turn t and the letters of W_{xh} into words."""
+    sides = [side for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
+    trees = [side.node for side in sides if side.node is not None]
+    bases = free_bases(trees)
+    bound = {letter for t in trees for part in walk(t) if isinstance(part.data, Bound) for letter in part.data.letters}
+    shown = [name for tree in trees for name in names(tree)]
+    items = [item for name in shown for item in flat_items(name.sub)]
+    shifted = any(item.kind == "shifted" and item.value[0] == "t" for item in items)
+    often = sum(item == Item("letter", "t") for item in items)
+    timed = shifted and often > 1 and "t" not in bound and not bases["t"]
+
+    parts = {
+        name.sub[0].value for name in shown
+        if name.base in ("W", "U", "V") and len(name.sub) == 1 and name.sub[0].kind == "letter"
+    } & _FROM_TO - bound  # fmt: skip
+    parts = parts if len(parts) > 1 else set()
+
+    def word(name: Name) -> Name:
+        sub = name.sub
+        if timed:
+            sub = tuple(_timeless(item) for item in sub)
+        letters = [item.value for item in sub]
+        if (
+            name.base in ("W", "U", "V", "b", "w", "B") and letters
+            and all(item.kind == "letter" for item in sub)
+            and set(letters) <= (_FROM_TO | {"y"} if len(letters) > 1 else _FROM_TO) - bound
+            and all(letter in bases for letter in letters)
+        ):  # fmt: skip
+            sub = (Item("word", "".join(letters)),)
+        if len(sub) == 1 and sub[0].kind == "letter" and sub[0].value in parts:
+            sub = (Item("word", str(sub[0].value)),)
+        if len(letters) == 1 and letters[0] in ("θ", "w", "Θ", "W") and letters[0] in bases and letters[0] not in bound:
+            sub = (Item("word", str(letters[0])),)  # h_θ(x)
+        return name if sub == name.sub else replace(name, sub=sub)
+
+    for side in sides:
+        side.node = renamed(side.node, word)  # type: ignore[arg-type]
+
+
+def _timeless(item: Item) -> Item:
+    if item == Item("letter", "t"):
+        return Item("word", "t")
+    if item.kind == "shifted" and item.value[0] == "t":
+        return Item("word", f"t{item.value[1]:+d}")
+    return item
+
+
+def renamed(node: Node, change: Callable[[Name], Name]) -> Node:
+    """A tree with its names changed."""
+
+    def look(part: Node) -> Node | None:
+        if not isinstance(part.data, Name):
+            return None
+        name = change(part.data)
+        if name is part.data:
+            return None
+        return Node(part.op, tuple(renamed(kid, change) for kid in part.kids), name)
+
+    return transform(node, look)
+
+
+def layered(notes: Notes) -> Notes | None:
+    """The file with the layer that each index letter stands for written above its names; None where weights do not
+    show that there is more than one."""
+    chains = [*notes.chains, *notes.inline]
+    level = _levels(
+        name for chain in chains for side in chain.sides if side.node is not None for name in names(side.node)
+    )
+    if level is None:
+        return None
+
+    def tag(name: Name) -> Name:
+        letters = [item.value for item in name.sub]
+        if name.sup or not letters or any(item.kind != "letter" or item.value not in level for item in name.sub):
+            return name
+        if (len(letters) == 2 and name.base in ("w", "W", "v", "V", "u", "U", "θ", "Θ")) or (
+            len(letters) == 1 and name.base in _LAYERED and (level[letters[0]] or name.base not in ("x", "a"))
+        ):
+            layer = max(level[letter] for letter in letters)
+            return replace(name, sup=(Item("round", (Item("number", layer),)),))
+        return name
+
+    def changed(chain: Chain) -> Chain:
+        sides = [replace(s, node=renamed(s.node, tag)) if s.node is not None else s for s in chain.sides]
+        return replace(chain, sides=sides)
+
+    return replace(notes, chains=[changed(c) for c in notes.chains], inline=[changed(c) for c in notes.inline])
+
+
+def _levels(every: Iterable[Name]) -> dict[str, int] | None:
+    """The layer of each letter, where the indices of weights lead from one to the next and to a third."""
+    pairs: set[tuple[str, str]] = set()
+    ones: dict[str, set[str]] = {}
+    for name in every:
+        letters = [item.value for item in name.sub]
+        if name.sup or any(item.kind != "letter" for item in name.sub):
+            continue
+        if len(letters) == 2 and name.base in ("w", "W", "v", "V", "u", "U", "θ", "Θ"):
+            pairs.add((letters[0], letters[1]))
+        elif len(letters) == 1:
+            ones.setdefault(letters[0], set()).add(name.base)
+    for upper, middle in sorted(pairs):
+        for middle2, lower in sorted(pairs):
+            if middle != middle2 or len({upper, middle, lower}) < 3:
+                continue
+            inputs = [letter for letter in (upper, lower) if "x" in ones.get(letter, set())]
+            if inputs == [upper] or (not inputs and upper < lower):  # w_{ij} leads from i to j
+                level = {upper: 0, middle: 1, lower: 2}
+                turned = {(b, a) for a, b in pairs}
+            else:
+                level = {lower: 0, middle: 1, upper: 2}
+                turned = pairs
+            for _ in range(3):
+                for high, low in sorted(turned):
+                    if low in level and high not in level:
+                        level[high] = level[low] + 1
+                    elif high in level and low not in level:
+                        level[low] = level[high] - 1
+            if min(level.values()) < 0 or any(level[a] != level[b] + 1 for a, b in turned if a in level and b in level):
+                continue
+            return level
+    return None
