@@ -12,7 +12,7 @@ from chainrule.derive.people.own import own_readings
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge, search
-from chainrule.derive.people.settling import FINE, LAYOUT, Judged, contradicted, localised, supported
+from chainrule.derive.people.settling import FINE, LAYOUT, OF_THE_LOSS, Judged, contradicted, localised, supported
 from chainrule.derive.people.tree import names
 from chainrule.derive.people.values import work_done
 
@@ -72,6 +72,9 @@ def _at_odds(
     if any(reading.conventions.get(name) == value for name, value in excused):
         return True
     if alone and judge.penalty(reading) >= 0.3:
+        return True
+    loss = {k: reading[k] for k in OF_THE_LOSS if reading[k] != found.reading[k]}
+    if contradicted(judge, n, found, found.reading.but(**loss), loss):
         return True
     layout = {k: reading.conventions.get(k, CONVENTIONS[k][0]) for k in (*LAYOUT, "mean")}
     if contradicted(judge, n, found, found.reading.but(**layout), layout):

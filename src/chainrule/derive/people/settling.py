@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names,
 __all__ = [
     "FINE",
     "LAYOUT",
+    "OF_THE_LOSS",
     "Judged",
     "carried_on",
     "confirm",
@@ -58,6 +60,16 @@ _LOCAL: tuple[dict[str, Any], ...] = (
     {"loss": "any"}, {"output": "softmax", "loss": "any"}, {"activation": "any"}, {"activation": "logistic"},
     {"activation": "logistic", "loss": "half squares"},
 )  # fmt: skip
+
+
+# What decides what the loss is.
+OF_THE_LOSS = {"loss", "output", "units", "activation"}
+# Words that say for which indices an equation holds, where no formula does.
+_OTHERS = re.compile(
+    r"\bother(?:wise|s)?\b|\belse\b|\bsonst|\bsinon\b|\bautres?\b|\botr[ao]s\b|\boutr[ao]s\b|\baltri\b|"
+    "其他|其它|其余|否则|他の|それ以外|나머지|остальн|иначе",
+    re.IGNORECASE,
+)
 
 
 LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
@@ -106,6 +118,8 @@ def _classes_written(chain: Chain) -> int:
 
 def contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Mapping[str, Any]) -> bool:
     """Whether another chain, which follows, would not with this: a writer has one layout, and one loss."""
+    if set(move) & OF_THE_LOSS and _other_loss(judge, n, found, reading):
+        return True
     if not set(move) & {*LAYOUT, "mean"}:
         return False
     for m in range(len(judge.chains)):
@@ -116,6 +130,23 @@ def contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Map
             a.word == "follows" and b.word in ("wrong", "misfit") for a, b in zip(found.outcomes[m], again, strict=True)
         ):
             return True
+    return False
+
+
+def _other_loss(judge: Judge, n: int, found: Found, reading: Reading) -> bool:
+    """Whether the loss of a chain, or of the errors in it, would not be what the file last said that it is."""
+    roles = found.reading.roles
+    used = {name.base for side in judge.chains[n].sides if side.node is not None for name in names(side.node)}
+    kinds = {base: role.kind for base in used if (role := roles.get(base)) is not None}
+    errors = "δ" in kinds.values()
+    for m in reversed(range(n)):
+        left = judge.chains[m].sides[0].node
+        if left is None or left.op not in ("name", "app") or len(found.outcomes[m]) < 2:
+            continue
+        role = roles.get(left.data.base)
+        if role is not None and role.kind == "L" and (errors or left.data.base in used):
+            said = found.outcomes[m][1].word == "follows"
+            return said and any(o.word in ("wrong", "misfit") for o in judge.chain(m, reading))
     return False
 
 
@@ -224,7 +255,7 @@ def carried_on(judge: Judge, judged: list[Judged]) -> None:
                         outcome.word, outcome.source = "carried", side
 
 
-def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
+def doubt(judge: Judge, found: Found, judged: list[Judged], text: str) -> None:
     """Where little is understood, nothing is called wrong."""
     words = [o.word for one in judged for o in one.outcomes]
     right = sum(w in ("follows", "carried", "defines") for w in words)
@@ -254,8 +285,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
             ]
             if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
                 unsettled.add(left.data.base)
-    shown = supported(judged)
-    for one in judged:
+    shown, rightly = supported(judged), supported(judged, ("follows",))
+    for n, one in enumerate(judged):
         for k, outcome in enumerate(one.outcomes):
             left = one.chain.sides[0].node
             if k == 1 and outcome.word in ("unread", "doubt") and left is not None and left.op in ("name", "app"):
@@ -270,6 +301,16 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
             elif (odd := _unsupported(one, k, outcome, shown)) is not None:
                 why = f"{odd}: what it stands for is shown nowhere else"
+            elif (free := _one_sided(one, k, outcome, rightly)) is not None:
+                why = f"{free}: the file does not say what it is"
+            elif k > 1 and one.outcomes[k - 1].word in ("unread", "doubt") and outcome.against != k - 1:
+                why = "it differs from what stands before a side that is not understood"
+            elif _for_others(one, k, text):
+                why = "words say for which indices it holds"
+            elif _other_way_round(judge, n, one):
+                why = "which of two indices is that of the sample is not clear"
+            elif _own_outputs(judge, n, one):
+                why = "it holds where each output has an activation of its own"
             elif everything:
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (right == 0 or found.cost > 0.9 or not _is_shape(outcome.message)):
@@ -290,15 +331,18 @@ def doubt(judge: Judge, found: Found, judged: list[Judged]) -> None:
                     one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
             if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op == "name":
                 unsettled |= {left.data.base}
+            before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
+            if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
+                one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
 
 
-def supported(judged: list[Judged]) -> set[str]:
+def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
     """The names that stand in a step that follows."""
     return {
         name.base
         for one in judged
         for k, o in enumerate(one.outcomes)
-        if o.word in ("follows", "carried")
+        if o.word in words
         for j in {k, o.against if o.against is not None else k}
         if one.chain.sides[j].node is not None
         for name in names(one.chain.sides[j].node)  # type: ignore[arg-type]
@@ -315,6 +359,48 @@ def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str 
             if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
                 return name.base
     return None
+
+
+def _one_sided(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
+    """A letter of one of two sides only, of which the file says nothing: what it stands for may make them equal."""
+    here = one.chain.sides[k].node
+    for j in {k - 1, outcome.against if outcome.against is not None else k - 1}:
+        other = one.chain.sides[j].node
+        used = [{name.base for name in names(node)} if node is not None else set() for node in (here, other)]
+        for base in sorted(used[0] ^ used[1]):
+            role = one.reading.roles.get(base)
+            rare = role is not None and role.kind == "const" and USUAL["const"].get(base, 0.0) < 0.4
+            if rare and base not in shown:
+                return base
+    return None
+
+
+def _for_others(one: Judged, k: int, text: str) -> bool:
+    """Whether words beside an equation, in its line, say that it holds for some indices: 0 for the others."""
+    head, side = one.chain.sides[0], one.chain.sides[k]
+    if "cases" in side.text:
+        return False
+    before = re.split(r"\$|\n|\\\\|,", text[max(0, head.at - 40) : head.at])[-1]
+    after = text[side.at + len(side.text) :][:60].split("\n")[0]
+    return bool(_OTHERS.search(before) or _OTHERS.search(after))
+
+
+def _other_way_round(judge: Judge, n: int, one: Judged) -> bool:
+    """Whether a step that is wrong follows where the other of two indices is that of the sample."""
+    if one.reading["two"] == CONVENTIONS["two"][0]:
+        return False
+    again = judge.chain(n, one.reading.but(two=CONVENTIONS["two"][0]))
+    return any(a.word in ("wrong", "doubt") and b.word == "follows" for a, b in zip(one.outcomes, again, strict=True))
+
+
+def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
+    """Whether a chain with the derivative of an activation follows where that is the outputs', and no softmax."""
+    bases = {name.base for side in one.chain.sides if side.node is not None for name in names(side.node)}
+    if one.reading["output"] != "softmax" or not any(
+        (role := one.reading.roles.get(base)) is not None and role.kind == "g" for base in bases
+    ):
+        return False
+    return all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss="any")))
 
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
