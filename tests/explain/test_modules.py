@@ -1,6 +1,7 @@
 """Any PyTorch classifier explained from outside: its norms against autograd's own, and the module left as it was."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -80,6 +81,11 @@ def test_every_norm_is_autograds():
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["version"] == 2
     for row in found.rows:
         assert row.name in found.to_text()
+
+
+def test_the_text_keeps_its_columns_apart_where_all_names_are_short():
+    found = explain(nn.Sequential(nn.Linear(2, 3)), torch.zeros(2), 0)
+    assert re.search(r"^module +kind +output ", found.to_text(), re.MULTILINE)
 
 
 def test_the_output_layer_is_exact_where_pytorchs_rounds_to_zero():

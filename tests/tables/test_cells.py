@@ -243,6 +243,10 @@ def test_forms_of_times_of_day(written, hours):
         ("1 days 12:15:00", False, 36.25),
         ("2 days, 3:04:05", False, 51 + 4 / 60 + 5 / 3600),
         ("3d 00:00", False, 72),
+        ("-1 days 12:15:00", False, -36.25),
+        ("-1 day, 23:45:00", False, -0.25),
+        ("-2 days +23:59:58.5", False, -24 - 1.5 / 3600),
+        ("0 days +00:15:00", False, 0.25),
         ("36:60", False, None),
         ("36", False, None),
         ("1:2:3", False, None),
@@ -261,18 +265,20 @@ def test_a_duration_is_the_same_as_its_text_and_as_pandas_writes_it():
         timedelta(seconds=-5.5),
         timedelta(),
         timedelta(days=3, seconds=10),
+        timedelta(days=-2, seconds=1),
         None,
     ]
     series = pl.Series(lengths)
     hours = [None if t is None else t.total_seconds() / 3600 for t in lengths]
-    assert cells.text(series).to_list() == ["36:15:00", "-0:00:05.5", "0:00:00", "72:00:10", None]
+    assert cells.text(series).to_list() == ["36:15:00", "-0:00:05.5", "0:00:00", "72:00:10", "-47:59:59", None]
     for column in (
         series,
         cells.text(series),
-        pl.Series([None if t is None or t < timedelta() else str(t) for t in lengths]),
+        pl.Series([None if t is None else str(t) for t in lengths]),
+        pl.Series([None if t is None else str(pd.Timedelta(t)) for t in lengths]),
     ):
         for found, truth in zip(cells.lengths(column, cells.Form()).to_list(), hours, strict=True):
-            assert found is None or found == pytest.approx(truth, abs=1e-12)
+            assert found == (None if truth is None else pytest.approx(truth, abs=1e-12))
     assert cells.lengths(series, cells.Form()).null_count() == 1
 
 

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from chainrule.boundary.extras import installation
 from chainrule.command.data import AnyPath, Part, Read
 from chainrule.errors import NonFiniteError
 from chainrule.explain import explain
@@ -95,7 +94,7 @@ def importance(net: Network, schema: Schema, part: Part) -> tuple[list[tuple[str
     """How much the loss rises when a column's values are shuffled among rows, the largest first, and the spread of
     that; or why there is none. All features of a column are shuffled together."""
     if importlib.util.find_spec("sklearn") is None:
-        return [], f"The importance of columns needs scikit-learn: {installation('sklearn')}"
+        return [], "The importance of columns needs scikit-learn, which chainrule[sklearn] brings."
     from sklearn.inspection import permutation_importance
 
     some = part.take(np.arange(len(part.labels))[:: max(1, len(part.labels) // SHUFFLED)])

@@ -77,7 +77,7 @@ class ModuleExplanation(Record):
             )
         if len(units) > 20:
             lines.append(f"… and {len(units) - 20} more classes")
-        wide = max(len(row.name) for row in self.rows) + 2
+        wide = max(len("module"), *(len(row.name) for row in self.rows)) + 2
         lines += ["", f"{'module':<{wide}}{'kind':<22}{'output':<18}{'‖∂𝓛/∂output‖':>14}{'‖∂𝓛/∂parameters‖':>18}"]
         for row in self.rows:
             shape = "×".join(map(str, row.shape))

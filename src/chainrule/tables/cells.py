@@ -70,7 +70,7 @@ DATES = {
 ISO = "%Y-%m-%d"
 _CLOCK = r"^(?P<h>\d{1,2}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:[.,]\d+)?))?(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?$"
 _LENGTH = (
-    r"^(?P<n>[+−-])?(?:(?P<d>\d+) ?d(?:ays?)?,? *)?(?P<h>\d+):(?P<m>[0-5]\d)"
+    r"^(?P<n>[+−-])?(?:(?P<d>\d+) ?d(?:ays?)?(?P<c>,? *\+?))?(?P<h>\d+):(?P<m>[0-5]\d)"
     r"(?:(?P<t>[.,]\d+)|:(?P<s>[0-5]\d(?:[.,]\d+)?))?$"
 )
 _TIME = r"(?:(?:T| +|, *)(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d+))?)?(?: ?(?P<p>[AaPp][Mm]))?"
@@ -249,6 +249,7 @@ def lengths(series: Any, form: Form) -> Any:
     """Each cell's length of time in hours; null where it is missing or none.
 
     36:15:00, −0:30, 1 day 12:15:00, and 36:15, which `form` says the parts of; 36:15.2 is of minutes and seconds.
+    Of −1 day, 23:45:00 (Python's minus a quarter of an hour) and pandas' −1 days +23:45:00 only the days are minus.
     """
     pl, kind = require("polars", "cli"), kind_of(series)
     if kind == "duration":
@@ -263,9 +264,11 @@ def lengths(series: Any, form: Form) -> Any:
     two = pl.col("s").is_null()
     whole = pl.col("h") + (pl.col("m") + pl.col("s").fill_null(0.0) / 60 + pl.col("t").fill_null(0.0)) / 60
     small = two & (pl.lit(form.minutes) | pl.col("t").is_not_null())
-    value = pl.col("d").fill_null(0.0) * 24 + pl.when(small).then(whole / 60).otherwise(whole)
+    clock = pl.when(small).then(whole / 60).otherwise(whole)
     sign = pl.when(pl.col("n").is_in(["-", "−"]).fill_null(False)).then(-1.0).otherwise(1.0)
-    return part.select(value * sign).to_series().alias(series.name)
+    onward = pl.col("c").str.contains("[,+]").fill_null(False)  # the sign is the days' alone
+    value = sign * 24 * pl.col("d").fill_null(0.0) + pl.when(onward).then(clock).otherwise(sign * clock)
+    return part.select(value).to_series().alias(series.name)
 
 
 def without(frame: Any, words: Collection[str]) -> Any:
