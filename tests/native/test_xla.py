@@ -20,6 +20,7 @@ MakeError = ctypes.CFUNCTYPE(c_void_p, POINTER(ErrorArguments))
 Api = struct("Api", version=Version, internal=c_void_p, make_error=MakeError)
 Buffer = struct("Buffer", dtype=c_int, data=c_void_p, rank=c_int64, dims=POINTER(c_int64))
 Buffers = struct("Buffers", size=c_int64, types=POINTER(c_int), each=POINTER(POINTER(Buffer)))
+Attributes = struct("Attributes", size=c_int64, types=POINTER(c_int), names=c_void_p, each=c_void_p)
 
 
 class Metadata(Structure):
@@ -39,6 +40,7 @@ class Frame(Structure):
         ("stage", c_int),
         ("operands", Buffers),
         ("results", Buffers),
+        ("attributes", Attributes),
         ("what_later_versions_add", c_void_p * 4),
     )
 
@@ -71,6 +73,7 @@ def call(name, operands, results, change=lambda frame: None):
 
     api = Api(sizeof(Api), None, Version(sizeof(Version), None, 0, 3), None, MakeError(make_error))
     frame = Frame(sizeof(Frame), None, pointer(api), None, 3, buffers(*operands), buffers(*results))
+    frame.attributes.struct_size = sizeof(Attributes)
     change(frame)
     returned = handler(name)(pointer(frame))
     assert returned == (0xBAD if messages else None)

@@ -50,7 +50,7 @@ def test_nothing_right_is_called_wrong_at_any_scale(activation):
         assert report.ok, f"{seed}\n{report.text()}"
         verdicts += [row.verdict for row in report.rows]
     assert set(verdicts) <= {"good", "kink", "underflow"}
-    assert verdicts.count("good") > 0.95 * len(verdicts)
+    assert verdicts.count("good") > 0.9 * len(verdicts)
     assert "kink" not in verdicts or activation in ("relu", "leaky_relu")
 
 

@@ -191,12 +191,12 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     )  # fmt: skip
     explain.add_argument("-o", "--output", metavar="FILE", default=None, help="also write an HTML page")
     explain.add_argument(
-        "--checkpoints", metavar="FOLDER", default=None, help="of train --keep-checkpoints: the page walks through them"
+        "--checkpoints", metavar="FOLDER", default=None, help="the page walks through train --keep-checkpoints'"
     )
     travel = explain.add_mutually_exclusive_group()
     travel.add_argument(
         "--rows", type=v.some_rows, default=0, metavar="N",
-        help="50 to 200 rows of the table travel in the page, which trains on them; by default none",
+        help="the page holds 50 to 200 rows and trains on them",
     )  # fmt: skip
     travel.add_argument("--private", action="store_true", help="no row but the explained one travels in it")
 

@@ -109,7 +109,7 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
         squared(judge, n, one)
     confirm(judged, seeds[1:])
     carried_on(judge, judged)
-    doubt(judge, found, judged, document.text)
+    doubt(judge, found, judged, document.text, said)
     return Checked([], described(found.reading), judged, document, notes, facts, seeds, time.thread_time() - begun)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -255,8 +255,8 @@ def carried_on(judge: Judge, judged: list[Judged]) -> None:
                         outcome.word, outcome.source = "carried", side
 
 
-def doubt(judge: Judge, found: Found, judged: list[Judged], text: str) -> None:
-    """Where little is understood, nothing is called wrong."""
+def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Collection[str]) -> None:
+    """Where little is understood, nothing is called wrong. `told` are the letters that somebody says the meaning of."""
     words = [o.word for one in judged for o in one.outcomes]
     right = sum(w in ("follows", "carried", "defines") for w in words)
     wrong = sum(w in ("wrong", "misfit") for w in words)
@@ -285,7 +285,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str) -> None:
             ]
             if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
                 unsettled.add(left.data.base)
-    shown, rightly = supported(judged), supported(judged, ("follows",))
+    shown, rightly = supported(judged).union(told), supported(judged, ("follows",)).union(told)
     for n, one in enumerate(judged):
         for k, outcome in enumerate(one.outcomes):
             left = one.chain.sides[0].node
