@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test depends on how long it takes.
+settings.register_profile("chainrule", deadline=None)
+settings.load_profile("chainrule")
 
 SKIPS = Path(__file__).with_name("skips.txt")
 # CSS that is newer than the validator, and a role that it calls unnecessary: a list without marks needs it to be one.

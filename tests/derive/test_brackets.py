@@ -236,7 +236,7 @@ def inner(children):
 LEAVES = st.sampled_from([Name("a"), Name("b"), y("i"), y("ℓ"), *map(number, (0, 2, "1/3", -1, "-5/2"))])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.recursive(LEAVES, inner, max_leaves=7))
 def test_brackets_keep_the_meaning(node):
     value = meaning(node)

@@ -59,14 +59,14 @@ def check(call):
 
 
 @given(calls())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_call_equals_the_equations(call):
     check(call)
 
 
 @pytest.mark.slow
 @given(calls(least=500, most=1000))
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 def test_a_million_rows_equal_the_equations(call):
     check(call)
 

@@ -82,7 +82,7 @@ def ways(frame, folder):
     yield "Arrow", frame.to_arrow()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(frame=tables(), random=st.randoms(use_true_random=False))
 def test_a_row_means_the_same_everywhere(tmp_path_factory, frame, random):
     """Alone, beside any rows, in any order, from every kind of file; whatever kind the model was trained on."""
