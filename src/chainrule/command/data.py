@@ -230,9 +230,11 @@ def read_streamed(wanted: Wanted, say: Say, memory: int, processes: Processes | 
     found = try_together(lambda: _learned(wanted, say, memory, processes))
     rank, size = (0, 1) if processes is None else (processes.rank, processes.size)
 
+    def share(n: int) -> slice:
+        return slice(rank * n // size, (rank + 1) * n // size)
+
     def own(chosen: Any) -> Part:
-        n = len(chosen)
-        here = slice(rank * n // size, (rank + 1) * n // size)
+        here = share(len(chosen))
         whole, weights = found.part, None if found.weights is None else found.weights[chosen]
         head = None if size == 1 else lambda count: whole(chosen[:count])
         return Part(whole(chosen[here]).x, found.labels[chosen], found.rows[chosen], weights, here, head)
@@ -243,8 +245,7 @@ def read_streamed(wanted: Wanted, say: Say, memory: int, processes: Processes | 
         test = own(test_at) if len(test_at) else None
         if wanted.test_table is not None:
             test = read_test(found.wanted, found.schema, say)
-            n = len(test.labels)
-            here = slice(rank * n // size, (rank + 1) * n // size)
+            here = share(len(test.labels))
             test = test if size == 1 else test._replace(x=test.x[here], here=here, head=test.first)
         training, held_out = own(np.sort(rest)), own(np.sort(at)) if len(at) else None
         return Read(found.schema, training, held_out, test, lambda count: iter(()))

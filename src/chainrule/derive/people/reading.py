@@ -124,9 +124,6 @@ class Reading:
     def but(self, **conventions: Any) -> Reading:
         return replace(self, conventions={**self.conventions, **conventions})
 
-    def with_role(self, base: str, role: Role) -> Reading:
-        return replace(self, roles=Roles({**self.roles, base: role}))
-
     def role(self, name: Name) -> Role | None:
         found: Role | None = self.roles.get(name.base)
         return found
