@@ -21,6 +21,7 @@ x = random.normal(size=(400, 4)) + np.eye(3, 4)[labels]
 net = Network.create([4, 16, 3], seed=0)
 def progress(record):
     print(record.epoch, flush=True)
+    sys.stdin.readline()
 fit(net, x, labels, epochs=40, batch_size=8, optimizer=Adam(0.01), seed=3, checkpoint=sys.argv[1], progress=progress,
     schedule=WarmUp(2, Cosine(0.1)), weight_decay=1e-4, dropout=0.2, label_smoothing=0.1, clip_norm=1.0,
     sample_weight=random.random(400), class_weight="balanced")
@@ -33,7 +34,7 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path):
 
     def start(checkpoint, model):
         command = [sys.executable, "-c", SCRIPT, str(checkpoint), str(model)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     whole = start(tmp_path / "whole.safetensors", tmp_path / "whole.model.safetensors")
     whole.communicate()
@@ -45,9 +46,11 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path):
         for _ in range(int(random.integers(1, 9))):  # let it come some epochs far, then kill it wherever it is
             if not process.stdout.readline():
                 break
+            process.stdin.write("\n")
+            process.stdin.flush()
         process.kill()
-        process.stdout.close()
-        if process.wait() == 0:
+        process.communicate()
+        if process.returncode == 0:
             break
         kills += 1
         assert kills < 100
