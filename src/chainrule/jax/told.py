@@ -1,7 +1,7 @@
 """The loss of each row with its options, and what else it tells of the row, as JAX differentiates them.
 
-On the CPU the kernel computes them in one pass, and the loss's gradient with them; on other platforms, and for
-derivatives beyond, they are composed of the functions of `losses`, whose derivatives never end:
+On the CPU the kernel computes them in one pass, and the loss's gradient with them, and on GPUs `exact`; on other
+platforms, and for derivatives beyond, they are composed of the functions of `losses`, whose derivatives never end:
 
     z = z(a),    𝓛 = ℓ(z) + λ lse²,    ∇_a 𝓛 = z′ ⊙ (∇ℓ(z) + 2λ lse ŷ)
 """
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad
 
-from chainrule.jax import ffi
+from chainrule.jax import exact
 from chainrule.jax.losses import counted_log_softmax, log_softmax, loss, loss_and_gradient, moves, softmax
 from chainrule.jax.options import TOLD, Shape, seen
 from chainrule.jax.primitives import row_primitive
@@ -72,10 +72,7 @@ def _kernel(name: str, aliases: dict[int, int], *, wants: bool) -> Any:
     """The kernel as a call of XLA's, as in `losses`."""
 
     def call(logits: Any, given: Any, *, shape: Shape, told: tuple[str, ...]) -> Any:
-        closed = partial(_composed, shape=shape, told=told, wants=wants)
-        if not ffi.registered():
-            return closed(logits, given)
-        types = jax.eval_shape(closed, logits, given)
+        types = jax.eval_shape(partial(_composed, shape=shape, told=told, wants=wants), logits, given)
         bits = sum(1 << TOLD.index(name) for name in told)
         options = {key: np.float64(value) for key, value in {**shape._asdict(), "told": bits}.items()}
         return jax.ffi.ffi_call(f"chainrule_{name}", types, input_output_aliases=aliases)(logits, given, **options)
@@ -83,11 +80,12 @@ def _kernel(name: str, aliases: dict[int, int], *, wants: bool) -> Any:
     return call
 
 
-told_p = row_primitive("told", _composed, _kernel("loss", {}, wants=False), several=True)
+told_p = row_primitive("told", _composed, _kernel("loss", {}, wants=False), exact.told, several=True)
 told_and_gradient_p = row_primitive(
     "told_and_gradient",
     partial(_composed, wants=True),
     _kernel("loss_and_gradient", {0: 1}, wants=True),
+    partial(exact.told, wants=True),
     several=True,
 )
 
