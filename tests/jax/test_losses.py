@@ -179,6 +179,10 @@ def test_the_kernels_run_on_the_cpu_and_not_elsewhere():
     traced = jax.jit(jax.value_and_grad(lambda a: INTS(a, y).sum())).trace(a)
     assert "chainrule_loss_and_gradient" in traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "chainrule_loss_and_gradient" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+    q = jnp.ones((2, 3))
+    traced = jax.jit(jax.value_and_grad(lambda a: TARGETS(a, q).sum())).trace(a)
+    for platform, has_float64 in (("cpu", False), ("cuda", True), ("rocm", True), ("tpu", False)):
+        assert ("xf64>" in traced.lower(lowering_platforms=(platform,)).as_text()) == has_float64
 
 
 SHAPES = [
