@@ -40,16 +40,11 @@ class Pair:
         high, low = _two_sum(self.high, other.high)
         return Pair(*_quick_two_sum(high, low + (self.low + other.low)))
 
-    __radd__ = __add__
-
     def __neg__(self) -> Pair:
         return Pair(-self.high, -self.low)
 
     def __sub__(self, other: Any) -> Pair:
         return self.__add__(-other)
-
-    def __rsub__(self, other: Any) -> Pair:
-        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Pair:
         by = other if isinstance(other, Pair) else Pair(other, 0.0)
@@ -59,15 +54,10 @@ class Pair:
         low = (first + second) + (a_rest * b_rest + (self.high * by.low + self.low * by.high))
         return Pair(*_quick_two_sum(high, low))
 
-    __rmul__ = __mul__
-
     def __truediv__(self, other: Pair) -> Pair:
         first = self.high / other.high
         second = (self - other * first).high / other.high
         return Pair(*_quick_two_sum(first, second))
-
-    def __getitem__(self, key: Any) -> Pair:
-        return Pair(self.high[key], self.low[key])
 
 
 def number(exact: Fraction | float) -> Pair:
