@@ -16,7 +16,7 @@ from chainrule.equations.pairs import pair
 from chainrule.jax import closed_form
 from chainrule.jax.options import Shape
 
-__all__ = ["loss", "loss_and_gradient", "told"]
+__all__ = ["loss", "loss_and_gradient", "rounded", "told"]
 
 
 def loss(logits: Any, given: Any) -> Any:
@@ -48,10 +48,10 @@ def told(logits: Any, given: Any, *, shape: Shape, told: tuple[str, ...], wants:
             results.append(jnp.where(jnp.isinf(row.largest.high), row.largest.high, exact.log_sum(row).high))
         else:
             results.append(exact.entropy(row))
-    return tuple(_rounded(result, logits.dtype) for result in results)
+    return tuple(rounded(result, logits.dtype) for result in results)
 
 
-def _rounded(numbers: Any, dtype: Any) -> Any:
+def rounded(numbers: Any, dtype: Any) -> Any:
     """Float64 numbers in another format. XLA would make 0 of what is subnormal in float32: its bits are made."""
     if dtype != jnp.float64:
         size = jnp.abs(numbers)

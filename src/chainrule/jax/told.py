@@ -63,6 +63,15 @@ def _composed(logits: Any, given: Any, *, shape: Shape, told: tuple[str, ...], w
     return tuple(result.astype(logits.dtype) for result in results)
 
 
+def _exact(logits: Any, given: Any, *, shape: Shape, told: tuple[str, ...], wants: bool = False) -> tuple[Any, ...]:
+    """The same with 64 bits switched on. Labels without a z-loss leave nothing that cancels: float64 is enough for what
+    is narrower, and takes a small part of the time."""
+    if jnp.issubdtype(given.dtype, jnp.integer) and shape.z_loss == 0.0 and logits.dtype != jnp.float64:
+        results = _composed(logits.astype(jnp.float64), given, shape=shape, told=told, wants=wants)
+        return tuple(exact.rounded(result, logits.dtype) for result in results)
+    return exact.told(logits, given, shape=shape, told=told, wants=wants)
+
+
 def _entropy(z: Any) -> Any:
     logs = log_softmax(z)
     return -jnp.sum(softmax(z) * jnp.where(jnp.isneginf(logs), 0, logs), axis=-1)
@@ -80,12 +89,12 @@ def _kernel(name: str, aliases: dict[int, int], *, wants: bool) -> Any:
     return call
 
 
-told_p = row_primitive("told", _composed, _kernel("loss", {}, wants=False), exact.told, several=True)
+told_p = row_primitive("told", _composed, _kernel("loss", {}, wants=False), _exact, several=True)
 told_and_gradient_p = row_primitive(
     "told_and_gradient",
     partial(_composed, wants=True),
     _kernel("loss_and_gradient", {0: 1}, wants=True),
-    partial(exact.told, wants=True),
+    partial(_exact, wants=True),
     several=True,
 )
 
