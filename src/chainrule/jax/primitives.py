@@ -16,10 +16,14 @@ from jax.interpreters import batching, mlir
 
 from chainrule.jax import ffi
 
+try:
+    from jax import enable_x64
+except ImportError:  # before JAX 0.8
+    from jax.experimental import enable_x64
+
 __all__ = ["row_primitive"]
 
 WITH_FLOAT64 = ("cuda", "rocm")  # a TPU's is made of float32, whose bits nobody reads
-float64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
 def row_primitive(
@@ -80,7 +84,7 @@ def row_primitive(
 
 def _in_float64(rule: Callable[..., Any]) -> Callable[..., Any]:
     def lowering(*arguments: Any, **parameters: Any) -> Any:
-        with float64(True):
+        with enable_x64(True):
             return rule(*arguments, **parameters)
 
     return lowering
