@@ -8,9 +8,11 @@ import exact_options
 import naive
 import numpy as np
 import pytest
+import shaped
 from truths import FORMULAS
 
 from chainrule import equations as eq
+from chainrule.equations import exact, pairs
 
 LOGITS = [np.array([2.0, 1.0, 0.1]), np.array([0.0, 40.0]), np.random.default_rng(0).normal(size=7)]
 
@@ -322,6 +324,23 @@ def test_paths_equal_automatic_differentiation(widths):
             )
             assert by_matrices == pytest.approx(truth, rel=1e-12)
             assert walked == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["targets", "targets, optimum", "targets, 10 units", "targets, margin 100"])
+def test_pairs_keep_what_cancels(name):
+    """Loss and gradient with all options, in float64: beyond 2⁻⁹⁶ of the terms that cancel, within 4 and 6 units."""
+    options = {"temperature": 0.75, "softcap": 8.0, "scale": 1.3}
+    a, q, _ = exact_options.case(name, 10, np.float64, np.random.default_rng(0))
+    if "margin" not in name:
+        capped, _ = eq.capped_logits(a, options["softcap"], options["scale"])
+        q = exact_options.softmax(capped / options["temperature"]) * (1 + 10 * ("units" in name) * 2.0**-52)
+    for shape, z_loss in (({}, 0.0), (options, 0.0), (options, 0.01)):
+        loss, grad = exact.loss_and_gradient(exact.row_of(a, **shape), pairs.pair(q), z_loss)
+        for row, targets, came, found in zip(a, q, loss, grad, strict=True):
+            true, right, terms, *_ = shaped.truth(row, targets.tolist(), z_loss=z_loss, **shape)
+            assert exact_options.ulps(came, true, np.float64, 0) <= 4
+            for x, wanted, size in zip(found, right, terms, strict=True):
+                assert exact_options.ulps(x, wanted, np.float64, size * exact_options.mp.mpf(2) ** -96) <= 6
 
 
 def test_gradient_equals_jax():

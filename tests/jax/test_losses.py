@@ -16,7 +16,7 @@ import jax.numpy as jnp  # noqa: E402
 
 import chainrule.jax as face  # noqa: E402
 from chainrule.errors import InputError  # noqa: E402
-from chainrule.jax import losses  # noqa: E402
+from chainrule.jax import losses, primitives  # noqa: E402
 
 MARGINS = [5, 10, 17, 20, 40, 80, 100]
 DIGITS = {"float32": (24, -149), "float64": (53, -1074), "bfloat16": (8, -133), "float16": (11, -24)}  # smallest: 2**b
@@ -31,7 +31,7 @@ def x64(on):
 @contextmanager
 def closed_form(monkeypatch):
     """What is compiled meanwhile does without the kernels."""
-    monkeypatch.setattr(losses.ffi, "registered", lambda: False)
+    monkeypatch.setattr(primitives.ffi, "registered", lambda: False)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -179,6 +179,10 @@ def test_the_kernels_run_on_the_cpu_and_not_elsewhere():
     traced = jax.jit(jax.value_and_grad(lambda a: INTS(a, y).sum())).trace(a)
     assert "chainrule_loss_and_gradient" in traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "chainrule_loss_and_gradient" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+    q = jnp.ones((2, 3))
+    traced = jax.jit(jax.value_and_grad(lambda a: TARGETS(a, q).sum())).trace(a)
+    for platform, has_float64 in (("cpu", False), ("cuda", True), ("rocm", True), ("tpu", False)):
+        assert ("xf64>" in traced.lower(lowering_platforms=(platform,)).as_text()) == has_float64
 
 
 SHAPES = [
@@ -384,4 +388,4 @@ def test_a_refusal_is_told(monkeypatch):
 
     monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
     with pytest.warns(RuntimeWarning, match=r"goes by jax.numpy, not by its kernels: no such version"):
-        assert not losses.ffi.registered.__wrapped__()
+        assert not primitives.ffi.registered.__wrapped__()

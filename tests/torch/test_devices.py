@@ -2,6 +2,7 @@
 
 import itertools
 
+import exact_options
 import mpmath
 import numpy as np
 import pytest
@@ -91,6 +92,35 @@ def test_half_an_ulp(margin):
             for came, exact in zip([loss, *grad], truth, strict=True):
                 ulp = mpmath.mpf(2) ** max(int(mpmath.floor(mpmath.log(abs(exact), 2))) - 23, -149)
                 assert abs(came - exact) <= 0.51 * ulp
+
+
+PLACES = ("", ", optimum", ", 10 units", ", 10⁶ units", ", margin 100")
+CANCEL = [f"targets{place}" for place in PLACES] + [
+    *("smoothing", "smoothing, optimum", "weighted smoothing", "weighted smoothing, optimum", "z-loss", "temperature"),
+    *("weighted smoothing, margin 100", "all", "all, margin 100"),
+]
+
+
+@pytest.mark.parametrize("dtype", exact_options.BARS, ids=lambda dtype: np.dtype(dtype).name)
+def test_terms_that_cancel(dtype):
+    """Every option within the kernels' bars, where the two terms of the gradient nearly agree too."""
+    of_loss, of_gradient = exact_options.BARS[dtype]
+    excuse = mpmath.mpf(2) ** (-96 if dtype is np.float64 else -70)
+    for k, name in [*((k, name) for k in (2, 10) for name in CANCEL), (200, "targets, optimum"), (200, "all")]:
+        a, y, options = exact_options.case(name, k, dtype, np.random.default_rng(k))
+        a, y, weights = a[:3], y[:3], options.pop("class_weights", np.ones(k))
+        logits = torch.tensor(a.astype(np.float64)).to(getattr(torch, np.dtype(dtype).name)).requires_grad_()
+        given = torch.tensor(y.astype(np.float64)).to(logits.dtype) if y.ndim == 2 else torch.tensor(y)
+        losses = ours.cross_entropy(logits, given, torch.tensor(weights), reduction="none", **options)
+        losses.sum().backward()
+        more = [options.get(name, none) for name, none in (("label_smoothing", 0), ("temperature", 1), ("z_loss", 0))]
+        for row, q, loss, grad in zip(
+            a, y if y.ndim == 2 else np.eye(k)[y], losses.tolist(), logits.grad.tolist(), strict=True
+        ):
+            true_loss, true_grad, terms = exact_options.truth(row, q, weights, *more)
+            assert exact_options.ulps(loss, true_loss, dtype, 0) <= of_loss, (name, k)
+            for came, true, size in zip(grad, true_grad, terms, strict=True):
+                assert exact_options.ulps(came, true, dtype, size * excuse) <= of_gradient, (name, k)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -189,7 +219,8 @@ def test_products_of_a_device_take_many_rows(monkeypatch):
     from chainrule.torch import layer
 
     hidden = torch.empty(10000, 8, dtype=torch.float32)
-    assert layer._chunks(10000, 8, 128256, hidden, None)[0] < 50
+    beside = devices.temporaries(hidden, probabilities=False, options=None)
+    assert layer._chunks(10000, 8, 128256, hidden, None, beside)[0] < 50
     monkeypatch.setattr(devices, "ON_HOST", ())
-    assert layer._chunks(10000, 8, 128256, hidden, None)[0] == 4096
-    assert layer._chunks(10000, 8, 128256, hidden, 64 << 20)[0] < 50
+    assert layer._chunks(10000, 8, 128256, hidden, None, beside)[0] == 4096
+    assert layer._chunks(10000, 8, 128256, hidden, 64 << 20, beside)[0] < 50

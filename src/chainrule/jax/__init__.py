@@ -4,8 +4,9 @@
 
 Under `jit`, `grad`, `jvp`, `hessian`, `vmap`, `scan` and `shard_map`, as often as they are nested. On the CPU the
 kernels run, through XLA's foreign function interface and without a copy; on other platforms the same closed form in
-jax.numpy. Errors of shape and dtype come when a function is traced. A label that is out of range cannot raise under
-`jit`: the loss and the gradient of that example are NaN.
+jax.numpy, in pairs of float64 where terms cancel and the platform has it. Errors of shape and dtype come when a
+function is traced. A label that is out of range cannot raise under `jit`: the loss and the gradient of that example are
+NaN.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are: for labels a
 result is within four ULP of the truth where the kernels are within half of one. For targets the terms of the gradient
-cancel in the format that computes, and what is below its normal numbers is 0.
+cancel in the format that computes, and what is below its normal numbers is 0: where there is float64, `exact` is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from chainrule.equations import options, output
 
-__all__ = ["log_softmax", "loss", "loss_and_gradient", "softmax", "widened"]
+__all__ = ["log_softmax", "loss", "loss_and_gradient", "softmax", "widened", "without_minus_zero"]
 
 LIFT = 64  # exponentials are computed times two to this
 
@@ -72,9 +72,13 @@ def loss_and_gradient(logits: Any, second: Any) -> tuple[Any, Any]:
     """The loss of each row and its gradient, for labels (...) or targets (..., K)."""
     whole = jnp.issubdtype(second.dtype, jnp.integer)
     losses, grad = _of_labels(logits, second) if whole else _of_targets(logits, widened(second))
-    rounded, whole = grad.astype(logits.dtype), _bits_of(logits)
-    minus_zero = jax.lax.bitcast_convert_type(rounded, whole) == jnp.iinfo(whole).min  # by bits: 0 equals subnormals
-    return losses.astype(logits.dtype), jnp.where(minus_zero, 0, rounded)
+    return losses.astype(logits.dtype), without_minus_zero(grad.astype(logits.dtype))
+
+
+def without_minus_zero(numbers: Any) -> Any:
+    """By bits: 0 equals subnormal numbers."""
+    whole = _bits_of(numbers)
+    return jnp.where(jax.lax.bitcast_convert_type(numbers, whole) == jnp.iinfo(whole).min, 0, numbers)
 
 
 def _of_labels(logits: Any, labels: Any) -> tuple[Any, Any]:

@@ -14,15 +14,30 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from chainrule.jax import ffi
+
+try:
+    from jax import enable_x64
+except ImportError:  # before JAX 0.8
+    from jax.experimental import enable_x64
+
 __all__ = ["row_primitive"]
+
+WITH_FLOAT64 = ("cuda", "rocm")  # a TPU's is made of float32, whose bits nobody reads
 
 
 def row_primitive(
-    name: str, function: Callable[..., Any], on_cpu: Callable[..., Any] | None = None, *, several: bool = False
+    name: str,
+    function: Callable[..., Any],
+    kernel: Callable[..., Any] | None = None,
+    exact: Callable[..., Any] | None = None,
+    *,
+    several: bool = False,
 ) -> Any:
-    """A primitive that is `function`, of one result or a tuple of several, and `on_cpu` where that is given.
+    """A primitive that is `function`, of one result or a tuple of several, and `kernel` on a CPU that has it. Where it
+    has not, and on other platforms with float64, it is `exact`, which is lowered with 64 bits switched on.
 
-    Its derivatives are set where it is made. Its parameters, which can be hashed, are both functions' by name.
+    Its derivatives are set where it is made. Its parameters, which can be hashed, are all functions' by name.
     """
     primitive = Primitive(f"chainrule_{name}")
     primitive.multiple_results = several
@@ -50,7 +65,26 @@ def row_primitive(
 
     primitive.def_impl(run)
     batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=several))
-    if on_cpu is not None:
-        mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=several), platform="cpu")
+    lowered = partial(mlir.lower_fun, multiple_results=several)
+    anywhere = lowered(function)
+    mlir.register_lowering(primitive, anywhere)
+    if exact is not None:
+        anywhere = _in_float64(lowered(exact))
+        for platform in WITH_FLOAT64:
+            mlir.register_lowering(primitive, anywhere, platform=platform)
+    if kernel is not None:
+        by_kernel = lowered(kernel)
+
+        def on_cpu(*arguments: Any, **parameters: Any) -> Any:
+            return (by_kernel if ffi.registered() else anywhere)(*arguments, **parameters)
+
+        mlir.register_lowering(primitive, on_cpu, platform="cpu")
     return primitive
+
+
+def _in_float64(rule: Callable[..., Any]) -> Callable[..., Any]:
+    def lowering(*arguments: Any, **parameters: Any) -> Any:
+        with enable_x64(True):
+            return rule(*arguments, **parameters)
+
+    return lowering

@@ -2,7 +2,7 @@
 
 The formulas are those of _native/rows.hpp: the exponentials of the others are summed apart from the label's, so that
 nothing cancels. float32 is computed in float64 where the device has it, 16-bit numbers in float32; float64 keeps the
-rounding error of a − m and feeds it back into the exponential.
+rounding error of a − m and feeds it back into the exponential. What cancels all the same is left to `exact`.
 
 They are `chainrule.equations` once more, in place and with an index where the equations have a mask: by the equations
 themselves a chunk would hold several times as many arrays in the wide format, and take longer.
@@ -18,6 +18,7 @@ import torch
 
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
+from chainrule.torch import exact
 from chainrule.torch.blocks import blocks_of, put
 from chainrule.torch.shapes import shaped
 
@@ -46,7 +47,8 @@ def loss_and_gradient(
     check_values(target, weight, options, logits.shape[1], probabilities=target.shape == logits.shape)
     scale = scale_of(target, weight, options, n, probabilities=target.shape == logits.shape)
     told: list[dict[str, torch.Tensor]] = []
-    for block in blocks_of(logits, _share(logits)):
+    share = _share(logits, probabilities=target.shape == logits.shape, options=options)
+    for block in blocks_of(logits, share):
         chosen = block(target) if target.shape == logits.shape else block.of_rows(target)
         wants = grad is not None
         some, back = of_matrix(block(logits), chosen, weight, options, scale, wants_grad=wants, extras=extras or ())
@@ -87,23 +89,46 @@ def of_matrix(
     extras: Iterable[str] = (),
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
     """Losses and extras, each (rows,), and the gradients times `scale`, (rows, K), of logits (rows, K), in the wide
-    format. A label that is out of range makes its row NaN."""
-    raw, k, dtype = a, a.shape[1], wide_dtype(a)
-    slope: torch.Tensor | float | None = None
-    if options.softcap != 0.0 or options.scale != 1.0 or options.temperature != 1.0:
-        a = shaped(a.to(dtype), options)
-        slope = _slope(raw.to(dtype), options)
-    smoothing, labels = options.label_smoothing, target.dim() == 1
-    weights = None if weight is None else weight.to(dtype)
-    top = a.amax(1, keepdim=True).to(dtype)
-    e, names = _exponentials(a, top), set(extras)
-    told = _of_softmax(a, top, e, names)
+    format or in float64. A label that is out of range makes its row NaN."""
+    names, labels = set(extras), target.dim() == 1
     if labels:
         ignored = (target == options.ignore_index)[:, None]
-        wrong = ((target < 0) | (target >= k))[:, None] & ~ignored
+        wrong = ((target < 0) | (target >= a.shape[1]))[:, None] & ~ignored
         pivot = torch.where(ignored | wrong, 0, target[:, None]).long()
     else:
         ignored, wrong, pivot = None, None, a.argmax(1, keepdim=True)
+    if exact.applies(a, probabilities=not labels, options=options):
+        told, grad = exact.of_matrix(a, pivot if labels else target, weight, options, wants_grad, names)
+        grad = None if grad is None else grad.mul_(scale)
+    else:
+        told, grad = _of_matrix(a, target, pivot, weight, options, scale, wants_grad, names)
+    if "prediction" in names or "correct" in names:
+        told["prediction"] = a.argmax(1, keepdim=True)
+        told["correct"] = told["prediction"] == (pivot if labels else target.argmax(1, keepdim=True))
+    if ignored is not None and wrong is not None:
+        told["losses"] = told["losses"].masked_fill(ignored, 0.0).masked_fill_(wrong, torch.nan)
+        grad = None if grad is None else grad.masked_fill_(ignored, 0.0).masked_fill_(wrong, torch.nan)
+        for name, none in (("log_likelihood", 0.0), ("correct", False)):
+            if name in told:
+                told[name] = told[name].masked_fill(ignored, none)
+    return {name: value[:, 0] for name, value in told.items()}, grad
+
+
+def _of_matrix(
+    a: torch.Tensor, target: torch.Tensor, pivot: torch.Tensor, weight: torch.Tensor | None, options: LossOptions,
+    scale: torch.Tensor, wants_grad: bool, names: set[str],
+) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:  # fmt: skip
+    """The same as columns, in the wide format, before rows that do not count are filled in."""
+    k, dtype = a.shape[1], wide_dtype(a)
+    slope: torch.Tensor | float | None = None
+    if options.softcap != 0.0 or options.scale != 1.0 or options.temperature != 1.0:
+        raw = a.to(dtype)
+        a, slope = shaped(raw, options), _slope(raw, options)
+    smoothing, labels = options.label_smoothing, target.dim() == 1
+    weights = None if weight is None else weight.to(dtype)
+    top = a.amax(1, keepdim=True).to(dtype)
+    e = _exponentials(a, top)
+    told = _of_softmax(a, top, e, names)
     e_pivot = e.gather(1, pivot)
     others = e.scatter_(1, pivot, 0.0).sum(1, keepdim=True)
     total = others + e_pivot
@@ -113,9 +138,6 @@ def of_matrix(
     pull = logsumexp * (2.0 * options.z_loss)
     if "log_likelihood" in names:
         told["log_likelihood"] = 0.0 - _cross_entropy(a, top, target, below, log_sum)
-    if "prediction" in names or "correct" in names:
-        told["prediction"] = raw.argmax(1, keepdim=True)
-        told["correct"] = told["prediction"] == (pivot if labels else target.argmax(1, keepdim=True))
     if labels and smoothing == 0.0:
         each = torch.ones_like(others) if weights is None else weights[pivot]
         loss = each * (torch.where(below == 0, 0.0, below) + log_sum)
@@ -141,13 +163,7 @@ def of_matrix(
         loss = loss + logsumexp * logsumexp * options.z_loss
     if grad is not None and slope is not None:
         grad *= slope
-    if ignored is not None and wrong is not None:
-        loss = loss.masked_fill(ignored, 0.0).masked_fill_(wrong, torch.nan)
-        grad = None if grad is None else grad.masked_fill_(ignored, 0.0).masked_fill_(wrong, torch.nan)
-        for name, none in (("log_likelihood", 0.0), ("correct", False)):
-            if name in told:
-                told[name] = told[name].masked_fill(ignored, none)
-    return {name: value[:, 0] for name, value in (told | {"losses": loss}).items()}, grad
+    return told | {"losses": loss}, grad
 
 
 def _of_softmax(a: torch.Tensor, top: torch.Tensor, e: torch.Tensor, names: set[str]) -> dict[str, torch.Tensor]:
@@ -268,6 +284,14 @@ def wide_dtype(tensor: torch.Tensor) -> torch.dtype:
     return torch.float32 if tensor.dtype.itemsize == 2 or tensor.device.type == "mps" else torch.float64
 
 
-def _share(logits: torch.Tensor) -> int:
+def temporaries(logits: torch.Tensor, *, probabilities: bool, options: LossOptions | None) -> int:
+    """The bytes, for each logit of a chunk, of the arrays that live together beside it."""
+    if options is not None and exact.applies(logits, probabilities=probabilities, options=options):
+        return exact.TEMPORARIES * 8
+    return int(TEMPORARIES * wide_dtype(logits).itemsize)
+
+
+def _share(logits: torch.Tensor, *, probabilities: bool = False, options: LossOptions | None = None) -> int:
     """Bytes of logits in a chunk, so that its temporaries fit."""
-    return int(CHUNK_BYTES * logits.dtype.itemsize // (TEMPORARIES * wide_dtype(logits).itemsize))
+    each = temporaries(logits, probabilities=probabilities, options=options)
+    return int(CHUNK_BYTES * logits.dtype.itemsize // each)

@@ -100,7 +100,8 @@ def _by_chunks(
     devices.check_values(target, class_weight, options, k, probabilities=probabilities)
     scale = devices.scale_of(target, class_weight, options, n, probabilities=probabilities)
     grad_hidden, grad_weight, grad_bias = grads
-    step, blocks = _chunks(n, d, k, hidden, plan.chunk_bytes)
+    beside = devices.temporaries(hidden, probabilities=probabilities, options=options)
+    step, blocks = _chunks(n, d, k, hidden, plan.chunk_bytes, beside)
     sums = None if grad_weight is None else _sums_of(grad_weight, adds)
     sum_bias = None if grad_bias is None else torch.zeros(k, dtype=dtype, device=hidden.device)
     wants, losses, told = any(grad is not None for grad in grads), [], []
@@ -143,7 +144,8 @@ def _in_parts(
     factors: torch.Tensor | None, sum_bias: torch.Tensor | None, extras: Any,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """Losses and extras of a chunk's logits, whose gradients replace them, so many rows at a time as fit."""
-    step = max(1, devices.CHUNK_BYTES // (a.shape[1] * devices.TEMPORARIES * devices.wide_dtype(a).itemsize))
+    beside = devices.temporaries(a, probabilities=target.dim() == 2, options=options)
+    step = max(1, devices.CHUNK_BYTES // (a.shape[1] * beside))
     parts = []
     for begin in range(0, a.shape[0], step):
         some = slice(begin, begin + step)
@@ -168,12 +170,14 @@ def _sums_of(buffer: torch.Tensor, adds: bool) -> torch.Tensor:
     return buffer.to(torch.float32) if adds else torch.empty(buffer.shape, dtype=torch.float32, device=buffer.device)
 
 
-def _chunks(n: int, d: int, k: int, hidden: torch.Tensor, chunk_bytes: int | None) -> tuple[int, list[slice]]:
-    """How many rows of logits go together, and which classes' weights' gradients."""
+def _chunks(
+    n: int, d: int, k: int, hidden: torch.Tensor, chunk_bytes: int | None, beside: int
+) -> tuple[int, list[slice]]:
+    """How many rows of logits go together, with so many bytes beside each, and which classes' weights' gradients."""
     budget = devices.CHUNK_BYTES if chunk_bytes is None else check_integer("chunk_bytes", chunk_bytes)
     classes = max(1, min(k, budget // 4 // (2 * d * 4)))
     fixed = 2 * classes * d * max(4, hidden.dtype.itemsize) + 16 * k
-    a_row = k * (hidden.dtype.itemsize + devices.TEMPORARIES * devices.wide_dtype(hidden).itemsize) + 16 * d
+    a_row = k * (hidden.dtype.itemsize + beside) + 16 * d
     if fixed + a_row > budget and chunk_bytes is not None:
         raise InputError(f"chunk_bytes: got {budget}, expected at least {fixed + a_row}, which holds one row of logits")
     step = max(1, min(n, (budget - fixed) // a_row))
