@@ -11,12 +11,12 @@ import pytest
 import sympy
 
 from chainrule.derive.checking import numeric, symbolic
-from chainrule.derive.checking.indices import free_indices
+from chainrule.derive.checking.given import free_indices
 from chainrule.derive.checking.polynomials import Effort, GivenUpError, cancelled, factors_of, is_zero
 from chainrule.derive.checking.step import check_step
 from chainrule.derive.checking.values import value_at
+from chainrule.derive.lecture import read_expression, read_line
 from chainrule.derive.people.check import check_derivation
-from chainrule.derive.reading.latex import read_expression, read_line
 from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
 from chainrule.derive.syntax import (
     Call,
@@ -342,7 +342,7 @@ def test_what_was_checked_is_said():
     result = check_step(Name("𝓛"), expression(r"-\log \hat{y}_\ell"))
     assert result.checked == "K = 2, 3, 4 symbolically; K = 2, 5, 50 at 50 digits"
     assert (result.symbolic, result.numeric, result.counterexample) == (True, True, None)
-    nested = expression(r"\sum_i \sum_j \sum_p \hat{y}_i \hat{y}_j \hat{y}_p")
+    nested = expression(r"\sum_i \sum_j \sum_p \sum_q \hat{y}_i \hat{y}_j \hat{y}_p \hat{y}_q")
     assert check_step(nested, nested).checked == "K = 2, 3, 4 symbolically; K = 2, 5 at 50 digits"
 
 

@@ -12,7 +12,7 @@ import pytest
 import chainrule
 from chainrule import equations
 from chainrule.derive.checking import numeric
-from chainrule.derive.checking.indices import free_indices
+from chainrule.derive.checking.given import free_indices
 from chainrule.derive.checking.step import check_step
 from chainrule.derive.checking.values import value_at
 from chainrule.derive.derivation import derivations, derive

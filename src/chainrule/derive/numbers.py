@@ -14,8 +14,8 @@ from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.derive.checking.indices import free_indices
-from chainrule.derive.checking.values import Point, value_at
+from chainrule.derive.checking.given import Point, free_indices
+from chainrule.derive.checking.values import value_at
 from chainrule.derive.setting import Defined, Free, Setting
 from chainrule.derive.syntax import Call, Indexed, Name, Node, Number, walk
 from chainrule.derive.writing import unicode
