@@ -136,8 +136,8 @@ def _node(node: tree.Node) -> s.Node:
             return s.Element(_node(kids[0]), tuple(_index(part) for part in _parts(node.data)))
         case "D":
             operand = _node(kids[0])
-            for by in reversed(kids[1:]):
-                operand = s.Derivative(operand, _variable(by), node.data in ("open", "closed"))
+            for by in reversed([variable for kid in kids[1:] for variable in _variables(kid)]):
+                operand = s.Derivative(operand, by, node.data in ("open", "closed"))
             return operand
         case "grad" if len(kids) == 2 and isinstance(by := _node(kids[1]), s.Name):
             return s.Gradient(_node(kids[0]), by)
@@ -227,11 +227,14 @@ def _index_in(node: Any) -> s.Index:
     raise UnreadableError("= and ≠ compare indices here")
 
 
-def _variable(by: tree.Node) -> s.Node:
-    variable = _node(by)
+def _variables(by: tree.Node) -> list[s.Node]:
+    """What stands after a ∂ below the line; a_i² counts twice."""
+    variable, times = _node(by), 1
+    if isinstance(variable, s.Power) and variable.exponent == s.Number(Fraction(2)):
+        variable, times = variable.base, 2
     if not isinstance(variable, s.Name | s.Indexed):
         raise UnreadableError("a derivative is taken with respect to a name or an element of one")
-    return variable
+    return [variable] * times
 
 
 # --- Products, sums, cases and columns --------------------------------------------------------------------------------

@@ -338,6 +338,10 @@ def _given_values(given: Given, point: Point) -> dict[tuple[Any, ...], v.Value]:
 def aligned(x: v.Plain, y: v.Plain) -> tuple[Any, Any, tuple[str, ...]]:
     """The entries of two values of one shape, for all values of the letters of both."""
     letters = tuple(dict.fromkeys(x.letters + y.letters))
+    for letter in set(x.letters) & set(y.letters):
+        counts = [one.data.shape[one.letters.index(letter)] for one in (x, y)]
+        if counts[0] != counts[1]:
+            raise MisfitError(f"the index {letter} runs over {counts[0]} and over {counts[1]}")
 
     def spread(one: v.Plain) -> Any:
         order = [one.letters.index(n) for n in letters if n in one.letters]
