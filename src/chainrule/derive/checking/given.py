@@ -124,14 +124,15 @@ class Given(Evaluator):
         return found
 
     def _cases(self, node: Node, at: Context) -> v.Value:
-        whole, left = None, number(1)
+        whole: v.Value | None = None
+        left: v.Value = number(1)
         for kid, said in zip(node.kids, node.data, strict=True):
             holds = left if said is None else self.condition(said[0], at)
             value = self.value(kid, at)
             part = v.elementwise(value, v.elementwise(left, holds) if self.ordered and said is not None else holds)
             whole = part if whole is None else v.add(whole, self._fitting(whole, part, "are the values of one name"))
             left = v.add(left, v.neg(v.elementwise(left, holds) if self.ordered else holds))
-        if any(isinstance(entry, int) and entry for entry in v.primal(left).data.flat):
+        if any(isinstance(entry, int) and entry > 0 for entry in v.primal(left).data.flat):
             raise UndefinedError("none of the conditions holds")
         assert whole is not None
         return whole

@@ -141,15 +141,21 @@ def _distribution(x: Any) -> Any:
 
 
 def _normal(order: int) -> Callable[[Any], Any]:
-    """The density of the normal distribution: its derivatives are it times a polynomial."""
-    factor = (lambda x: 1, lambda x: -x, lambda x: x * x - 1, lambda x: 3 * x - x**3)[order]
-    return lambda x: factor(x) * _density(x)
+    """The density of the normal distribution: its derivatives are it times Hermite's polynomials."""
+
+    def derivative(x: Any) -> Any:
+        before, here = 0, 1
+        for n in range(order):
+            before, here = here, -x * here - n * before
+        return here * _density(x)
+
+    return derivative
 
 
 def _any(order: int) -> Callable[[Any], Any]:
     """sin(x) + x²/5, as any smooth function does: what holds for every g holds for this one."""
-    rest = (lambda x: x * x / 5, lambda x: 2 * x / 5, lambda x: context().mpf(2) / 5)[order : order + 1]
-    return lambda x: context().sin(x + order * context().pi / 2) + sum(part(x) for part in rest)
+    factor, power = ((1, 2), (2, 1), (2, 0), (0, 0))[min(order, 3)]
+    return lambda x: context().sin(x + order * context().pi / 2) + factor * x**power / 5
 
 
 _EXP, _LOG = _by_entry(_exp), _by_entry(_log)
