@@ -76,10 +76,17 @@ def _rational(
         found = expressions_of(node, setting, classes, {}, dict(letters), effort)
         if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in found.data.flat):
             raise UndefinedError("a division by zero")
-        to_rational = Rational(root, effort)
+        to_rational = _rewriter(setting, classes, root)
+        to_rational.effort = effort
         entries = np.asarray(np.frompyfunc(to_rational.of, 1, 1)(found.data), dtype=object)
         known.append((v.Plain(entries, found.letters, found.matrix), to_rational.roots))
     return known[0]
+
+
+@functools.lru_cache(maxsize=32)
+def _rewriter(setting: Setting, classes: int, root: int) -> Rational:
+    """What rewrites the expressions of a setting, and knows those that it has met."""
+    return Rational(root, Effort(0))
 
 
 @functools.lru_cache(maxsize=4096)
