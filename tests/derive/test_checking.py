@@ -17,7 +17,7 @@ from chainrule.derive.checking.step import check_step
 from chainrule.derive.checking.values import value_at
 from chainrule.derive.lecture import read_expression, read_line
 from chainrule.derive.people.check import check_derivation
-from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
+from chainrule.derive.setting import HIDDEN_LAYER, OUTPUT_LAYER, Defined, Free, Setting
 from chainrule.derive.syntax import (
     Call,
     Element,
@@ -280,7 +280,6 @@ def test_hidden_units_weights_and_biases(left, right):
 def test_the_last_layers_weights():
     text = "\\nabla_{W_L} \\mathcal{L} = \\nabla_{a_L} \\mathcal{L} \\, h_{L-1}^T\n= -(\\mathbf{e}(\\ell) - \\hat{\\mathbf{y}}) h_{L-1}^T"
     assert verdicts(text) == ["follows", "follows"]
-    assert set(LAST_LAYER.defined) == {"a_L", "ŷ", "𝓛"}
 
 
 def test_one_weight_of_a_thin_network():

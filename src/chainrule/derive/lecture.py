@@ -48,7 +48,6 @@ class Equation:
     left: s.Node | None
     rights: tuple[s.Node, ...]
     continues: bool
-    text: str
 
 
 def read_line(text: str) -> Equation:
@@ -75,8 +74,8 @@ def read_line(text: str) -> Equation:
     except (tree.NotReadError, RecursionError) as error:
         raise UnreadableError(str(error) or "too much is nested") from None
     if continues or len(sides) == 1:
-        return Equation(None, sides, continues, text)
-    return Equation(sides[0], sides[1:], False, text)
+        return Equation(None, sides, continues)
+    return Equation(sides[0], sides[1:], False)
 
 
 def _side(side: list[Token]) -> list[Token]:

@@ -9,7 +9,7 @@ from chainrule.derive.syntax import Call, Indexed, Name, Negative, Node, Product
 from chainrule.errors import InputError
 
 __all__ = [
-    "HIDDEN_LAYER", "LAST_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
+    "HIDDEN_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
     "TooLargeError", "UndefinedError",
 ]  # fmt: skip
 
@@ -124,14 +124,6 @@ HIDDEN_LAYER = Setting(
         ),
     },
     lengths={"U": 3, "D": 2},
-    symbolic_classes=(2, 3),
-    numeric_classes=(2, 5),
-)
-
-LAST_LAYER = Setting(
-    free={"h_{L−1}": Free(("D",)), "W_L": Free(("K", "D")), "b_L": Free(("K",))},
-    defined={"a_L": Defined(_affine("W_L", "h_{L−1}", "b_L"), ("K",)), **OUTPUT_LAYER.defined},
-    lengths={"D": 2},
     symbolic_classes=(2, 3),
     numeric_classes=(2, 5),
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = [
     "Dual", "MisfitError", "Plain", "TooManyError", "Value", "add", "apply", "contract", "diagonal", "divide",
-    "drop", "elementwise", "letters", "mask", "matmul", "neg", "outer_letters", "plain", "positional", "power",
+    "drop", "elementwise", "letters", "mask", "matmul", "neg", "plain", "positional", "power",
     "primal", "rename", "scalar", "shape", "stack", "take", "tangent", "to_letters", "total", "transpose",
     "work_done",
 ]  # fmt: skip
@@ -427,7 +427,3 @@ def plain(data: Any, names: tuple[str, ...] = (), *, matrix: bool = False) -> Pl
 def all_letters(x: Value) -> set[str]:
     """The letters of a value and of its changes."""
     return all_letters(x.value) | all_letters(x.change) if isinstance(x, Dual) else set(x.letters)
-
-
-def outer_letters(x: Value, y: Value) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(letters(x) + letters(y)))
