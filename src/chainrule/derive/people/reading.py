@@ -112,13 +112,11 @@ class Reading:
         self.asked[convention] = found
         return found
 
-    def agrees(self, conventions: Mapping[str, Any], roles: Mapping[str, Role | None]) -> bool:
-        """Whether this reading has the same to say where another was asked."""
-        own = self.conventions
-        for name, value in conventions.items():
-            if own.get(name, _USUAL.get(name, "")) != value:
-                return False
-        return all(dict.get(self.roles, base) == role for base, role in roles.items())
+    def said(self, conventions: tuple[str, ...], bases: tuple[str, ...]) -> tuple[Any, ...]:
+        """What this reading says where another was asked, without its noticing."""
+        own, roles = self.conventions, self.roles
+        found = [own.get(name, _USUAL.get(name, "")) for name in conventions]
+        return (*found, *[dict.get(roles, base) for base in bases])
 
     @property
     def layers(self) -> int:
