@@ -70,7 +70,7 @@ TOOLS = {
 CARRIES = {
     "none": "array-api-strict",
     "cli": "polars safetensors jinja2 Rich pandas pyarrow",
-    "derive": "lark mpmath SymPy",
+    "derive": "mpmath SymPy",
     "sklearn": "scikit-learn SciPy",
     "onnx": "onnx onnxruntime",
     "torch": "PyTorch torch",

@@ -15,7 +15,7 @@ from lecture_lines import LECTURE, derivation
 
 from chainrule.command.cli import main
 from chainrule.derive import RULES, derive
-from chainrule.derive.reading.latex import read_line
+from chainrule.derive.lecture import read_line
 from chainrule.derive.writing import terminal, unicode
 
 STEPS = [

@@ -10,14 +10,14 @@ import mpmath
 import pytest
 import sympy
 
-from chainrule.derive.checking import numeric, symbolic
-from chainrule.derive.checking.indices import free_indices
+from chainrule.derive.checking import numeric, polynomials, symbolic
+from chainrule.derive.checking.given import free_indices
 from chainrule.derive.checking.polynomials import Effort, GivenUpError, cancelled, factors_of, is_zero
 from chainrule.derive.checking.step import check_step
 from chainrule.derive.checking.values import value_at
+from chainrule.derive.lecture import read_expression, read_line
 from chainrule.derive.people.check import check_derivation
-from chainrule.derive.reading.latex import read_expression, read_line
-from chainrule.derive.setting import HIDDEN_LAYER, LAST_LAYER, OUTPUT_LAYER, Defined, Free, Setting
+from chainrule.derive.setting import HIDDEN_LAYER, OUTPUT_LAYER, Defined, Free, Setting
 from chainrule.derive.syntax import (
     Call,
     Element,
@@ -280,7 +280,6 @@ def test_hidden_units_weights_and_biases(left, right):
 def test_the_last_layers_weights():
     text = "\\nabla_{W_L} \\mathcal{L} = \\nabla_{a_L} \\mathcal{L} \\, h_{L-1}^T\n= -(\\mathbf{e}(\\ell) - \\hat{\\mathbf{y}}) h_{L-1}^T"
     assert verdicts(text) == ["follows", "follows"]
-    assert set(LAST_LAYER.defined) == {"a_L", "ŷ", "𝓛"}
 
 
 def test_one_weight_of_a_thin_network():
@@ -342,7 +341,7 @@ def test_what_was_checked_is_said():
     result = check_step(Name("𝓛"), expression(r"-\log \hat{y}_\ell"))
     assert result.checked == "K = 2, 3, 4 symbolically; K = 2, 5, 50 at 50 digits"
     assert (result.symbolic, result.numeric, result.counterexample) == (True, True, None)
-    nested = expression(r"\sum_i \sum_j \sum_p \hat{y}_i \hat{y}_j \hat{y}_p")
+    nested = expression(r"\sum_i \sum_j \sum_p \sum_q \hat{y}_i \hat{y}_j \hat{y}_p \hat{y}_q")
     assert check_step(nested, nested).checked == "K = 2, 3, 4 symbolically; K = 2, 5 at 50 digits"
 
 
@@ -381,8 +380,9 @@ def test_how_far_the_symbols_went_is_said(monkeypatch):
 
     monkeypatch.setattr(Effort, "spend", spend)
     found = {}
-    for steps in range(0, 4000, 10):
+    for steps in range(0, 4000, 20):
         symbolic._known.cache_clear()
+        symbolic._rewriter.cache_clear()
         left = steps
         result = check_step(Name("𝓛"), expression(r"\log \sum_j e^{a_{Lj} - a_{L\ell}}"))
         assert result.follows
@@ -404,7 +404,7 @@ def test_how_far_the_symbols_went_is_said(monkeypatch):
         (r"(\hat{y}_1 + \hat{y}_2^2 + \hat{y}_\ell^3)^9", r"(\hat{y}_2^2 + \hat{y}_1 + \hat{y}_\ell^3)^4 (\hat{y}_1 + \hat{y}_2^2 + \hat{y}_\ell^3)^5", True),
         (r"\log(\hat{y}_1^{12} + 3 \hat{y}_2^{7} + a_{L1}^{8})", r"\log(3 \hat{y}_2^{7} + \hat{y}_1^{12} + a_{L1}^{8})", None),
         (r"\log(1000000000000037 \cdot 1000000000000091)", r"\log 1000000000000037 + \log 1000000000000091", None),
-        (r"7^{40000} \hat{y}_i", r"\hat{y}_i 7^{20000} 7^{20000}", None),
+        (r"7^{40000} \hat{y}_i", r"\hat{y}_i 7^{20000} 7^{20000}", True),
         (r"(1 + a_{L1} + a_{L2} + \hat{y}_1)^{60}", r"(1 + a_{L1} + a_{L2} + \hat{y}_1)^{59} (1 + \hat{y}_1 + a_{L2} + a_{L1})", True),
         (r"\frac{\partial^2}{\partial a_{Li}^2} \text{silu}(\text{silu}(\text{silu}(\text{silu}(a_{Li}))))",
          r"\frac{\partial}{\partial a_{Li}} \frac{\partial \text{silu}(\text{silu}(\text{silu}(\text{silu}(a_{Li}))))}{\partial a_{Li}}", None),
@@ -419,7 +419,7 @@ def test_a_crafted_line_keeps_nobody_waiting(left, right, shown):
     assert not check_step(expression(left), expression(rf"2 \left( {right} \right)")).follows
 
 
-def test_polynomials_are_cancelled_and_factored_or_given_up():
+def test_polynomials_are_cancelled_and_factored_or_given_up(monkeypatch):
     x, y, z = sympy.symbols("x y z")
     assert cancelled((x**2 - y**2) / (2 * x - 2 * y), Effort(9)) == x / 2 + y / 2
     assert cancelled(1 / (x - y), Effort(9)) == cancelled((x + y) / (x**2 - y**2), Effort(9))
@@ -433,6 +433,7 @@ def test_polynomials_are_cancelled_and_factored_or_given_up():
             cancelled(large, Effort(9))
         with pytest.raises(GivenUpError):
             factors_of(sympy.expand(sympy.fraction(large)[0]), Effort(9))
+    monkeypatch.setattr(polynomials, "LARGEST_PRODUCT", 5000)
     for large in ((x + 1) ** 101, (x + y + z + 1) ** 90):
         with pytest.raises(GivenUpError):
             is_zero(large, Effort(9))

@@ -27,10 +27,15 @@ NAMED = [
 
 
 @functools.cache
+def judged_steps(folder, file):
+    """What is said of a file, once for all tests."""
+    return check_derivation((FOLDER / folder / file).read_bytes(), file).steps
+
+
 def said(folder, file):
     """The wrong and the not understood lines of a file; None where nothing in it is an equation."""
     try:
-        steps = check_derivation((FOLDER / folder / file).read_bytes(), file).steps
+        steps = judged_steps(folder, file)
     except InputError:
         return None
     lines = [
@@ -85,6 +90,5 @@ def test_each_batch_has_twenty_files_with_a_source_and_a_quarter_are_wrong():
 
 @pytest.mark.parametrize(("file", "cause"), NAMED)
 def test_the_cause_is_named(file, cause):
-    steps = check_derivation((FOLDER / "given" / file).read_bytes(), file).steps
-    (wrong,) = [step for step in steps if step["verdict"] == "does not follow"]
+    (wrong,) = [step for step in judged_steps("given", file) if step["verdict"] == "does not follow"]
     assert cause in wrong["cause"]

@@ -13,8 +13,8 @@ import chainrule
 from chainrule import equations
 from chainrule.derive import derive
 from chainrule.derive.checking.values import context, value_at
+from chainrule.derive.lecture import read_expression
 from chainrule.derive.numbers import values, with_numbers
-from chainrule.derive.reading.latex import read_expression
 from chainrule.derive.setting import Defined, Free
 from chainrule.derive.syntax import Call, Negative, Node
 from chainrule.errors import InputError

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # None in sys.modules is how Python says that a module is not to be found.
 ALONE = """
 import importlib.util, json, sys
-others = ["lark", "sympy", "mpmath", "gmpy2", "scipy", "sklearn", "torch", "jax", "onnx", "pandas", "ml_dtypes"]
+others = ["sympy", "mpmath", "gmpy2", "scipy", "sklearn", "torch", "jax", "onnx", "pandas", "ml_dtypes"]
 others += ["array_api_compat", "pyarrow", "matplotlib"]
 sys.modules.update(dict.fromkeys(others))
 """

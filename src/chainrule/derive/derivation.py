@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chainrule.derive import lines as written_lines
 from chainrule.derive.checking.step import check_step, classes_checked
-from chainrule.derive.reading.latex import read_line
+from chainrule.derive.lecture import read_line
 from chainrule.derive.records import Line, LineCheck
 from chainrule.derive.rules import RULES
 from chainrule.derive.setting import Setting
@@ -129,7 +129,6 @@ def _read(written: Written, setting: Setting) -> Iterator[Line]:
         with_what = f"line {n - 1}" if read.left is None else "the left side"
         before = read.left or before
         assert before is not None
-        checked = classes_checked(before, read.rights[0], setting)
-        proof = f"{RULES[step.rule]} Compared with {with_what} for {checked}."
+        proof = f"{RULES[step.rule]} Compared with {with_what} for {classes_checked(setting)}."
         yield Line(read.left, read.rights[0], step.rule, step.note, proof)
         before = read.rights[0]

@@ -14,8 +14,11 @@ from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.derive.checking.indices import free_indices
-from chainrule.derive.checking.values import Point, value_at
+import numpy as np
+
+from chainrule.derive.checking.given import Point, aligned, free_indices
+from chainrule.derive.checking.values import array_at, value_at
+from chainrule.derive.people.values import Plain
 from chainrule.derive.setting import Defined, Free, Setting
 from chainrule.derive.syntax import Call, Indexed, Name, Node, Number, walk
 from chainrule.derive.writing import unicode
@@ -154,13 +157,14 @@ class _Example:
     def _computed(self, side: Node, letters: Mapping[str, int]) -> Any:
         """The value of a side; a list of values where a letter is free, and so on for the next letter."""
         others = {letter: letters[letter] for letter in self.order if letter in letters}
+        found = array_at(side, self.setting, self.classes, self.point, {"ℓ": self.label}, others)
+        shape = (*others.values(), *found.data.shape[len(found.letters) :])
+        _, data, _ = aligned(Plain(np.empty(shape), tuple(others)), found)
 
-        def at(known: dict[str, int], left: list[str]) -> Any:
-            if not left:
-                return _listed(value_at(side, self.setting, self.classes, self.point, known))
-            return [at({**known, left[0]: n}, left[1:]) for n in range(1, others[left[0]] + 1)]
+        def at(value: Any, left: int) -> Any:
+            return [at(part, left - 1) for part in value] if left else _listed(value)
 
-        return at({"ℓ": self.label}, list(others))
+        return at(data.tolist(), len(others))
 
     def _entries(self, symbol: str, free: Free) -> Any:
         axes = self.setting.axes(symbol, self.classes)

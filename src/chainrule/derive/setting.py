@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chainrule.derive.syntax import Call, Indexed, Name, Negative, Node, Product, Sum, SumOver, walk
+from chainrule.derive.syntax import Call, Indexed, Name, Negative, Node, Product, Sum, SumOver
 from chainrule.errors import InputError
 
 __all__ = [
-    "HIDDEN_LAYER", "LAST_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
-    "UndefinedError", "names_in",
+    "HIDDEN_LAYER", "OUTPUT_LAYER", "Defined", "Free", "Length", "MisfitError", "Setting",
+    "TooLargeError", "UndefinedError",
 ]  # fmt: skip
 
 Length = str | int  # "K", a name in Setting.lengths, or a number
@@ -22,6 +22,10 @@ class MisfitError(InputError):
 
 class UndefinedError(InputError):
     """A side has no value: a division by zero, an infinity, a number too large to compute."""
+
+
+class TooLargeError(InputError):
+    """To compute a side would take too long."""
 
 
 @dataclass(frozen=True)
@@ -123,23 +127,3 @@ HIDDEN_LAYER = Setting(
     symbolic_classes=(2, 3),
     numeric_classes=(2, 5),
 )
-
-LAST_LAYER = Setting(
-    free={"h_{L−1}": Free(("D",)), "W_L": Free(("K", "D")), "b_L": Free(("K",))},
-    defined={"a_L": Defined(_affine("W_L", "h_{L−1}", "b_L"), ("K",)), **OUTPUT_LAYER.defined},
-    lengths={"D": 2},
-    symbolic_classes=(2, 3),
-    numeric_classes=(2, 5),
-)
-
-
-def names_in(node: Node) -> set[str]:
-    """Every name that an expression uses.
-
-    Examples
-    --------
-    >>> from chainrule.derive.syntax import Derivative
-    >>> sorted(names_in(Derivative(Name("𝓛"), Indexed("a_L", ("i",)))))
-    ['a_L', '𝓛']
-    """
-    return {part.symbol for part in walk(node) if isinstance(part, (Name, Indexed))}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chainrule.derive.reading.latex import read_expression
+from chainrule.derive.lecture import read_expression
 from chainrule.derive.setting import Defined, Free, Length, Setting
 
 __all__ = ["Given", "Means", "Step", "Written"]

@@ -1,5 +1,5 @@
-"""A step checked by numbers: both sides at random points, to 50 digits, by mpmath. Nothing here or in
-`chainrule.derive.checking.values` comes from SymPy, so that a mistake in one way of checking is not the other's.
+"""A step checked by numbers: both sides at random points, to 50 digits, by mpmath. No function and no derivative here
+or in `chainrule.derive.checking.values` comes from SymPy.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from chainrule.derive.checking.indices import free_indices
-from chainrule.derive.checking.values import Point, Value, context, entries_of, value_at
+import numpy as np
+
+from chainrule.derive import syntax as s
+from chainrule.derive.checking.given import Point, aligned, free_indices, shape_words
+from chainrule.derive.checking.values import array_at, context
+from chainrule.derive.people import values as v
 from chainrule.derive.setting import Free, MisfitError, Setting
 from chainrule.derive.syntax import Node
 
@@ -38,21 +42,40 @@ def find_difference(
         letters = free_indices([before, after], setting, classes)
         for seed in range(_POINTS):
             for at in _assignments(letters, classes, seed):
-                left = _cached_value(before, setting, classes, at, seed)
-                right = _cached_value(after, setting, classes, at, seed)
+                sides = [_cached(side, setting, classes, at, seed, tuple(letters.items())) for side in (before, after)]
+                left, right = sides
+                if v.shape(left) != v.shape(right):
+                    right = _turned(left, right, classes, orientation_is_free(before, after, setting))
                 where = _first_difference(left, right)
                 if where is not None:
                     return _counterexample(where, setting, classes, dict(at), seed)
     return None
 
 
+def orientation_is_free(before: Node, after: Node, setting: Setting) -> bool:
+    """Whether a row may equal a column: books differ on which ∂𝓛/∂a of a vector a is, and the lecture does not say."""
+    derivatives = [part for part in (before, after) if isinstance(part, s.Derivative)]
+    return any(isinstance(d.variable, s.Name) and setting.axes(d.variable.symbol, 2) for d in derivatives)
+
+
+def _turned(left: v.Plain, right: v.Plain, classes: int, is_free: bool) -> v.Plain:
+    """A row beside a column, where that may be."""
+    a, b = v.shape(left), v.shape(right)
+    if is_free and a is not None and b == a[::-1]:
+        return v.primal(v.transpose(right))
+    raise MisfitError(f"the dimensions differ: {shape_words(a)} before, {shape_words(b)} here (K = {classes})")
+
+
 def _assignments(letters: Mapping[str, int], classes: int, seed: int) -> list[tuple[tuple[str, int], ...]]:
-    """Values for the free indices: all of them where they are few, else each way of being equal or different."""
+    """Values for the free indices: none where they are few, and are all tried at once; else each way of being equal or
+    different."""
     names, counts = list(letters), list(letters.values())
     total = 1
     for count in counts:
         total *= count
-    if total <= (25 if classes <= 5 else 4):
+    if classes <= 5 and total <= 125:
+        return [()]
+    if total <= 4:
         chosen = list(itertools.product(*(range(1, count + 1) for count in counts)))
     else:
         draw = random.Random(f"indices {classes} {seed}")
@@ -67,8 +90,10 @@ def _assignments(letters: Mapping[str, int], classes: int, seed: int) -> list[tu
 
 
 @functools.lru_cache(maxsize=4096)  # a step's right side is the next one's left
-def _cached_value(node: Node, setting: Setting, classes: int, at: tuple[tuple[str, int], ...], seed: int) -> Value:
-    return value_at(node, setting, classes, random_point(setting, classes, seed), dict(at))
+def _cached(
+    node: Node, setting: Setting, classes: int, at: tuple[tuple[str, int], ...], seed: int, sizes: tuple[Any, ...]
+) -> v.Plain:
+    return array_at(node, setting, classes, random_point(setting, classes, seed), dict(at), dict(sizes))
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,7 +106,7 @@ def random_point(setting: Setting, classes: int, seed: int) -> Point:
     >>> len(random_point(OUTPUT_LAYER, 5, 0)["a_L"])
     5
     """
-    point: dict[str, Value] = {}
+    point: dict[str, Any] = {}
     for symbol, free in setting.free.items():
         draw = random.Random(f"{symbol} {classes} {seed}")
         axes = setting.axes(symbol, classes)
@@ -104,40 +129,44 @@ def _drawn(free: Free, count: int, draw: random.Random) -> list[Any]:
     return [context().mpf(value.numerator) / value.denominator for value in values]
 
 
-def _first_difference(left: Value, right: Value) -> tuple[int | None, Any, Any] | None:
-    """Which element differs (None for a number), and both values. A row is compared with a column element by element:
-    whether the two may be equal was decided by their shapes."""
-    lefts, rights = entries_of(left), entries_of(right)
-    if len(lefts) != len(rights):
-        raise MisfitError(f"{len(lefts)} elements before and {len(rights)} here")
-    if isinstance(left, list) and isinstance(right, list) and len(left) != len(right):
-        rights = entries_of([list(column) for column in zip(*right, strict=True)])
-    ten = context().mpf(10)
-    for n, (x, y) in enumerate(zip(lefts, rights, strict=True), start=1):
-        scale = max(abs(x), abs(y), ten**-6)
-        if abs(x - y) > scale * ten**-_TOLERANCE:
-            return (n if isinstance(left, list) else None), x, y
-    return None
+class _Gap(NamedTuple):
+    """Where two sides differ: the letters' values there, which element (None of a number), and both values."""
+
+    letters: dict[str, int]
+    element: int | None
+    left: Any
+    right: Any
 
 
-def _counterexample(
-    where: tuple[int | None, Any, Any], setting: Setting, classes: int, at: dict[str, int], seed: int
-) -> dict[str, Any]:
-    element, left, right = where
+def _first_difference(left: v.Plain, right: v.Plain) -> _Gap | None:
+    lefts, rights, letters = aligned(left, right)
+    gap = np.abs(lefts - rights)
+    largest = max([abs(x) for x in (*left.data.flat, *right.data.flat)], default=0)
+    bad = np.asarray(gap > max(largest, context().mpf(10) ** -6) * context().mpf(10) ** -_TOLERANCE)
+    if not bad.any():
+        return None
+    place = tuple(int(n) for n in np.argwhere(bad)[0])
+    element = None
+    if left.matrix:
+        element = place[-2] * left.data.shape[-1] + place[-1] + 1
+    return _Gap({n: k + 1 for n, k in zip(letters, place, strict=False)}, element, lefts[place], rights[place])
+
+
+def _counterexample(where: _Gap, setting: Setting, classes: int, at: dict[str, int], seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"K": classes}
     for symbol, value in random_point(setting, classes, seed).items():
         shown: Any = _shown(value)
         if len(setting.axes(symbol, classes)) == 1:
             shown = [row[0] for row in shown]
         found["logits" if symbol == "a_L" else symbol] = shown
-    for letter, index in at.items():
+    for letter, index in {**at, **where.letters}.items():
         found["label" if letter == "ℓ" else letter] = index
-    if element is not None:
-        found["element"] = element
-    return {**found, "left": _shown(left), "right": _shown(right)}
+    if where.element is not None:
+        found["element"] = where.element
+    return {**found, "left": _shown(where.left), "right": _shown(where.right)}
 
 
-def _shown(value: Value) -> Any:
+def _shown(value: Any) -> Any:
     if isinstance(value, list):
         return [_shown(part) for part in value]
     number = context().mpmathify(value)

@@ -7,6 +7,7 @@ is given up before it is begun.
 from __future__ import annotations
 
 import collections
+import functools
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -127,7 +128,10 @@ def factors_of(polynomial: Any, effort: Effort) -> tuple[Any, list[tuple[Any, in
     """
     if polynomial.free_symbols:
         _require_small(_Quotients(polynomial, effort).of(polynomial)[0], effort)
-    return sympy.factor_list(polynomial)  # type: ignore[no-any-return]
+    return _factor_list(polynomial)  # type: ignore[no-any-return]
+
+
+_factor_list = functools.lru_cache(maxsize=4096)(sympy.factor_list)
 
 
 def _require_small(polynomial: Any, effort: Effort) -> None:

@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule.derive import syntax as s
-from chainrule.derive.checking.indices import free_indices, range_of
-from chainrule.derive.checking.shapes import shape_of, shape_words
-from chainrule.derive.setting import OUTPUT_LAYER, MisfitError, Setting, UndefinedError
+from chainrule.derive.setting import OUTPUT_LAYER, MisfitError, Setting, TooLargeError, UndefinedError
 from chainrule.derive.syntax import Node
 from chainrule.errors import InputError
 
-__all__ = ["StepResult", "check_step", "classes_checked", "orientation_is_free"]
+__all__ = ["StepResult", "check_step", "classes_checked"]
 
-MAX_EVALUATIONS = 200_000  # of parts of a side at one point: larger K are left out, and beyond that a line is refused
-MAX_ORDER = 3  # of derivatives within each other: for more, the numbers have not enough digits
-MAX_ASSIGNMENTS = 1000  # of values to the free indices
+MAX_ORDER = 3  # of derivatives within each other
 SECONDS = 10.0  # for the symbols of a line: ours take up to 1
 
 
@@ -74,17 +70,21 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER, *, se
     from chainrule.derive.checking import numeric, symbolic
     from chainrule.derive.checking.polynomials import Effort, GivenUpError
 
-    try:
-        by_symbols, by_numbers = _classes(before, after, setting)
-    except MisfitError as error:
-        return StepResult(False, False, None, "", str(error))
+    if max(_order(before, setting), _order(after, setting)) > MAX_ORDER:
+        raise InputError(f"more than {MAX_ORDER} derivatives within each other")
+    by_symbols, by_numbers = setting.symbolic_classes, setting.numeric_classes
     shown: list[int] = []
     try:
-        for classes in sorted({*by_symbols, *by_numbers}):
-            _check_shapes(before, after, setting, classes)
-        counterexample = numeric.find_difference(before, after, setting, by_numbers)
-        if counterexample is not None:
-            return StepResult(False, False, counterexample, _words(by_symbols, by_numbers))
+        for n, classes in enumerate(setting.numeric_classes):
+            try:
+                counterexample = numeric.find_difference(before, after, setting, [classes])
+            except TooLargeError:
+                if n == 0:
+                    raise
+                by_numbers = setting.numeric_classes[:n]
+                break
+            if counterexample is not None:
+                return StepResult(False, False, counterexample, _words(by_symbols, by_numbers))
         effort = Effort(seconds)
         for classes in by_symbols:
             if not symbolic.agree(before, after, setting, [classes], effort):
@@ -95,29 +95,19 @@ def check_step(before: Node, after: Node, setting: Setting = OUTPUT_LAYER, *, se
         return StepResult(False, False, None, _words(by_symbols, by_numbers), str(error))
     except GivenUpError:
         pass
-    complete = bool(shown) and shown == by_symbols
+    complete = shown == list(by_symbols)
     return StepResult(True if complete else None, True, None, _words(shown, by_numbers, by_symbols[len(shown) :]))
 
 
-def classes_checked(before: Node, after: Node, setting: Setting) -> str:
+def classes_checked(setting: Setting) -> str:
     """For which K a step is checked, in words.
 
     Examples
     --------
-    >>> classes_checked(s.Name("𝓛"), s.Name("𝓛"), OUTPUT_LAYER)
+    >>> classes_checked(OUTPUT_LAYER)
     'K = 2, 3, 4 symbolically; K = 2, 5, 50 at 50 digits'
     """
-    return _words(*_classes(before, after, setting))
-
-
-def _classes(before: Node, after: Node, setting: Setting) -> tuple[list[int], list[int]]:
-    by_symbols = [k for k in setting.symbolic_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS // 10)]
-    by_numbers = [k for k in setting.numeric_classes if _affordable(before, after, setting, k, MAX_EVALUATIONS)]
-    if max(_order(before, setting), _order(after, setting)) > MAX_ORDER:
-        raise InputError(f"more than {MAX_ORDER} derivatives within each other")
-    if not by_numbers:
-        raise InputError("this is too large to be checked")
-    return by_symbols, by_numbers
+    return _words(setting.symbolic_classes, setting.numeric_classes)
 
 
 def _words(shown: Sequence[int], by_numbers: Sequence[int], given_up: Sequence[int] = ()) -> str:
@@ -132,32 +122,6 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _check_shapes(before: Node, after: Node, setting: Setting, classes: int) -> None:
-    left, right = shape_of(before, setting, classes), shape_of(after, setting, classes)
-    flipped = left is not None and right == left[::-1] and orientation_is_free(before, after, setting)
-    if left != right and not flipped:
-        raise MisfitError(
-            f"the dimensions differ: {shape_words(left)} before, {shape_words(right)} here (K = {classes})"
-        )
-
-
-def orientation_is_free(before: Node, after: Node, setting: Setting) -> bool:
-    """Whether a row may equal a column: books differ on which ∂𝓛/∂a of a vector a is, and the lecture does not say."""
-    derivatives = [part for part in (before, after) if isinstance(part, s.Derivative)]
-    return any(isinstance(d.variable, s.Name) and setting.axes(d.variable.symbol, 2) for d in derivatives)
-
-
-# --- Sizes: a line of homework must not keep a grader waiting ---------------------------------------------------------
-
-
-def _affordable(before: Node, after: Node, setting: Setting, classes: int, budget: int) -> bool:
-    indices = 1
-    for length in free_indices([before, after], setting, classes).values():
-        indices *= length
-    small = max(_cost(side, setting, classes) for side in (before, after)) <= budget
-    return small and (budget == MAX_EVALUATIONS or indices <= MAX_ASSIGNMENTS)
-
-
 def _order(node: Node, setting: Setting) -> int:
     """How many derivatives stand within each other, those of the names' definitions too."""
     inner = max((_order(part, setting) for part in s.parts(node)), default=0)
@@ -168,33 +132,4 @@ def _order(node: Node, setting: Setting) -> int:
             return inner + 1
         case s.Call(function):
             return inner + len(function) - len(function.rstrip("'"))
-    return inner
-
-
-def _cost(node: Node, setting: Setting, classes: int) -> int:
-    """About how many parts are evaluated for one value of the free indices."""
-
-    def entries(part: Node) -> int:
-        shape = shape_of(part, setting, classes)
-        return 1 if shape is None else shape[0] * shape[1]
-
-    try:
-        costs = [_cost(part, setting, classes) for part in s.parts(node)]
-        inner = 1 + sum(costs)
-        match node:
-            case s.Name(symbol) | s.Indexed(symbol) if symbol != "K":
-                entry = setting.defined.get(symbol)
-                each = 1 if entry is None else _cost(entry.expression, setting, classes)
-                size = 1
-                for axis in setting.axes(symbol, classes) if entry is None or entry.indices else ():
-                    size *= axis
-                return size * each if isinstance(node, s.Name) else each
-            case s.SumOver():
-                return inner * range_of(node, setting, classes)
-            case s.Derivative(_, variable) | s.Gradient(_, variable):
-                return 2 * entries(variable) * costs[0]
-            case s.Vector(elements) if None in elements:
-                return inner * classes
-    except MisfitError:
-        return 1  # what does not fit is not computed
     return inner

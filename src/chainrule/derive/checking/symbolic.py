@@ -8,24 +8,25 @@ those of Φ(−x) and Φ(x) do.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
-from chainrule.derive.checking.expressions import expression_of
-from chainrule.derive.checking.indices import free_indices
+from chainrule.derive.checking.expressions import expressions_of
+from chainrule.derive.checking.given import aligned, free_indices
 from chainrule.derive.checking.polynomials import Effort, Roots, is_zero
 from chainrule.derive.checking.rational import FinerRootNeeded, Rational
+from chainrule.derive.people import values as v
 from chainrule.derive.setting import Setting, UndefinedError
 
 sympy = require("sympy", "derive")
 
 __all__ = ["agree"]
 
-At = tuple[tuple[str, int], ...]
+Letters = tuple[tuple[str, int], ...]  # and how far each counts
 
 
 def agree(before: s.Node, after: s.Node, setting: Setting, classes_to_try: Sequence[int], effort: Effort) -> bool:
@@ -44,43 +45,51 @@ def agree(before: s.Node, after: s.Node, setting: Setting, classes_to_try: Seque
     True
     """
     for classes in classes_to_try:
-        letters = free_indices([before, after], setting, classes)
-        for values in itertools.product(*(range(1, count + 1) for count in letters.values())):
-            at = tuple(zip(letters, values, strict=True))
-            if not _equal(before, after, setting, classes, at, effort):
-                return False
+        letters = tuple(free_indices([before, after], setting, classes).items())
+        if not _equal(before, after, setting, classes, letters, effort):
+            return False
     return True
 
 
-def _equal(before: s.Node, after: s.Node, setting: Setting, classes: int, at: At, effort: Effort) -> bool:
+def _equal(before: s.Node, after: s.Node, setting: Setting, classes: int, letters: Letters, effort: Effort) -> bool:
     root = 1
     while True:
         try:
-            lefts, roots = _rational_entries(before, setting, classes, at, root, effort)
-            rights, others = _rational_entries(after, setting, classes, at, root, effort)
-            pairs = zip(lefts, rights, strict=True)
-            return len(lefts) == len(rights) and all(is_zero(x - y, effort, {**roots, **others}) for x, y in pairs)
+            left, roots = _rational(before, setting, classes, letters, root, effort)
+            right, others = _rational(after, setting, classes, letters, root, effort)
+            if v.shape(left) != v.shape(right):
+                right = v.primal(v.transpose(right))
+            lefts, rights, _ = aligned(left, right)
+            pairs = dict.fromkeys(zip(lefts.flat, rights.flat, strict=True))
+            return all(is_zero(x - y, effort, {**roots, **others}) for x, y in pairs)
         except FinerRootNeeded as needed:
             root = math.lcm(root, needed.denominator)
         except ZeroDivisionError:
             raise UndefinedError("a division by zero") from None
 
 
-def _rational_entries(
-    node: s.Node, setting: Setting, classes: int, at: At, root: int, effort: Effort
-) -> tuple[tuple[Any, ...], Roots]:
-    known = _known(node, setting, classes, at, root)  # a step's right side is the next one's left
+def _rational(
+    node: s.Node, setting: Setting, classes: int, letters: Letters, root: int, effort: Effort
+) -> tuple[v.Plain, Roots]:
+    known = _known(node, setting, classes, letters, root)  # a step's right side is the next one's left
     if not known:
-        value = expression_of(node, setting, classes, dict(at), effort)
-        entries = list(value) if isinstance(value, sympy.MatrixBase) else [value]
-        if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in entries):
+        found = expressions_of(node, setting, classes, {}, dict(letters), effort)
+        if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in found.data.flat):
             raise UndefinedError("a division by zero")
-        to_rational = Rational(root, effort)
-        known.append((tuple(to_rational.of(entry) for entry in entries), to_rational.roots))
+        to_rational = _rewriter(setting, classes, root)
+        to_rational.effort = effort
+        entries = np.asarray(np.frompyfunc(to_rational.of, 1, 1)(found.data), dtype=object)
+        known.append((v.Plain(entries, found.letters, found.matrix), to_rational.roots))
     return known[0]
 
 
+@functools.lru_cache(maxsize=32)
+def _rewriter(setting: Setting, classes: int, root: int) -> Rational:
+    """What rewrites the expressions of a setting, and knows those that it has met."""
+    return Rational(root, Effort(0))
+
+
 @functools.lru_cache(maxsize=4096)
-def _known(node: s.Node, setting: Setting, classes: int, at: At, root: int) -> list[tuple[tuple[Any, ...], Roots]]:
+def _known(node: s.Node, setting: Setting, classes: int, letters: Letters, root: int) -> list[tuple[v.Plain, Roots]]:
     """What was computed before, or nothing yet."""
     return []

@@ -1,30 +1,31 @@
-"""The value of an expression at one point, by mpmath's numbers of 160 digits.
-
-A derivative is a central difference: with h = 10⁻³⁰ what is cut off is of the order of h², 10⁻⁶⁰, and three of them
-within each other still leave 160 − 3·30 digits of rounding.
-"""
+"""The value of an expression at one point, by mpmath's numbers of 100 digits, with exact derivatives: a value carries
+its changes with it."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from chainrule.activations import LEAKY_SLOPE
+import numpy as np
+
 from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
-from chainrule.derive.checking.evaluating import Evaluator
-from chainrule.derive.checking.indices import free_indices
-from chainrule.derive.patterns import PATTERN_INDEX
-from chainrule.derive.setting import MisfitError, Setting, UndefinedError
+from chainrule.derive.checking.given import Axis, Given, Key, Point, computed, number
+from chainrule.derive.people import values as v
+from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.tree import Node
+from chainrule.derive.people.world import Context
+from chainrule.derive.setting import Setting, UndefinedError
 from chainrule.errors import InputError
 
-__all__ = ["Matrix", "Point", "Value", "context", "entries_of", "value_at"]
+__all__ = ["Value", "array_at", "context", "value_at"]
 
-_DIGITS = 160
+_DIGITS = 100
 _LARGEST_EXPONENT = 100_000  # exp of more is refused: its digits would fill the memory
+
+Value = Any  # one of mpmath's numbers, or rows of them
 
 
 @functools.cache
@@ -35,9 +36,23 @@ def context() -> Any:
     return context
 
 
-Matrix = list[list[Any]]  # rows of mpmath's numbers
-Value = Any  # one of mpmath's numbers, or a Matrix
-Point = Mapping[str, Value]
+def array_at(
+    node: s.Node, setting: Setting, classes: int, point: Point, at: Mapping[str, int], sizes: Mapping[str, int]
+) -> v.Plain:
+    """The values of an expression for all values of the letters that `at` does not name; `sizes` says how far they
+    count.
+
+    Raises
+    ------
+    InputError
+        It has no value, or its parts do not fit each other.
+    """
+    found = computed(_Digits(setting, classes, at, []), node, point, sizes)
+    data = _exact(found.data)
+    for entry in data.flat:
+        if not context().isfinite(entry):
+            raise UndefinedError("a value is not finite: a logarithm of zero, or a division by it")
+    return v.Plain(data, found.letters, found.matrix)
 
 
 def value_at(node: s.Node, setting: Setting, classes: int, point: Point, at: Mapping[str, int]) -> Value:
@@ -50,133 +65,56 @@ def value_at(node: s.Node, setting: Setting, classes: int, point: Point, at: Map
     >>> float(value)
     0.5
     """
-    try:
-        value = _Numbers(setting, classes, point).value(node, dict(at))
-    except ZeroDivisionError:
-        raise UndefinedError("a division by zero") from None
-    for number in entries_of(value):
-        if not context().isfinite(number):
-            raise UndefinedError("a value is not finite: a logarithm of zero, or a division by it")
-    return value
+    found = array_at(node, setting, classes, point, at, {})
+    if found.letters:
+        raise InputError(f"the index {found.letters[0]} has no value")
+    return found.data.tolist() if found.matrix else found.data.item()
 
 
-def entries_of(value: Value) -> list[Any]:
-    return [entry for row in value for entry in row] if isinstance(value, list) else [value]
+def _exact(data: Any) -> Any:
+    """An array of mpmath's numbers."""
+    return _by_entry(context().convert)(data)
 
 
-class _Numbers(Evaluator):
-    """Values of expressions at one point. `values` holds the free names, and a defined one while it is varied."""
+def _by_entry(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    whole = np.frompyfunc(function, 1, 1)
+    return lambda data: np.asarray(whole(data), dtype=object)
 
-    def __init__(self, setting: Setting, classes: int, values: Point) -> None:
-        super().__init__(setting, classes, values)
-        self.context = context()
-        self.letters: dict[int, tuple[str, ...]] = {}
-        # By the node's identity and its letters' values. The node is kept: an identity is used again after its end.
-        self.known: dict[tuple[int, tuple[int | None, ...]], tuple[s.Node, Value]] = {}
 
-    def value(self, node: s.Node, at: dict[str, int]) -> Value:
-        if not isinstance(node, (s.SumOver, s.Name, s.Call, s.Gradient, s.Derivative)):
-            return super().value(node, at)
-        if id(node) not in self.letters:
-            self.letters[id(node)] = tuple(free_indices([node], self.setting, self.classes))
-        key = (id(node), tuple(at.get(letter) for letter in (*self.letters[id(node)], PATTERN_INDEX)))
-        if key not in self.known:
-            self.known[key] = (node, super().value(node, at))
-        return self.known[key][1]
+class _Digits(Given):
+    def constant(self, value: Fraction) -> v.Value:
+        return number(context().mpf(value.numerator) / value.denominator)
 
-    def number(self, number: Fraction) -> Value:
-        return self.context.mpf(number.numerator) / number.denominator
-
-    def matrix(self, rows: Matrix) -> Matrix:
-        return rows
-
-    def rows(self, value: Value) -> Matrix | None:
-        return value if isinstance(value, list) else None
-
-    def added(self, values: list[Value]) -> Value:
-        return functools.reduce(_add, values) if values else self.context.mpf(0)
-
-    def elementwise(self, x: Value, y: Value) -> Value:
-        if not isinstance(x, list) and not isinstance(y, list):
-            return x * y
-        _same_shape(x, y, "⊙")
-        return [[a * b for a, b in zip(p, q, strict=True)] for p, q in zip(x, y, strict=True)]
-
-    def times(self, x: Value, y: Value, sign: str) -> Value:
-        if not isinstance(x, list):
-            return self.each(lambda entry: x * entry, y)
-        if not isinstance(y, list):
-            return self.each(lambda entry: entry * y, x)
-        if len(x[0]) != len(y):
-            if sign == "·" and len(x) == len(y) and len(x[0]) == len(y[0]) == 1:
-                return sum(a[0] * b[0] for a, b in zip(x, y, strict=True))
-            raise MisfitError("the factors of a product have different dimensions")
-        result = [[sum(a * b[n] for a, b in zip(row, y, strict=True)) for n in range(len(y[0]))] for row in x]
-        return result[0][0] if len(result) == len(result[0]) == 1 else result
-
-    def greater(self, left: Any, right: Any) -> bool:
-        return bool(_real(left) > _real(right))
-
-    def cases(self, values: Sequence[s.Node], conditions: Sequence[s.Comparison], at: dict[str, int]) -> Value:
-        for value, condition in itertools.zip_longest(values, conditions):
-            if condition is None or self.holds(condition, at):
-                return self.value(value, at)
-        raise UndefinedError("none of the conditions holds")
-
-    def _exp(self, x: Any) -> Any:
-        if abs(x) > _LARGEST_EXPONENT:
-            raise UndefinedError("an exponential too large to compute")
-        return self.context.exp(x)
-
-    def power(self, base: Any, exponent: Any) -> Any:
-        if abs(exponent) > 100 and base != 0 and abs(exponent * self.context.log(abs(base))) > _LARGEST_EXPONENT:
-            raise UndefinedError("a power too large to compute")
-        return base**exponent
-
-    def function(self, name: str) -> Callable[[Any], Any]:
-        context, exp = self.context, self._exp
-        if name.endswith("'"):
-            inner, h = self.function(name[:-1]), context.mpf(10) ** -30
-            return lambda x: (inner(x + h) - inner(x - h)) / (2 * h)
-        functions: dict[str, Callable[[Any], Any]] = {
-            "exp": exp,
-            "log": context.log,
-            "log1p": lambda x: context.log(1 + x),
-            "tanh": lambda x: 1 - 2 / (exp(2 * x) + 1),
-            "σ": lambda x: 1 / (1 + exp(-x)),
-            "softplus": lambda x: context.log(1 + exp(x)),
-            "silu": lambda x: x / (1 + exp(-x)),
-            "Φ": lambda x: context.ncdf(_real(x)),
-            "φ": context.npdf,
-            "gelu": lambda x: x * context.ncdf(_real(x)),
-            "relu": lambda x: x if _real(x) > 0 else 0 * x,
-            "leaky_relu": lambda x: x if _real(x) > 0 else context.mpf(str(LEAKY_SLOPE)) * x,
-            "identity": lambda x: x,
-            # any smooth function does: what holds for every g holds for this one
-            "g": lambda x: context.sin(x) + x * x / 5,
-        }
-        if name not in functions:
+    def basic(self, name: str, x: v.Value) -> v.Value:
+        if name not in _FUNCTIONS:
             raise InputError(f"{name} is not a function that is known here")
-        return functions[name]
+        return v.apply(x, lambda order: lambda data: _FUNCTIONS[name](order)(_exact(data)))
 
-    def slope(self, operand: s.Node, symbol: str, at: dict[str, int]) -> Callable[[list[int]], Value]:
-        """(E(x + h) − E(x − h)) / 2h, where x is one element of a name, and the other elements are held fixed."""
-        here = self.whole(symbol, at)
-        h = self.context.mpf(10) ** -30
+    def sloped(self, name: str, primes: int, x: v.Value) -> v.Value:
+        Context.tags += 1
+        tag = Context.tags
+        here = v.primal(x)
+        moved = v.Dual(tag, x, v.Plain(np.ones(here.data.shape, dtype=object), here.letters, here.matrix))
+        found = self.sloped(name, primes - 1, moved) if primes > 1 else self.called(name, moved)
+        return v.tangent(found, tag) or v.elementwise(number(0), x)
 
-        def difference(place: list[int]) -> Value:
-            if place:
-                self.pick(here, place)  # an index outside of its range
-            sides = []
-            for step in (h, -h):
-                moved = [list(row) for row in here] if isinstance(here, list) else here + step
-                if isinstance(here, list):
-                    row, column = (*place, 1)[:2]
-                    moved[row - 1][column - 1] = moved[row - 1][column - 1] + step
-                sides.append(_Numbers(self.setting, self.classes, {**self.values, symbol: moved}).value(operand, at))
-            return self.each(lambda x: x / (2 * h), _add(sides[0], self.each(lambda x: -x, sides[1])))
+    def slopes(self, what: Node, key: Key, axes: Sequence[Axis], tag: int, at: Any) -> tuple[v.Value, v.Value]:
+        base = at.node(key)
+        change: v.Value = number(1)
+        for axis, pick in axes:
+            unit = np.eye(self.world.sizes[axis], dtype=object)
+            part = v.Plain(unit, (axis, f"∂{tag}{axis}")) if pick is None else v.Plain(unit[pick - 1], (axis,))
+            change = v.elementwise(change, part)
+        value = self.value(what, at.but(key, v.Dual(tag, base, change)))
+        found = v.tangent(value, tag)
+        value = v.drop(value, tag)
+        return value, v.elementwise(number(0), value) if found is None else found
 
-        return difference
+
+def _exp(x: Any) -> Any:
+    if abs(x) > _LARGEST_EXPONENT:
+        raise UndefinedError("an exponential too large to compute")
+    return context().exp(x)
 
 
 def _real(number: Any) -> Any:
@@ -186,13 +124,46 @@ def _real(number: Any) -> Any:
     return number.real
 
 
-def _add(x: Value, y: Value) -> Value:
-    if not isinstance(x, list) and not isinstance(y, list):
-        return x + y
-    _same_shape(x, y, "+")
-    return [[a + b for a, b in zip(p, q, strict=True)] for p, q in zip(x, y, strict=True)]
+def _log(x: Any) -> Any:
+    if x == 0:
+        raise UndefinedError("a logarithm of zero")
+    return context().log(x)
 
 
-def _same_shape(x: Value, y: Value, sign: str) -> None:
-    if not isinstance(x, list) or not isinstance(y, list) or (len(x), len(x[0])) != (len(y), len(y[0])):
-        raise MisfitError(f"the sides of {sign} have different dimensions")
+@functools.lru_cache(maxsize=4096)  # some 100 µs each, and the same again in every derivative
+def _density(x: Any) -> Any:
+    return context().npdf(x)
+
+
+@functools.lru_cache(maxsize=4096)
+def _distribution(x: Any) -> Any:
+    return context().ncdf(_real(x))
+
+
+def _normal(order: int) -> Callable[[Any], Any]:
+    """The density of the normal distribution: its derivatives are it times Hermite's polynomials."""
+
+    def derivative(x: Any) -> Any:
+        before, here = 0, 1
+        for n in range(order):
+            before, here = here, -x * here - n * before
+        return here * _density(x)
+
+    return derivative
+
+
+def _any(order: int) -> Callable[[Any], Any]:
+    """sin(x) + x²/5, as any smooth function does: what holds for every g holds for this one."""
+    factor, power = ((1, 2), (2, 1), (2, 0), (0, 0))[min(order, 3)]
+    return lambda x: context().sin(x + order * context().pi / 2) + factor * x**power / 5
+
+
+_EXP, _LOG = _by_entry(_exp), _by_entry(_log)
+_FUNCTIONS: dict[str, Callable[[int], Callable[[Any], Any]]] = {
+    "exp": lambda order: _EXP,
+    "log": lambda order: _LOG if order == 0 else functions_of("log")(order),
+    "g": lambda order: _by_entry(_any(order)),
+    "Φ": lambda order: _by_entry(_normal(order - 1) if order else _distribution),
+    "φ": lambda order: _by_entry(_normal(order)),
+    "relu": lambda order: _by_entry(lambda x: [x, context().one][order > 0] * (_real(x) > 0) if order < 2 else 0 * x),
+}

@@ -2,6 +2,8 @@ r"""What people meet next: other targets, other terms in the loss, other output 
 
 # ruff: noqa: E501  # a line of LaTeX is a line
 
+from dataclasses import replace
+
 from chainrule.derive.setting import OUTPUT_LAYER, Free
 from chainrule.derive.written import Given, Means, Written
 
@@ -142,7 +144,7 @@ DERIVATIONS = (
         name="hessian",
         title="The Hessian w.r.t. the logits",
         intro="The second derivatives: how the gradient −(𝟙[ℓ=i] − ŷ_i) changes with each logit.",
-        setting=OUTPUT_LAYER,
+        setting=replace(OUTPUT_LAYER, numeric_classes=(2, 5, 20)),  # 20³ numbers of 100 digits take a second
         lines=r"""
             \frac{\partial^2 \mathcal{L}}{\partial a_{Lj} \partial a_{Li}} = \frac{\partial}{\partial a_{Lj}} \left[ -(\mathbb{1}_{(\ell=i)} - \hat{y}_i) \right]
                 substitution: See gradient_wrt_logits.

@@ -38,6 +38,8 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "differentials": ("changes", "gradients", "of each sample"),  # dW: a change of W, or ∂L/∂W; dZ of one sample's loss
 }
 
+_USUAL = {name: values[0] for name, values in CONVENTIONS.items()}
+
 
 class Role(NamedTuple):
     """`kind`: a (pre-activation), h (a layer's output), p (probabilities), y (targets), L (loss), W, b, x, δ, g
@@ -106,16 +108,15 @@ class Reading:
         self.asked: dict[str, Any] = {}
 
     def __getitem__(self, convention: str) -> Any:
-        found = self.conventions.get(convention, CONVENTIONS[convention][0] if convention in CONVENTIONS else "")
+        found = self.conventions.get(convention, _USUAL.get(convention, ""))
         self.asked[convention] = found
         return found
 
-    def agrees(self, conventions: Mapping[str, Any], roles: Mapping[str, Role | None]) -> bool:
-        """Whether this reading has the same to say where another was asked."""
-        return all(dict.get(self.roles, base) == role for base, role in roles.items()) and all(
-            self.conventions.get(name, CONVENTIONS[name][0] if name in CONVENTIONS else "") == value
-            for name, value in conventions.items()
-        )
+    def said(self, conventions: tuple[str, ...], bases: tuple[str, ...]) -> tuple[Any, ...]:
+        """What this reading says where another was asked, without its noticing."""
+        own, roles = self.conventions, self.roles
+        found = [own.get(name, _USUAL.get(name, "")) for name in conventions]
+        return (*found, *[dict.get(roles, base) for base in bases])
 
     @property
     def layers(self) -> int:

@@ -70,6 +70,9 @@ class Found:
         return all(o.word in ("follows", "defines", "head", "start") for chain in self.outcomes for o in chain)
 
 
+_Asked = tuple[tuple[str, ...], tuple[str, ...]]  # conventions, and letters whose roles were looked up
+
+
 class Judge:
     """Judges chains under readings, and remembers what a reading was not asked for."""
 
@@ -77,9 +80,7 @@ class Judge:
         self.chains = chains
         self.seed = seed
         self.more(work)
-        self.known: dict[int, list[tuple[dict[str, Any], dict[str, Role | None], list[Outcome]]]] = {
-            n: [] for n in range(len(chains))
-        }
+        self.known: list[dict[_Asked, dict[tuple[Any, ...], list[Outcome]]]] = [{} for _ in chains]
         self.expected: dict[str, Any] = {}
         self.evidence: set[tuple[str, Any]] = set()
 
@@ -92,13 +93,15 @@ class Judge:
         return work_done() > self.end or self.evaluations <= 0
 
     def chain(self, n: int, reading: Reading) -> list[Outcome]:
-        for conventions, roles, outcomes in self.known[n]:
-            if reading.agrees(conventions, roles):
-                return outcomes
+        for asked, known in self.known[n].items():
+            if (found := known.get(reading.said(*asked))) is not None:
+                return found
         reading.forget()
         self.evaluations -= len(self.chains[n].sides)
         outcomes = judge_chain(self.chains[n], reading, self.seed)
-        self.known[n].append((dict(reading.asked), dict(reading.roles.asked), outcomes))
+        conventions, roles = dict(reading.asked), dict(reading.roles.asked)
+        known = self.known[n].setdefault((tuple(conventions), tuple(roles)), {})
+        known[*conventions.values(), *roles.values()] = outcomes
         return outcomes
 
     def all(self, reading: Reading, cost: float) -> Found:

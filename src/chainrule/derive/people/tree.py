@@ -79,19 +79,27 @@ def num(value: float) -> Node:
     return Node("num", (), value)
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: Node) -> tuple[Node, ...]:
     """A node and everything in it, that in its scripts and conditions too."""
+    found: tuple[Node, ...] | None = node.__dict__.get("_walked")
+    if found is None:  # every reading walks again over the same trees
+        found = tuple(_walked(node))
+        object.__setattr__(node, "_walked", found)
+    return found
+
+
+def _walked(node: Node) -> Iterator[Node]:
     yield node
     for kid in node.kids:
-        yield from walk(kid)
+        yield from _walked(kid)
     if isinstance(node.data, Name):
         for item in node.data.sub + node.data.sup:
             if item.kind == "name":
-                yield from walk(item.value)
+                yield from _walked(item.value)
     for condition in conditions_of(node):
         for side in (condition.left, condition.right):
             if isinstance(side, Node):
-                yield from walk(side)
+                yield from _walked(side)
 
 
 def conditions_of(node: Node) -> tuple[Condition, ...]:

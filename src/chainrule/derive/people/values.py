@@ -15,35 +15,9 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "Dual",
-    "MisfitError",
-    "Plain",
-    "Value",
-    "add",
-    "apply",
-    "contract",
-    "diagonal",
-    "divide",
-    "drop",
-    "elementwise",
-    "letters",
-    "mask",
-    "matmul",
-    "neg",
-    "outer_letters",
-    "plain",
-    "positional",
-    "power",
-    "primal",
-    "rename",
-    "scalar",
-    "shape",
-    "stack",
-    "take",
-    "tangent",
-    "to_letters",
-    "total",
-    "transpose",
+    "Dual", "MisfitError", "Plain", "TooManyError", "Value", "add", "apply", "contract", "diagonal", "divide",
+    "drop", "elementwise", "letters", "mask", "matmul", "neg", "plain", "positional", "power",
+    "primal", "rename", "scalar", "shape", "stack", "take", "tangent", "to_letters", "total", "transpose",
     "work_done",
 ]  # fmt: skip
 
@@ -64,13 +38,22 @@ class MisfitError(Exception):
     """Dimensions that do not fit each other under a reading."""
 
 
+class TooManyError(MisfitError):
+    """More entries at once than are computed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """An array: axes for `letters` in their order, then rows and columns where `matrix`."""
+    """An array: axes for `letters` in their order, then rows and columns where `matrix`. Its entries are numbers, or
+    objects that compute as numbers do."""
 
     data: Any
     letters: tuple[str, ...] = ()
     matrix: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, np.ndarray | np.generic):  # NumPy hands out an object that stands alone bare
+            object.__setattr__(self, "data", np.asarray(self.data, dtype=object))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +133,7 @@ def _aligned(x: Plain, y: Plain) -> tuple[Any, Any, tuple[str, ...], bool]:
             index += (slice(None), slice(None))
         elif matrix:
             index += (None, None)
-        return data[index]
+        return data[index] if index else data
 
     a, b = widened(x), widened(y)
     count = len(names)
@@ -162,7 +145,7 @@ def _aligned(x: Plain, y: Plain) -> tuple[Any, Any, tuple[str, ...], bool]:
         entries *= max(p, q)
     _work.done += entries + _OVERHEAD
     if entries > _MOST_ENTRIES:
-        raise MisfitError("too many indices at once to be computed")
+        raise TooManyError("too many indices at once to be computed")
     if x.matrix and y.matrix and a.shape[count:] != b.shape[count:]:
         raise MisfitError(f"{_said(a.shape[count:])} and {_said(b.shape[count:])} do not fit")
     return a, b, names, matrix
@@ -264,8 +247,10 @@ def apply(x: Value, functions: Callable[[int], Callable[[Any], Any]], order: int
 
 
 def power(x: Value, n: float) -> Value:
+    n = int(n) if n == int(n) else n  # of symbols a whole power is exact
+
     def functions(order: int) -> Callable[[Any], Any]:
-        factor = 1.0
+        factor: float = 1
         for k in range(order):
             factor *= n - k
         return lambda a: factor * np.power(a, n - order) if factor else a * 0
@@ -411,7 +396,7 @@ def diagonal(x: Value) -> Value:
         if not p.matrix or 1 not in p.data.shape[-2:]:
             raise MisfitError("diag of what is not a vector")
         vector = p.data[..., :, 0] if p.data.shape[-1] == 1 else p.data[..., 0, :]
-        return Plain(vector[..., :, None] * np.eye(vector.shape[-1], dtype=FLOAT), p.letters, True)
+        return Plain(vector[..., :, None] * np.eye(vector.shape[-1], dtype=vector.dtype), p.letters, True)
 
     return _linear(x, placed)
 
@@ -423,7 +408,7 @@ def stack(rows: list[list[Value]]) -> Value:
         for c, entry in enumerate(row):
             if shape(entry) is not None:
                 raise MisfitError("a matrix within a matrix")
-            unit = np.zeros((len(rows), len(row)), dtype=FLOAT)
+            unit = np.zeros((len(rows), len(row)), dtype=primal(entry).data.dtype)
             unit[r, c] = 1
             part = elementwise(entry, Plain(unit, (), True))
             whole = part if whole is None else add(whole, part)
@@ -442,7 +427,3 @@ def plain(data: Any, names: tuple[str, ...] = (), *, matrix: bool = False) -> Pl
 def all_letters(x: Value) -> set[str]:
     """The letters of a value and of its changes."""
     return all_letters(x.value) | all_letters(x.change) if isinstance(x, Dual) else set(x.letters)
-
-
-def outer_letters(x: Value, y: Value) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(letters(x) + letters(y)))

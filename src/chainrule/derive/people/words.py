@@ -103,6 +103,8 @@ def without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[li
     while len(tokens) > 1 and tokens[0].text == "{" and tokens[-1].text == "}":
         tokens = tokens[1:-1]
     tokens = [t for t in tokens if t.kind != "space"]
+    if len(tokens) > 1 and tokens[-2].text in ("/", "+", "-", "cdot", "times", "*"):  # e^{z/T} has a temperature
+        return tokens, False
     if tokens and tokens[-1].text == "prime" and bracket:
         return tokens[:-1], True
     if len(tokens) >= 3 and tokens[-1].text in ("T", "top") and tokens[-2].text == "^":

@@ -6,6 +6,7 @@ gives ∂L/∂p, ∂p/∂z, ∂L/∂W, δ, and derivatives within each other.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -64,16 +65,22 @@ class World:
     def drawn(self, key: Key, axes: tuple[str, ...], low: float = -1.2, high: float = 1.2) -> Plain:
         """Numbers of a free node, the same at every call."""
         if key not in self.free:
-            text = f"{self.seed} {key}".encode()
-            random = np.random.default_rng(int.from_bytes(hashlib.sha256(text).digest()[:8], "big"))
-            data = random.uniform(low, high, size=tuple(self.sizes[a] for a in axes))
-            self.free[key] = Plain(np.asarray(data, dtype=FLOAT), axes)
+            shape = tuple(self.sizes[a] for a in axes)
+            self.free[key] = Plain(_uniform(f"{self.seed} {key}", shape, low, high), axes)
         return self.free[key]
 
     def weights(self, key: Key, size: tuple[int, ...]) -> Any:
         """Numbers of some shape, the same at every call."""
-        digest = hashlib.sha256(f"{self.seed} {key}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "big")).uniform(0.2, 1.1, size=size).astype(FLOAT)
+        return _uniform(f"{self.seed} {key}", size, 0.2, 1.1)
+
+
+@functools.lru_cache(maxsize=2048)  # a search makes the same world again for every reading
+def _uniform(text: str, shape: tuple[int, ...], low: float, high: float) -> Any:
+    """Numbers of some shape, drawn from a hash of the text."""
+    random = np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+    data = np.asarray(random.uniform(low, high, size=shape), dtype=FLOAT)
+    data.flags.writeable = False
+    return data
 
 
 class Context:

@@ -1,4 +1,4 @@
-"""The derivations that the explanation page shows, kept as a file, so that showing them takes no parser of LaTeX.
+"""The derivations that the explanation page shows, kept as a file, so that showing them reads no LaTeX.
 
 `python -m chainrule.derive.writing.kept` writes it anew after a derivation, or how one is drawn, was changed.
 """

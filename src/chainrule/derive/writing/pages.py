@@ -1,5 +1,5 @@
 """Derivations as one self-contained HTML page, and what notebooks show of them. No script, and no template engine:
-`chainrule[derive]` does without one."""
+derivations do without one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""From LaTeX to expressions."""
