@@ -74,12 +74,12 @@ def output_step(
             bars("ŷ", p[at], length, "forward"), bars("− e(ℓ)", (at == label) * 1.0, length, "truth"),
             bars(f"= δ{low}", grad[at], length, "gradient"),
         ],
-        "classes": [(classes[i], int(i) == label) for i in at], "folded": len(p) - len(at),
+        "classes": [(classes[int(i)], int(i) == label) for i in at], "folded": len(p) - len(at),
         "terms": [*listed, *_more(grad, shown)], "end": ("they sum to", 0.0),
     }  # fmt: skip
 
 
-def _more(terms: Array, shown: Array) -> list[tuple[str, float]]:
+def _more(terms: Array, shown: npt.NDArray[np.int64]) -> list[tuple[str, float]]:
     """What a sum has beside the terms that are told one by one, if anything."""
     count = len(terms) - len(shown)
     return [(f"{count} more", float(np.delete(terms, shown).sum()))] if count else []
