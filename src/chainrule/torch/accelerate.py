@@ -117,8 +117,9 @@ def accelerate(model: Model) -> Model:
     ----------
     model : a causal language model of Hugging Face Transformers
         Its output embedding is a `torch.nn.Linear`, with LoRA or without, and its loss the library's own for causal
-        models. It may stand within a model of PEFT's. It is changed: called with labels it returns the loss and no logits. Nothing is different without
-        labels, nor in evaluation (`model.eval()` under `torch.no_grad()`), where metrics may need the logits.
+        models. It may stand within a model of PEFT's. It is changed: called with labels it returns the loss and no
+        logits. Nothing is different without labels, nor in evaluation (`model.eval()` under `torch.no_grad()`), where
+        metrics may need the logits.
 
     Returns
     -------
