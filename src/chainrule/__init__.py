@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from chainrule.boundary.threads import announce
 from chainrule.errors import ChainruleError
@@ -21,10 +22,6 @@ from chainrule.output.layer import (
     which_kernel,
 )
 from chainrule.output.linear import LinearCrossEntropy, linear_cross_entropy
-from chainrule.training.fit import fit
-from chainrule.training.history import History
-from chainrule.training.optimizers import SGD, Adam, AdamW
-from chainrule.training.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
 from chainrule.version import __version__
 
 __all__ = [
@@ -39,6 +36,30 @@ if TYPE_CHECKING:
     import os
 
     from chainrule.tables.model import TableModel
+    from chainrule.training.fit import fit
+    from chainrule.training.history import History
+    from chainrule.training.optimizers import SGD, Adam, AdamW
+    from chainrule.training.schedules import Constant, Cosine, OnPlateau, StepDecay, WarmUp
+
+# What trains is imported when it is asked for: whoever takes a loss alone, as in PyTorch, does not wait for it.
+_LATER = {
+    "fit": "fit", "History": "history", "SGD": "optimizers", "Adam": "optimizers", "AdamW": "optimizers",
+    "Constant": "schedules", "Cosine": "schedules", "OnPlateau": "schedules", "StepDecay": "schedules",
+    "WarmUp": "schedules",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "training":
+        return import_module("chainrule.training")
+    if name not in _LATER:
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"chainrule.training.{_LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
 
 
 def load(path: str | os.PathLike[str]) -> TableModel:

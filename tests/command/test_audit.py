@@ -152,3 +152,24 @@ def test_the_ranking_holds_no_formulas(tmp_path):
     table = write(tmp_path / "t.csv", [["x", "y"], *rows])
     assert main(["audit", str(table), "--target", "y", "--folds", "2", "-o", str(tmp_path / "r.csv")]) == 0
     assert {row["called"] for row in read(tmp_path / "r.csv")} == {"'=1+1", "-2"}
+
+
+def test_rows_count_by_their_weight_and_are_named_by_their_ids(tmp_path, capsys):
+    """A row of weight 0 is ranked, and nothing is learned from it."""
+    random = np.random.default_rng(0)
+    rows = [[f"{random.normal() + 5 * (n % 2):.3f}", "ab"[n % 2], f"n{n}", "=1+1", 1 + n % 2] for n in range(60)]
+    # a second cloud of a's near the b's, which count for nothing
+    rows += [[f"{random.normal() + 5:.3f}", "a", f"n{60 + n}", "x", 0] for n in range(60)]
+    table, ranking = write(tmp_path / "t.csv", [["x", "kind", "name", "row", "many"], *rows]), tmp_path / "r.csv"
+    command = ["audit", str(table), "--target", "kind", "--id", "name,row", "-o", str(ranking), "--hidden", "8"]
+    assert main([*command, "--weight", "many"]) == 0
+    found = read(ranking)
+    assert list(found[0])[:4] == ["row", "name", "row (id)", "called"]
+    assert all(row["name"] == f"n{row['row']}" for row in found)
+    assert {row["row (id)"] for row in found} == {"'=1+1", "x"}
+    none = [row for row in found if int(row["row"]) >= 60]
+    assert sum(float(row["probability of suggested"]) > 0.5 for row in none) > 50
+    counted = [row for row in found if int(row["row"]) < 60]
+    right = sum((1 + int(row["row"]) % 2) * (float(row["probability of called"]) > 0.5) for row in counted) / 90
+    assert f"accuracy: {right:.4f}" in capsys.readouterr().out
+    assert main([*command, "--weight", "name"]) == 1

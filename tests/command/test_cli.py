@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -25,7 +26,9 @@ def test_the_whole_path(tmp_path, capsys):
     table = small(tmp_path, "<script>alert(1)</script>")
     assert train(tmp_path, table, "class", "--epochs", 20, "--report", tmp_path / "r.html", "--hidden", "8,4") == 0
     model = str(tmp_path / "m.safetensors")
-    assert "<script>alert" not in (tmp_path / "r.html").read_text()
+    report = (tmp_path / "r.html").read_text()
+    assert "<script>alert" not in report
+    assert re.search(r"epochs? and ended by the number of epochs that the folds chose;", report)
     assert main(["predict", model, str(table), "-o", str(tmp_path / "p.csv")]) == 0
     with open(tmp_path / "p.csv") as file:
         rows = list(csv.DictReader(file))

@@ -3,13 +3,15 @@ exercises as links to hand out."""
 
 import json
 import re
+import shutil
 import struct
+import subprocess
 import xml.etree.ElementTree as ET
 import zlib
 
 import numpy as np
 import pytest
-from opened import Opened, close
+from opened import Opened, close, taken
 
 from chainrule import Network
 from chainrule.explain import Rows, explain
@@ -25,14 +27,6 @@ def made(tmp_path_factory):
     rows = Rows(random.normal(size=(30, 64)), random.integers(0, 4, 30))
     e = explain(net, random.normal(size=64), 2, row=17, rows=rows, classes=["a", "b_1 & c", "<d>", "e"])
     return e, e.to_html(tmp_path_factory.mktemp("figures") / "page.html")
-
-
-def taken(page, title, form):
-    """What is saved of a part, and the name that it is saved by."""
-    page.tab.select_option("#figure", label=title)
-    with page.tab.expect_download() as download:
-        page.tab.get_by_role("button", name=form, exact=True).click()
-    return download.value.path().read_bytes(), download.value.suggested_filename
 
 
 def chunks(data):
@@ -138,6 +132,40 @@ def test_tables_formulas_and_bars_are_latex(browser, made):
             for _, row in numbers
         ]
         np.testing.assert_allclose(last, e.backward.grad_preactivations[1][0], rtol=1e-12)
+
+
+LETTERS = ["a", "b_1 & c%$#{}~^\\\\", "<d> ≥ α | é", "e-5 −3 “x”"]  # as names of classes
+
+
+def test_latex_compiles_every_kind(browser, tmp_path):
+    """Every part of every view in one document, with names that LaTeX would take for commands."""
+    latex = shutil.which("pdflatex") or pytest.skip("pdflatex is not installed")
+    random = np.random.default_rng(0)
+    nets = [Network.create([64, 6, 5, 4], activation="tanh", seed=seed, dtype="float64") for seed in (1, 2)]
+    rows = Rows(random.normal(size=(30, 64)), random.integers(0, 4, 30))
+    x = random.normal(size=64)
+    path = explain(nets[0], x, 2, row=17, rows=rows, classes=LETTERS, checkpoints=nets).to_html(tmp_path / "p.html")
+    found = {}
+    for fragment in ("", "view=routes", "view=train&train=3:8:0.05:adam:1:new", "view=tables"):
+        with Opened(browser, path, fragment=fragment) as page:
+            if "train=" in fragment:
+                page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '3 of 3'")
+            for title in page.tab.locator("#figure option").all_inner_texts():
+                found[title] = taken(page, title, "LaTeX")[0].decode()
+    assert len(found) >= 18
+    for title, text in found.items():
+        assert re.search(r"\d\.\d", text), title  # numbers in each
+    assert "factors, over all paths & $" in found["Checked three ways"]
+    assert r"$\hat{y}_{\ell }$" in found["The first route breaks, in the float32 that networks train in"]
+    whole = "\n\\clearpage\n".join(found.values())
+    assert "é" in whole
+    assert whole.replace("é", "").isascii()
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{amsmath,amssymb}\begin{document}"
+    (tmp_path / "all.tex").write_text(f"{head}\n{whole}\n\\end{{document}}\n", encoding="utf-8")
+    command = [latex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
 
 
 def test_curves_and_pulls_of_a_training_are_taken_too(browser, made):

@@ -183,6 +183,10 @@ def test_bad_input():
         (nn.Sequential(linear, nn.Softmax(dim=1)), x, 0, "probabilities"),
         (linear, torch.full((1, 2), torch.nan), 0, "gives nan among its logits"),
         (nn.GRU(2, 3), torch.ones(1, 1, 2), 0, "gives tuple"),
+        (linear, torch.ones(1, 5), 0, r"x: got a tensor of shape \(1, 5\) and torch.float32, which Linear does not"),
+        (linear, x.double(), 0, r"x: got .* and torch.float64, which Linear does not take"),
+        (linear, [1.0, 2.0], 0, "x: got list, no tensor, which Linear does not take"),
+        (linear, {"other": x}, 0, "x: got a dict of other, which Linear does not take"),
     ):
         with pytest.raises(InputError, match=message):
             explain(module, given, label)

@@ -1,8 +1,12 @@
 """The page of any PyTorch classifier in Chromium: every submodule's gradient, against autograd's numbers."""
 
+import json
+import re
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
-from opened import Opened, close
+from opened import Opened, close, taken
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -61,6 +65,56 @@ def test_a_bar_says_its_place_and_value_on_hover_and_by_the_keyboard(browser, ma
         )
         assert said.startswith(f"[{', '.join(str(i + 1) for i in largest)}], ")
         assert any(close(number, flat[largest]) for number in page.numbers('[data-row="gradient at 0"] .tip'))
+
+
+def test_the_output_layer_is_the_walks(browser, made):
+    """Its bars tell their factors, its derivations are one click away, letters and scale can be chosen."""
+    found, path = made["maxpool"]
+    p, grad = ([getattr(unit, of) for unit in found.output_units] for of in ("probability", "grad_logit"))
+    with Opened(browser, path) as page:
+        for row, unit in (("probabilities", 2), ("gradient of the output layer", 4)):
+            said = page.tip(row, unit, 5)
+            assert close(said[0], p[unit - 1])
+            assert close(said[-1], grad[unit - 1])
+        page.tab.get_by_role("button", name="Derivation: Talk to the output layer").click()
+        assert page.tab.locator("#derivation > details > summary").last.inner_text() == "The gradient w.r.t. the logits"
+        page.tab.keyboard.press("Escape")
+        page.tab.select_option("#notation", label="p, z, a, W")
+        assert page.tab.locator(".talk.output .formula math").text_content().endswith("p−e(ℓ)")
+        before = page.tab.locator("[data-row='gradient at 0'] path").first.get_attribute("d")
+        page.tab.click("#scale")
+        assert page.tab.locator("[data-row='gradient at 0'] path").first.get_attribute("d") != before
+
+
+def test_it_is_walked_by_keys_to_the_input(browser, made):
+    found, path = made["residual"]
+    with Opened(browser, path) as page:
+        for _ in range(len(found.rows) + 3):  # one for the output layer; past the end it stays
+            page.tab.keyboard.press("ArrowRight")
+        assert page.tab.locator(".now").get_attribute("data-module") == "x"
+        told = page.tab.locator("#said").inner_text()
+        assert told.startswith(f"Step {len(found.rows) + 1} of {len(found.rows) + 1}: and back to the input")
+        box = page.tab.locator(".now").bounding_box()
+        assert 0 <= box["y"] <= 900 - box["height"]
+        page.tab.keyboard.press("Escape")
+        assert page.tab.locator(".now").count() == 0
+
+
+def test_figures_are_taken_away_with_their_places(browser, made):
+    found, path = made["maxpool"]
+    gradient = found.gradients["0"][0]
+    with Opened(browser, path, color_scheme="dark") as page:
+        svg, name = taken(page, "then to 0", "SVG")
+        assert name == "then-to-0.svg"
+        told = json.loads(ET.fromstring(svg).find("{http://www.w3.org/2000/svg}metadata").text)
+        np.testing.assert_allclose(told["numbers"]["gradient at 0"], gradient.ravel(), rtol=1e-15)
+        at = told["places"]["gradient at 0"]
+        assert at[37] == f"[{', '.join(str(int(i) + 1) for i in np.unravel_index(37, gradient.shape))}]"
+        assert taken(page, "Talk to the output layer", "PNG")[0][:4] == b"\x89PNG"
+        table = taken(page, "then to 5", "LaTeX")[0].decode()
+        rows = re.findall(r"^  \[1, (\d)\] & \$(.*)\$ \\\\$", table.partition("element &")[2], re.M)
+        assert [int(unit) for unit, _ in rows] == [1, 2, 3, 4, 5]
+        np.testing.assert_allclose([float(value) for _, value in rows], found.gradients["5"][0].ravel(), rtol=1e-15)
 
 
 @pytest.mark.parametrize(("size", "scheme"), [((1440, 900), "light"), ((390, 844), "dark")])

@@ -1,10 +1,13 @@
 """The walk through training: a slider over checkpoints, each against Python's numbers, and the files it comes of."""
 
+import os
+
 import numpy as np
 import pytest
 from opened import Opened, close
 
 from chainrule import Network
+from chainrule.boundary.files import lock_folder
 from chainrule.command.cli import main
 from chainrule.errors import InputError, ModelFileError
 from chainrule.explain import Rows, explain
@@ -125,6 +128,19 @@ def test_a_folder_that_cannot_be_made_is_told_before_training(table, tmp_path, c
     assert main(["train", str(table), "--target", "class", "-o", str(model), "--keep-checkpoints"]) == 1
     assert "m.checkpoints: cannot be made a folder" in capsys.readouterr().err
     assert not model.exists()
+
+
+def test_two_runs_do_not_write_into_one_folder(table, tmp_path, capsys):
+    model, folder = tmp_path / "m.safetensors", tmp_path / "m.checkpoints"
+    train = ["train", str(table), "--target", "class", "--epochs", "2", "-o", str(model), "--keep-checkpoints"]
+    folder.mkdir()
+    held = lock_folder(folder)
+    assert main(train) == 1
+    assert "m.checkpoints: another run is writing into it" in capsys.readouterr().err
+    assert not model.exists()
+    os.close(held)
+    assert main(train) == 0
+    assert len(list(folder.iterdir())) >= 3
 
 
 def test_of_many_or_large_checkpoints_some_stay_first_and_last_among_them():

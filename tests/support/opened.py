@@ -48,5 +48,13 @@ class Opened:
         return self.tab.eval_on_selector_all(f"{within} [data-value]", "all => all.map(e => Number(e.dataset.value))")
 
 
+def taken(page, title, form):
+    """What is saved of a part, and the name that it is saved by."""
+    page.tab.select_option("#figure", label=title)
+    with page.tab.expect_download() as download:
+        page.tab.get_by_role("button", name=form, exact=True).click()
+    return download.value.path().read_bytes(), download.value.suggested_filename
+
+
 def close(got, want, relative=1e-12):
     return math.isclose(got, want, rel_tol=relative, abs_tol=1e-300)

@@ -177,6 +177,52 @@ def test_lora_on_the_last_layer_trains(first, dropout):
     torch.testing.assert_close(other(tokens, labels=labels).loss, fast(tokens, labels=labels).loss)
 
 
+class Saved(torch.nn.Module):
+    """A layer whose copy is trained in its place, of PEFT's own parts and names (`modules_to_save`)."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.original_module, self.active_adapters, self.disable_adapters = base, ["default"], False
+        self.modules_to_save = torch.nn.ModuleDict({"default": copy.deepcopy(base)})
+        base.requires_grad_(False)
+        torch.nn.init.normal_(self.modules_to_save["default"].weight)
+
+    def forward(self, x):
+        return self.original_module(x) if self.disable_adapters else self.modules_to_save["default"](x)
+
+
+class Around(torch.nn.Module):
+    """A model around another, as PEFT's."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def get_base_model(self):
+        return self.model
+
+    def forward(self, *args, **kwargs):
+        return self.model(*args, **kwargs)
+
+
+def test_a_last_layer_that_is_trained_in_a_copy_within_another_model():
+    tokens, labels = batch()
+    model = made("Llama")
+    model.lm_head = Saved(torch.nn.Linear(16, 97, bias=False))
+    fast = Around(copy.deepcopy(model))
+    assert accelerate(fast) is fast
+    theirs, wanted = gradients(model, input_ids=tokens, labels=labels)
+    ours, got = gradients(fast, input_ids=tokens, labels=labels)
+    assert ours.logits is None
+    torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, {f"model.{name}": g for name, g in wanted.items()}, rtol=1e-4, atol=1e-6)
+    assert got["model.lm_head.modules_to_save.default.weight"].any()
+    fast.model.lm_head.disable_adapters = model.lm_head.disable_adapters = True
+    found = [each(tokens, labels=labels) for each in (fast, model)]
+    torch.testing.assert_close(found[0].loss, found[1].loss, rtol=1e-6, atol=0)
+    assert found[0].logits is None
+
+
 def test_a_parametrized_last_layer():
     tokens, labels = batch()
     model = made("Llama")

@@ -245,6 +245,39 @@ def test_what_one_rank_is_given_wrongly_all_refuse(ranks):
     assert first[6] == "group: got str, expected a torch.distributed.ProcessGroup"
 
 
+def beyond_first_derivatives(group):
+    """What is not there is said, and never left out unseen."""
+    a, y, w = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.randn(3, 5)
+    said = []
+
+    def penalised(leaf, loss):
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
+        return (loss + gradient.square().sum()).backward()
+
+    logits, hidden = a.clone().requires_grad_(), torch.randn(4, 5).requires_grad_()
+    calls = [
+        lambda: penalised(logits, ours.cross_entropy(logits, y, group=group)),
+        lambda: penalised(hidden, ours.linear_cross_entropy(hidden, w, y, group=group)),
+        lambda: torch.func.grad(lambda x: ours.cross_entropy(x, y, group=group))(a),
+        lambda: torch.vmap(lambda x: ours.cross_entropy(x, y, group=group))(a[None]),
+        lambda: ours.linear_cross_entropy(torch.zeros(4, 5), torch.zeros(3, 2, 5), y, group=group),
+    ]
+    for call in calls:
+        with pytest.raises(InputError) as error:
+            call()
+        said.append(str(error.value))
+    return said
+
+
+def test_what_is_beyond_first_derivatives_is_refused_by_name(ranks):
+    for said in ranks.run(2, beyond_first_derivatives):
+        assert said[0] == said[1]
+        assert said[0].startswith("group: got a second derivative, expected first ones of classes that are split")
+        assert said[2] == said[3]
+        assert said[2].startswith("group: got a group within torch.func or vmap")
+        assert said[4] == "linear_weight: got shape (3, 2, 5) with a group, expected (C_r, D)"
+
+
 def with_dtensors(group):
     """Split by classes, by examples, and by both, with weights: one process's loss and gradients."""
     from torch.distributed.device_mesh import init_device_mesh

@@ -24,9 +24,9 @@ import { lossesOf, STEPS, type Walked, walked } from "./taken";
 import { Tour } from "./tour";
 import { headingOf, wantsDecades } from "./walk";
 import type { TrainProps } from "./train";
+import { Bar, Legend, useWalking } from "./walking";
 import { useView, Walk } from "./walkview";
 
-const BEAT = 1600; // milliseconds that a step of the walk is shown
 const NAMES: Record<ViewName, string> = { walk: "The walk", routes: "Two routes", train: "Train", tables: "Tables and checks" };
 
 /** What a page may have besides: it is in a script of its own, so that other pages do not carry it. */
@@ -68,7 +68,6 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const [state, setState] = useState(start);
   const [sample, setSample] = useState(() => changedBy(inputs, original, start.changed));
   const [seen, setSeen] = useState<ReadonlySet<number>>(new Set());
-  const [playing, setPlaying] = useState(false);
   const { held, hold, letGo } = useHand();
   const [shown, setShown] = useState<string[]>([]);
   const [touring, setTouring] = useState(false);
@@ -96,7 +95,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const choose = (to: Place): void => {
     set({ place: to, picked: [], ...(state.at !== null ? { at: Math.min(state.at, payload.widths.length - to.layer) } : {}) });
     setSeen(new Set());
-    setPlaying(false);
+    walking.play(false);
   };
   const exam = state.exercise !== null;
   const hidden = (index: number): boolean => exam || (state.predict && !seen.has(index));
@@ -120,36 +119,9 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   });
   const count = view.steps.length;
   const begin = view.lanes ? 1 : 0;
-  // by what is shown when it is done, not when the key was pressed: keys can be faster than the page
-  const forth = (): void => setState((now) => ({ ...now, at: now.at === null ? begin : Math.min(now.at + 1, count - 1) }));
-  const back = (): void => setState((now) => ({ ...now, at: now.at === null || now.at === 0 ? null : now.at - 1 }));
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent): void => {
-      const target = event.target as HTMLElement;
-      const box = target.closest(".scroll");
-      if (box && target === box && box.scrollWidth > box.clientWidth) return; // the keys scroll it
-      if (target.closest("input, select, textarea, dialog, [role=tablist]") || event.altKey || event.ctrlKey || event.metaKey) return;
-      if (viewName !== "walk") return;
-      if (event.key === "ArrowRight") forth();
-      else if (event.key === "ArrowLeft") back();
-      else if (event.key === "Escape") set({ at: null });
-      else return;
-      event.preventDefault();
-      setPlaying(false);
-    };
-    window.addEventListener("keydown", onKey);
-    return () => window.removeEventListener("keydown", onKey);
-  }, [count, viewName, begin]);
-  useEffect(() => {
-    if (!playing) return undefined;
-    const timer = setTimeout(() => {
-      quiet.current = true;
-      if (at !== null && at >= count - 1) setPlaying(false);
-      else forth();
-    }, at === null ? 0 : BEAT);
-    return () => clearTimeout(timer);
-  }, [playing, at, count]);
-
+  const walking = useWalking({
+    at, count, begin, on: viewName === "walk", go: (next) => setState((now) => ({ ...now, at: next(now.at) })), beat: () => { quiet.current = true; },
+  });
   const change = (to: Sample): void => {
     quiet.current = true;
     const changed: [number, number][] = [];
@@ -171,7 +143,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
     const next = read(told, first, payload.widths);
     setState(next);
     setSample(changedBy(inputs, original, next.changed));
-    setPlaying(false);
+    walking.play(false);
   });
 
   const symbol = text(placeSym(place), notation);
@@ -183,7 +155,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
   const raw = place.layer === 1 && place.input ? rawOfFeature(inputs, sample, place.input - 1) : "";
   const product = gradientAt(e.f, e.b, place) * scaleOfBatch(e);
   const own = e.b.gradA[place.layer - 1]![place.unit - 1]!;
-  const legend = <Legend view={view} log={log} told={!exam && !state.predict} choose={set} />;
+  const legend = <Legend scale={view.scale} fans={!view.lanes} sorted={view.sorted} told={!exam && !state.predict} choose={set} />;
   return (
     <div onPointerDownCapture={hold} onPointerUpCapture={letGo} onPointerCancelCapture={letGo}>
       <Head payload={payload} has={(part) => has(part) && (part !== "title" || viewName !== "train")} tabs={<Tabs view={viewName} views={VIEWS.filter((name) => name !== "train" || more.train)} choose={(to) => set({ view: to })} />} tour={() => { set({ view: "walk", at: null }); setTouring(true); }}>
@@ -191,17 +163,7 @@ export function App({ payload, net, more }: { payload: Payload; net: Net; more: 
         <p class="lead" id="story">{asked ? "The reason stands here when you have found it." : Number.isFinite(product) ? story(e, place, raw, notation) : "There is no gradient here: the numbers have left the range of float64."}</p>
       </Head>
       {has("bar") && viewName === "walk" && (
-        <div class="bar" role="group" aria-label="Walk">
-          <button type="button" onClick={back} disabled={at === null} aria-label="A step back, towards the loss">◀</button>
-          <button type="button" onClick={forth} disabled={at === count - 1} aria-label="A step on, towards the weight">▶</button>
-          <button type="button" aria-pressed={playing} onClick={() => {
-            if (!playing && (at === null || at >= count - 1)) set({ at: null });
-            setPlaying(!playing);
-          }}>{playing ? "Pause" : "Play"}</button>
-          {!view.lanes && <button type="button" class="all" disabled={at === null} onClick={() => { set({ at: null }); setPlaying(false); }}>Show all</button>}
-          <span class="where">{at === null ? (view.lanes ? `1 of ${count}` : `${count} steps`) : `step ${at + 1} of ${count}`}</span>
-          {!view.small && legend}
-        </div>
+        <Bar walking={walking} to="weight" lanes={view.lanes}>{!view.small && legend}</Bar>
       )}
       <p class="unseen" aria-live="polite" id="said">{now ? `Step ${at! + 1} of ${count}: ${headingOf(now)}${hidden(at!) ? "" : `, ${now.kind === "weight" ? `the gradient is ${number(product, 4)}` : `unit ${view.units[now.layer]} has ${number(e.b.gradA[now.layer - 1]![view.units[now.layer]! - 1]!, 4)}`}`}` : ""}</p>
       {viewName === "walk" && <>
@@ -307,25 +269,6 @@ function Tabs({ view, views, choose }: { view: ViewName; views: ViewName[]; choo
       {views.map((name) => <button type="button" key={name} role="tab" aria-selected={view === name} tabIndex={view === name ? 0 : -1} onClick={() => choose(name)}>{NAMES[name]}</button>)}
     </div>
   );
-}
-
-function Legend({ view, log, told, choose }: { view: ReturnType<typeof useView>; log: boolean; told: boolean; choose(to: { log: boolean } | { sort: boolean }): void }): JSX.Element {
-  const { scale } = view;
-  return (
-    <span class="legend">
-      <span><Swatch of="forward" /> forward</span>
-      <span><Swatch of="fillplus" /> up: more of it, more loss</span>
-      <span><Swatch of="fillminus" /> down: less loss</span>
-      {told && <span class="scale">all gradients on one scale: a whole bar{!view.lanes && <>, or a line this thick <Swatch of="fillplus" wide={22} />,</>} is {log ? <>10<sup>{scale.to}</sup>, none 10<sup>{scale.from}</sup></> : number(scale.top, 3)}</span>}
-      {told && <button type="button" id="sort" aria-pressed={view.sorted} onClick={() => choose({ sort: !view.sorted })} title="units by the size of their gradients, or by their number">sort by |δ|</button>}
-      <button type="button" id="scale" aria-pressed={log} onClick={() => choose({ log: !log })}>{log ? "log" : "linear"}</button>
-    </span>
-  );
-}
-
-/** A colour of the drawings, drawn: a background is lost in forced colours. */
-function Swatch({ of, wide = 12 }: { of: string; wide?: number }): JSX.Element {
-  return <svg class="swatch" width={wide} height={12} aria-hidden="true"><path class={of} d={`M0 0h${wide}v12h${-wide}z`} /></svg>;
 }
 
 function Tables({ e, place, notation }: { e: Example; place: Place; notation: Notation }): JSX.Element {

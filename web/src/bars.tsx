@@ -13,6 +13,8 @@ interface Props {
   name: string;
   /** what a bar is, where it is no unit */
   each?: string;
+  /** where each stands, where that is more than a number */
+  places?: string[];
   values: Vector;
   slots: Slots;
   /** from −1 to 1 (signed) or from 0 to 1: the length of a value's bar */
@@ -89,7 +91,7 @@ export function Bars(props: Props): JSX.Element {
   const summary = hidden ? "hidden until you ask" : `largest ${say(largest)}`;
   const folded = slots.rest.length + slots.shut;
   return (
-    <div class={`plot ${look}`} style={{ height: `${height}px` }} data-row={name} ref={(plot) => { if (plot) hidden ? carried.delete(plot) : carried.set(plot, { name, values }); }}>
+    <div class={`plot ${look}`} style={{ height: `${height}px` }} data-row={name} ref={(plot) => { if (plot) hidden ? carried.delete(plot) : carried.set(plot, { name, values, each: props.each, places: props.places }); }}>
       <div class="bars" role="listbox" tabIndex={0} aria-orientation="horizontal" aria-activedescendant={`${id}-${active}`}
         aria-label={`${name}, ${values.length} ${props.each ?? "unit"}s, ${summary}`}
         onKeyDown={onKey} onFocus={() => setFocused(true)} onBlur={() => { setFocused(false); setAt(null); }}

@@ -55,7 +55,7 @@ export function Curve({ title, name, lines, at, room, log = false, bars = false,
     : ticks(low, high);
   const told = lines.map((line) => `${line.name}: ${line.values.length ? number(line.values[at] ?? NaN, 3) : "none yet"}`).join(", ");
   return (
-    <figure class="curve" ref={(part) => lines.forEach((line, i) => { if (part) carried.set(part.querySelectorAll("polyline, path")[i] ?? part, line); })}>
+    <figure class="curve" ref={(part) => lines.forEach((line, i) => { if (part) carried.set(part.querySelectorAll("polyline, path")[i] ?? part, { ...line, each: unit }); })}>
       <figcaption>{title}</figcaption>
       <div class="axes" role="img" aria-label={`${name}, by ${unit}; at ${unit} ${at + 1} ${told}`} onClick={(event) => {
         const box = event.currentTarget.getBoundingClientRect();

@@ -12,6 +12,8 @@ export interface Figure {
   items: Item[];
   /** every row of bars by its name, and every number that stands in the part */
   numbers: Record<string, number[]>;
+  /** where the numbers of a row stand, where that is no number */
+  places: Record<string, string[]>;
 }
 
 const SKIPPED = "button:not(.count), input, select, output, .tip, .unseen, .pens, .where";
@@ -77,6 +79,7 @@ function scanned(part: HTMLElement, title: string, twins: [number[], number[]][]
   const all = part.getBoundingClientRect();
   const items: Item[] = [];
   const numbers: Figure["numbers"] = {};
+  const places: Figure["places"] = {};
   const measure = document.createElement("canvas").getContext("2d")!;
   const [left, top] = [all.left - MARGIN, all.top - MARGIN];
   const plain = { stroke: "none", width: 0, dash: "", fill: "none" };
@@ -91,6 +94,7 @@ function scanned(part: HTMLElement, title: string, twins: [number[], number[]][]
     const opacity = over * Number(style.opacity);
     const kept = carried.get(node);
     if (kept) numbers[kept.name] = Array.from(kept.values);
+    if (kept?.places) places[kept.name] = kept.places;
     const value = node.getAttribute("data-value");
     if (value !== null && value !== "") (numbers.shown ??= []).push(Number(value));
     if (node instanceof HTMLCanvasElement) {
@@ -147,11 +151,11 @@ function scanned(part: HTMLElement, title: string, twins: [number[], number[]][]
     }
   };
   visit(part, 1);
-  return { title, width: Math.ceil(all.width + 2 * MARGIN), height: Math.ceil(all.height + 2 * MARGIN), items, numbers };
+  return { title, width: Math.ceil(all.width + 2 * MARGIN), height: Math.ceil(all.height + 2 * MARGIN), items, numbers, places };
 }
 
 const escaped = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
-const told = ({ title, numbers }: Figure): string => JSON.stringify({ title, numbers });
+const told = ({ title, numbers, places }: Figure): string => JSON.stringify({ title, numbers, ...(Object.keys(places).length ? { places } : {}) });
 
 export function svgOf(figure: Figure): string {
   const round = (v: number): number => Math.round(v * 100) / 100;

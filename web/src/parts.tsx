@@ -2,8 +2,9 @@
 import type { JSX } from "preact";
 import { full, number } from "./numbers";
 
-/** The numbers behind what is drawn, by its element: a figure takes them away. */
-export const carried = new WeakMap<Element, { name: string; values: ArrayLike<number> }>();
+/** The numbers behind what is drawn, by its element, what each is of, and its place where that is no number: a figure takes
+ * them away. */
+export const carried = new WeakMap<Element, { name: string; values: ArrayLike<number>; each?: string; places?: string[] }>();
 
 /** A number in a few digits, in full on hover. */
 export function Num({ value, digits = 5, id, as }: { value: number; digits?: number; id?: string; as?: string }): JSX.Element {

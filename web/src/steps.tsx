@@ -4,7 +4,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { Bars, Fan, foldedText } from "./bars";
 import { type Example, placeSym, scaleOfBatch } from "./chain";
 import type { Check } from "./checks";
-import { gradientAt, largestAt, largestOf, type Place } from "./engine";
+import { gradientAt, largestAt, largestOf, type Place, type Vector } from "./engine";
 import { number, probability, signed, tight } from "./numbers";
 import { Num, Powers, Verdict } from "./parts";
 import { inputValue } from "./paths";
@@ -14,18 +14,13 @@ import {
   deltaText, headingOf, lengthOf, type Scale, type Slots, type Step, sumInto, termsInto,
 } from "./walk";
 
-/** All that the steps share. */
-export interface View {
-  e: Example;
-  place: Place;
+/** What a step's card shares with all others, of a network of ours or of any. */
+export interface Shown {
   notation: Notation;
   steps: Step[];
   /** the step that is reached, from 0; null for all of them */
   at: number | null;
-  units: number[];
-  slots: Slots[];
   scale: Scale;
-  narrow: boolean;
   /** how wide a row of bars is, in pixels */
   room: number;
   /** whether an exercise is on: nothing is shown before it is off */
@@ -34,26 +29,35 @@ export interface View {
   /** whether a step's numbers are the reader's to tell */
   hidden(index: number): boolean;
   visit(index: number): void;
-  pick(layer: number, unit: number, dragged?: boolean): void;
-  choose(place: Place): void;
-  more(layer: number): void;
   derive(names: string[]): void;
 }
 
-const Delta = ({ k, unit }: { k: number; unit?: number }): JSX.Element => <msub><mi>δ</mi><mn>{unit === undefined ? k : `${k},${unit}`}</mn></msub>;
+/** All that the steps share. */
+export interface View extends Shown {
+  e: Example;
+  place: Place;
+  units: number[];
+  slots: Slots[];
+  narrow: boolean;
+  pick(layer: number, unit: number, dragged?: boolean): void;
+  choose(place: Place): void;
+  more(layer: number): void;
+}
+
+const Delta = ({ k }: { k: number | null }): JSX.Element => (k === null ? <mi>δ</mi> : <msub><mi>δ</mi><mn>{k}</mn></msub>);
 
 export function StepCard(props: {
-  view: View; index: number; formula: JSX.Element; words: ComponentChildren; derivations: string[]; rows: ComponentChildren; sums: ComponentChildren; class?: string;
+  view: Shown; index: number; formula: ComponentChildren; words: ComponentChildren; derivations?: string[]; rows: ComponentChildren; sums: ComponentChildren; class?: string; module?: string;
 }): JSX.Element {
   const { view, index, formula, words, derivations, rows, sums } = props;
   const step = view.steps[index]!;
   const later = view.at !== null && index > view.at;
   const now = view.at === index;
   return (
-    <section class={`talk card ${step.kind}${later ? " later" : ""}${now ? " now" : ""} ${props.class ?? ""}`} data-step={index + 1} aria-labelledby={`step-${index}`}>
+    <section class={`talk card ${step.kind}${later ? " later" : ""}${now ? " now" : ""} ${props.class ?? ""}`} data-step={index + 1} data-module={props.module} aria-labelledby={`step-${index}`}>
       <div class="say">
         <h2 id={`step-${index}`}><button type="button" class="count" onClick={() => view.visit(index)} aria-label={`Step ${index + 1}: ${headingOf(step)}`} aria-current={now ? "step" : undefined}>{index + 1}</button>{headingOf(step)}</h2>
-        <p class="formula">{formula} <button type="button" class="link" onClick={() => view.derive(derivations)} aria-label={`Derivation: ${headingOf(step)}`}>why?</button></p>
+        <p class="formula">{formula} {derivations && <button type="button" class="link" onClick={() => view.derive(derivations)} aria-label={`Derivation: ${headingOf(step)}`}>why?</button>}</p>
         <p class="words">{words}</p>
       </div>
       <div class="rows">{rows}</div>
@@ -62,7 +66,7 @@ export function StepCard(props: {
   );
 }
 
-function Asked({ view, index }: { view: View; index: number }): JSX.Element {
+function Asked({ view, index }: { view: Shown; index: number }): JSX.Element {
   if (view.exam) return <p class="asked">Hidden while you exercise: fill it in below.</p>;
   return <p class="asked">Hidden until you ask.<br /><button type="button" class="ask" onClick={() => view.visit(index)}>Show step {index + 1}</button></p>;
 }
@@ -76,23 +80,46 @@ export function Line({ name, value, digits = 3, mark = "" }: { name: ComponentCh
   return <div class={`term ${mark}`}><span class="what">{name}</span><span class={`num ${tone(value)}`} title={String(value)} data-value={String(value)}>{number(value, digits)}</span></div>;
 }
 
-export function OutputStep({ view }: { view: View }): JSX.Element {
-  const { e, notation, scale } = view;
+/** What an output layer says of an example, and which of its units are drawn and chosen. */
+export interface Output {
+  /** its layer's number, where it is one of a network of ours */
+  depth: number | null;
+  p: Vector;
+  grad: Vector;
+  loss: number;
+  label: number;
+  classes: string[];
+  slots: Slots;
+  chosen: number;
+  pick(unit: number): void;
+  more(): void;
+}
+
+export function outputOf(view: View): Output {
+  const { e } = view;
   const depth = e.net.weights.length;
-  const [p, grad, hidden] = [e.f.p, e.b.gradA[depth - 1]!, view.hidden(0)];
-  const slots = view.slots[depth]!;
+  return {
+    depth, p: e.f.p, grad: e.b.gradA[depth - 1]!, loss: e.b.loss, label: e.label, classes: e.classes, slots: view.slots[depth]!, chosen: view.units[depth]!,
+    pick: (unit) => view.pick(depth, unit), more: () => view.more(depth),
+  };
+}
+
+export function OutputStep({ view, of: e }: { view: Shown; of: Output }): JSX.Element {
+  const { notation, scale } = view;
+  const { depth, p, grad, slots, chosen } = e;
+  const hidden = view.hidden(0);
+  const a = depth === null ? sym("a") : sym("a", depth);
   const y = letterOf(sym("y"), notation);
-  const chosen = view.units[depth]!;
   const truth = p.map((_, i) => (i === e.label ? 1 : 0));
   const guess = largestAt(p);
   const wide = (view.room * slots.share) / slots.units.length; // px of a bar, with what is beside it
-  const of = (i: number): string => probability(p[i]!, -gradOther(e, i), 3);
+  const of = (i: number): string => probability(p[i]!, others(e, i), 3);
   const name = (unit: number): string => `“${e.classes[unit - 1]!}”${unit - 1 === e.label ? ", the label" : ""}`;
   const tip = (unit: number): ComponentChildren => (
     <><b>{cut(e.classes[unit - 1]!, 60)}</b>{unit - 1 === e.label && " (ℓ, the label)"}<br />
       {y} = <Num value={p[unit - 1]!} digits={4} />{hidden ? ": what is asked is hidden" : <>, − <Num value={truth[unit - 1]!} /> = <Num value={grad[unit - 1]!} digits={4} /></>}</>
   );
-  const shared = { slots, chosen, tip, choose: (unit: number) => view.pick(depth, unit), height: 30 };
+  const shared = { slots, chosen, tip, choose: e.pick, height: 30 };
   const order = Array.from(grad.keys()).sort((i, j) => Math.abs(grad[j]!) - Math.abs(grad[i]!) || i - j);
   const shown = order.slice(0, Math.min(3, order.length));
   const rest = order.slice(shown.length).reduce((sum, i) => sum + grad[i]!, 0);
@@ -100,7 +127,7 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
   const label = (v: number, sign: boolean): string => (wide < 24 || Math.abs(v) < (wide < 50 ? 0.05 : 0.001) ? "" : wide < 72 ? tight(v) : sign ? signed(v, 3) : number(v, 3));
   return (
     <StepCard view={view} index={0} derivations={["loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits"]}
-      formula={<Maths><Delta k={depth} /><mo>=</mo><msub><mo>∇</mo><Symbol of={sym("a", depth)} notation={notation} /></msub><mi>𝓛</mi><mo>=</mo><Symbol of={sym("y")} notation={notation} /><mo>−</mo><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>}
+      formula={<Maths><Delta k={depth} /><mo>=</mo><msub><mo>∇</mo><Symbol of={a} notation={notation} /></msub><mi>𝓛</mi><mo>=</mo><Symbol of={sym("y")} notation={notation} /><mo>−</mo><mi>e</mi><mo>(</mo><mi>ℓ</mi><mo>)</mo></Maths>}
       words={<>The network said “{cut(e.classes[guess]!, 24)}” with {of(guess)}; the label says “{cut(e.classes[e.label]!, 24)}”. What it said minus what is true is the gradient.</>}
       rows={<>
         <Row name={<Maths><Symbol of={sym("y")} notation={notation} /></Maths>}>
@@ -111,23 +138,23 @@ export function OutputStep({ view }: { view: View }): JSX.Element {
         </Row>
         <Row name={<Maths><Delta k={depth} /></Maths>} sign="=">
           <Bars {...shared} name="gradient of the output layer" values={grad} look="gradient" length={length} height={60} hidden={hidden}
-            say={(unit) => `${name(unit)}, ${spoken(grad[unit - 1]!)}`} labels={(unit) => label(grad[unit - 1]!, true)} more={() => view.more(depth)} />
+            say={(unit) => `${name(unit)}, ${spoken(grad[unit - 1]!)}`} labels={(unit) => label(grad[unit - 1]!, true)} more={e.more} />
         </Row>
         <Row name=""><div class="classes" aria-hidden="true">{slots.units.map((unit) => (
           <span key={unit} class={unit - 1 === e.label ? "label" : ""} title={e.classes[unit - 1]} style={{ width: `${(100 * slots.share) / slots.units.length}%` }}>{slots.units.length <= 40 ? `\u2068${e.classes[unit - 1]!}\u2069${unit - 1 === e.label ? " ℓ" : ""}` : ""}</span>))}</div></Row>
       </>}
       sums={<>
         {shown.map((i) => <Line key={i} name={<>{deltaText(depth, i + 1)} <span class="soft" title={e.classes[i]}>{cut(e.classes[i]!, 22)}</span></>} value={grad[i]!} />)}
-        <Line mark="soft" name={`${order.length - shown.length || "no"} more`} value={rest} />
+        {order.length > shown.length && <Line mark="soft" name={`${order.length - shown.length} more`} value={rest} />}
         <div class="term total"><span class="what">they sum to</span><span class="num">0</span></div>
-        <div class="term soft"><span class="what">the loss 𝓛 = −log {y}<sub>ℓ</sub></span><Num value={e.b.loss} digits={4} id="loss" /></div>
+        <div class="term soft"><span class="what">the loss 𝓛 = −log {y}<sub>ℓ</sub></span><Num value={e.loss} digits={4} id="loss" /></div>
       </>} />
   );
 }
 
-/** −(the sum of the others) at a class: what is left to 1. */
-function gradOther(e: Example, i: number): number {
-  return i === e.label ? e.b.gradA.at(-1)![i]! : -e.f.p.reduce((sum, v, j) => (j === i ? sum : sum + v), 0);
+/** The sum of the others at a class: what is left to 1. */
+function others({ p, grad, label }: Output, i: number): number {
+  return i === label ? -grad[i]! : p.reduce((sum, v, j) => (j === i ? sum : sum + v), 0);
 }
 
 export const spoken = (v: number): string => (v > 0 ? `plus ${number(v, 3)}` : number(v, 3).replace("−", "minus "));
@@ -176,7 +203,7 @@ export function HiddenStep({ view, index }: { view: View; index: number }): JSX.
       sums={<>
         <p class="whose">{own ? "Your unit" : "One of them"}: unit {unit} of layer {k}</p>
         {sum.terms.map((term) => <Line key={term.unit} name={`${W(term.unit)} × ${deltaText(k + 1, term.unit)}`} value={term.value} />)}
-        <Line mark="soft" name={sum.more ? `${sum.more} more` : "no more"} value={sum.rest} />
+        {sum.more > 0 && <Line mark="soft" name={`${sum.more} more`} value={sum.rest} />}
         <Line mark="total" name="sum" value={sum.total} />
         <div class="term"><span class="what">× g′({text(sym("a", k, unit), notation)})</span><Num value={sum.slope} digits={3} /></div>
         <Line mark="result" name={`= ${deltaText(k, unit)}`} value={sum.delta} />

@@ -7,6 +7,8 @@ import { text, sym, type Notation } from "./symbols";
 export interface Step {
   kind: "output" | "hidden" | "weight";
   layer: number;
+  /** of a step that is no layer of a network of ours */
+  heading?: string;
 }
 
 /** From the loss to the weights of the place's layer. */
@@ -17,6 +19,7 @@ export function stepsOf(depth: number, place: Place): Step[] {
 }
 
 export function headingOf(step: Step): string {
+  if (step.heading !== undefined) return step.heading;
   if (step.kind === "output") return "Talk to the output layer";
   return step.kind === "hidden" ? `then to hidden layer ${step.layer}` : "and now talk to the weights";
 }
@@ -127,6 +130,15 @@ export function slotsOf(delta: Vector, room: number, opened: number, keep: numbe
   return { units, rest, shut: left.length - rest.length, share, restShare };
 }
 
+/** Of many classes the label, the most probable and the one that is looked at, in their order; the rest folded. */
+export function classSlots(p: Vector, label: number, keep: number, count: number): Slots {
+  const order = Array.from(p.keys(), (i) => i + 1).sort((i, j) => p[j - 1]! - p[i - 1]! || i - j);
+  const chosen = new Set([label + 1, keep, ...order.slice(0, count)]);
+  const rest = order.filter((unit) => !chosen.has(unit));
+  const folded = rest.length > 0;
+  return { units: [...chosen].sort((i, j) => i - j), rest, shut: 0, share: folded ? 0.8 : 1, restShare: folded ? 0.2 : 0 };
+}
+
 /** Where a unit stands, from 0 to 1; in the middle of the folded ones where it is one of them. */
 export function centre(slots: Slots, unit: number): number {
   const place = slots.units.indexOf(unit);
@@ -151,7 +163,7 @@ export function strongestOf(h: Vector, inputs: number[]): number {
   return inputs.reduce((best, i) => (Math.abs(h[i]!) > Math.abs(h[best]!) ? i : best), inputs[0]!);
 }
 
-/** δ with its layer, and unit if one is told. */
-export const deltaText = (layer: number, unit?: number): string =>
-  text(sym("a", layer, ...(unit === undefined ? [] : [unit])), DELTA);
+/** δ with its layer, where it has a number, and unit if one is told. */
+export const deltaText = (layer: number | null, unit?: number): string =>
+  text(sym("a", ...[layer, unit].filter((n) => n !== null && n !== undefined)), DELTA);
 const DELTA: Notation = { y: "ŷ", a: "δ", h: "h", W: "W" };

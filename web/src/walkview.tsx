@@ -1,13 +1,14 @@
 /* The walk: all steps one under the other, or in lanes with one of them open where a network is deep or a screen small. */
 import type { JSX } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Example } from "./chain";
 import type { Place } from "./engine";
 import { Image, Features, Label } from "./example";
 import type { Inputs, Sample } from "./inputs";
 import { Lanes } from "./lanes";
-import { HiddenStep, OutputStep, type View } from "./steps";
-import { scaleOf, type Scale, shownUnits, type Slots, slotsOf, stepsOf } from "./walk";
+import { HiddenStep, outputOf, OutputStep, type View } from "./steps";
+import { classSlots, scaleOf, type Scale, shownUnits, type Slots, slotsOf, stepsOf } from "./walk";
+import { useIntoView } from "./walking";
 import { WeightStep } from "./weights";
 import type { Notation } from "./symbols";
 
@@ -61,21 +62,12 @@ export function useView(props: ViewProps): View & { lanes: boolean; small: boole
     const slots = e.b.gradA.map((delta, k) => {
       const keep = units[k + 1] ?? 1;
       if (k + 1 < depth || delta.length <= most.classes) return slotsOf(delta, room, opened.get(k + 1) ?? 0, keep, most.bars, sorted && k + 1 < depth);
-      return classSlots(e, keep, 10 + (opened.get(k + 1) ?? 0));
+      return classSlots(e.f.p, e.label, keep, 10 + (opened.get(k + 1) ?? 0));
     });
     kept.current = { scale: scaleOf(e, log), slots: [{ units: [], rest: [], shut: 0, share: 1, restShare: 0 }, ...slots], log, sorted };
   }
   const more = (layer: number): void => props.open(layer, Math.min(e.net.widths[layer]!, (opened.get(layer) ?? 0) + e.facts.most.bars));
   return { ...props, steps: stepsOf(depth, place), units, slots: kept.current.slots, scale: kept.current.scale, narrow: lanes, room, lanes, small, more };
-}
-
-/** Of many classes the label, the most probable and the one that is looked at, in their order; the rest folded. */
-function classSlots(e: Example, keep: number, count: number): Slots {
-  const order = Array.from(e.f.p.keys(), (i) => i + 1).sort((i, j) => e.f.p[j - 1]! - e.f.p[i - 1]! || i - j);
-  const chosen = new Set([e.label + 1, keep, ...order.slice(0, count)]);
-  const rest = order.filter((unit) => !chosen.has(unit));
-  const folded = rest.length > 0;
-  return { units: [...chosen].sort((i, j) => i - j), rest, shut: 0, share: folded ? 0.8 : 1, restShare: folded ? 0.2 : 0 };
 }
 
 interface Props {
@@ -92,11 +84,11 @@ interface Props {
 export function Walk({ view, ...rest }: Props): JSX.Element {
   const { steps, lanes, at, place } = view;
   const cards = steps.map((step, i) => {
-    if (step.kind === "output") return <OutputStep key="output" view={view} />;
+    if (step.kind === "output") return <OutputStep key="output" view={view} of={outputOf(view)} />;
     return step.kind === "hidden" ? <HiddenStep key={step.layer} view={view} index={i} /> : <WeightStep key="weight" view={view} {...rest} />;
   });
   const elsewhere = rest.editor && (lanes || place.layer > 1);
-  useIntoView(view);
+  useIntoView(view.at);
   if (!lanes) {
     return <div class="stack">{cards}{elsewhere && <Apart view={view} {...rest} />}</div>;
   }
@@ -123,23 +115,4 @@ function Apart({ view, inputs, sample, listed, change, relabel }: Props): JSX.El
       </div>
     </section>
   );
-}
-
-/** The step that is walked to is on the screen, whatever is below. */
-function useIntoView(view: View & { lanes: boolean }): void {
-  const before = useRef<number | null>(null); // a link may lead to a step
-  useLayoutEffect(() => {
-    if (before.current === view.at) return;
-    before.current = view.at;
-    if (view.at === null) return;
-    const lanes = document.querySelector<HTMLElement>(".lanes");
-    const lane = lanes?.querySelector<HTMLElement>(".lane.now");
-    if (lanes && lane) {
-      lanes.scrollTop = Math.min(lane.offsetTop, Math.max(lanes.scrollTop, lane.offsetTop + lane.offsetHeight - lanes.clientHeight));
-      return;
-    }
-    const box = document.querySelector(`[data-step="${view.at + 1}"]`)!.getBoundingClientRect();
-    const [high, low] = [box.top - 16, box.bottom - (window.innerHeight - 80)]; // above the bar
-    if (high < 0 || low > 0) window.scrollBy(0, low > 0 ? Math.min(high, low) : high); // a page that this one stands in stays
-  });
 }

@@ -23,8 +23,8 @@ from chainrule.boundary.extras import require
 from chainrule.errors import OutputFileError
 
 __all__ = [
-    "open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "temporary_folder", "write_atomically",
-    "write_out",
+    "lock_folder", "open_tensors", "require_apart", "require_writable", "save_tensors", "sign", "temporary_folder",
+    "write_atomically", "write_out",
 ]  # fmt: skip
 
 UNSIGNED = "0" * 64
@@ -187,6 +187,39 @@ def temporary_folder() -> tuple[Path, Any]:
         fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.replace(folder / "new", folder / "used")
     return folder, used
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Keep a folder from every other run until the file descriptor that is returned is closed; None where there are no
+    locks.
+
+    Raises
+    ------
+    OutputFileError
+        Another has it.
+
+    Examples
+    --------
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> held = lock_folder(folder)
+    >>> try:
+    ...     lock_folder(folder)
+    ... except OutputFileError as error:
+    ...     print(str(error).partition(": ")[2])
+    another run is writing into it
+    >>> os.close(held)
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise OutputFileError(f"{folder}: another run is writing into it") from error
+        return None  # a file system without them
+    return handle
 
 
 def write_out(text: str) -> None:

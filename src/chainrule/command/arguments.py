@@ -98,7 +98,7 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     audit = command(
         "audit", "Rank a table's rows as probable label errors, by cross-validation.", "TABLE --target COLUMN",
         "chainrule audit iris.csv --target species --report audit.html",
-        "table target output report show folds seed ignore columns id types",
+        "table target output report show folds seed weight ignore columns id types",
     )  # fmt: skip
     _table(audit)
     audit.add_argument("--target", required=True, metavar="COLUMN", help="the column that holds the class")
@@ -110,6 +110,9 @@ def parser(commands: Mapping[str, Callable[[Any], int]]) -> argparse.ArgumentPar
     audit.add_argument("--folds", type=v.folds, default=5, help="each is judged by a network of the others")
     audit.add_argument("--seed", type=v.a_row, default=0, help="of the weights, the folds and the order of the rows")
     audit.add_argument("--threads", type=v.a_count, default=None, help="at most this many")
+    audit.add_argument(
+        "--weight", metavar="COLUMN", default=None, help="what each row counts, 0 for nothing; no feature then"
+    )
     _columns(audit)
     _network(audit)
 
@@ -371,7 +374,7 @@ def _columns(sub: argparse.ArgumentParser) -> None:
     )
     columns.add_argument(
         "--type", dest="types", type=v.a_kind, action="append", default=[], metavar="COLUMN=KIND",
-        help="text, number, date, time, duration, boolean",
+        help="text, number, date, time, duration, boolean, category",
     )  # fmt: skip
     columns.add_argument(
         "--keep", action="append", default=[], metavar="NAMES",

@@ -29,6 +29,8 @@ __all__ = ["AuditRequest", "AuditResult", "audit"]
 
 PATIENCE = 30  # epochs
 LISTED = 20  # rows, on the terminal
+# columns of the ranking, beside those that name a row
+OWN = ("row", "called", "suggested", "probability of called", "probability of suggested", "loss", "probable error")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class AuditRequest:
     output: AnyPath | None
     report: AnyPath | None
     show: int
+    weight: str | None
     # how a text file is written
     separator: str | None
     header: bool | None
@@ -71,13 +74,13 @@ class AuditRequest:
             self.missing, self.categories,
         )  # fmt: skip
         reading = Reading(self.separator, self.header, self.encoding, self.skip_broken)
-        return Wanted(self.table, self.target, choices, reading, self.id, seed=self.seed)
+        return Wanted(self.table, self.target, choices, reading, self.id, self.weight, seed=self.seed)
 
 
 @dataclass(frozen=True)
 class AuditResult:
     """What `audit` found of the rows that have a class: `rows` are their numbers in the file, `logits` those of the
-    networks that were not trained on them."""
+    networks that were not trained on them, `weights` what they count, `ids` the columns that name them."""
 
     found: LabelErrors
     logits: Any
@@ -88,11 +91,14 @@ class AuditResult:
     epochs: int
     output: Path | None
     report: Path | None
+    weights: Any = None
+    ids: Any = None
 
     @property
     def accuracy(self) -> float:
-        """The share of the rows that the networks call what they are called."""
-        return float(np.mean(self.found.suggested_probabilities < self.found.probabilities))
+        """The share of the rows, by their weights, that the networks call what they are called."""
+        right = self.found.suggested_probabilities < self.found.probabilities
+        return float(np.average(right, weights=self.weights))
 
     def lines(self) -> list[str]:
         """What to tell the user."""
@@ -111,18 +117,19 @@ class AuditResult:
         return lines + ([f"report: {self.report}"] if self.report is not None else [])
 
     def csv(self) -> str:
-        """All rows, the most probable error first."""
+        """All rows, the most probable error first, each with its number and what names it."""
         pl = require("polars", "cli")
         found, order, names = self.found, self.found.order, self.classes
-        columns = {
-            "row": self.rows[order],
-            "called": [names[label] for label in self.labels[order]],
-            "suggested": [names[label] for label in found.suggested[order]],
-            "probability of called": found.probabilities[order],
-            "probability of suggested": found.suggested_probabilities[order],
-            "loss": found.losses[order],
-            "probable error": found.probable[order],
-        }
+        own = (
+            self.rows[order], [names[label] for label in self.labels[order]],
+            [names[label] for label in found.suggested[order]], found.probabilities[order],
+            found.suggested_probabilities[order], found.losses[order], found.probable[order],
+        )  # fmt: skip
+        columns = dict(zip(OWN, own, strict=True))
+        if self.ids is not None:
+            ids = self.ids[order.tolist()].to_dict(as_series=True)
+            named = {f"{name} (id)" if name in OWN else name: values for name, values in ids.items()}
+            columns = {"row": columns.pop("row"), **named, **columns}
         text = io.StringIO()
         harmless(pl.DataFrame(columns)).write_csv(text)
         return text.getvalue()
@@ -145,7 +152,7 @@ def audit(request: AuditRequest, say: Say = silent) -> AuditResult:
     table = open_table(request.wanted, say)
     rows, labels, frame = table.rows, table.labels, table.frame[table.rows.tolist()]
     schema = learn_schema(frame, table.target, table.wanted.choices, rows=rows, say=say)
-    examples = Part(schema.features(frame, rows=rows), labels, rows)
+    examples = Part(schema.features(frame, rows=rows), labels, rows, table.weights)
     _check_folds(request.folds, labels, schema, say)
     held_out = _cross_validated(request, examples, len(schema.classes), say)
     found = label_errors(held_out.logits, labels)
@@ -153,6 +160,7 @@ def audit(request: AuditRequest, say: Say = silent) -> AuditResult:
         found, held_out.logits, labels, rows, [str(c) for c in schema.classes], len(held_out.networks), held_out.epochs,
         None if request.output is None else Path(request.output),
         None if request.report is None else Path(request.report),
+        table.weights, frame.select(table.wanted.ids) if table.wanted.ids else None,
     )  # fmt: skip
     if request.report is not None:
         suspects = [
@@ -205,8 +213,8 @@ def _cross_validated(request: AuditRequest, examples: Part, k: int, say: Say) ->
         part = examples.take(at)
         decay = min(DECAY[0], DECAY[1] / len(at))
         history = fit(
-            net, part.x, part.labels, batch_size=32, weight_decay=decay, seed=request.seed, threads=request.threads,
-            **options,
+            net, part.x, part.labels, sample_weight=part.weights, batch_size=32, weight_decay=decay,
+            seed=request.seed, threads=request.threads, **options,
         )  # fmt: skip
         if history.stopped == "interrupted":
             raise KeyboardInterrupt
@@ -216,9 +224,12 @@ def _cross_validated(request: AuditRequest, examples: Part, k: int, say: Say) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # `say` says it, of the networks that judge
         for chosen, others in splits:
-            apart = (examples.x[chosen], examples.labels[chosen])
-            history = trained(others, validation=apart, epochs=EPOCHS, patience=PATIENCE)[1]
-            losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * len(chosen))
+            held_out = examples.take(chosen)
+            counted = len(chosen) if held_out.weights is None else float(held_out.weights.sum())
+            if not counted:
+                continue  # it tells nothing
+            history = trained(others, validation=held_out.own(), epochs=EPOCHS, patience=PATIENCE)[1]
+            losses.append(np.nan_to_num(history.validation_loss, nan=np.inf, posinf=np.inf) * counted)
         longest = max(map(len, losses))
         # a fold that was out of patience would not have become better
         total = sum(np.pad(loss, (0, longest - len(loss)), mode="edge") for loss in losses)

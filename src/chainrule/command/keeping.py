@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
-from chainrule.boundary.files import require_writable
+from chainrule.boundary.files import lock_folder, require_writable
 from chainrule.command.data import AnyPath
 from chainrule.errors import OutputFileError
 from chainrule.network import save_model
@@ -30,7 +32,7 @@ class Keeper:
     Raises
     ------
     OutputFileError
-        The folder cannot be made or written to.
+        The folder cannot be made or written to, or another run is writing into it.
     """
 
     def __init__(self, folder: Path, net: Network, schema: Any) -> None:
@@ -40,6 +42,8 @@ class Keeper:
         except OSError as error:
             raise OutputFileError(f"{folder}: cannot be made a folder: {error.strerror}") from error
         require_writable(self._path(0))
+        if (lock := lock_folder(folder)) is not None:
+            weakref.finalize(self, os.close, lock)
         self._save(0, net, {})
 
     def __call__(self, record: EpochRecord) -> None:

@@ -233,6 +233,8 @@ def train(
     card = card_of(schema, read, net, result.lines(), unseen, __version__)
     judged_by = None if unseen is None else (unseen[0], unseen[1].labels)
     seen = seen_of(schema, net, unseen=judged_by, watch=watch, rate=rule.lr, card=card, part=part.first(fits))
+    if found is not None and history.stopped == "callback":
+        seen = replace(seen, ended="the number of epochs that the folds chose")
     write_report(
         report, net, history, training.first(fits).shown(), classes=schema.classes,
         validation=None if held_out is None else held_out.first(fits).shown(),

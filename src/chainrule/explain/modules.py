@@ -105,7 +105,8 @@ def explain(module: Any, x: Any, label: int, *, classes: Any = None) -> ModuleEx
     Raises
     ------
     InputError
-        Not a module, an output that is not one example's logits, a label out of range.
+        Not a module, an example that it does not take, an output that is not one example's logits, a label out of
+        range.
     MissingExtraError
         PyTorch is not installed.
 
@@ -196,9 +197,21 @@ def _call(torch: Any, module: Any, x: Any, calls: list[tuple[str, Any, list[Any]
     hooks = [m.register_forward_hook(note(name)) for name, m in module.named_modules() if name]
     try:
         return module(**x) if isinstance(x, Mapping) else module(x)
+    except Exception as error:  # PyTorch's own, of shapes, dtypes and places that do not say whose they are
+        said = str(error).strip().partition("\n")[0]
+        given, kind = _described(torch, x), type(module).__name__
+        raise InputError(f"x: got {given}, which {kind} does not take: {said}") from error
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _described(torch: Any, x: Any) -> str:
+    if isinstance(x, torch.Tensor):
+        return f"a tensor of shape {tuple(x.shape)} and {x.dtype}"
+    if isinstance(x, Mapping):
+        return f"a dict of {', '.join(map(str, x))}"
+    return f"{type(x).__name__}, no tensor"
 
 
 def _copied(torch: Any, result: Any, kept: list[Any]) -> Any:

@@ -38,6 +38,7 @@ class Seen:
     card : what a model's card says, by heading
     importance : by column, how much the loss rises when its values are shuffled, and the spread of that; `lacking` says
         why there is none
+    ended : by what training ended, where its history does not know
     """
 
     unseen: tuple[Any, Any] | None = None
@@ -50,6 +51,7 @@ class Seen:
     card: dict[str, str] = field(default_factory=dict)
     importance: Sequence[tuple[str, float, float]] = ()
     lacking: str = ""
+    ended: str = ""
 
 
 def write_report(
@@ -125,6 +127,7 @@ def write_report(
         card=seen.card,
         importance=[(c, r, s, max(0.0, r) / most if most > 0 else 0.0) for c, r, s in seen.importance],
         lacking=seen.lacking,
+        ended=seen.ended,
         error=seen.error,
         charts=[
             ("Loss", html.line_chart({k: v for k, v in losses.items() if v}, logarithmic=True, best=best)),

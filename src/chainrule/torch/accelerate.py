@@ -117,8 +117,9 @@ def accelerate(model: Model) -> Model:
     ----------
     model : a causal language model of Hugging Face Transformers
         Its output embedding is a `torch.nn.Linear`, with LoRA or without, and its loss the library's own for causal
-        models. It is changed: called with labels it returns the loss and no logits. Nothing is different without
-        labels, nor in evaluation (`model.eval()` under `torch.no_grad()`), where metrics may need the logits.
+        models. It may stand within a model of PEFT's. It is changed: called with labels it returns the loss and no
+        logits. Nothing is different without labels, nor in evaluation (`model.eval()` under `torch.no_grad()`), where
+        metrics may need the logits.
 
     Returns
     -------
@@ -139,13 +140,17 @@ def accelerate(model: Model) -> Model:
 
     Source: the lecture, sections 1 to 3.
     """
+    inner = getattr(model, "get_base_model", None)  # PEFT's, around the model itself
+    if isinstance(model, torch.nn.Module) and callable(inner) and inner() is not model:
+        accelerate(inner())
+        return model
     get_head, loss = getattr(model, "get_output_embeddings", None), getattr(model, "loss_function", None)
     name = type(model).__name__
     if get_head is None or loss is None or not isinstance(model, torch.nn.Module):
         raise InputError(f"model: got {name}, expected a causal language model of Hugging Face Transformers")
     if isinstance(model, _Accelerated):
         return model
-    head = get_head()
+    head = _active(get_head())
     if not _takes(head):
         raise InputError(f"model: got a {name} whose head is {type(head).__name__}, expected torch.nn.Linear")
     if getattr(loss, "__name__", "") != "ForCausalLMLoss":
@@ -204,6 +209,15 @@ def _has_lora(head: Any) -> bool:
     """Is this a linear layer with adapters of low rank, as PEFT makes one?"""
     parts = ("base_layer", "lora_A", "lora_B", "lora_dropout", "scaling", "active_adapters")
     return all(hasattr(head, part) for part in parts) and isinstance(head.base_layer, torch.nn.Linear)
+
+
+def _active(head: Any) -> Any:
+    """The layer that is called: PEFT puts a trained copy of a whole layer (`modules_to_save`) beside the original."""
+    if not (hasattr(head, "original_module") and hasattr(head, "modules_to_save")):
+        return head
+    names = head.active_adapters
+    used = not head.disable_adapters and names and all(name in head.modules_to_save for name in names)
+    return head.modules_to_save[names[0]] if used else head.original_module
 
 
 def _takes(head: Any) -> bool:
@@ -340,7 +354,7 @@ def _new(kind: Any) -> Any:
 
 def _head_of(model: Any) -> Any:
     """The head, which may have come since (resized embeddings bring a new one)."""
-    head = model.get_output_embeddings()
+    head = _active(model.get_output_embeddings())
     if not _takes(head):
         name, kind = type(model).__name__, type(head).__name__
         raise InputError(f"model: got a {name} whose head has become a {kind}, expected torch.nn.Linear")

@@ -16,7 +16,6 @@ from chainrule.torch.arguments import check_same, check_target, check_tensor, de
 from chainrule.torch.extras import record
 from chainrule.torch.heads import check_head, check_leaf, in_autocast
 from chainrule.torch.layer import Inputs
-from chainrule.torch.split import of_rows
 
 __all__ = ["checked_group", "cross_entropy", "linear_cross_entropy"]
 
@@ -45,7 +44,7 @@ def cross_entropy(
         flat = Inputs(matrix, None, None, given, weight)
     except InputError as found:
         error = found
-    results = of_rows(flat, options, processes, dtype=dtype, extras=extras, error=error)
+    results = _of_rows(flat, options, processes, dtype=dtype, extras=extras, error=error)
     results = [r if r.dim() == 0 else r.reshape(lead) for r in results]
     return record(extras, results) if extras else results[0]
 
@@ -79,11 +78,17 @@ def linear_cross_entropy(
     except InputError as found:
         error = found
     dtype = torch.float32 if wide else getattr(flat.hidden, "dtype", torch.float32)
-    results = of_rows(
+    results = _of_rows(
         flat, options, processes, dtype=dtype, chunk_bytes=chunk_bytes, extras=extras, leaf=leaf, error=error
     )
     results = [r if r.dim() == 0 else r.reshape(lead) for r in results]
     return record(extras, results) if extras else results[0]
+
+
+def _of_rows(inputs: Inputs, options: LossOptions, processes: Processes, **others: Any) -> list[torch.Tensor]:
+    from chainrule.torch.split import of_rows  # a quarter of what this face takes to import, and few need it
+
+    return of_rows(inputs, options, processes, **others)
 
 
 def _check_fixed(target: torch.Tensor, weight: torch.Tensor | None) -> None:
@@ -98,10 +103,12 @@ def checked_group(group: Any) -> Processes:
     Raises
     ------
     InputError
-        It is neither, or this process is not in it.
+        It is neither, or this process is not in it; or the call is compiled whole, or within torch.func.
     """
     if torch.compiler.is_compiling():
-        raise InputError("group: got a group within torch.compile, expected an eager call")
+        raise InputError("group: got a group within torch.compile, expected an eager call (torch.compiler.disable)")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise InputError("group: got a group within torch.func or vmap, expected an eager call with `backward`")
     if type(group).__name__ == "DeviceMesh":
         if group.ndim != 1:
             raise InputError(f"group: got a mesh of {group.ndim} dimensions, expected one, as mesh['classes']")

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from chainrule.boundary.processes import Processes
 from chainrule.errors import InputError
@@ -140,8 +139,17 @@ class _Split(Function):  # type: ignore[misc]
         return tuple(results)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, by_loss: torch.Tensor | None, *others: torch.Tensor | None) -> Any:
+    def backward(ctx: Any, *given: torch.Tensor | None) -> Any:
+        with torch.no_grad():
+            found = _Split.gradients(ctx, *given)
+        if torch.is_grad_enabled():  # create_graph=True
+            of = [x for x in (*ctx.saved_tensors, *given) if x is not None and x.requires_grad]
+            found = [None if g is None else _Once.apply(g, *of) for g in found]
+        return *found, None, None, None
+
+    @staticmethod
+    def gradients(ctx: Any, by_loss: torch.Tensor | None, *others: torch.Tensor | None) -> Any:
+        """Of hidden units or logits, weights and biases."""
         inputs, plan = Inputs(*ctx.saved_tensors), ctx.plan
         given = {n: g for n, g in zip(plan.extras, others, strict=True) if g is not None and n in DIFFERENTIABLE}
         if by_loss is not None:
@@ -149,7 +157,22 @@ class _Split(Function):  # type: ignore[misc]
         sums = _Sums(inputs, plan, ctx.needs_input_grad)
         for (some, block), rows in zip(_blocks(inputs, plan), ctx.rows, strict=True):
             sums.add(some, _delta(some, block, rows, inputs, by_loss, given))
-        return *sums.given(), None, None, None
+        return sums.given()
+
+
+class _Once(Function):  # type: ignore[misc]
+    """A gradient that has none of its own: to leave out that part of a second derivative would be wrong."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor, *of: torch.Tensor) -> torch.Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *given: torch.Tensor) -> Any:
+        raise InputError(
+            "group: got a second derivative, expected first ones of classes that are split: gather the logits for it "
+            "(torch.distributed.nn.functional.all_gather) and leave `group` out"
+        )
 
 
 def _blocks(inputs: Inputs, plan: Plan) -> Any:

@@ -1,5 +1,6 @@
-"""The page of any PyTorch classifier: the output layer, then the gradient at every submodule's output, back to the
-input. It reads in full without a script; templates/modules.js lets each bar be pointed at and walked to."""
+"""The page of any PyTorch classifier: the walk's output layer, then the gradient at every submodule's output, back to
+the input. It reads in full without a script; templates/modules.js (web/src/modules.tsx) lets each bar be pointed at and
+walked to, and figures be taken away."""
 
 from __future__ import annotations
 
@@ -14,15 +15,25 @@ import numpy.typing as npt
 from chainrule.boundary import html
 from chainrule.boundary.files import write_atomically
 from chainrule.explain.symbols import number, probability
-from chainrule.explain.views.page_walk import CLASSES, DECADES, TERMS, bars, ends, largest_at, scale
+from chainrule.explain.views.page_walk import (
+    BARS,
+    CLASSES,
+    DECADES,
+    TERMS,
+    WIDEST,
+    bars,
+    ends,
+    largest_at,
+    output_step,
+    scale,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from chainrule.explain.modules import ModuleExplanation
+    from chainrule.explain.modules import ModuleExplanation, ModuleRow
 
 __all__ = ["modules_page", "write_modules_page"]
 
 Array = npt.NDArray[np.float64]
-SHOWN = 312  # elements that are drawn one by one
 CARRIED = 1024  # elements that the page carries of a gradient: its largest
 
 
@@ -39,60 +50,72 @@ def write_modules_page(path: str | os.PathLike[str], found: ModuleExplanation) -
 
 def modules_page(found: ModuleExplanation) -> str:
     """The page, as HTML."""
-    units = found.output_units
-    grad = np.array([u.grad_logit for u in units])
+    units, label = found.output_units, found.label
+    p, grad = np.array([u.probability for u in units]), np.array([u.grad_logit for u in units])
+    classes = [u.name for u in units]
     flat = {name: np.concatenate([g.ravel() for g in parts]) for name, parts in found.gradients.items() if parts}
     vectors = [grad, *flat.values()]
     decades = any(0 < float(np.abs(v).max(initial=0.0)) < 1 / DECADES for v in vectors)
     length = scale(vectors, decades=decades)
     top, low, high = ends(vectors)
-    steps = [_step(found, row, flat[row.name], length) for row in reversed(found.rows) if row.name in flat]
-    told = json.dumps(
-        {
-            "scale": {"log": decades, "top": top, "from": low, "to": high},
-            "steps": [{"name": s["name"], "places": s.pop("places"), "values": s.pop("values")} for s in steps],
+    reached = [row for row in reversed(found.rows) if row.name in flat]
+    title, story = f"The gradient at every part of {found.name}", _story(found)
+    told = {
+        "title": title, "story": story, "findings": [finding.text for finding in found.findings],
+        "output": {
+            "p": p.tolist(), "grad": grad.tolist(), "loss": found.loss, "label": label, "classes": classes,
         },
-        ensure_ascii=False,
-    )
+        "parts": [_carried(found, row, flat[row.name]) for row in reached],
+        "scale": {"log": decades, "top": top, "from": low, "to": high},
+        "most": {"classes": CLASSES, "bars": BARS, "terms": TERMS},
+    }  # fmt: skip
+    kept = json.loads(html.part("derivations.json"))
     return html.render(
-        "modules.html.j2", found=found, output=_output(found, grad, length), steps=steps, story=_story(found),
+        "modules.html.j2", found=found, title=title, story=story,
+        output=output_step(p, grad, label, classes, length),
+        steps=[_step(found, row, flat[row.name], length) for row in reached],
         scale=f"a whole bar is 10^{high}, none 10^{low}" if decades else f"a whole bar is {number(top, 3)}",
-        payload=told.replace("<", "\\u003c"), script=html.script("modules.js"),
+        derivations={"style": kept["style"], "shown": [one for one in kept["factors"] if one["name"] in OUTPUT]},
+        payload=json.dumps(told, ensure_ascii=False).replace("<", "\\u003c"), script=html.script("modules.js"),
     )  # fmt: skip
 
 
-def _output(found: ModuleExplanation, grad: Array, length: Any) -> dict[str, Any]:
-    units, label = found.output_units, found.label
-    p = np.array([u.probability for u in units])
-    at = np.arange(len(p))
-    if len(p) > CLASSES:
-        at = np.unique([label, *np.argsort(-p, kind="stable")[:10]])
-    shown = largest_at(grad, TERMS)
-    rest = [(f"{len(p) - len(shown)} more", float(np.delete(grad, shown).sum()))] if len(p) > len(shown) else []
+OUTPUT = ("loss", "gradient_wrt_probabilities", "softmax_jacobian", "gradient_wrt_logits")  # the first step's why
+
+
+def _heading(row: ModuleRow) -> str:
+    return "and back to the input" if row.kind == "input" else f"then to {row.name}"
+
+
+def _words(found: ModuleExplanation, row: ModuleRow) -> str:
+    """What it is: its kind, the shape of its output, how often it was called, its own parameters."""
+    calls = len(found.gradients[row.name])
+    told = ", ".join([row.kind, *filter(None, [" × ".join(map(str, row.shape))]), *[f"{calls} outputs"] * (calls > 1)])
+    return f"{told}; {row.n_parameters:,} parameters of its own" if row.n_parameters else told
+
+
+def _step(found: ModuleExplanation, row: ModuleRow, values: Array, length: Any) -> dict[str, Any]:
+    """One submodule, for the template: its largest elements, in their order, as bars, and what there is more."""
+    drawn = np.sort(largest_at(values, WIDEST))
+    rest = np.delete(values, drawn)
+    name = f"∂𝓛/∂{'x' if row.kind == 'input' else 'out'}"
+    parts = found.gradients[row.name]
     return {
-        "rows": [
-            bars("ŷ", p[at], length, "forward"), bars("− e(ℓ)", (at == label) * 1.0, length, "truth"),
-            bars("= ŷ − e(ℓ)", grad[at], length, "gradient"),
-        ],
-        "classes": [(units[i].name, int(i) == label) for i in at], "folded": len(p) - len(at),
-        "terms": [*((f"“{units[i].name}”", float(grad[i])) for i in shown), *rest],
+        "name": row.name, "heading": _heading(row), "words": _words(found, row),
+        "rows": [bars(name, values[drawn], length, "gradient") | {"most": len(values)}] if len(values) else [],
+        "more": len(rest), "above": float(np.abs(rest).max(initial=0.0)),
+        "terms": [(place(parts, int(i)), float(values[i])) for i in largest_at(values, TERMS)],
+        "norm": row.gradient_norm, "parameter_norm": row.parameter_norm,
     }  # fmt: skip
 
 
-def _step(found: ModuleExplanation, row: Any, values: Array, length: Any) -> dict[str, Any]:
-    """One submodule: its largest elements, in their order, as bars, and what there is more."""
-    parts = found.gradients[row.name]
-    drawn = np.sort(largest_at(values, SHOWN))
-    carried = np.sort(largest_at(values, CARRIED))
-    rest = np.delete(values, drawn)
-    largest = largest_at(values, TERMS)
+def _carried(found: ModuleExplanation, row: ModuleRow, values: Array) -> dict[str, Any]:
+    """The same for the script."""
+    largest = np.sort(largest_at(values, CARRIED))
     return {
-        "name": row.name, "kind": row.kind, "shape": " × ".join(map(str, row.shape)), "count": len(values),
-        "n_parameters": row.n_parameters, "norm": row.gradient_norm, "parameter_norm": row.parameter_norm,
-        "calls": len(parts), "bars": bars(row.name, values[drawn], length, "gradient"), "more": len(rest),
-        "above": float(np.abs(rest).max(initial=0.0)),
-        "terms": [(place(parts, int(i)), float(values[i])) for i in largest],
-        "places": [place(parts, int(i)) for i in carried], "values": values[carried].tolist(),
+        "name": row.name, "heading": _heading(row), "words": _words(found, row), "count": len(values),
+        "norm": row.gradient_norm, "parameters": row.parameter_norm, "isInput": row.kind == "input",
+        "values": values[largest].tolist(), "places": [place(found.gradients[row.name], int(i)) for i in largest],
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ to the weight. web/src/steps.tsx shows the same and lets it be changed."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from chainrule.notation import subscript
 if TYPE_CHECKING:
     from chainrule.explain.chain import Chain
 
-__all__ = ["BARS", "CLASSES", "DECADES", "ROWS", "TERMS", "bars", "ends", "largest_at", "scale", "walk"]
+__all__ = ["BARS", "CLASSES", "DECADES", "ROWS", "TERMS", "bars", "ends", "largest_at", "output_step", "scale", "walk"]
 
 Array = npt.NDArray[np.float64]
 CLASSES = 20  # of more, only the label and the most probable have a bar of their own; listed in tables
@@ -37,7 +38,7 @@ def walk(explanation: Example, chain: Chain) -> list[dict[str, Any]]:
     deltas = [g[0] for g in e.backward.grad_preactivations]
     through = [g[0] for g in e.backward.grad_activations]
     length = scale([*deltas, *through[1:]], decades=any(0 < float(np.abs(d).max()) < 1 / DECADES for d in deltas))
-    steps = [_output(e, deltas[-1], length)]
+    steps = [output_step(e.forward.probabilities[0], deltas[-1], e.label, e.classes, length, subscript(depth))]
     units = _looked_at(e, chain, deltas)
     for k in range(depth - 1, chain.layer - 1, -1):
         steps.append(_hidden(e, k, units, deltas, through[k], length))
@@ -56,26 +57,32 @@ def walk(explanation: Example, chain: Chain) -> list[dict[str, Any]]:
     return steps
 
 
-def _output(e: Example, grad: Array, length: Any) -> dict[str, Any]:
-    depth, p = e.net.depth, e.forward.probabilities[0]
+def output_step(
+    p: Array, grad: Array, label: int, classes: Sequence[str], length: Any, low: str = ""
+) -> dict[str, Any]:
+    """The first step, of any classifier. low : its layer's number as a subscript, where it has one"""
     at = np.arange(len(p))
     if len(p) > CLASSES:
-        at = np.unique([e.label, *np.argsort(-p, kind="stable")[:10]])
-    low, y = subscript(depth), "ŷ"
+        at = np.unique([label, *np.argsort(-p, kind="stable")[:10]])
     shown = largest_at(grad, TERMS)
-    listed = [(f"δ{low},{subscript(int(i) + 1)} “{e.classes[i]}”", float(grad[i])) for i in shown]
-    rest = float(np.delete(grad, shown).sum())
+    between = "," if low else ""
+    listed = [(f"δ{low}{between}{subscript(int(i) + 1)} “{classes[i]}”", float(grad[i])) for i in shown]
     return {
-        "kind": "output", "heading": "Talk to the output layer", "layer": depth,
-        "formula": f"δ{low} = ∇a{low} 𝓛 = {y} − e(ℓ)",
+        "kind": "output", "heading": "Talk to the output layer", "formula": f"δ{low} = ∇a{low} 𝓛 = ŷ − e(ℓ)",
         "words": "What the network said minus what is true is the gradient.",
         "rows": [
-            bars(y, p[at], length, "forward"), bars("− e(ℓ)", (at == e.label) * 1.0, length, "truth"),
+            bars("ŷ", p[at], length, "forward"), bars("− e(ℓ)", (at == label) * 1.0, length, "truth"),
             bars(f"= δ{low}", grad[at], length, "gradient"),
         ],
-        "classes": [(e.classes[i], int(i) == e.label) for i in at], "folded": len(p) - len(at),
-        "terms": [*listed, (f"{len(p) - len(shown)} more", rest)], "end": ("they sum to", 0.0),
+        "classes": [(classes[int(i)], int(i) == label) for i in at], "folded": len(p) - len(at),
+        "terms": [*listed, *_more(grad, shown)], "end": ("they sum to", 0.0),
     }  # fmt: skip
+
+
+def _more(terms: Array, shown: npt.NDArray[np.int64]) -> list[tuple[str, float]]:
+    """What a sum has beside the terms that are told one by one, if anything."""
+    count = len(terms) - len(shown)
+    return [(f"{count} more", float(np.delete(terms, shown).sum()))] if count else []
 
 
 def _hidden(
@@ -106,7 +113,7 @@ def _hidden(
             bars(f"= δ{low}", grad[at], length, "gradient"),
         ],
         "folded": len(grad) - len(at), "whose": f"unit {unit} of layer {k}",
-        "terms": [*listed, (f"{len(terms) - len(shown)} more", float(np.delete(terms, shown).sum()))],
+        "terms": [*listed, *_more(terms, shown)],
         "sum": float(through[unit - 1]), "slope": float(slopes[unit - 1]),
         "end": (f"δ{low},{subscript(unit)}", float(grad[unit - 1])),
     }  # fmt: skip
