@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
+from torch.overrides import has_torch_function
 
 from chainrule._native import _kernels
 from chainrule.boundary.checks import check_no_ignore_index
@@ -27,7 +28,7 @@ from chainrule.torch.extras import WithExtras, composed, record
 from chainrule.torch.shapes import shaped
 from chainrule.torch.sharded import is_sharded, of_shards
 
-__all__ = ["cross_entropy", "differentiates", "is_transformed", "of_logits", "ordinary"]
+__all__ = ["cross_entropy", "differentiates", "is_transformed", "of_logits", "ordinary", "ordinary_in_program"]
 
 
 def cross_entropy(
@@ -314,6 +315,35 @@ ordinary = _kernels.OrdinaryLoss(
         "keeps_graph": keeps_graph,
     }
 )  # fmt: skip
+
+
+def ordinary_in_program(
+    input: Any, target: Any, ignore_index: Any, reduction: Any, label_smoothing: Any, others: tuple[Any, ...]
+) -> Any:
+    """The same of what is compiled, where there is a gradient to compute. A compiled program asks again at each call
+    whatever was asked while it was traced, every name that was read too: so the questions are few, and stand here."""
+    weight, size_average, reduce, inplace, temperature, z_loss, softcap, scale, loss_dtype, extras, group = others
+    if not (weight is size_average is reduce is softcap is loss_dtype is group is None) or inplace or extras:
+        return None
+    if (temperature, z_loss, scale, label_smoothing) != (1.0, 0.0, 1.0, 0.0):
+        return None
+    if temperature is True or z_loss is False or scale is True:  # which are equal, and no numbers
+        return None
+    if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
+        return None
+    if reduction not in ("mean", "sum", "none"):
+        return None
+    if has_torch_function((input, target)) or torch.onnx.is_in_onnx_export():
+        return None
+    if input.dim() != 2 or target.dim() != 1 or not (input.is_cpu and target.is_cpu and input.requires_grad):
+        return None
+    if not input.is_floating_point() or input.dtype.itemsize < 4 or not torch.is_grad_enabled():
+        return None
+    if target.is_floating_point() or target.is_complex() or target.dtype.itemsize != 8:
+        return None
+    if input.shape[0] != target.shape[0] or input.shape[1] == 0:
+        return None
+    return ops.cross_entropy(input, target, None, reduction, ignore_index, 0.0, True, False)[0]
 
 
 class _InPlace(Function):  # type: ignore[misc]
