@@ -363,3 +363,48 @@ def test_inplace_knows_which_elements_share_a_place():
     torch.testing.assert_close(got, wanted)
     with pytest.raises(InputError, match="elements in one place"):
         ours.cross_entropy((leaf * 1).unfold(0, 3, 2)[:2], target, inplace=True)
+
+
+ORDINARY = {  # of labels in 5 classes: what native code answers by itself
+    "mean": {},
+    "sum": {"reduction": "sum"},
+    "each": {"reduction": "none"},
+    "smoothed": {"label_smoothing": 0.25},
+    "ignored": {"ignore_index": 1},
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_ordinary_loss_has_the_bits_of_one_that_python_checks(name, dtype):
+    options, target = ORDINARY[name], torch.tensor([1, 4, 0])
+    torch.manual_seed(0)
+    logits, bits = torch.randn(3, 5, dtype=dtype), []
+    for temperature in (1.0, 1):  # the same number; the second is left to the checks
+        leaf = logits.clone().requires_grad_()
+        loss = ours.cross_entropy(leaf, target, temperature=temperature, **options)
+        loss.sum().backward()
+        bits.append((type(loss.grad_fn).__name__, loss.detach(), leaf.grad))
+        assert torch.equal(ours.cross_entropy(logits, target, temperature=temperature, **options), loss)
+    (quick, *first), (slow, *second) = bits
+    assert quick != slow
+    assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": True}, "temperature: got True"),
+        ({"z_loss": False}, "z_loss: got False"),
+        ({"scale": True}, "scale: got True"),
+        ({"ignore_index": True}, "ignore_index: got True"),
+        ({"ignore_index": 2**70}, "ignore_index: got 1180591620717411303424"),
+        ({"label_smoothing": 1.5}, "label_smoothing: got 1.5"),
+        ({"reduction": "avg"}, "reduction: got 'avg'"),
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_nearly_ordinary_is_checked(options, message, compiled):
+    call = torch.compile(ours.cross_entropy, backend="eager") if compiled else ours.cross_entropy
+    with pytest.raises(InputError, match=message):
+        call(torch.zeros(2, 3, requires_grad=True), torch.tensor([1, 0]), **options)

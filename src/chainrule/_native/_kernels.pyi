@@ -23,7 +23,9 @@ def loss_and_gradient(
     z_loss: float,
     threads: int,
 ) -> tuple[Any, npt.NDArray[Any]] | None: ...
+def is_one(table: Any, tensor: Any) -> bool: ...
 def loss_and_gradient_into(
+    table: Any,
     logits: Any,
     labels: Any,
     gradient: Any,
@@ -32,6 +34,20 @@ def loss_and_gradient_into(
     ignore_index: int | None,
     label_smoothing: float,
 ) -> float | None: ...
+
+class OrdinaryLoss:
+    def __init__(self, of: dict[str, Any]) -> None: ...
+    def __call__(
+        self,
+        logits: Any,
+        labels: Any,
+        ignore_index: Any,
+        reduction: Any,
+        label_smoothing: Any,
+        others: tuple[Any, ...],
+    ) -> Any: ...
+    def hands_on(self, gradient: Any, grad_loss: Any) -> bool: ...
+
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]: ...
 def multiply_float32(
     a: npt.NDArray[Any], b: npt.NDArray[Any], c: npt.NDArray[Any], adds: bool, threads: int

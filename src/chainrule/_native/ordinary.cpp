@@ -16,6 +16,7 @@
 #include <type_traits>
 
 #include "errors.hpp"
+#include "exchange.hpp"
 #include "gil.hpp"
 #include "mode.hpp"
 #include "output_layer.hpp"
@@ -65,11 +66,10 @@ bool holds(const nb::dlpack::dtype& dtype) {
 }
 
 // Numbers one after another, that can be written.
-template <class T>
-T* written(nb::handle value, std::size_t rank, std::size_t rows, std::size_t columns) {
-  Out array;
-  if (!nb::try_cast(value, array, false) || !lies_well(array, rank) || !holds<T>(array.dtype()) ||
-      array.shape(0) != rows || (rank == 2 && array.shape(1) != columns))
+template <class T, class A>
+T* written(const A& array, std::size_t rank, std::size_t rows, std::size_t columns) {
+  if (!lies_well(array, rank) || !holds<T>(array.dtype()) || array.shape(0) != rows ||
+      (rank == 2 && array.shape(1) != columns))
     throw std::invalid_argument("a result has another shape or dtype than it should");
   for (std::size_t axis = 0, step = rank == 2 ? columns : 1; axis < rank; ++axis, step = 1)
     if (array.shape(axis) > 1 && array.stride(axis) != static_cast<std::int64_t>(step))
@@ -110,8 +110,8 @@ std::optional<double> run(chainrule::Job<T>& job, const Scalars& given, int thre
   return std::is_same_v<T, float> ? static_cast<float>(reduced) : reduced;
 }
 
-template <class T>
-chainrule::Job<T> job_of(const In& logits, const In& labels) {
+template <class T, class A>
+chainrule::Job<T> job_of(const A& logits, const A& labels) {
   chainrule::Job<T> job{};
   job.output = chainrule::Output::gradient, job.n = logits.shape(0), job.k = logits.shape(1);
   job.logits = {static_cast<const T*>(logits.data()), static_cast<std::ptrdiff_t>(logits.stride(0)),
@@ -120,14 +120,15 @@ chainrule::Job<T> job_of(const In& logits, const In& labels) {
   return job;
 }
 
-bool are_ordinary(const In& logits, const In& labels) {
+template <class A>
+bool are_ordinary(const A& logits, const A& labels) {
   return lies_well(logits, 2) && lies_well(labels, 1) && logits.shape(1) > 0 && labels.shape(0) == logits.shape(0) &&
          labels.dtype() == nb::dtype<std::int64_t>() && (labels.shape(0) <= 1 || labels.stride(0) == 1);
 }
 
 // Calls f with a number of the logits' format, if that is one of those.
-template <class... Formats, class F>
-nb::object of_format(const In& logits, F f) {
+template <class... Formats, class A, class F>
+nb::object of_format(const A& logits, F f) {
   nb::object result = nb::none();
   (void)((holds<Formats>(logits.dtype()) && (result = f(Formats{}), true)) || ...);
   return result;
@@ -146,11 +147,11 @@ nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::st
     using T = decltype(number);
     chainrule::Job<T> job = job_of<T>(a, given);
     const nb::object gradient = empty(nb::make_tuple(job.n, job.k), dtype<T>(), sizeof(T));
-    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    job.result = {written<T>(nb::cast<Out>(gradient, false), 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
     nb::object loss;
     if (reduction == "none") {
       loss = empty(nb::make_tuple(job.n), dtype<T>(), sizeof(T));
-      job.losses.own = written<T>(loss, 1, job.n, 0);
+      job.losses.own = written<T>(nb::cast<Out>(loss, false), 1, job.n, 0);
     }
     const auto reduced = run(job, {reduction, ignore_index, label_smoothing, temperature, z_loss}, threads);
     if (!reduced) return nb::none();
@@ -158,22 +159,122 @@ nb::object loss_and_gradient(nb::handle logits, nb::handle labels, const std::st
   });
 }
 
-// The same into memory that is there, of arrays of any kind by DLPack and of 16 bits too: the reduced loss, or None.
-nb::object loss_and_gradient_into(nb::handle logits, nb::handle labels, nb::handle gradient, nb::handle losses,
-                                  const std::string& reduction, std::optional<std::int64_t> ignore_index,
-                                  double label_smoothing) {
-  In a, given;
-  if (!nb::try_cast(logits, a, false) || !nb::try_cast(labels, given, false) || !are_ordinary(a, given)) return nb::none();
+// The same into memory that is there, of tensors that a table shows, and of 16 bits too: the reduced loss, or None.
+nb::object loss_and_gradient_into(nb::handle table, nb::handle logits, nb::handle labels, nb::handle gradient,
+                                  nb::handle losses, const std::string& reduction,
+                                  std::optional<std::int64_t> ignore_index, double label_smoothing) {
+  const chainrule::ExchangeTable* const exchange = chainrule::exchange_table(table);
+  chainrule::TensorView a, given, result, each;
+  if (!a.look(exchange, logits.ptr()) || !given.look(exchange, labels.ptr()) || !result.look(exchange, gradient.ptr()) ||
+      (!losses.is_none() && !each.look(exchange, losses.ptr())) || !are_ordinary(a, given))
+    return nb::none();
   return of_format<float, double, chainrule::bfloat16, chainrule::float16>(a, [&](auto number) -> nb::object {
     using T = decltype(number);
     chainrule::Job<T> job = job_of<T>(a, given);
-    job.result = {written<T>(gradient, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
-    if (!losses.is_none()) job.losses.own = written<T>(losses, 1, job.n, 0);
+    job.result = {written<T>(result, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+    if (!losses.is_none()) job.losses.own = written<T>(each, 1, job.n, 0);
     const auto reduced = run(job, {reduction, ignore_index, label_smoothing, 1.0, 0.0}, chainrule::max_threads());
     if (!reduced) return nb::none();
     return nb::float_(*reduced);
   });
 }
+
+// Is a tensor that a table shows the number 1, in float32 or float64?
+bool is_one(nb::handle table, nb::handle tensor) {
+  chainrule::TensorView number;
+  if (!number.look(chainrule::exchange_table(table), tensor.ptr()) || number.ndim() != 0) return false;
+  if (holds<float>(number.dtype())) return *static_cast<const float*>(number.data()) == 1.0f;
+  return holds<double>(number.dtype()) && *static_cast<const double*>(number.data()) == 1.0;
+}
+
+// The same of PyTorch's tensors, from its face's arguments as they come, with its autograd: None where something is not
+// ordinary. What is asked of PyTorch it answers by functions and names that are given once, as `losses.py` tells them.
+class OrdinaryLoss {
+ public:
+  explicit OrdinaryLoss(nb::dict of) {
+    const auto get = [&](const char* name) { return nb::object(of[name]); };
+    const auto tuple = [&](const char* name) { return nb::cast<nb::tuple>(of[name]); };
+    table_ = get("table"), types_ = tuple("types"), usual_ = tuple("usual"), looks_ = tuple("looks");
+    empty_like_ = get("empty_like"), new_like_ = get("new_like"), scalar_ = tuple("scalar"), options_ = get("options");
+    record_ = get("record"), grad_enabled_ = get("grad_enabled"), keeps_graph_ = get("keeps_graph");
+    is_neg_ = nb::str("is_neg"), requires_grad_ = nb::str("requires_grad");
+  }
+
+  // The loss, recorded with its gradient where a derivative is wanted.
+  nb::object call(nb::handle logits, nb::handle labels, nb::handle ignore_index, nb::handle reduction,
+                  nb::handle label_smoothing, nb::tuple others) const {
+    if (!is_of_types(logits) || !is_of_types(labels) || !are_usual(others) || someone_looks()) return nb::none();
+    std::string name;
+    std::int64_t ignored = -100;
+    const bool counts = ignore_index.is_none() || (PyLong_CheckExact(ignore_index.ptr()) && nb::try_cast(ignore_index, ignored));
+    if (!counts || !PyFloat_CheckExact(label_smoothing.ptr()) || !nb::try_cast(reduction, name, false)) return nb::none();
+    const double smoothing = PyFloat_AsDouble(label_smoothing.ptr());
+    if (!(smoothing >= 0.0 && smoothing <= 1.0) || (name != "mean" && name != "sum" && name != "none")) return nb::none();
+
+    const chainrule::ExchangeTable* const exchange = chainrule::exchange_table(table_);
+    chainrule::TensorView a, given, result, each;
+    if (!a.look(exchange, logits.ptr()) || !given.look(exchange, labels.ptr()) || !are_ordinary(a, given)) return nb::none();
+    return of_format<float, double>(a, [&](auto number) -> nb::object {
+      using T = decltype(number);
+      chainrule::Job<T> job = job_of<T>(a, given);
+      const std::size_t bytes = job.n * job.k * sizeof(T);
+      if ((bytes && !job.logits.data) || !is_false(logits.attr(is_neg_)())) return nb::none();
+      const bool wanted = is_true(logits.attr(requires_grad_)) && is_true(grad_enabled_());
+      if (!wanted && bytes > unread) return nb::none();
+      const nb::object gradient = (bytes < unread ? empty_like_ : new_like_)(logits);
+      if (!result.look(exchange, gradient.ptr()) || !in_one_run(result)) return nb::none();
+      job.result = {written<T>(result, 2, job.n, job.k), static_cast<std::ptrdiff_t>(job.k), 1};
+      nb::object loss;
+      if (name == "none") {
+        loss = logits.attr("new_empty")(job.n);
+        if (!each.look(exchange, loss.ptr())) return nb::none();
+        job.losses.own = written<T>(each, 1, job.n, 0);
+      }
+      const auto reduced = run(job, {name, ignored, smoothing, 1.0, 0.0}, chainrule::max_threads());
+      if (!reduced) return nb::none();
+      if (!loss) loss = scalar_[sizeof(T) == 8](*reduced);
+      if (!wanted) return loss;
+      return record_(logits, nb::make_tuple(labels, options_(reduction, ignored, label_smoothing), loss, gradient));
+    });
+  }
+
+  // Is the kept gradient, as it is, the one of a first backward, which nobody looks at?
+  bool hands_on(nb::handle gradient, nb::handle grad_loss) const {
+    return is_of_types(gradient) && is_of_types(grad_loss) && is_false(grad_enabled_()) && is_false(keeps_graph_()) &&
+           !someone_looks() && is_one(table_, grad_loss);
+  }
+
+ private:
+  static constexpr std::size_t unread = 2 << 20;  // bytes of a gradient that nobody asked for: it stays in the caches
+
+  static bool is_true(const nb::object& value) { return value.is(nb::handle(Py_True)); }
+  static bool is_false(const nb::object& value) { return value.is(nb::handle(Py_False)); }
+  bool is_of_types(nb::handle value) const {
+    for (const nb::handle type : types_)
+      if (value.type().is(type)) return true;
+    return false;
+  }
+  bool are_usual(const nb::tuple& given) const {
+    for (std::size_t i = 0; i < usual_.size(); ++i) {
+      const nb::object value = given[i], usual = usual_[i];
+      if (value.is(usual)) continue;
+      if (!PyFloat_CheckExact(value.ptr()) || !PyFloat_CheckExact(usual.ptr())) return false;
+      if (PyFloat_AsDouble(value.ptr()) != PyFloat_AsDouble(usual.ptr())) return false;
+    }
+    return true;
+  }
+  bool someone_looks() const {
+    for (const nb::handle ask : looks_)
+      if (PyObject_IsTrue(ask().ptr()) != 0) return true;
+    return false;
+  }
+  static bool in_one_run(const chainrule::TensorView& a) {
+    return (a.shape(0) <= 1 || a.stride(0) == static_cast<std::int64_t>(a.shape(1))) && (a.shape(1) <= 1 || a.stride(1) == 1);
+  }
+
+  nb::tuple types_, usual_, looks_, scalar_;
+  nb::object table_, empty_like_, new_like_, options_, record_, grad_enabled_, keeps_graph_, is_neg_, requires_grad_;
+};
 
 }  // namespace
 
@@ -183,8 +284,14 @@ void bind_ordinary(nb::module_& m) {
   numpy = {kept("ndarray"), kept("empty"), kept("uint8"), kept("float32"), kept("float64")};
   m.def("loss_and_gradient", &loss_and_gradient, "logits"_a.none(), "labels"_a.none(), "reduction"_a,
         "ignore_index"_a.none(), "label_smoothing"_a, "temperature"_a, "z_loss"_a, "threads"_a);
-  m.def("loss_and_gradient_into", &loss_and_gradient_into, "logits"_a, "labels"_a, "gradient"_a, "losses"_a.none(),
-        "reduction"_a, "ignore_index"_a.none(), "label_smoothing"_a);
+  m.def("loss_and_gradient_into", &loss_and_gradient_into, "table"_a, "logits"_a, "labels"_a, "gradient"_a,
+        "losses"_a.none(), "reduction"_a, "ignore_index"_a.none(), "label_smoothing"_a);
+  m.def("is_one", &is_one, "table"_a, "tensor"_a);
+  nb::class_<OrdinaryLoss>(m, "OrdinaryLoss")
+      .def(nb::init<nb::dict>(), "of"_a)
+      .def("__call__", &OrdinaryLoss::call, "logits"_a.none(), "labels"_a.none(), "ignore_index"_a.none(),
+           "reduction"_a.none(), "label_smoothing"_a.none(), "others"_a)
+      .def("hands_on", &OrdinaryLoss::hands_on, "gradient"_a, "grad_loss"_a);
   m.def("empty", [](nb::tuple shape, nb::handle dtype) {
     return empty(shape, dtype, nb::cast<std::size_t>(dtype.attr("itemsize")));
   }, "shape"_a, "dtype"_a);

@@ -129,6 +129,11 @@ def cross_entropy(
 
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
     """
+    asked = weight, size_average, reduce, inplace, temperature, z_loss, softcap, scale, loss_dtype, extras, group
+    ordinary = _losses.ordinary_in_program if torch.compiler.is_compiling() else _losses.ordinary
+    loss = ordinary(input, target, ignore_index, reduction, label_smoothing, asked)
+    if loss is not None:
+        return loss
     if has_torch_function((input, target, weight)):  # subclasses, modes, and what torch.fx traces
         tensors = input, target, weight
         others = size_average, ignore_index, reduce, reduction, label_smoothing

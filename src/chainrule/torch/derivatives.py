@@ -21,17 +21,17 @@ import torch
 from torch.autograd import Function
 
 from chainrule.output.options import LossOptions
-from chainrule.torch import ops
+from chainrule.torch import ops, rows
 from chainrule.torch.arguments import in_program
 from chainrule.torch.forward_mode import no_tangent, saved_primals
 from chainrule.torch.shapes import shaped, slopes
 
 __all__ = [
-    "Gradient", "Loss", "Softmax", "curvature", "factor_of", "handed_on", "hessian_product", "log_softmax", "masses",
-    "third",
+    "Gradient", "Loss", "Softmax", "curvature", "factor_of", "handed_on", "hessian_product", "keeps_graph",
+    "log_softmax", "masses", "third",
 ]  # fmt: skip
 # Does this backward keep the graph for another one? PyTorch's compiler asks the same, before it reuses a buffer.
-_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 def masses(
@@ -117,11 +117,9 @@ def factor_of(
 
 def handed_on(grad: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """factor · gradient in the kept gradient's own memory, unless the graph is kept for another backward."""
-    if torch.compiler.is_compiling() or _keeps_graph() or not ops.is_eager(grad, factor, None):
+    if torch.compiler.is_compiling() or keeps_graph() or not ops.is_eager(grad, factor, None):
         return (grad * factor).to(grad.dtype)
-    if factor.dim() == 0 and factor.is_cpu and float(factor) == 1.0:  # no device is waited for
-        return grad
-    return grad.mul_(factor)
+    return grad if rows.is_one(factor) else grad.mul_(factor)
 
 
 class Gradient(Function):  # type: ignore[misc]

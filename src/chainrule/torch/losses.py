@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
+from torch.overrides import has_torch_function
 
+from chainrule._native import _kernels
 from chainrule.boundary.checks import check_no_ignore_index
 from chainrule.errors import InputError
 from chainrule.output.options import LossOptions
@@ -20,13 +23,12 @@ from chainrule.torch.arguments import (
     in_program,
     is_wide,
 )
-from chainrule.torch.derivatives import Loss, factor_of, log_softmax
+from chainrule.torch.derivatives import Loss, factor_of, keeps_graph, log_softmax
 from chainrule.torch.extras import WithExtras, composed, record
 from chainrule.torch.shapes import shaped
 from chainrule.torch.sharded import is_sharded, of_shards
 
-__all__ = ["cross_entropy", "differentiates", "is_transformed", "of_logits"]
-WIDE = (torch.float32, torch.float64)  # which autocast leaves alone
+__all__ = ["cross_entropy", "differentiates", "is_transformed", "of_logits", "ordinary", "ordinary_in_program"]
 
 
 def cross_entropy(
@@ -35,10 +37,6 @@ def cross_entropy(
 ) -> Any:  # fmt: skip
     if group is not None:
         return groups.cross_entropy(input, target, weight, options, in_float32, extras, groups.checked_group(group))
-    if weight is None and not inplace and not extras and _is_ordinary(input, target):
-        if torch.is_grad_enabled() and input.requires_grad:
-            return _directly(input, target, None, options, False)
-        return rows.loss_and_gradient(input, target, None, options, None)
     if is_sharded(input, target, weight):
         return _of_shards(input, target, weight, options, in_float32, extras)
     check_tensor("input", input, "(C,), (N, C) or (N, C, d_1, …)", 1)
@@ -109,24 +107,6 @@ def _with_extras(
         logits, target, weight, options, wide, names, differentiates(logits)
     )
     return results
-
-
-def _is_ordinary(input: torch.Tensor, target: torch.Tensor) -> bool:
-    """Is this what most calls give, a matrix and its labels, where neither a check has more to ask nor a transform? The
-    checks take longer than the loss of a few rows."""
-    if not isinstance(input, torch.Tensor) or not isinstance(target, torch.Tensor) or in_program() or is_transformed():
-        return False
-    if (
-        not (ops.is_eager(input, target, None) and input.is_cpu and target.is_cpu)
-        or input.is_nested
-        or target.is_nested
-    ):
-        return False
-    strided = input.layout is torch.strided and target.layout is torch.strided
-    if not strided or input.dtype not in WIDE or target.dtype is not torch.int64 or input.dim() != 2:
-        return False
-    n, k = input.shape
-    return bool(k > 0 and target.shape == (n,))
 
 
 def of_logits(
@@ -290,6 +270,80 @@ class _Direct(Function):  # type: ignore[misc]
 
 # without the questions that Function.apply asks of transforms, which have been asked
 _directly = super(Function, _Direct).apply
+
+
+class _Made(Function):  # type: ignore[misc]
+    """The same of an ordinary loss, which has been computed with its gradient: `made`, which nothing looks into."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, made: tuple[Any, ...]) -> torch.Tensor:
+        target, ctx.options, loss, grad = made
+        ctx.save_for_backward(logits, grad, target, None)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> Any:
+        if not torch.compiler.is_compiling():
+            grad = ctx.saved_tensors[1]
+            if ordinary.hands_on(grad, grad_loss):
+                return grad, None
+        return Loss.backward(ctx, grad_loss, None)[0], None
+
+
+# What a call may be asked for beside labels and the options of an ordinary loss, and what is usual.
+USUAL = {
+    "weight": None, "size_average": None, "reduce": None, "inplace": False, "temperature": 1.0, "z_loss": 0.0,
+    "softcap": None, "scale": 1.0, "loss_dtype": None, "extras": (), "group": None,
+}  # fmt: skip
+# The loss that most calls ask for, of a matrix on the CPU and its labels, where nobody looks at the call; None for what
+# is left to the checks, which take longer than the loss of a few rows. Its last argument is in the order of USUAL.
+ordinary = _kernels.OrdinaryLoss(
+    {
+        "table": rows.TABLE,
+        "types": ops.PLAIN,
+        "usual": tuple(USUAL.values()),
+        "looks": (
+            torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack, torch._C._is_tracing,
+            torch._C._functorch.peek_interpreter_stack, lambda: forward_ad._current_level >= 0,
+        ),
+        "empty_like": torch.empty_like,
+        "new_like": rows.new_like,
+        "scalar": tuple(partial(torch.scalar_tensor, dtype=dtype) for dtype in (torch.float32, torch.float64)),
+        "options": lru_cache(LossOptions),
+        "record": super(Function, _Made).apply,
+        "grad_enabled": torch.is_grad_enabled,
+        "keeps_graph": keeps_graph,
+    }
+)  # fmt: skip
+
+
+def ordinary_in_program(
+    input: Any, target: Any, ignore_index: Any, reduction: Any, label_smoothing: Any, others: tuple[Any, ...]
+) -> Any:
+    """The same of what is compiled, where there is a gradient to compute. A compiled program asks again at each call
+    whatever was asked while it was traced, every name that was read too: so the questions are few, and stand here."""
+    weight, size_average, reduce, inplace, temperature, z_loss, softcap, scale, loss_dtype, extras, group = others
+    if not (weight is size_average is reduce is softcap is loss_dtype is group is None) or inplace or extras:
+        return None
+    if (temperature, z_loss, scale, label_smoothing) != (1.0, 0.0, 1.0, 0.0):
+        return None
+    if temperature is True or z_loss is False or scale is True:  # which are equal, and no numbers
+        return None
+    if type(ignore_index) is not int or not -(2**63) <= ignore_index < 2**63:
+        return None
+    if reduction not in ("mean", "sum", "none"):
+        return None
+    if has_torch_function((input, target)) or torch.onnx.is_in_onnx_export():
+        return None
+    if input.dim() != 2 or target.dim() != 1 or not (input.is_cpu and target.is_cpu and input.requires_grad):
+        return None
+    if not input.is_floating_point() or input.dtype.itemsize < 4 or not torch.is_grad_enabled():
+        return None
+    if target.is_floating_point() or target.is_complex() or target.dtype.itemsize != 8:
+        return None
+    if input.shape[0] != target.shape[0] or input.shape[1] == 0:
+        return None
+    return ops.cross_entropy(input, target, None, reduction, ignore_index, 0.0, True, False)[0]
 
 
 class _InPlace(Function):  # type: ignore[misc]

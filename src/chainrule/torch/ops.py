@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch._library.autograd import Info, make_autograd_impl
 
 from chainrule.output.options import LossOptions
 from chainrule.torch import devices, layer, rows
@@ -30,6 +31,7 @@ _is_wrapped, _is_batched = torch._C._functorch.is_functorch_wrapped_tensor, torc
 # not torch.library.custom_op, whose Python around each call takes longer than the loss of a hundred short rows
 _library = torch.library.Library("chainrule", "FRAGMENT")
 _options = lru_cache(LossOptions)
+_functions: dict[Any, Callable[..., Any]] = {}  # of the operators
 
 
 def _operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Any]:
@@ -38,7 +40,9 @@ def _operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Any]:
     def define(function: Callable[..., Any]) -> Any:
         _library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
         _library.impl(name, function, "CompositeExplicitAutograd")
-        return getattr(torch.ops.chainrule, name).default
+        operator = getattr(torch.ops.chainrule, name).default
+        _functions[operator] = function
+        return operator
 
     return define
 
@@ -54,8 +58,19 @@ def _batched(operator: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def differentiated_by(operator: Any, backward: Callable[..., Any], keep: Callable[..., None]) -> None:
-    """Its gradients: `keep` keeps what `backward` needs."""
-    torch.library.register_autograd(operator, backward, setup_context=keep, lib=_library)
+    """Its gradients: `keep` keeps what `backward` needs. Where none is recorded, as when a compiled program runs, and
+    nobody looks, the function is called at once: PyTorch's dispatcher would be passed once more."""
+    recorded = make_autograd_impl(operator, Info(backward, keep))
+    function = _functions[operator]
+
+    def run(keys: Any, *args: Any, **others: Any) -> Any:
+        records = torch.is_grad_enabled() and torch._C._any_requires_grad(*args)
+        if records or torch._C._len_torch_dispatch_stack():
+            return recorded(keys, *args, **others)
+        plain = all(is_plain(x) for x in args if isinstance(x, torch.Tensor))
+        return function(*args, **others) if plain else recorded(keys, *args, **others)
+
+    _library.impl(operator.name(), run, "Autograd", with_keyset=True)
 
 
 def loss_of_logits(

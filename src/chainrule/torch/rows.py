@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.dlpack import to_dlpack
 
 from chainrule._native import _kernels
 from chainrule.boundary.arrays import borrow, empty
@@ -25,10 +24,14 @@ from chainrule.torch import buffers, devices
 from chainrule.torch.arguments import names
 from chainrule.torch.blocks import Block, blocks_of, put
 
-__all__ = ["by_row", "is_even", "is_native", "loss_and_gradient", "new_empty_like", "new_like", "of_each", "of_tensors"]
+__all__ = [
+    "by_row", "is_even", "is_native", "is_one", "loss_and_gradient", "new_empty_like", "new_like", "of_each",
+    "of_tensors",
+]  # fmt: skip
 
 NATIVE = ("cpu",)
 BUFFER_BYTES = 2 << 20  # stays in the caches
+TABLE = torch.Tensor.__dlpack_c_exchange_api__  # by which the native part finds a tensor's numbers
 FORMATS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -74,11 +77,16 @@ def _ordinary(
     if grad is None or not grad.is_contiguous():
         return None
     losses = torch.empty(logits.shape[:1], dtype=logits.dtype) if options.reduction == "none" else None
-    given = to_dlpack(logits), to_dlpack(target), to_dlpack(grad), None if losses is None else to_dlpack(losses)
-    loss = _kernels.loss_and_gradient_into(*given, options.reduction, options.ignore_index, options.label_smoothing)
+    given = options.reduction, options.ignore_index, options.label_smoothing
+    loss = _kernels.loss_and_gradient_into(TABLE, logits, target, grad, losses, *given)
     if loss is None:
         return None
     return torch.scalar_tensor(loss, dtype=loss_dtype) if losses is None else losses
+
+
+def is_one(tensor: torch.Tensor) -> bool:
+    """Is this the number 1, on the CPU? No device is waited for."""
+    return _kernels.is_one(TABLE, tensor)
 
 
 def by_row(output: str, logits: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
