@@ -57,6 +57,6 @@ def convention_in_words(name: str, value: Any) -> str:
         "mean": "the loss is a sum over samples", "samples": f"samples are {value}",
         "differentials": "dX is the gradient of X",
         "einstein": "repeated indices are summed", "counted": "layer 1 is the inputs",
-        "batch": "names without a sample stand for any sample",
+        "batch": "names without a sample stand for any sample" if value == "always" else "capitals are vectors",
     }  # fmt: skip
     return table.get(name, "")

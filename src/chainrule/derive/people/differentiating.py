@@ -18,7 +18,9 @@ from chainrule.derive.people.values import (
     add,
     all_letters,
     apply,
+    contract,
     elementwise,
+    letters,
     neg,
     positional,
     primal,
@@ -42,6 +44,8 @@ class TensorError(MisfitError):
 class Differentiating(Names):
     def _D(self, node: Node, at: Context) -> Value:
         what, *by = node.kids
+        if node.data == "jacobian" and by[0].op == "name" and self.is_function(by[0].data):  # J_f(x)
+            return self.derived(Node("app", (what,), by[0].data), what, at)
         if len(by) == 1:
             return self.derived(what, by[0], at)
         inner = Node("D", (what, *by[1:]))
@@ -49,7 +53,7 @@ class Differentiating(Names):
 
     def _prime(self, node: Node, at: Context) -> Value:
         """(e^{z_i})': by that by which the chain's first side is differentiated."""
-        by = next((part.kids[1] for part in walk(self.sides[0]) if part.op == "D"), None)
+        by = next((part.kids[1] for side in self.sides for part in walk(side) if part.op == "D"), None)
         if by is None:
             raise NotReadError("a prime that does not say by what")
         return self.derived(node.kids[0], by, at)
@@ -70,6 +74,31 @@ class Differentiating(Names):
 
     def derived(self, what: Node, by: Node, at: Context, *, gradient: bool = False) -> Value:
         """∂ what / ∂ by."""
+        found, value, access, open_axes, turned = self._with_axes(what, by, at)
+        return self._oriented(found, value, access, open_axes, turned, gradient)
+
+    def linked(self, above: Value, what: Node, by: Node, at: Context) -> Value:
+        """The derivative by `what` led on to one by `by`: summed over all entries of `what`, however many axes it and
+        `by` have. A chain rule between matrices means this whatever its layout is.
+
+        Raises
+        ------
+        MisfitError
+            `above` has not the entries of `what`.
+        """
+        found, value, access, open_axes, turned = self._with_axes(what, by, at)
+        size = shape(value)
+        if size is None or shape(above) not in (size, size[::-1]):
+            shown = ["a number" if one is None else f"{one[0]}×{one[1]}" for one in (shape(above), size)]
+            raise MisfitError(f"in a chain rule {shown[1]} stands behind {shown[0]}")
+        before = to_letters(above if shape(above) == size else transpose(above), "∂out", "∂out'")
+        product = elementwise(before, to_letters(found, "∂out", "∂out'"))
+        for letter in ("∂out", "∂out'"):
+            product = contract(product, letter) if letter in letters(product) else product
+        return self._oriented(product, scalar(0), access, open_axes, turned, False)
+
+    def _with_axes(self, what: Node, by: Node, at: Context) -> tuple[Value, Value, Any, list[str], bool]:
+        """∂ what / ∂ by with an axis for each of what `by` leaves open, beside what it needs to be laid out."""
         turned = False
         while by.op in ("T", "app"):
             turned ^= by.op == "T"
@@ -113,7 +142,7 @@ class Differentiating(Names):
         found = rename(found, names)
         for condition in access.conditions:
             self.assume(condition)
-        return self._oriented(found, value, access, open_axes, turned, gradient)
+        return found, value, access, open_axes, turned
 
     def _oriented(
         self, found: Value, what: Value, access: Any, open_axes: list[str], turned: bool, gradient: bool

@@ -35,6 +35,7 @@ class Indices(ABC):
         self.world = world
         self.sides = sides  # of the whole chain: a letter that one side does not show, another may
         self.head = head  # letters that are free in the first side
+        self.open = head  # with those that its names hide
         self.scopes: list[tuple[set[str], Node, Bound]] = []
         self.assumed: list[Condition] = []  # conditions that names state on the way, as z_{i ≠ k}
         self.choice = 0

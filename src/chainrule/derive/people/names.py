@@ -232,11 +232,19 @@ class Names(Indices):
         role = self.reading.roles.get(name.base)
         return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
 
+    def is_own_function(self, node: Node) -> bool:
+        """a(z), or a'(z), where a is a layer's output: the activation itself."""
+        role = self.reading.roles.get(node.data.base)
+        if role is None or role.kind != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
+            return False
+        inner = self.reading.roles.get(node.kids[0].data.base) if node.kids[0].op == "name" else None
+        return node.data.primes > 0 or node.kids[0].op == "add" or (inner is not None and inner.kind == "a")
+
     def call(self, name: Name, x: Value) -> Value:
         role = self.reading.roles.get(name.base, Role("g"))
         own = self.reading[f"function {name.base}"]
         function = own or self.reading["activation"]
-        if role.layer == 0:
+        if role.kind == "g" and role.layer == 0:
             function = "logistic"
         found = apply(x, functions_of(function, name.primes))
         for item in name.sup:
@@ -266,7 +274,7 @@ class Names(Indices):
         arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
         if inner.op == "name" and inner.data.sub and inner.data.sub == node.data.sub:
             return True  # y_i(z_i)
-        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
+        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y", "δ")):
             return False
         return role.kind in ("p", "a", "h", "def") and (
             arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
