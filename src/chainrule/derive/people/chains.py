@@ -115,9 +115,16 @@ def chains_of(document: Document) -> Notes:
                     row.sides[0].joined = False
                 current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
                 found.append(current)
+    found = [chain for chain in found if not _is_update(chain)]
     _name_errors([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
+
+
+def _is_update(chain: Chain) -> bool:
+    """W = W − α ∂L/∂W: what a program assigns, and no equation."""
+    left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) == 2 else (None, None)
+    return left is not None and right is not None and left.op == "name" and right.op == "add" and left in right.kids
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:

@@ -132,6 +132,9 @@ def _fenced(text: str) -> list[Piece]:
             found.append(Piece("display" if _is_formula(line) or joined else "prose", line, at))
         elif line.strip():
             found.append(Piece("heading" if line.startswith("#") else "prose", line.replace("`", " "), at))
+            for span in re.finditer(r"`([^`\n]*=[^`\n]*)`", line):
+                if _is_formula(span[1]):
+                    found.append(Piece("display", span[1], at + span.start(1)))
         at += len(line)
     return found
 

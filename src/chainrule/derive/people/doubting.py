@@ -71,6 +71,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
                 why = "what is defined here is not what the name usually stands for"
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
+            elif outcome.word == "misfit" and _without_layers(one):
+                why = outcome.message
             elif (some := _of_some_layer(one, k, outcome)) is not None:
                 why = f"{some}: it may be the output layer"
             elif (bare := _layerless(one, k, outcome)) is not None:
@@ -144,6 +146,15 @@ def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str 
             if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
                 return name.base
     return None
+
+
+def _without_layers(one: Judged) -> bool:
+    """Whether a chain writes no layer in a file that elsewhere does: it may be of a smaller network."""
+    facts = one.reading.facts
+    every = [n for side in one.chain.sides if side.node is not None for n in names(side.node)]
+    shown = {i.value[0] if i.kind == "shifted" else i.value for n in every for i in flat_items(n.sup + n.sub)}
+    numbered = any(facts.layer_numbers.get(n.base) and (n.sup or n.sub) for n in every)
+    return bool(facts.layer_letters) and not facts.layer_letters & shown and not numbered
 
 
 def _of_some_layer(one: Judged, k: int, outcome: Outcome) -> str | None:

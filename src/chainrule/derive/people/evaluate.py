@@ -278,7 +278,11 @@ class Evaluator(Products):
         return self.value(node.kids[0], at)
 
     def _T(self, node: Node, at: Context) -> Value:
-        return transpose(self.value(node.kids[0], at))
+        kid = node.kids[0]
+        value = self.value(kid, at)
+        if kid.op == "name" and len(kid.data.sub) == 2 and shape(value) is None:  # (Wᵀ)_{ij}
+            return self.name(replace(kid.data, sub=kid.data.sub[::-1]), at)
+        return transpose(value)
 
     def _elem(self, node: Node, at: Context) -> Value:
         kid = node.kids[0]

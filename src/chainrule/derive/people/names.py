@@ -22,6 +22,7 @@ from chainrule.derive.people.values import (
     contract,
     elementwise,
     letters,
+    neg,
     plain,
     positional,
     power,
@@ -330,6 +331,14 @@ class Names(Indices):
             if i.kind == "letter" and i.value in self.reading.facts.sample_letters
         ]  # fmt: skip
         sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()
+        of_target = self.reading.roles.get(first.data.base) if first.op == "name" else None
+        if of_target is not None and of_target.kind == "y" and self.reading["units"] == "one output":
+            y = self.name(first.data, at)  # p(y | x) = p^y (1 − p)^{1 − y}
+            p = self.name(Name(base, first.data.sub if self.world.batch else (), sup), at)
+            log = functions_of("log")
+            less = [add(scalar(1), neg(v)) for v in (y, p)]
+            whole = add(elementwise(y, apply(p, log)), elementwise(less[0], apply(less[1], log)))
+            return apply(whole, functions_of("exp"))
         index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
         if first.op == "ind" and isinstance(index, tuple):
             index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index

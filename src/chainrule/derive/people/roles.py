@@ -153,13 +153,20 @@ def _levels(facts: Facts) -> dict[str, int]:
         if ":" not in left + argument and left != argument:
             into.setdefault(left, (argument, 0))
 
+    direct = {  # a = x W_1 + b_1
+        out: int(weight.split(":")[1])
+        for out, weight, _, _ in facts.edges if out and ":" not in out and weight.split(":")[-1].isdigit()
+    }  # fmt: skip
+
     def level(name: str, depth: int = 0) -> int:
+        if name in direct:
+            return direct[name]
         if name not in into or depth > 8:
             return 0
         source, step = into[name]
         return level(source, depth + 1) + step
 
-    found = {name: level(name) for name in {*into, *(source for source, _ in into.values())}}
+    found = {name: level(name) for name in {*direct, *into, *(source for source, _ in into.values())}}
     return {**found, **{weight: found.get(out, 1) for weight, out in weights.items()}}
 
 
@@ -197,7 +204,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
     has_both = {"h", "x"} <= kinds
     tagged_depth = max(tagged_depth, 2 if facts.spelt_layers else 0)
     depth = max(tagged_depth, max(levels.values(), default=0), 2 if has_both and not tagged_depth else 1)
-    top = max(levels.values(), default=0)
+    top = max(levels.values(), default=0) if not tagged_depth else max(tagged_depth, *levels.values(), 0)
     placed = []
     for base, choices in candidates:
         level = levels.get(base)

@@ -126,6 +126,9 @@ class Slopes(Atoms):
     def begins_differential(self) -> bool:
         """Whether a d here is that of dL/dz: a letter follows, and later in the term /d."""
         after = self.peek(1)
+        mark, letter = self.peek(2), self.peek(3)
+        if after is not None and after.text == "/" and mark is not None and mark.text == self.tokens[self.at].text:
+            return letter is not None and letter_of(letter) is not None  # d/dh [ … ]
         if after is None or (letter_of(after) is None and after.text not in ("{", "hat", "mathbf", "mathcal", "text")):
             return False
         before = self.tokens[self.at - 1] if self.at else None
