@@ -232,8 +232,8 @@ NETWORK = (
         ),
         # a Σ that stands for the denominator
         (
-            r"$p_i = e^{z_i} / \sum_j e^{z_j}$ $$\frac{\partial p_i}{\partial z_i} = \frac{e^{z_i} \Sigma - e^{z_i} e^{z_i}}"
-            r"{\Sigma^2} = p_i (1 - p_i)$$",
+            r"$p_i = e^{z_i} / \sum_j e^{z_j}$ $$\frac{\partial p_i}{\partial z_i} = "
+            r"\frac{e^{z_i} \Sigma - e^{z_i} e^{z_i}}{\Sigma^2} = p_i (1 - p_i)$$",
             ("- e^{z_i} e", "+ e^{z_i} e"),
         ),
         # a second derivative by a name that is squared
@@ -251,8 +251,8 @@ NETWORK = (
         ),
         # plain text: cases with braces, names of several letters, remarks behind a line
         (
-            "p_i = exp(z_i) / sum_j exp(z_j)\ndp_i/dz_j = { p_i (1 - p_i)   if i = j\n            { -p_i p_j   if i ≠ j\n"
-            "L = -sum_i y_i log(p_i)\ndL/dz_i = p_i - y_i (error signal)\n",
+            "p_i = exp(z_i) / sum_j exp(z_j)\ndp_i/dz_j = { p_i (1 - p_i)   if i = j\n"
+            "            { -p_i p_j   if i ≠ j\nL = -sum_i y_i log(p_i)\ndL/dz_i = p_i - y_i (error signal)\n",
             ("{ -p_i p_j", "{ p_i p_j"),
         ),
         (

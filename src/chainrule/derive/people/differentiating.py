@@ -8,7 +8,8 @@ import numpy as np
 
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.names import Names
-from chainrule.derive.people.tree import Name, Node, NotReadError, transform, walk
+from chainrule.derive.people.reading import Role
+from chainrule.derive.people.tree import Item, Name, Node, NotReadError, transform, walk
 from chainrule.derive.people.values import (
     FLOAT,
     Dual,
@@ -74,8 +75,48 @@ class Differentiating(Names):
 
     def derived(self, what: Node, by: Node, at: Context, *, gradient: bool = False) -> Value:
         """∂ what / ∂ by."""
+        if by.op in ("mul", "fn", "pow") or (by.op == "app" and self.is_function(by.data)):
+            if any(part == by for part in walk(what)):
+                return self._by_part(what, by, at)
+            by = self._node_like(by, at)
         found, value, access, open_axes, turned = self._with_axes(what, by, at)
         return self._oriented(found, value, access, open_axes, turned, gradient)
+
+    def _by_part(self, what: Node, by: Node, at: Context) -> Value:
+        """∂ log σ(z) / ∂ σ(z): by an expression, wherever it stands in another."""
+        value = self.value(by, at)
+        if shape(value) is not None:
+            raise NotReadError("a derivative by what is no name")
+        Context.tags += 1
+        tag = Context.tags
+        self.held = Dual(tag, value, Plain(np.ones_like(primal(value).data), primal(value).letters))
+        found = tangent(self.value(transform(what, lambda part: Node("held") if part == by else None), at), tag)
+        return found if found is not None else scalar(0)
+
+    def _held(self, node: Node, at: Context) -> Value:
+        return self.held
+
+    def _node_like(self, by: Node, at: Context) -> Node:
+        """A name for the node of the network that an expression is: w x + b for the logits."""
+        value = primal(self.value(by, at))
+        letters_ = [n for n in value.letters if n != "★"]
+        self.reading.roles.setdefault("a\u0302", Role("a"))
+        for base in ("a\u0302", self.probabilities(), *self.reading.roles):
+            role = self.reading.roles.get(base)
+            if role is None or role.kind not in ("a", "h", "p") or len(letters_) > 2:
+                continue
+            name = Name(base, tuple(Item("letter", n) for n in letters_))
+            try:
+                other = primal(self.name(name, at))
+            except (NotReadError, MisfitError):
+                continue
+            if set(other.letters) == set(value.letters) and other.matrix == value.matrix:
+                order = [other.letters.index(n) for n in value.letters]
+                tail = [len(order), len(order) + 1] if value.matrix else []
+                data = other.data.transpose(order + tail)
+                if data.shape == value.data.shape and np.allclose(data, value.data, rtol=1e-12, atol=0):
+                    return Node("name", (), name)
+        raise NotReadError("a derivative by what is no name")
 
     def linked(self, above: Value, what: Node, by: Node, at: Context) -> Value:
         """The derivative by `what` led on to one by `by`: summed over all entries of `what`, however many axes it and

@@ -302,7 +302,7 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
 
 
 _OPEN = re.compile(
-    r"=[ \t]*(?P<open>\{)(?P<first>[^{}\n]*)\n(?P<rest>(?:[ \t]*\{[^{}\n]*(?:\n|$))+|[^{}=]*?=?[^{}]*?\n[ \t]*\})"
+    r"=[ \t]*(?P<open>\{)(?P<first>[^{}\n]*)\n(?P<rest>(?:[ \t]*\{[^{}\n]*(?:\n|$))+|[^{}]{1,1500}?\n[ \t]*\})"
 )
 
 

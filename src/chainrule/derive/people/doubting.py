@@ -98,7 +98,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             elif everything:
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (
-                outcome.against is None or right == 0 or one.cost > 0.9 or not _is_shape(outcome.message)
+                outcome.against is None
+                or right == 0
+                or one.cost > 0.9
+                or not (_is_shape(outcome.message) or _wrong_for_single_units(judge, n, one, k))
             ):
                 why = outcome.message
             if why:
@@ -294,6 +297,13 @@ def _is_definition(one: Judged, outcome: Outcome) -> bool:
     if role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y"):
         return True
     return role.kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
+
+
+def _wrong_for_single_units(judge: Judge, n: int, one: Judged, k: int) -> bool:
+    """Whether a step whose shapes do not fit is wrong as well where each layer has one unit, and so without shapes."""
+    if n >= len(judge.chains) or one.chain is not judge.chains[n]:
+        return False
+    return judge.chain(n, one.reading.but(units="one each"))[k].word == "wrong"
 
 
 def _is_shape(message: str) -> bool:

@@ -39,6 +39,7 @@ class Indices(ABC):
         self.scopes: list[tuple[set[str], Node, Bound]] = []
         self.assumed: list[Condition] = []  # conditions that names state on the way, as z_{i ≠ k}
         self.choice = 0
+        self.held: Value = scalar(0)  # by which an expression is differentiated
         self.thin = reading["units"] == "one each"
         self.prepared: Callable[[Node], Node] = lambda tree: tree
         self._depth = 0
