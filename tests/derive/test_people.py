@@ -199,3 +199,78 @@ def test_a_goal_is_reached(goal):
 def test_a_goal_that_is_no_equation():
     with pytest.raises(InputError, match="--goal: got 'p_i', expected an equation"):
         check_derivation(RIGHT, goal="p_i")
+
+
+# --- Ways to write ---
+
+NETWORK = (
+    r"$Z_1 = xW_1 + b_1$, $h = \sigma(Z_1)$, $Z_2 = hW_2 + b_2$, $\hat y = softmax(Z_2)$, $J = CE(y, \hat y)$" + "\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [
+        # the chain rule between matrices and vectors, in any layout
+        (
+            NETWORK
+            + r"$$\frac{\partial J}{\partial h} = \frac{\partial J}{\partial Z_2} \frac{\partial Z_2}{\partial h}"
+            r" = (\hat y - y) \cdot \frac{\partial}{\partial h}(hW_2 + b_2) = (\hat y - y) W_2^T$$",
+            (r"\partial h}(h", r"\partial x}(h"),
+        ),
+        (
+            r"$a^{(2)} = \sigma(z^{(2)})$, $z^{(3)} = W^{(3)} a^{(2)}$, $\hat y = softmax(z^{(3)})$" + "\n"
+            r"$$\frac{\partial L}{\partial W^{(3)}} = \frac{\partial L}{\partial z^{(3)}} \frac{\partial z^{(3)}}"
+            r"{\partial W^{(3)}} = (\hat y - y) (a^{(2)})^T$$",
+            (r"(\hat y - y) (a", r"(\hat y + y) (a"),
+        ),
+        # equations within cases
+        (
+            r"$p_i = e^{z_i} / \sum_j e^{z_j}$ $$\frac{\partial p_i}{\partial z_j} = \begin{cases} \frac{\partial p_i}"
+            r"{\partial z_i} = p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}$$",
+            ("p_i (1 - p_i)", "p_i (1 + p_i)"),
+        ),
+        # a Σ that stands for the denominator
+        (
+            r"$p_i = e^{z_i} / \sum_j e^{z_j}$ $$\frac{\partial p_i}{\partial z_i} = "
+            r"\frac{e^{z_i} \Sigma - e^{z_i} e^{z_i}}{\Sigma^2} = p_i (1 - p_i)$$",
+            ("- e^{z_i} e", "+ e^{z_i} e"),
+        ),
+        # a second derivative by a name that is squared
+        (
+            r"$L = -y \log \hat y - (1 - y) \log(1 - \hat y)$ $$\frac{d^2 L}{d \hat y^2} = \frac{y}{\hat y^2} +"
+            r" \frac{1 - y}{(1 - \hat y)^2}$$",
+            (r"2} + \f", r"2} - \f"),
+        ),
+        # the vectors of words: u_o and v_c are no elements of a vector
+        (
+            r"$$J = -\log \sigma(u_o^T v_c) - \sum_{k=1}^K \log \sigma(-u_k^T v_c)$$" + "\n"
+            r"$$\frac{\partial J}{\partial u_o} = -\frac{1}{\sigma(u_o^T v_c)} \sigma(u_o^T v_c) \sigma(-u_o^T v_c) v_c"
+            r" = (\sigma(u_o^T v_c) - 1) v_c$$",
+            ("- 1) v_c", "- 1) u_o"),
+        ),
+        # plain text: cases with braces, names of several letters, remarks behind a line
+        (
+            "p_i = exp(z_i) / sum_j exp(z_j)\ndp_i/dz_j = { p_i (1 - p_i)   if i = j\n"
+            "            { -p_i p_j   if i ≠ j\nL = -sum_i y_i log(p_i)\ndL/dz_i = p_i - y_i (error signal)\n",
+            ("{ -p_i p_j", "{ p_i p_j"),
+        ),
+        (
+            r"$score_k = w_k^T x + b_k$, $p_k = \exp(score_k) / \sum_j \exp(score_j)$, $y_{pred} = p$"
+            + "\n"
+            + r"$$L = -\sum_k y_k \log p_k$$ $$\frac{\partial L}{\partial score_k} = p_k - y_k$$",
+            ("= p_k - y_k", "= y_k - p_k"),
+        ),
+        # δ_a is ∂L/∂a, and J_f the slope of f
+        (
+            r"$z = Wx + b$, $a = \phi(z)$, $L = f(a)$" + "\n"
+            r"$$\delta_z = J_\phi(z)^T \delta_a$$ $$\frac{\partial L}{\partial W} = \delta_z x^T$$",
+            (r"\delta_z x", r"\delta_a x"),
+        ),
+    ],
+)
+def test_a_way_to_write_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
+    name = "notes.md" if "$" in written else "notes.txt"
+    assert set(verdicts(written, name)) == {"follows"}
+    assert written.count(wrong[0]) == 1
+    assert set(verdicts(written.replace(*wrong), name)) != {"follows"}

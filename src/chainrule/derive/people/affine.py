@@ -6,7 +6,18 @@ from collections.abc import Iterable
 
 from chainrule.derive.people.tree import Item, Name, Node, walk
 
-__all__ = ["WEIGHTS", "affine", "direct", "flat_items", "has_log", "has_losslike", "is_softmax", "tagless"]
+__all__ = [
+    "WEIGHTS",
+    "affine",
+    "direct",
+    "flat_items",
+    "has_log",
+    "has_losslike",
+    "is_logistic",
+    "is_softmax",
+    "squared",
+    "tagless",
+]
 
 WEIGHTS = ("W", "w", "U", "V", "u", "v", "Θ", "θ", "β", "Ω", "R")
 
@@ -65,6 +76,28 @@ def is_softmax(node: Node) -> bool:
         return False
     above, below = node.kids
     return is_exp(above) and below.op in ("sum", "add") and any(is_exp(part) for part in walk(below))
+
+
+def squared(node: Node) -> tuple[bool, bool] | None:
+    """Of ½ Σ (y − t)²: whether it is halved, and whether it is of vectors; None of what is no sum of squares."""
+    power = next((n for n in walk(node) if n.op == "pow" and n.kids[1].op == "num" and n.kids[1].data == 2), None)
+    if power is None or has_log(node) or any(n.op in ("fn", "D") for n in walk(node)):
+        return None
+    gap = power.kids[0]
+    if gap.op != "norm" and not (gap.op == "add" and len(gap.kids) == 2 and gap.kids[1].op == "neg"):
+        return None
+    half = any(n.op == "num" and n.data in (0.5, 2) for n in walk(node) if n is not power.kids[1])
+    return half, gap.op == "norm" or any(n.op == "sum" for n in walk(node))
+
+
+def is_logistic(node: Node) -> bool:
+    """1 / (1 + e^{-z}), or e^z / (1 + e^z)."""
+    if node.op != "div" or node.kids[1].op != "add" or len(node.kids[1].kids) != 2:
+        return False
+    above, below = node.kids
+    one = any(kid.op == "num" and kid.data == 1 for kid in below.kids)
+    raised = next((kid for kid in below.kids if is_exp(kid)), None)
+    return one and raised is not None and (above == raised or (above.op == "num" and raised.kids[0].op == "neg"))
 
 
 def is_exp(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
@@ -188,6 +189,9 @@ class Atoms(Cursor, ABC):
             return self.differential(1)
         if plain and len(letters) > 1:
             return self.word(letters)
+        if len(inside) == 1 and inside[0].kind == "cmd" and inside[0].text in ("log", "exp", "tanh", "max", "sum"):
+            self.at -= 1
+            return self.command(inside[0])
         if len(inside) == 1 and (letter := letter_of(inside[0])) is not None:
             return self.name(Name(letter, bold=command == "mathbf"))
         if not inside:
@@ -295,6 +299,8 @@ class Atoms(Cursor, ABC):
         if primes and base in "WVUXY" and not self.next_is("("):
             base, primes = base + "'" * primes, 0
         complete = Name(base, tuple(sub), tuple(sup), primes, name.bold)
+        if self.next_is("[") and not transposed and not sup and (layer := self.layer_in_brackets()) is not None:
+            return self.name(Name(base, tuple(sub), (layer,), primes, name.bold))  # Z[1], as in code
         if self.next_is("[") and not transposed and not power and (picked := self.in_square_brackets()) is not None:
             complete = Name(base, (*complete.sub, *picked), complete.sup, complete.primes, complete.bold)
         if self.next_is("(") and not transposed and not power:
@@ -311,6 +317,13 @@ class Atoms(Cursor, ABC):
         start = self.at
         if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
             return found
+        if (
+            len(name.sub) == 1
+            and name.sub[0].kind == "word"
+            and name.sub[0].value in FUNCTIONS
+            and name.base in ("g", "f", "σ", "φ", "h", "a")
+        ):  # g_{ReLU}
+            return Node("fn", (self.whole(without_braces(self.inside())),), (FUNCTIONS[name.sub[0].value], name.primes))
         inside = without_braces(self.inside())
         args: list[Node] = []
         given = False
@@ -409,7 +422,7 @@ class Atoms(Cursor, ABC):
                 node = Node("T", (node,)) if transposed else node
             elif token.text == "^":
                 self.at += 1
-                tokens, transposed = without_transpose(self.group())
+                tokens, transposed = without_transpose(self.group(), bracket=bool(node.data.sub))
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):
@@ -420,6 +433,17 @@ class Atoms(Cursor, ABC):
         return node
 
     # --- The rest is in Operators -----------------------------------------------------------------------------------
+
+    def layer_in_brackets(self) -> Item | None:
+        """[1], [l] or [l-1] right behind a name."""
+        opened, before = self.tokens[self.at], self.tokens[self.at - 1] if self.at else None
+        close = next((k for k in range(self.at, min(self.at + 5, len(self.tokens))) if self.tokens[k].text == "]"), 0)
+        inside = self.tokens[self.at + 1 : close]
+        spelt = "".join(t.text for t in inside)
+        if before is None or opened.at != before.at + len(before.text) or not re.fullmatch(r"\d|[lL]([+-]1)?", spelt):
+            return None
+        self.at = close + 1
+        return Item("square", items_of(inside, self.whole))
 
     @abstractmethod
     def in_square_brackets(self) -> tuple[Item, ...] | None: ...

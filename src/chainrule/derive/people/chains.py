@@ -39,6 +39,7 @@ class Notes:
     prose: str
     headings: list[str]
     told: dict[str, Counter[str]] = field(default_factory=dict)  # by letter: what words beside it say that it is
+    text: str = ""
 
 
 def chains_of(document: Document) -> Notes:
@@ -87,7 +88,9 @@ def chains_of(document: Document) -> Notes:
                     and word in ("for", "if", "when", "where", "with")
                 ):
                     found[-1].conditions += said
-            inline += [Chain(row.sides, [], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1]
+            inline += [
+                Chain(row.sides, [*stated], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1
+            ]
         else:
             fresh = True
             here: list[Condition] = []
@@ -112,19 +115,34 @@ def chains_of(document: Document) -> Notes:
                     row.sides[0].joined = False
                 current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
                 found.append(current)
+    found = [chain for chain in found if not _is_update(chain)]
     _name_errors([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
-    return Notes([c for c in found if c.sides], inline, prose, headings, told(document))
+    return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
+
+
+def _is_update(chain: Chain) -> bool:
+    """W = W − α ∂L/∂W: what a program assigns, and no equation."""
+    left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) == 2 else (None, None)
+    return left is not None and right is not None and left.op == "name" and right.op == "add" and left in right.kids
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:
     """What braces below a formula claim of it, each as a chain of its own."""
     for side in chain.sides:
+        within = {
+            id(claim): list(conditions or ())
+            for part in (walk(side.node) if side.node is not None else ()) if part.op == "cases"
+            for kid, conditions in zip(part.kids, part.data, strict=True)
+            for claim in walk(kid) if claim.op == "claim"
+        }  # fmt: skip
         for part in walk(side.node) if side.node is not None else ():
             if part.op == "claim":
-                above, below = (Side(kid, "", f"the brace in {side.text}", side.at) for kid in part.kids)
+                place = "the brace" if id(part) not in within else "a case"
+                above, below = (Side(kid, "", f"{place} in {side.text}", side.at) for kid in part.kids)
                 above.joined = False
-                yield Chain([above, below], list(chain.conditions), chain.section, chain.chapter, claim=True)
+                stated = within.get(id(part)) or chain.conditions
+                yield Chain([above, below], list(stated), chain.section, chain.chapter, claim=True)
 
 
 def _name_errors(chains: list[Chain]) -> None:

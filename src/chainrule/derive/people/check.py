@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +14,21 @@ from chainrule.derive.people.chains import Notes, Side, chains_of
 from chainrule.derive.people.comparing import Outcome
 from chainrule.derive.people.describing import described
 from chainrule.derive.people.documents import Document, read_document
+from chainrule.derive.people.doubting import doubt, supported
 from chainrule.derive.people.facts import Facts, facts_of
 from chainrule.derive.people.goal import LECTURE, reaches, read_goal, read_roles
 from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.repair import cause_of
-from chainrule.derive.people.search import Judge, search
+from chainrule.derive.people.search import Found, Judge, search
 from chainrule.derive.people.sections import sectioned
-from chainrule.derive.people.settling import Judged, carried_on, confirm, doubt, localised, squared, support
+from chainrule.derive.people.settling import FINE, Judged, carried_on, confirm, localised, squared, support
 from chainrule.derive.people.tagging import layered, worded
+from chainrule.derive.people.tree import names
 from chainrule.errors import InputError
 
 __all__ = ["Checked", "Step", "check_derivation", "examine"]
 
+_STATED = re.compile(r"[<>≠]|\\(?:ne|le|ge|lt|gt)|\b(?:if|when|where|case|otherwise|else)\b|경우|当|若|如果|のとき")
 WORK = 24_000_000  # for the search of a file, in entries that are computed: some seconds
 MAX_STEPS = 400
 
@@ -107,10 +111,33 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
     sectioned(judge, notes, said, found, judged)
     for n, one in enumerate(judged):
         squared(judge, n, one)
+    judged += claims_in_prose(judge, notes, found, supported(judged))
     confirm(judged, seeds[1:])
     carried_on(judge, judged)
     doubt(judge, found, judged, document.text, said)
     return Checked([], described(found.reading), judged, document, notes, facts, seeds, time.thread_time() - begun)
+
+
+def claims_in_prose(judge: Judge, notes: Notes, found: Found, shown: set[str]) -> list[Judged]:
+    """Equations within the prose that say of a derivative of known names what it is not."""
+    claims = []
+    for chain in notes.inline:
+        sides = [side.node for side in chain.sides if side.node is not None]
+        used = {name.base for node in sides for name in names(node)}
+        beside = notes.text[notes.text.rfind("\n", 0, chain.sides[0].at) + 1 :].split("\n")[0]
+        if (
+            _STATED.search(beside)
+            or len(sides) < len(chain.sides)
+            or (sides[0].op not in ("D", "grad") and used <= shown)
+        ):
+            continue
+        here = Judge([chain], judge.seed, WORK // 20)
+        one = localised(here, 0, Found(found.reading, [here.chain(0, found.reading)], 0.0))
+        if all(o.word in FINE for o in one.outcomes):
+            shown |= used
+        elif used <= shown and any(o.word == "wrong" for o in one.outcomes) and sides[0].op in ("D", "grad"):
+            claims.append(one)
+    return claims
 
 
 def check_derivation(

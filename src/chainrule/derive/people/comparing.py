@@ -16,7 +16,18 @@ from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import flat_items, tagged
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
-from chainrule.derive.people.values import FLOAT, MisfitError, Plain, Value, letters, primal, rename, shape, to_letters
+from chainrule.derive.people.values import (
+    FLOAT,
+    MisfitError,
+    Plain,
+    Value,
+    all_letters,
+    letters,
+    primal,
+    rename,
+    shape,
+    to_letters,
+)
 from chainrule.derive.people.world import Context, World
 
 __all__ = ["Difference", "Outcome", "difference", "judge_chain", "needs_batch", "variants"]
@@ -88,7 +99,7 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
                 return True
         for name in names(side.node):
             role = reading.roles.get(name.base)
-            if role is not None and role.batch:
+            if role is not None and role.batch and reading["batch"] != "never":
                 return True
     return False
 
@@ -146,6 +157,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     for k, side in enumerate(chain.sides):
         found, why = _values(side.node, side.why, evaluator, at, dots)
         values.append(found)
+        if k == 0 and found:
+            evaluator.open = evaluator.head | all_letters(found[0])
         if not side.joined or k == 0:
             outcomes.append(Outcome("head" if found else "unread head", why[1]))
             right = k if found else None
@@ -268,13 +281,23 @@ def _condition_groups(own: list[Condition], chain: Chain, evaluator: Evaluator) 
     groups: list[list[Condition]] = [assumed]
     if own and own != assumed:
         groups.append(own)
-    stated = chain.conditions
+    stated = [c for c in chain.conditions if _speaks_of(c, evaluator)]
     if stated:
         groups.append([*assumed, *stated])
         groups += [[*own, one] for one in reversed(stated)] if len(stated) > 1 else []
         if own:
             groups.append([*own, *stated])
     return groups
+
+
+def _speaks_of(condition: Condition, evaluator: Evaluator) -> bool:
+    """Whether a condition that stands over a chain is of indices of its first side: i = k says nothing of ∂L/∂z_i."""
+    for side in (condition.left, condition.right):
+        for name in names(side) if isinstance(side, Node) else ():
+            known = name.base in evaluator.open or evaluator.reading.is_label(name.base) or name.sub
+            if not known and evaluator.reading.roles.get(name.base) is None:
+                return False
+    return True
 
 
 def difference(

@@ -22,7 +22,7 @@ def described(reading: Reading) -> str:
     parts = []
     for base, role in reading.roles.items():
         words = _ROLE_WORDS.get(role.kind)
-        if words is None or role.kind in ("kron", "eye"):
+        if words is None or role.kind in ("kron", "eye") or base == "a\u0302":  # a name that the file has not
             continue
         if (
             role.kind == "a"
@@ -47,6 +47,8 @@ _OUTPUT_WORDS = {"softmax": "softmax", "logistic": "σ", "identity": "", "activa
 
 
 def convention_in_words(name: str, value: Any) -> str:
+    if name.startswith("function "):
+        return f"{name.removeprefix('function ')} is the {value} function"
     table = {
         "vectors": f"vectors are {value}", "weights": f"weights are {value}", "gradient": f"a gradient is {value}",
         "jacobian": f"Jacobians have {value} layout",
@@ -57,6 +59,6 @@ def convention_in_words(name: str, value: Any) -> str:
         "mean": "the loss is a sum over samples", "samples": f"samples are {value}",
         "differentials": "dX is the gradient of X",
         "einstein": "repeated indices are summed", "counted": "layer 1 is the inputs",
-        "batch": "names without a sample stand for any sample",
+        "batch": "names without a sample stand for any sample" if value == "always" else "capitals are vectors",
     }  # fmt: skip
     return table.get(name, "")

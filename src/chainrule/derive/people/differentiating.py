@@ -8,7 +8,8 @@ import numpy as np
 
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.names import Names
-from chainrule.derive.people.tree import Name, Node, NotReadError, transform, walk
+from chainrule.derive.people.reading import Role
+from chainrule.derive.people.tree import Item, Name, Node, NotReadError, transform, walk
 from chainrule.derive.people.values import (
     FLOAT,
     Dual,
@@ -18,7 +19,9 @@ from chainrule.derive.people.values import (
     add,
     all_letters,
     apply,
+    contract,
     elementwise,
+    letters,
     neg,
     positional,
     primal,
@@ -42,6 +45,8 @@ class TensorError(MisfitError):
 class Differentiating(Names):
     def _D(self, node: Node, at: Context) -> Value:
         what, *by = node.kids
+        if node.data == "jacobian" and by[0].op == "name" and self.is_function(by[0].data):  # J_f(x)
+            return self.derived(Node("app", (what,), by[0].data), what, at)
         if len(by) == 1:
             return self.derived(what, by[0], at)
         inner = Node("D", (what, *by[1:]))
@@ -49,7 +54,7 @@ class Differentiating(Names):
 
     def _prime(self, node: Node, at: Context) -> Value:
         """(e^{z_i})': by that by which the chain's first side is differentiated."""
-        by = next((part.kids[1] for part in walk(self.sides[0]) if part.op == "D"), None)
+        by = next((part.kids[1] for side in self.sides for part in walk(side) if part.op == "D"), None)
         if by is None:
             raise NotReadError("a prime that does not say by what")
         return self.derived(node.kids[0], by, at)
@@ -70,6 +75,71 @@ class Differentiating(Names):
 
     def derived(self, what: Node, by: Node, at: Context, *, gradient: bool = False) -> Value:
         """∂ what / ∂ by."""
+        if by.op in ("mul", "fn", "pow") or (by.op == "app" and self.is_function(by.data)):
+            if any(part == by for part in walk(what)):
+                return self._by_part(what, by, at)
+            by = self._node_like(by, at)
+        found, value, access, open_axes, turned = self._with_axes(what, by, at)
+        return self._oriented(found, value, access, open_axes, turned, gradient)
+
+    def _by_part(self, what: Node, by: Node, at: Context) -> Value:
+        """∂ log σ(z) / ∂ σ(z): by an expression, wherever it stands in another."""
+        value = self.value(by, at)
+        if shape(value) is not None:
+            raise NotReadError("a derivative by what is no name")
+        Context.tags += 1
+        tag = Context.tags
+        self.held = Dual(tag, value, Plain(np.ones_like(primal(value).data), primal(value).letters))
+        found = tangent(self.value(transform(what, lambda part: Node("held") if part == by else None), at), tag)
+        return found if found is not None else scalar(0)
+
+    def _held(self, node: Node, at: Context) -> Value:
+        return self.held
+
+    def _node_like(self, by: Node, at: Context) -> Node:
+        """A name for the node of the network that an expression is: w x + b for the logits."""
+        value = primal(self.value(by, at))
+        letters_ = [n for n in value.letters if n != "★"]
+        self.reading.roles.setdefault("a\u0302", Role("a"))
+        for base in ("a\u0302", self.probabilities(), *self.reading.roles):
+            role = self.reading.roles.get(base)
+            if role is None or role.kind not in ("a", "h", "p") or len(letters_) > 2:
+                continue
+            name = Name(base, tuple(Item("letter", n) for n in letters_))
+            try:
+                other = primal(self.name(name, at))
+            except (NotReadError, MisfitError):
+                continue
+            if set(other.letters) == set(value.letters) and other.matrix == value.matrix:
+                order = [other.letters.index(n) for n in value.letters]
+                tail = [len(order), len(order) + 1] if value.matrix else []
+                data = other.data.transpose(order + tail)
+                if data.shape == value.data.shape and np.allclose(data, value.data, rtol=1e-12, atol=0):
+                    return Node("name", (), name)
+        raise NotReadError("a derivative by what is no name")
+
+    def linked(self, above: Value, what: Node, by: Node, at: Context) -> Value:
+        """The derivative by `what` led on to one by `by`: summed over all entries of `what`, however many axes it and
+        `by` have. A chain rule between matrices means this whatever its layout is.
+
+        Raises
+        ------
+        MisfitError
+            `above` has not the entries of `what`.
+        """
+        found, value, access, open_axes, turned = self._with_axes(what, by, at)
+        size = shape(value)
+        if size is None or shape(above) not in (size, size[::-1]):
+            shown = ["a number" if one is None else f"{one[0]}×{one[1]}" for one in (shape(above), size)]
+            raise MisfitError(f"in a chain rule {shown[1]} stands behind {shown[0]}")
+        before = to_letters(above if shape(above) == size else transpose(above), "∂out", "∂out'")
+        product = elementwise(before, to_letters(found, "∂out", "∂out'"))
+        for letter in ("∂out", "∂out'"):
+            product = contract(product, letter) if letter in letters(product) else product
+        return self._oriented(product, scalar(0), access, open_axes, turned, False)
+
+    def _with_axes(self, what: Node, by: Node, at: Context) -> tuple[Value, Value, Any, list[str], bool]:
+        """∂ what / ∂ by with an axis for each of what `by` leaves open, beside what it needs to be laid out."""
         turned = False
         while by.op in ("T", "app"):
             turned ^= by.op == "T"
@@ -113,7 +183,7 @@ class Differentiating(Names):
         found = rename(found, names)
         for condition in access.conditions:
             self.assume(condition)
-        return self._oriented(found, value, access, open_axes, turned, gradient)
+        return found, value, access, open_axes, turned
 
     def _oriented(
         self, found: Value, what: Value, access: Any, open_axes: list[str], turned: bool, gradient: bool

@@ -103,7 +103,7 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     if markdown and not any(
         piece.kind in ("display", "inline") for piece in pieces
     ):  # formulas as plain text, in fences
-        pieces = _fenced(text)
+        pieces = _fenced(_with_cases(text))
     return Document(text, _with_displays(pieces, shown), macros, lets, lines)
 
 
@@ -132,6 +132,9 @@ def _fenced(text: str) -> list[Piece]:
             found.append(Piece("display" if _is_formula(line) or joined else "prose", line, at))
         elif line.strip():
             found.append(Piece("heading" if line.startswith("#") else "prose", line.replace("`", " "), at))
+            for span in re.finditer(r"`([^`\n]*=[^`\n]*)`", line):
+                if _is_formula(span[1]):
+                    found.append(Piece("display", span[1], at + span.start(1)))
         at += len(line)
     return found
 
@@ -201,6 +204,8 @@ def _without_fences(text: str) -> str:
     return "\n".join(lines)
 
 
+_SMALL = {"i": "ᵢ", "j": "ⱼ", "k": "ₖ"}
+_BEGIN, _ROW, _END = "\ue000", "\ue001", "\u2028"  # cases of plain text; the last ends a line
 _CLOSED_BY = {"dollars": "$$", "ticks": "`$", "dollar": "$"}
 
 
@@ -293,7 +298,30 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
         return found
     if any(piece.kind in ("inline", "display") for piece in found):
         return [p._replace(kind="display") if p.kind == "inline" and _says_something(p.text) else p for p in found]
-    return _lines(text)
+    return _lines(_with_cases(text))
+
+
+_OPEN = re.compile(
+    r"=[ \t]*(?P<open>\{)(?P<first>[^{}\n]*)\n(?P<rest>(?:[ \t]*\{[^{}\n]*(?:\n|$))+|[^{}]{1,1500}?\n[ \t]*\})"
+)
+
+
+def _with_cases(text: str) -> str:
+    """Cases of plain text, with a brace before each row or one around all of them, by signs for LaTeX's, so that every
+    place stays: "= { p_i (1 − p_i)  if i = j" above "{ −p_i p_j  if i ≠ j"."""
+    for match in reversed(list(_OPEN.finditer(text))):
+        rows = match["first"] + "\n" + match["rest"]
+        around = rows.rstrip().endswith("}")
+        rows = rows.rstrip() if around else rows.rstrip("\n").ljust(len(rows))
+        body = rows[:-1]
+        if around:
+            shown = re.sub(r"\n(?=[^\n]*\S)", _ROW, body.rstrip().ljust(len(body)))
+            shown = re.sub(rf"^([ ]*){_ROW}", r"\1 ", shown)
+        else:
+            shown = re.sub(r"\n[ \t]*\{", lambda m: _ROW + " " * (len(m.group()) - 1), body)
+        shown = re.sub(r"(?<=\S)   ", "  \u2003", shown.replace("\n", " "))
+        text = text[: match.start("open")] + _BEGIN + shown + _END + text[match.start("first") + len(rows) :]
+    return text
 
 
 def _says_something(text: str) -> bool:
@@ -308,7 +336,9 @@ def _lines(text: str) -> list[Piece]:
     for line in text.splitlines(keepends=True):
         if not held.strip():
             start, held = at, ""
-        held += _without_remark(line)
+        line = re.sub(r"\b[zxypasotq][ijk]\b", lambda m: m.group()[0] + _SMALL[m.group()[1]], line)  # zi
+        line_shown = re.sub(r"^(\s*)(?:>|[*•]|-(?= [A-Za-z][^=]*=))(?=\s)", r"\1 ", line)  # a list's mark
+        held += _without_remark(line_shown)
         at += len(line)
         depth += line.count("{") - line.count("}") - line.count("\\{") + line.count("\\}")
         depth += line.count("\\begin") - line.count("\\end")
@@ -328,10 +358,12 @@ def _lines(text: str) -> list[Piece]:
 
 def _without_remark(line: str) -> str:
     """A line of plain text with the words that stand behind wide spaces blanked: "= p (1 − p)    (quotient rule)"."""
-    found = re.search(r"(?:\s{2,}|\t)(?:\((?=[^()]*[A-Za-z]{3})[^()=]*\)|(?:#|--|<-|\[)\s*[A-Za-z][^=]*)\s*$", line)
-    if found is not None and re.search(
-        r"\bsum|[≠<>]|\b(?:if|for)\b|!=", found.group()
-    ):  # it says something of the line
+    found = re.search(
+        r"(?:\s{2,}|\t)(?:\((?=[^()]*[A-Za-z]{3})[^()=]*\)|(?:#|--|<-|\[)\s*[A-Za-z][^=]*)\s*$"
+        r"|(?<=[^=(])\s\((?=[^()]*[A-Za-z]{4})[A-Za-z][A-Za-z ,'-]*\)\s*$",
+        line,
+    )
+    if found is not None and re.search(r"\bsum|[≠<>]|!=", found.group()):  # it says something of the line
         return line
     return line if found is None else line[: found.start()] + re.sub(r"[^\n]", " ", line[found.start() :])
 

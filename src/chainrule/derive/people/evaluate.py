@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from chainrule.derive.people.differentiating import Differentiating
 from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.products import Products
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError
 from chainrule.derive.people.values import (
     FLOAT,
@@ -42,7 +42,7 @@ __all__ = ["Evaluator"]
 _HIDDEN_BY_ONE = ("T", "sum", "mat", "inner", "norm", "grad")  # what says that there is more than one unit
 
 
-class Evaluator(Differentiating):
+class Evaluator(Products):
     """Values of trees. `Names` and `Indices` say what a letter runs over, and what conditions and names are."""
 
     def value(self, node: Node, at: Context) -> Value:
@@ -68,136 +68,6 @@ class Evaluator(Differentiating):
 
     def _neg(self, node: Node, at: Context) -> Value:
         return neg(self.value(node.kids[0], at))
-
-    def _add(self, node: Node, at: Context) -> Value:
-        parts: list[Value] = []
-        eyes: list[float] = []
-        for kid in node.kids:
-            sign = 1.0
-            inner = kid
-            while inner.op == "neg":
-                sign, inner = -sign, inner.kids[0]
-            if inner.op == "name" and self.is_eye(inner.data):
-                eyes.append(sign)
-            else:
-                parts.append(self.value(kid, at))
-        whole = parts[0] if parts else scalar(0)
-        for part in parts[1:]:
-            whole = self._added(whole, part)
-        for sign in eyes:
-            size = shape(whole)
-            if size is None or size[0] != size[1]:
-                raise MisfitError("the unit matrix beside what is not a square matrix")
-            whole = add(whole, plain(np.eye(size[0]) * sign, matrix=True))
-        return whole
-
-    def _added(self, x: Value, y: Value) -> Value:
-        a, b = shape(x), shape(y)
-        if a is not None and b is not None and a != b:
-            ones = [p != q and 1 in (p, q) for p, q in zip(a, b, strict=True)]
-            if self.world.batch and sum(ones) == 1 and (a[0] == b[0] or a[1] == b[1]):  # a bias beside a batch
-                wide = (max(a[0], b[0]), max(a[1], b[1]))
-                unit = plain(np.ones(wide), matrix=True)
-                return add(*(self._broadcast(v, wide, unit) for v in (x, y)))
-        return add(x, y)
-
-    @staticmethod
-    def _broadcast(x: Value, wide: tuple[int, int], unit: Plain) -> Value:
-        size = shape(x)
-        assert size is not None
-        if size == wide:
-            return x
-        if size[0] == 1:
-            return matmul(plain(np.ones((wide[0], 1)), matrix=True), x)
-        return matmul(x, plain(np.ones((1, wide[1])), matrix=True))
-
-    # --- Products ---------------------------------------------------------------------------------------------------
-
-    def _mul(self, node: Node, at: Context) -> Value:
-        kids, signs = list(node.kids), list(node.data or ("",) * (len(node.kids) - 1))
-        for k, kid in enumerate(kids):  # the rest of a term below an open ∂/∂z is already within it
-            if kid.op == "T" and kid.kids[0].op == "name" and kid.kids[0].data.base in ("𝟙",) and k + 1 < len(kids):
-                rest = self.value(
-                    Node("mul", tuple(kids[k + 1 :]), tuple(signs[k + 1 :])) if k + 2 < len(kids) else kids[k + 1], at
-                )
-                found = total(rest)
-                return (
-                    found if k == 0 else self._product([*(self.value(one, at) for one in kids[:k]), found], signs[:k])
-                )
-        keep = [k for k, kid in enumerate(kids) if not (kid.op == "name" and self.is_eye(kid.data))]
-        if len(keep) < len(kids) and keep:
-            signs = [signs[k - 1] for k in keep[1:]]
-            kids = [kids[k] for k in keep]
-        values = [self.value(kid, at) for kid in kids]
-        if self.reading["einstein"]:
-            return self._einstein(node, values, signs)
-        return self._product(values, signs)
-
-    def _einstein(self, node: Node, values: Sequence[Value], signs: Sequence[str]) -> Value:
-        found = self._product(list(values), list(signs))
-        counts: dict[str, int] = {}
-        for value in values:
-            for letter in letters(value):
-                counts[letter] = counts.get(letter, 0) + 1
-        for letter, count in counts.items():
-            if count >= 2 and letter not in self.head and letter in letters(found):
-                found = contract(found, letter)
-        return found
-
-    def _product(self, values: list[Value], signs: Sequence[str]) -> Value:
-        if len(values) == 1:
-            return values[0]
-        if "⊙" in signs and len(set(signs)) > 1:
-            try:
-                return self._in_runs(values, signs)
-            except MisfitError:
-                pass
-        found = values[0]
-        for k, (sign, value) in enumerate(zip(signs, values[1:], strict=True)):
-            try:
-                found = self._times(found, value, sign)
-            except MisfitError:
-                if k + 2 >= len(values):
-                    raise
-                rest = self._product(values[k + 1 :], signs[k + 1 :])
-                return self._times(found, rest, sign)
-        return found
-
-    def _in_runs(self, values: list[Value], signs: Sequence[str]) -> Value:
-        runs: list[tuple[list[Value], list[str]]] = [([values[0]], [])]
-        for sign, value in zip(signs, values[1:], strict=True):
-            if sign == "⊙":
-                runs.append(([value], []))
-            else:
-                runs[-1][0].append(value)
-                runs[-1][1].append(sign)
-        parts = [self._product(run, inner) for run, inner in runs]
-        found = parts[0]
-        for part in parts[1:]:
-            found = elementwise(found, part)
-        return found
-
-    def _times(self, x: Value, y: Value, sign: str) -> Value:
-        a, b = shape(x), shape(y)
-        if sign == "⊙" and self.thin:
-            raise MisfitError("a network of single units has no products entry by entry")
-        if a is None or b is None or sign == "⊙":
-            return elementwise(x, y)
-        if sign == "⊗":
-            return matmul(x if a[1] == 1 else transpose(x), y if b[0] == 1 else transpose(y))
-        if sign == "*" and a == b:
-            return elementwise(x, y)
-        if a[1] == b[0] and not (a == b and 1 in a and a[0] == a[1]):
-            return matmul(x, y)
-        if a == b:
-            if sign == "·" and self.reading["dot"] == "inner":
-                return total(elementwise(x, y))
-            return elementwise(x, y)
-        return matmul(x, y)
-
-    def _div(self, node: Node, at: Context) -> Value:
-        above, below = (self.value(kid, at) for kid in node.kids)
-        return divide(above, below)
 
     def _pow(self, node: Node, at: Context) -> Value:
         base, exponent = node.kids
@@ -247,6 +117,8 @@ class Evaluator(Differentiating):
             return diagonal(x)
         if function == "total":
             return total(x)
+        if function == "over samples":
+            return self._over_samples(x)
         if function == "logsumexp":
             exponentials = apply(x, functions_of("exp"))
             if shape(x) is not None:
@@ -259,6 +131,9 @@ class Evaluator(Differentiating):
             return self.name(Name(self.probabilities(), (Item("letter", argument.data.base),)), at)
         x = self.value(argument, at)
         size = shape(x)
+        if size is None and argument.op == "name" and len(argument.data.sub) == 1 and not all_letters(x) - {"★"}:
+            whole = Node("fn", (Node("name", (), replace(argument.data, sub=())),), ("softmax", 0))
+            return self.value(Node("elem", (whole,), argument.data.sub), at)  # softmax(z_k), of one class k
         if size is None:
             return softmax(x, self.class_letter(x))
         if 1 in size:
@@ -267,6 +142,15 @@ class Evaluator(Differentiating):
         rows = self.reading["samples"] == "rows"
         lettered = to_letters(x, "∂r", "∂c")
         return positional(softmax(lettered, "∂c" if rows else "∂r"), "∂r", "∂c")
+
+    def _over_samples(self, x: Value) -> Value:
+        """The sum over all samples of a batch, whose rows or columns they are."""
+        size = shape(x)
+        if size is None or not self.world.batch:
+            raise NotReadError("a sum over samples, of which there are none")
+        if self.reading["samples"] == "rows":
+            return matmul(plain(np.ones((1, size[0])), matrix=True), x)
+        return matmul(x, plain(np.ones((size[1], 1)), matrix=True))
 
     def _app(self, node: Node, at: Context) -> Value:
         name: Name = node.data
@@ -284,7 +168,7 @@ class Evaluator(Differentiating):
                 return self._D(Node("D", (node.kids[0], by)), at)
         if name.base in self.reading.functions and len(node.kids) == 1:
             return self._as_defined(name, node.kids[0], at)
-        if self.is_function(name):
+        if self.is_function(name) or self.is_own_function(node):
             if len(node.kids) != 1:
                 return self._of_several([self.value(kid, at) for kid in node.kids])
             if self.reading[f"function {name.base}"] == "softmax":
@@ -394,7 +278,11 @@ class Evaluator(Differentiating):
         return self.value(node.kids[0], at)
 
     def _T(self, node: Node, at: Context) -> Value:
-        return transpose(self.value(node.kids[0], at))
+        kid = node.kids[0]
+        value = self.value(kid, at)
+        if kid.op == "name" and len(kid.data.sub) == 2 and shape(value) is None:  # (Wᵀ)_{ij}
+            return self.name(replace(kid.data, sub=kid.data.sub[::-1]), at)
+        return transpose(value)
 
     def _elem(self, node: Node, at: Context) -> Value:
         kid = node.kids[0]

@@ -23,6 +23,7 @@ from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of,
 __all__ = ["Facts", "facts_of", "flat_items", "free_bases", "tagged"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
+_FUNCTIONS = ("σ", "φ", "ϕ", "f", "g", "h", "ψ", "act")
 _COUNTS = {
     "N": "samples",
     "M": "samples",
@@ -62,6 +63,7 @@ class Facts:
     summed: set[str] = field(default_factory=set)
     max_shift: int = 0
     min_shift: int = 0
+    above: int = 0  # how many layers are above L: with L + 1, L is the last hidden one
     together: set[frozenset[str]] = field(default_factory=set)  # bases that stand in one chain
     equated: set[frozenset[str]] = field(default_factory=set)  # bases that a chain calls equal
     unusual: set[str] = field(default_factory=set)  # letters whose likeliest role the field rarely gives them
@@ -71,17 +73,21 @@ class Facts:
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)  # out, weights, in, bias of an affine map
     activated: list[tuple[str, str]] = field(default_factory=list)  # h = g(a)
     transposed: set[str] = field(default_factory=set)
+    order: Counter[str] = field(default_factory=Counter)  # of the factors of affine maps: Wx, WTx, xW or xWT
     zero_based: bool = False  # whether indices count from 0
     vectors: set[str] = field(default_factory=set)  # bases that stand behind a transposed one, with their indices
+    listed: set[str] = field(default_factory=set)  # of these, those with an index: x_i is one vector of several
     differentiated_by: set[Name] = field(default_factory=set)
     told: dict[str, Counter[str]] = field(default_factory=dict)  # by base: roles that words beside it give
+    tags: frozenset[str] = frozenset()  # letters below vectors that tell them apart: u_o and v_c
 
 
 def tagged(name: Name, facts: Facts) -> tuple[str, list[Item], int]:
     """A name without a network: itself with its tags, its indices, and its power."""
     tags, power = "", 1
     indices = [i for i in flat_items(name.sub) if i.kind in ("letter", "number", "name", "shifted", "condition")]
-    words = "".join(str(i.value) for i in flat_items(name.sub) if i.kind == "word")
+    words = "".join(str(i.value) for i in flat_items(name.sub) if i.kind == "word" or _is_tag(i, facts))
+    indices = [i for i in indices if not _is_tag(i, facts)]
     for item in name.sup:
         inside = flat_items([item])
         one = inside[0] if len(inside) == 1 else None
@@ -95,6 +101,10 @@ def tagged(name: Name, facts: Facts) -> tuple[str, list[Item], int]:
         tags, indices = f"{tags}_{indices[0].value}", []
     tags += words + "'" * name.primes
     return name.base + ("|" + tags if tags else ""), indices, power
+
+
+def _is_tag(item: Item, facts: Facts) -> bool:
+    return item.kind == "letter" and item.value in facts.tags
 
 
 def _numbered(base: str, facts: Facts) -> bool:
@@ -145,6 +155,9 @@ def _counted(trees: list[Node], facts: Facts) -> None:
                 base = part.data.upper.data.base
                 what = "samples" if set(part.data.letters) & facts.sample_letters else "classes"
                 facts.counts.setdefault(base, what)
+    for base in facts.bases:
+        if base.startswith("|") and base != "|V|":
+            facts.counts.setdefault(base, "samples")
     for base, what in _COUNTS.items():
         facts.counts.setdefault(
             base, what or ("samples" if "N" not in facts.bases and "m" not in facts.bases else "classes")
@@ -202,6 +215,7 @@ def _layers(every: list[Name], facts: Facts) -> None:
             for item in flat_items(place):
                 if item.kind == "shifted" and abs(item.value[1]) <= 2:
                     shifted[item.value[0]] += 1
+                    facts.above = max(facts.above, item.value[1] if item.value[0] == "L" else 0)
                     facts.max_shift = max(facts.max_shift, item.value[1])
                     facts.min_shift = min(facts.min_shift, item.value[1])
         for item in flat_items(name.sup):
@@ -280,6 +294,7 @@ def _samples(trees: list[Node], facts: Facts) -> None:
                     turned = left.op == "T" and left.kids[0].op == "name"
                     if turned and right.op == "name":
                         facts.vectors |= {right.data.base, left.kids[0].data.base}
+                        facts.listed |= {n.base for n in (right.data, left.kids[0].data) if n.sub}
                     if turned and right.op == "name" and right.data.base in ("x", "φ", "X"):
                         facts.sample_letters |= {i.value for i in right.data.sub if i.kind == "letter"} - {"c", "o"}
 
@@ -306,8 +321,10 @@ def _scan(tree: Node, facts: Facts) -> None:
                 hint[name.base]["differentiated bare"] += not name.sub
             for by in part.kids[1:]:
                 for name in direct(by):
-                    hint[name.base]["by"] += 1
-                    facts.differentiated_by.add(name)
+                    jacobian = part.data == "jacobian" and name.base in _FUNCTIONS  # J_φ(z)
+                    hint[name.base]["primed" if jacobian else "by"] += 1
+                    if not jacobian:
+                        facts.differentiated_by.add(name)
         elif part.op == "grad":
             for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
@@ -320,6 +337,8 @@ def _scan(tree: Node, facts: Facts) -> None:
             plain = len(part.kids) == 1 and part.kids[0].op in ("name", "T", "app", "elem")
             if part.op == "app":
                 hint[part.data.base]["before a bracket"] += 1
+                less = part.kids[0].kids[1:] if part.kids[0].op == "add" else ()
+                hint[part.data.base]["times 1 less"] += less == (Node("neg", (Node("name", (), part.data),)),)
                 hint[part.data.base]["before several"] += len(part.kids) > 1 and all(
                     kid.op not in ("ind", "given") for kid in part.kids
                 )
@@ -366,6 +385,15 @@ def _scan(tree: Node, facts: Facts) -> None:
                     facts.hints[side.data.base]["compared"] += 1
 
 
+def _order(node: Node, weights: str) -> str:
+    """How an affine map without indices is written: Wx, WTx, xW or xWT."""
+    product = next((part for part in walk(node) if part.op == "mul"), node)
+    names_ = [(d[0], kid.op == "T") for kid in product.kids if (d := direct(kid))]
+    if any(item.kind == "letter" for name, _ in names_ for item in name.sub) or len(weights) != 1 or weights.islower():
+        return ""
+    return "".join(("W" if name.base == weights else "x") + "T" * turned for name, turned in names_)
+
+
 def _definitions(chain: Chain, facts: Facts) -> None:
     nodes = [side.node for side in chain.sides]
     for before, after in itertools.pairwise(nodes):
@@ -389,6 +417,8 @@ def _definitions(chain: Chain, facts: Facts) -> None:
             if inner.op in ("app", "fn"):
                 continue
             edge = affine(inner)
+            if edge is not None:
+                facts.order[_order(inner, edge[0].split(":")[0])] += 1
             if edge is not None and (inner is after or after.op in ("fn", "app")):
                 facts.edges.append((left, *edge))
         if has_losslike(after):

@@ -35,9 +35,11 @@ class Indices(ABC):
         self.world = world
         self.sides = sides  # of the whole chain: a letter that one side does not show, another may
         self.head = head  # letters that are free in the first side
+        self.open = head  # with those that its names hide
         self.scopes: list[tuple[set[str], Node, Bound]] = []
         self.assumed: list[Condition] = []  # conditions that names state on the way, as z_{i ≠ k}
         self.choice = 0
+        self.held: Value = scalar(0)  # by which an expression is differentiated
         self.thin = reading["units"] == "one each"
         self.prepared: Callable[[Node], Node] = lambda tree: tree
         self._depth = 0

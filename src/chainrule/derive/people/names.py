@@ -22,6 +22,7 @@ from chainrule.derive.people.values import (
     contract,
     elementwise,
     letters,
+    neg,
     plain,
     positional,
     power,
@@ -232,11 +233,19 @@ class Names(Indices):
         role = self.reading.roles.get(name.base)
         return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
 
+    def is_own_function(self, node: Node) -> bool:
+        """a(z), or a'(z), where a is a layer's output: the activation itself."""
+        role = self.reading.roles.get(node.data.base)
+        if role is None or role.kind != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
+            return False
+        inner = self.reading.roles.get(node.kids[0].data.base) if node.kids[0].op == "name" else None
+        return node.data.primes > 0 or node.kids[0].op == "add" or (inner is not None and inner.kind == "a")
+
     def call(self, name: Name, x: Value) -> Value:
         role = self.reading.roles.get(name.base, Role("g"))
         own = self.reading[f"function {name.base}"]
         function = own or self.reading["activation"]
-        if role.layer == 0:
+        if role.kind == "g" and role.layer == 0:
             function = "logistic"
         found = apply(x, functions_of(function, name.primes))
         for item in name.sup:
@@ -266,7 +275,7 @@ class Names(Indices):
         arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
         if inner.op == "name" and inner.data.sub and inner.data.sub == node.data.sub:
             return True  # y_i(z_i)
-        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y")):
+        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y", "δ")):
             return False
         return role.kind in ("p", "a", "h", "def") and (
             arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
@@ -322,6 +331,14 @@ class Names(Indices):
             if i.kind == "letter" and i.value in self.reading.facts.sample_letters
         ]  # fmt: skip
         sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()
+        of_target = self.reading.roles.get(first.data.base) if first.op == "name" else None
+        if of_target is not None and of_target.kind == "y" and self.reading["units"] == "one output":
+            y = self.name(first.data, at)  # p(y | x) = p^y (1 − p)^{1 − y}
+            p = self.name(Name(base, first.data.sub if self.world.batch else (), sup), at)
+            log = functions_of("log")
+            less = [add(scalar(1), neg(v)) for v in (y, p)]
+            whole = add(elementwise(y, apply(p, log)), elementwise(less[0], apply(less[1], log)))
+            return apply(whole, functions_of("exp"))
         index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
         if first.op == "ind" and isinstance(index, tuple):
             index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index

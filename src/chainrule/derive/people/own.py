@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from chainrule.derive.people.chains import Notes
 from chainrule.derive.people.facts import Facts, flat_items, free_bases, tagged
 from chainrule.derive.people.reading import Definition, Reading, Role, Roles
-from chainrule.derive.people.roles import USUAL
+from chainrule.derive.people.roles import USUAL, shorthands
 from chainrule.derive.people.tree import Name, Node, names, transform, walk
 
 __all__ = ["own_readings"]
@@ -27,7 +28,22 @@ def own_readings(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterat
     """Readings of what a file defines: small letters without an index are vectors, or numbers; what stands before a
     logarithm is free, or sums to 1; dW is a change, or a gradient."""
     trees = [side.node for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
+    for tags in dict.fromkeys((frozenset(), _tags(facts))):
+        yield from _own_readings(notes, replace(facts, tags=tags), trees, said)
+
+
+def _tags(facts: Facts) -> frozenset[str]:
+    """The letters below vectors over which nothing is summed: they tell names apart."""
+    below = {
+        i.value for base in facts.vectors for n in facts.seen[base] for i in flat_items(n.sub) if i.kind == "letter"
+    }
+    return frozenset(below - facts.summed)
+
+
+def _own_readings(notes: Notes, facts: Facts, trees: list[Node], said: Mapping[str, Role]) -> Iterator[Reading]:
     definitions = _definitions(notes, facts)
+    definitions |= shorthands(facts, definitions)
+    definitions |= _stacked(facts, definitions)
     pairs = [
         (a.node, b.node)
         for chain in (*notes.inline, *notes.chains)
@@ -49,7 +65,9 @@ def own_readings(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterat
         if roles in seen:
             continue
         seen.append(roles)
-        weighted = [b for b, role in roles.items() if role.kind == "free" and facts.hints[b]["times log"]]
+        weighted = [
+            b for b, role in roles.items() if role.kind == "free" and role.layer and facts.hints[b]["times log"]
+        ]
         for sums, how, classes, sigma in itertools.product(
             (False, True) if weighted else (False,), ("changes", "gradients") if moves else ("changes",),
             (0, written) if written else (0,), ("", "logistic") if roles.get("σ") == Role("g") else ("",),
@@ -58,6 +76,18 @@ def own_readings(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterat
             conventions |= {"function σ": sigma} if sigma and "σ" not in functions else {}
             chosen = {b: r._replace(batch=sums and b in weighted) for b, r in roles.items()}
             yield Reading(Roles(chosen), facts, 1, 2, conventions, definitions, functions)
+
+
+def _stacked(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definition]:
+    """X as the matrix whose rows are the vectors x_i."""
+    found = {}
+    for base in facts.listed:
+        capital = base.upper()
+        indexed = any(len(tagged(name, facts)[1]) == 1 for name in facts.seen[base])
+        whole = capital in facts.seen and not any(tagged(name, facts)[1] for name in facts.seen[capital])
+        if len(base) == 1 and capital != base and whole and capital not in known and indexed:
+            found[capital] = Definition((), Node("name", (), Name(base)))
+    return found
 
 
 def _folded(definitions: dict[str, Definition]) -> dict[str, Definition]:
@@ -114,9 +144,10 @@ def _role(
     if base == "e" and (shown == 1 or hints["before a bracket"]):
         return Role("unit")
     usual = hints["before a bracket"] and USUAL["g"].get(base, 0) >= 0.4
-    if base in facts.called or hints["before several"] or usual:
+    loss = base in _LOSSES and hints["differentiated"]
+    if not loss and (base in facts.called or hints["before several"] or usual):
         return Role("g")
-    if base in _LOSSES and hints["differentiated"]:
+    if loss:
         return Role("L")
     if base in _INDICES and base in facts.labels and not hints["by"]:
         return None
@@ -132,7 +163,7 @@ def _functions(trees: list[tuple[Node, Node]], facts: Facts) -> dict[str, tuple[
         if left.op != "app" or len(left.kids) != 1 or left.kids[0].op != "name" or left.data.primes:
             continue
         base, argument = left.data.base, left.kids[0].data
-        if base in found or argument.sub or argument.sup:
+        if base in found or base in _LOSSES or argument.sub or argument.sup:
             continue
         if any(n.base == base for n in names(right)) or not any(n == argument for n in names(right)):
             continue
@@ -142,13 +173,13 @@ def _functions(trees: list[tuple[Node, Node]], facts: Facts) -> dict[str, tuple[
 
 def _dimensions(base: str, indices: int, facts: Facts, small: int) -> int:
     if indices:
-        return indices + (base in facts.vectors and base[0].islower())
+        return indices + (base in facts.listed and base[0].islower())
     if base[0].isupper():
         return 2
     hints = facts.hints[base]
-    if base in facts.transposed or hints["in softmax"] or any(name.bold for name in facts.seen[base]):
+    if base in facts.transposed | facts.vectors or hints["in softmax"] or any(name.bold for name in facts.seen[base]):
         return 1
-    return small
+    return 0 if base in "λαηεγτμ" and not hints["by"] else small
 
 
 def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
@@ -156,8 +187,12 @@ def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
     found: dict[str, Definition] = {}
     for chain in (*notes.inline, *notes.chains):
         for before, after in itertools.islice(itertools.pairwise(chain.sides), 1):
-            left = before.node
-            if left is None or after.node is None or not after.joined or left.op not in ("name", "app"):
+            left, right = before.node, after.node
+            if left is None or right is None or not after.joined:
+                continue
+            if left.op == right.op == "D" and left.kids[1:] == right.kids[1:]:  # ∂L/∂w = ∂(…)/∂w says what L is
+                left, right = left.kids[0], right.kids[0]
+            if left.op not in ("name", "app"):
                 continue
             if left.op == "app" and any(kid.op not in ("name", "mat", "T", "given") for kid in left.kids):
                 continue
@@ -172,11 +207,15 @@ def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
                 or power != 1
             ):
                 continue
-            if key in found or any(tagged(part, facts)[0] == key for part in names(after.node)):
+            if key in found or any(tagged(part, facts)[0] == key for part in names(right)):
                 continue
-            if after.node.op == "num" or _differentiates(after.node, name):
+            if right.op == "num" or _differentiates(right, name):
                 continue
-            found[key] = Definition(letters, after.node, (after.node,))
+            found[key] = Definition(letters, right, (right,))
+    for base, keys in itertools.groupby(sorted(k for k in found if "|" in k), key=lambda k: k.split("|")[0]):
+        named = list(keys)  # J where only J_{neg} is defined
+        if len(named) == 1 and base not in found and named[0].split("|")[1].replace("-", "").isalpha():
+            found[base] = found[named[0]]
     return found
 
 

@@ -32,7 +32,7 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "einstein": (False, True),
     "biases": (True, False),
     "classes": (0,),  # how many, where a file writes them all out
-    "batch": ("where it shows", "always"),
+    "batch": ("where it shows", "always", "never"),  # never: a capital is a vector, too
     "stacked": (False, True),  # whether the name of a single output stands for those of all samples
     "network": ("layers", "own"),  # own: nothing but what the file defines
     "differentials": ("changes", "gradients", "of each sample"),  # dW: a change of W, or ∂L/∂W; dZ of one sample's loss
@@ -186,6 +186,11 @@ class Reading:
             picks, conditions = self._picks(items, axes)
             return Access(("def", key), axes, picks, power, conditions)
         count = max(len(items), role.layer or 0)
+        if any(
+            item.kind == "letter" and item.value in self.facts.tags for item in flat_items(name.sub)
+        ):  # u_o, one of u_k
+            shown = max(len(tagged(other, self.facts)[1]) for other in self.facts.seen[name.base])
+            count = max(len(items), count - shown + len(items))
         if count > 2:
             raise NotReadError("more than two dimensions")
         axes = ("#0", "#1")[:count]
@@ -288,12 +293,12 @@ class Reading:
             value, shift = tag.value
         if isinstance(value, int):
             number = int(value) + int(shift)
-            if self["counted"] == "from 1" and role.kind not in ("W", "b"):
-                number -= 1
-            return number
+            return number - (self["counted"] == "from 1" and role.kind not in ("W", "b"))
         if value in ("o", "h") and value in self.facts.spelt_layers:
             return self.layers - int(value == "h")
-        return int(self.layers if value == "L" else self.middle) + int(shift)
+        if self["counted"] == "from 1":  # W^{(l)} leads from layer l to the next
+            shift += (role.kind in ("W", "b")) - (value != "L")
+        return int(self.layers - self.facts.above if value == "L" else self.middle) + int(shift)
 
     def _loss(self, name: Name, items: list[Item], batch: bool) -> Access:
         power = next((i.value.value for i in items if i.kind == "power"), 1)
@@ -357,7 +362,8 @@ class Reading:
         picks, conditions = self._picks(picked, tuple(units))
         if "#N" in axes:
             at: Any = None
-            stacked = role.batch or ((key[0] == "y" or (not units and key[0] in ("a", "h"))) and self["stacked"])
+            whole = role.batch and self["batch"] != "never"
+            stacked = whole or ((key[0] == "y" or (not units and key[0] in ("a", "h"))) and self["stacked"])
             if sample is not None:
                 at = self._pick(sample)
             elif not stacked:

@@ -10,9 +10,9 @@ from typing import Any
 from chainrule.derive.people.chains import Notes
 from chainrule.derive.people.facts import Facts, free_bases
 from chainrule.derive.people.reading import Definition, Reading, Role, Roles
-from chainrule.derive.people.tree import Name, walk
+from chainrule.derive.people.tree import Bound, Item, Name, Node, walk
 
-__all__ = ["USUAL", "definitions_in", "readings_of"]
+__all__ = ["USUAL", "definitions_in", "readings_of", "shorthands"]
 
 # The usual letters of each role, with how usual they are.
 _USUAL: dict[str, str] = {
@@ -125,6 +125,16 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
     return found
 
 
+def shorthands(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definition]:
+    """Σ or Σ_C as a name that the file does not define: the sum over all classes of what it exponentiates."""
+    logits = max(facts.hints, key=lambda base: facts.hints[base]["within exp"], default="")
+    if not logits or not facts.hints[logits]["within exp"]:
+        return {}
+    each = Node("fn", (Node("name", (), Name(logits, (Item("letter", "∂s"),))),), ("exp", 0))
+    whole = Definition((), Node("sum", (each,), Bound(("∂s",))))
+    return {base: whole for base in facts.seen if base.startswith("Σ") and base not in known}
+
+
 def _levels(facts: Facts) -> dict[str, int]:
     """For untagged letters in affine maps and activations: how many layers of weights lie below them."""
     into: dict[str, tuple[str, int]] = {}
@@ -143,13 +153,20 @@ def _levels(facts: Facts) -> dict[str, int]:
         if ":" not in left + argument and left != argument:
             into.setdefault(left, (argument, 0))
 
+    direct = {  # a = x W_1 + b_1
+        out: int(weight.split(":")[1])
+        for out, weight, _, _ in facts.edges if out and ":" not in out and weight.split(":")[-1].isdigit()
+    }  # fmt: skip
+
     def level(name: str, depth: int = 0) -> int:
+        if name in direct:
+            return direct[name]
         if name not in into or depth > 8:
             return 0
         source, step = into[name]
         return level(source, depth + 1) + step
 
-    found = {name: level(name) for name in {*into, *(source for source, _ in into.values())}}
+    found = {name: level(name) for name in {*direct, *into, *(source for source, _ in into.values())}}
     return {**found, **{weight: found.get(out, 1) for weight, out in weights.items()}}
 
 
@@ -166,6 +183,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         ):
             bases[base] += 1
     definitions = definitions_in(notes)
+    definitions |= shorthands(facts, definitions)
     levels = _levels(facts)
     numbers = {
         n
@@ -186,7 +204,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
     has_both = {"h", "x"} <= kinds
     tagged_depth = max(tagged_depth, 2 if facts.spelt_layers else 0)
     depth = max(tagged_depth, max(levels.values(), default=0), 2 if has_both and not tagged_depth else 1)
-    top = max(levels.values(), default=0)
+    top = max(levels.values(), default=0) if not tagged_depth else max(tagged_depth, *levels.values(), 0)
     placed = []
     for base, choices in candidates:
         level = levels.get(base)
@@ -215,7 +233,7 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
         middle = max(2, 1 - facts.min_shift)
         depth = max(depth, middle + max(facts.max_shift, 0) + 1)
     if "L" in letters:
-        depth = max(depth, 2 - facts.min_shift) if not letters - {"L"} else max(depth, middle + 2)
+        depth = max(depth, 2 - facts.min_shift + facts.above) if not letters - {"L"} else max(depth, middle + 2)
     return min(depth, 6), middle
 
 
@@ -307,6 +325,8 @@ def _choices(
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
+    if base in definitions and base.startswith("Σ"):
+        return [(Role("def"), 0.0)]
     tagged_e = base == "e" and any(n.sup for n in facts.seen[base])
     if (
         base == "e"
@@ -321,7 +341,7 @@ def _choices(
         for kind, score in scores.items()
         if kind not in ("jac", "hess") and score > -1
     ]
-    if base in definitions or any(key.startswith(base + "_") for key in definitions):
+    if not hints["primed"] and (base in definitions or any(key.startswith(base + "_") for key in definitions)):
         usual = max((s for _, s in found), default=-1)
         losslike = any(role.kind == "L" for role, s in found if s > 0.5)
         found.append((Role("def"), usual - 0.4 if losslike else max(usual - 1.0, 0.15)))

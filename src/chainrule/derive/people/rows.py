@@ -12,6 +12,7 @@ from chainrule.derive.people.cursor import split
 from chainrule.derive.people.grammar import Grammar, parse
 from chainrule.derive.people.layout import cased, flat
 from chainrule.derive.people.macros import Macro
+from chainrule.derive.people.scripts import GREEK_LETTERS
 from chainrule.derive.people.tokens import Token, tokens
 from chainrule.derive.people.tree import Condition, Node, NotReadError
 from chainrule.derive.people.widening import widened
@@ -40,6 +41,8 @@ _NOT_EQUAL = {
 }
 
 
+# Commands that may end a formula; another one is a writer's own full stop.
+_LAST = {*GREEK_LETTERS, "}", "|", "rangle", "prime", "top", "dots", "vdots", "ddots", "infty", "{", "in", "log", "exp"}
 _CONDITION_WORDS = ("if", "for ", "when", "case", "assum", "since", "given", "suppose", "wenn", "für")
 
 
@@ -149,7 +152,10 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
                 for side in open_row.sides if open_row else []:
                     side.conditions.extend(said)
             continue
-        while part and part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char":
+        while part and (
+            (part[-1].text in (".", ",", ";", ":", "?", "!") and part[-1].kind == "char")
+            or (part[-1].kind == "cmd" and part[-1].text not in _LAST and len(part) > 1)
+        ):
             part = part[:-1]
         part = [
             Token("cmd", "cdot", t.at)
@@ -172,6 +178,14 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             and part[1].text in ("=", ",", "in")
         ):
             continue  # i = 1, …, n
+        if (
+            condition_follows
+            and len(part) > 3
+            and _index_like(part[0])
+            and part[1].text == "="
+            and "to" in _spelt(part)
+        ):
+            continue  # for j = 1 to K
         inner = part[1:-1] if part[0].text == "(" and part[-1].text == ")" and part[0].kind == "char" else []
         if inner and open_row is not None and any(t.text in _NOT_EQUAL or t.text == "=" for t in inner) and (
             _is_condition(inner, True) or not any(t.text == "=" for t in inner)
@@ -219,6 +233,10 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
     return found
 
 
+def _spelt(part: list[Token]) -> str:
+    return "".join(t.text for t in part if t.kind in ("char", "cmd"))
+
+
 def _ends(token: Token) -> bool:
     """Whether a cell, a row or a group ends here."""
     return token.text in ("end", "\\", "&", "}", ")") or token.kind in ("text", "word", "space")
@@ -239,9 +257,10 @@ def _parts(row: list[Token]) -> list[list[Token]]:
     square, square_closed = ("[", "]") if even else ("", "")
     for k, token in enumerate(row):
         if token.kind == "char":
-            depth += (token.text in ("{" if opened else "{(" + square)) - (
-                token.text in ("}" if opened else "})" + square_closed)
+            depth += (token.text in ("{" if opened > 0 else "{(" + square)) - (
+                token.text in ("}" if opened > 0 else "})" + square_closed)
             )
+            depth = max(depth, 0)  # one bracket too many
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,13 @@ def _closing(tokens: list[Token], k: int) -> int:
 
 
 def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[Item]:
+    upright = (
+        len(tokens) > 3 and tokens[0].text in ("mathrm", "operatorname") and _closing(tokens, 1) == len(tokens) - 1
+    )
     tokens = _plain(tokens)
+    spelt = "".join(t.text for t in tokens if t.text not in "{}")
+    if upright and len(spelt) > 2 and spelt.replace("-", "").isalpha():
+        return [Item("word", spelt)]
     if not tokens:
         return []
     if all(t.kind in ("text", "word") for t in tokens):
@@ -84,6 +91,8 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 *before, one = left
                 return [*before, Item("condition", Condition(one, _RELATIONS[token.text], right[0] if right else None))]
     spelt = "".join(t.text for t in tokens)
+    if re.fullmatch(r"[A-Za-z]{3,}(?:-[A-Za-z]{3,})+", spelt):
+        return [Item("word", spelt)]
     if (
         len(tokens) > 3
         and "_" in spelt
@@ -144,6 +153,8 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 found[-1] = Item(
                     "letter", found[-1].value + "'" * max(1, sum(t.text in ("prime", "'") for t in inside))
                 )
+            else:
+                found[-1] = _parsed(tokens[k - 1 : end], parse)
             k = max(end, k + 1)
         elif token.kind == "char" and token.text == "_" and found and found[-1].kind == "letter":
             start = k - 1

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chainrule.derive.people.affine import is_logistic, squared
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import readings_of
+from chainrule.derive.people.tree import names
 from chainrule.derive.people.values import work_done
 
 __all__ = ["Found", "Judge", "search", "settings_for"]
@@ -28,12 +30,13 @@ _PENALTY: dict[tuple[str, Any], float] = {
     ("mean", False): 0.1,
     ("stacked", True): 0.1, ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
     ("einstein", True): 2.5, ("dot", "elementwise"): 0.1,
-    ("batch", "always"): 0.15,
+    ("batch", "always"): 0.15, ("batch", "never"): 0.15,
 }  # fmt: skip
 _MOVES: tuple[dict[str, Any], ...] = (
     {"targets": "one-hot"}, {"gradient": "transposed"}, {"jacobian": "denominator"}, {"weights": "in×out"},
     {"vectors": "rows", "weights": "in×out"}, {"vectors": "rows"},
     {"mean": False}, {"samples": "columns"}, {"dot": "elementwise"}, {"two": "class first"}, {"batch": "always"},
+    {"batch": "never"}, {"batch": "never", "vectors": "rows", "weights": "in×out"},
     {"output": "logistic", "loss": "binary"},
     {"units": "one output", "output": "logistic", "loss": "binary"}, {"units": "one output", "output": "logistic",
     "loss": "binary", "weights": "in×out"},
@@ -54,6 +57,7 @@ _MOVES: tuple[dict[str, Any], ...] = (
     {"output": "activation"}, {"output": "logistic"}, {"output": "identity"},
 )  # fmt: skip
 _MISFIT = -1.1
+_LOGISTIC = {("output", "logistic"), ("activation", "logistic"), ("loss", "binary"), ("units", "one output")}
 
 
 @dataclass
@@ -143,7 +147,7 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
         elif outcome.word == "misfit":
             score += _MISFIT
         elif outcome.word in ("unread", "unread head", "tensor"):
-            score -= 0.5
+            score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
             score += 0.1
     return score * (0.5 if chain.inline else 1.0)
@@ -156,10 +160,10 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     text = prose + " ".join(side.text for chain in (*notes.chains, *notes.inline) for side in chain.sides)
     hints = facts.hints
     if "sigmoid" in text.lower() or "logistic" in text.lower() or hints_any(facts, "in logistic"):
-        evidence |= {("output", "logistic"), ("activation", "logistic"), ("loss", "binary"), ("units", "one output")}
+        evidence |= _LOGISTIC
     if "tanh" in text:
         evidence.add(("activation", "tanh"))
-    if "relu" in text.lower():
+    if any(word in text.lower() for word in ("relu", "rectifi", "max")) or any(h["in relu"] for h in hints.values()):
         evidence.add(("activation", "relu"))
     if "one-hot" in prose or "one hot" in prose or "onehot" in prose:
         evidence.add(("targets", "one-hot"))
@@ -199,6 +203,25 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         if hints_any(facts, f"in {named}"):
             start = [*({**one, "activation": named} for one in start), *start]
             break
+    if any(hint["1 less"] and hint["times 1 less"] for hint in hints.values()):  # a (1 − a)
+        evidence.add(("activation", "logistic"))
+    for chain in (*notes.chains, *notes.inline):
+        left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) > 1 else (None, None)
+        if left is None or right is None or left.op not in ("name", "app") or (gap := squared(right)) is None:
+            continue
+        loss = {"loss": "half squares" if gap[0] else "squares", "output": "activation"}
+        single = {"units": "one output"} if not gap[1] and not any(name.sub for name in names(right)) else {}
+        evidence |= {*loss.items(), *single.items(), ("output", "identity")}
+        start = [{**start[0], **loss, **single}, *start]
+        break
+    order = {"xW": {"vectors": "rows", "weights": "in×out"}, "WTx": {"weights": "in×out"}, "xWT": {"vectors": "rows"}}
+    if (written := max(facts.order, key=lambda k: facts.order[k] if k else 0, default="")) in order:
+        evidence |= set(order[written].items())
+        start = [{**one, **order[written]} for one in start] + start[:1]
+        small = any(not source[0].isupper() for _, _, source, _ in facts.edges if source)
+        capital = any(out[0].isupper() for out, _, _, _ in facts.edges if out)
+        if small and capital and not {"n", "N", "m", "M"} & set(facts.bases):  # Z = xW: a row, whatever its letter
+            start = [{**start[0], "batch": "never"}, *start]
     if any(hint["moved"] for hint in hints.values()):
         start = [*start, *({**one, "differentials": how} for one in start for how in ("of each sample", "gradients"))]
         evidence |= {("differentials", "of each sample"), ("differentials", "gradients")}
@@ -206,6 +229,12 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     for chain in (*notes.chains, *notes.inline):
         nodes = [side.node for side in chain.sides]
         for before, after in itertools.pairwise(nodes):
+            if before is not None and after is not None and is_logistic(after) and before.op in ("name", "app"):
+                evidence |= _LOGISTIC
+                if before.op == "app":
+                    known_as = {"activation": "logistic", f"function {before.data.base}": "logistic"}
+                    evidence |= set(known_as.items())
+                    start = [{**start[0], **known_as}, *start]
             if (
                 before is not None
                 and after is not None
@@ -287,6 +316,8 @@ def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Fo
     for _ in range(rounds):
         better = found
         for move in moves(found.reading, labels):
+            if move.get("activation") == "relu" and ("activation", "relu") not in judge.evidence:
+                continue  # of which half the units are 0, so that much follows
             tried = judge.all(found.reading.but(**move), found.cost)
             if tried.score > better.score + 1e-9:
                 better = tried
@@ -300,7 +331,13 @@ def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Fo
 
 def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
     asked = reading.asked.keys() | {"units", "output", "loss", "activation"}
+    counted = {base for base, role in reading.roles.items() if role.kind == "count"} & {"n", "N", "m", "M", "B"}
+    capitals = any(role.batch for role in reading.roles.values()) and not counted and bool(reading.facts.edges)
     for move in _MOVES:
+        if move.get("batch") == "never" and not capitals:
+            continue
+        if move.get("activation") == "identity" and any(role.kind == "g" for role in reading.roles.values()):
+            continue
         if any(
             name in asked
             or name

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from chainrule.derive.people.chains import Chain, Notes
-from chainrule.derive.people.comparing import judge_chain
+from chainrule.derive.people.comparing import Outcome, judge_chain
+from chainrule.derive.people.doubting import supported
 from chainrule.derive.people.facts import facts_of, flat_items
 from chainrule.derive.people.own import own_readings
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge, search
-from chainrule.derive.people.settling import FINE, LAYOUT, OF_THE_LOSS, Judged, contradicted, localised, supported
+from chainrule.derive.people.settling import FINE, LAYOUT, OF_THE_LOSS, Judged, contradicted, localised
 from chainrule.derive.people.tree import names
 from chainrule.derive.people.values import work_done
 
@@ -36,6 +38,10 @@ def sectioned(judge: Judge, notes: Notes, said: Mapping[str, Role], found: Found
         own = Judge(part.chains, judge.seed, _WORK)
         other = search(own, part, facts, said, {}) if len(group) < len(notes.chains) else None
         if other is not None and other.cost < 0.9:
+            if _explains(judged, group, bad, other):
+                for n in bad:
+                    judged[n] = replace(localised(own, group.index(n), other), cost=other.cost)
+                continue
             for n in bad:
                 k = group.index(n)
                 tried = localised(own, k, other)
@@ -52,6 +58,14 @@ def sectioned(judge: Judge, notes: Notes, said: Mapping[str, Role], found: Found
         for one in (part, here) if len(here.inline) < len(part.inline) else (part,):
             for reading in own_readings(one, facts_of(one), said):
                 _by_definitions(judged, group, reading, judge.seed)
+
+
+def _explains(judged: list[Judged], group: list[int], bad: list[int], other: Found) -> bool:
+    """Whether a reading of one part leaves at most a step or two of it open, where the file's leaves many."""
+    old = [o for n in bad for o in judged[n].outcomes if o.word not in FINE]
+    new = [o for n in bad for o in other.outcomes[group.index(n)] if o.word not in FINE]
+    right = sum(o.word == "follows" for said in other.outcomes for o in said)
+    return len(bad) >= 3 and 3 * len(new) <= len(old) and 4 * len(new) <= right and right >= 4
 
 
 def _only_defines(notes: Notes, one: Judged, *, alone: bool) -> bool:
@@ -101,6 +115,8 @@ def _by_definitions(judged: list[Judged], group: list[int], reading: Reading, se
                 good.discard(n)
     words = [o.word for said in outcomes.values() for o in said]
     if "misfit" in words or words.count("wrong") * 4 > words.count("follows"):
+        if {*words} <= {*FINE, "wrong"} and words.count("wrong") <= 2:
+            _between_right_ones(judged, group, reading, outcomes)
         return
     used: set[str] = set()
     for n in good:
@@ -116,6 +132,23 @@ def _by_definitions(judged: list[Judged], group: list[int], reading: Reading, se
             continue
         if not _fine(judged[n]) and not _settled(judged[n]) and not _usual(judged[n]):
             judged[n] = Judged(chain, said, reading)
+
+
+def _between_right_ones(
+    judged: list[Judged], group: list[int], reading: Reading, outcomes: Mapping[int, list[Outcome]]
+) -> None:
+    """A wrong step from which the next one comes back to what stood before, where all else follows from definitions."""
+    for n in group:
+        said = outcomes[n]
+        wrong = [k for k, o in enumerate(said) if o.word == "wrong"]
+        back = all(
+            any(o.word == "follows" and o.against is not None and o.against < k for o in said[k + 1 :]) for k in wrong
+        )
+        if not back or not all(_fine(judged[m]) or m in group for m in range(len(judged))):
+            return
+    for n in group:
+        if not _fine(judged[n]):
+            judged[n] = Judged(judged[n].chain, outcomes[n], reading)
 
 
 def _fine(one: Judged) -> bool:
@@ -147,6 +180,10 @@ def _groups(notes: Notes, judged: list[Judged]) -> Iterator[list[int]]:
             groups.setdefault(getattr(notes.chains[n], part), []).append(n)
         if len(groups) > 1:
             yield from (group for group in groups.values() if any(not _fine(judged[n]) for n in group))
+    bad = [n for n in everything if not _fine(judged[n])]
+    runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(bad), lambda one: one[1] - one[0])]
+    whole = everything[bad[0] :] if bad and bad[0] else []
+    yield from (run for run in ([whole] if whole and whole not in runs else []) + runs if len(run) > 2)
     for n in everything:
         if len(everything) > 1 and not _fine(judged[n]):
             yield [n]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chainrule.derive.people.chains import Chain
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.describing import convention_in_words
 from chainrule.derive.people.reading import CONVENTIONS, Reading
-from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
 
@@ -23,11 +21,9 @@ __all__ = [
     "carried_on",
     "confirm",
     "contradicted",
-    "doubt",
     "localised",
     "squared",
     "support",
-    "supported",
 ]
 
 FINE = ("follows", "carried", "defines", "head", "start")
@@ -40,12 +36,13 @@ class Judged:
     chain: Chain
     outcomes: list[Outcome]
     reading: Reading
-    words: list[str] = field(default_factory=list)
+    cost: float = 0.0  # of the roles of a part's own reading
 
 
 # What may change from one section to the next without anything being excused by it.
 _LOCAL: tuple[dict[str, Any], ...] = (
-    {"targets": "one-hot"}, {"mean": False}, {"mean": True}, {"batch": "always"}, {"batch": "always",
+    {"targets": "one-hot"}, {"mean": False}, {"mean": True}, {"batch": "where it shows"}, {"batch": "always"},
+    {"batch": "always",
     "mean": False}, {"gradient": "transposed"}, {"jacobian": "denominator"},
     {"gradient": "as the variable"}, {"jacobian": "numerator"}, {"dot": "elementwise"}, {"samples": "columns"},
     {"samples": "rows"}, {"samples": "columns", "mean": False},
@@ -64,14 +61,6 @@ _LOCAL: tuple[dict[str, Any], ...] = (
 
 # What decides what the loss is.
 OF_THE_LOSS = {"loss", "output", "units", "activation"}
-# Words that say for which indices an equation holds, where no formula does.
-_OTHERS = re.compile(
-    r"\bother(?:wise|s)?\b|\belse\b|\bsonst|\bsinon\b|\bautres?\b|\botr[ao]s\b|\boutr[ao]s\b|\baltri\b|"
-    "其他|其它|其余|否则|他の|それ以外|나머지|остальн|иначе",
-    re.IGNORECASE,
-)
-
-
 LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
 
 
@@ -225,15 +214,23 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         for j, k in lines:
             if judged[j].reading is not found.reading:
                 continue
-            if judge.chain(j, undone)[k].word in ("wrong", "misfit"):
+            if judge.chain(j, undone)[k].word in ("wrong", "misfit") and not (
+                name in OF_THE_LOSS and _says(judged[j], k)
+            ):
                 turned.append((j, k))
         if len(turned) == 1 and (len(lines) > 1 or weight >= 1):
             j, k = turned[0]
             judged[j].outcomes[k] = Outcome(
-                "doubt",
                 f"it follows only if {convention_in_words(name, value)}, and nothing else here says so",
                 excused=(name, value),
             )
+
+
+def _says(one: Judged, k: int) -> bool:
+    """Whether a step says what the loss or a layer's output is: a definition is its own evidence."""
+    left = one.chain.sides[0].node
+    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
+    return k == 1 and role is not None and role.kind in ("L", "p", "h", "g")
 
 
 def carried_on(judge: Judge, judged: list[Judged]) -> None:
@@ -253,181 +250,3 @@ def carried_on(judge: Judge, judged: list[Judged]) -> None:
                     )
                     if judge_chain(both, one.reading, judge.seed)[1].word == "follows" and outcome.word == "wrong":
                         outcome.word, outcome.source = "carried", side
-
-
-def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Collection[str]) -> None:
-    """Where little is understood, nothing is called wrong. `told` are the letters that somebody says the meaning of."""
-    words = [o.word for one in judged for o in one.outcomes]
-    right = sum(w in ("follows", "carried", "defines") for w in words)
-    wrong = sum(w in ("wrong", "misfit") for w in words)
-    unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
-    einstein = ("einstein", True) in judge.evidence
-    everything = (
-        einstein
-        or (right == 0 and found.cost > 0.5)
-        or (wrong >= 3 and wrong >= right)
-        or (wrong >= 2 and 2 * unclear > right)
-    )
-    unsettled: set[str] = set()
-    for one in judged:  # defined under another reading than the file's
-        left = one.chain.sides[0].node
-        if (
-            one.reading is not found.reading
-            and left is not None
-            and left.op in ("name", "app")
-            and len(one.outcomes) > 1
-        ):
-            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
-            changed = [
-                k
-                for k in {*one.reading.conventions, *found.reading.conventions} - kept
-                if one.reading[k] != found.reading[k]
-            ]
-            if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
-                unsettled.add(left.data.base)
-    shown, rightly = supported(judged).union(told), supported(judged, ("follows",)).union(told)
-    for n, one in enumerate(judged):
-        for k, outcome in enumerate(one.outcomes):
-            left = one.chain.sides[0].node
-            if k == 1 and outcome.word in ("unread", "doubt") and left is not None and left.op in ("name", "app"):
-                unsettled |= {left.data.base}
-            if outcome.word not in ("wrong", "misfit"):
-                continue
-            why = ""
-            if one.chain.sides[k].mended or one.chain.sides[0].mended:
-                why = "a bracket is missing, or one too many"
-            elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
-                why = "what is defined here is not what the name usually stands for"
-                unsettled |= {name.base for name in names(left)} if left is not None else set()
-            elif (odd := _unsupported(one, k, outcome, shown)) is not None:
-                why = f"{odd}: what it stands for is shown nowhere else"
-            elif (free := _one_sided(one, k, outcome, rightly)) is not None:
-                why = f"{free}: the file does not say what it is"
-            elif k > 1 and one.outcomes[k - 1].word in ("unread", "doubt") and outcome.against != k - 1:
-                why = "it differs from what stands before a side that is not understood"
-            elif _for_others(one, k, text):
-                why = "words say for which indices it holds"
-            elif _other_way_round(judge, n, one):
-                why = "which of two indices is that of the sample is not clear"
-            elif _own_outputs(judge, n, one):
-                why = "it holds where each output has an activation of its own"
-            elif everything:
-                why = "what its letters stand for is not clear: more of this file would be wrong than right"
-            elif outcome.word == "misfit" and (right == 0 or found.cost > 0.9 or not _is_shape(outcome.message)):
-                why = outcome.message
-            if why:
-                one.outcomes[k] = Outcome("doubt", why)
-    for one in (*judged, *judged):
-        left = one.chain.sides[0].node
-        for k, outcome in enumerate(one.outcomes):
-            if outcome.word in ("wrong", "misfit"):
-                sides = [
-                    one.chain.sides[k].node,
-                    *([one.chain.sides[outcome.against].node] if outcome.against is not None else []),
-                ]
-                used = {name.base for node in sides if node is not None for name in names(node)}
-                if used & unsettled:
-                    unclear_names = ", ".join(sorted(used & unsettled))
-                    one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
-            if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op == "name":
-                unsettled |= {left.data.base}
-            before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
-            if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
-                one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
-
-
-def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
-    """The names that stand in a step that follows."""
-    return {
-        name.base
-        for one in judged
-        for k, o in enumerate(one.outcomes)
-        if o.word in words
-        for j in {k, o.against if o.against is not None else k}
-        if one.chain.sides[j].node is not None
-        for name in names(one.chain.sides[j].node)  # type: ignore[arg-type]
-    }
-
-
-def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
-    """A letter of a wrong step whose role the field rarely gives it, and which no step that follows has."""
-    for j in {k, outcome.against if outcome.against is not None else k}:
-        node = one.chain.sides[j].node
-        for name in names(node) if node is not None else ():
-            role = one.reading.roles.get(name.base)
-            usual = USUAL.get(role.kind, {}).get(name.base, 0.0) if role is not None else 1.0
-            if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
-                return name.base
-    return None
-
-
-def _one_sided(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
-    """A letter of one of two sides only, of which the file says nothing: what it stands for may make them equal."""
-    here = one.chain.sides[k].node
-    for j in {k - 1, outcome.against if outcome.against is not None else k - 1}:
-        other = one.chain.sides[j].node
-        used = [{name.base for name in names(node)} if node is not None else set() for node in (here, other)]
-        for base in sorted(used[0] ^ used[1]):
-            role = one.reading.roles.get(base)
-            rare = role is not None and role.kind == "const" and USUAL["const"].get(base, 0.0) < 0.4
-            if rare and base not in shown:
-                return base
-    return None
-
-
-def _for_others(one: Judged, k: int, text: str) -> bool:
-    """Whether words beside an equation, in its line, say that it holds for some indices: 0 for the others."""
-    head, side = one.chain.sides[0], one.chain.sides[k]
-    if "cases" in side.text:
-        return False
-    before = re.split(r"\$|\n|\\\\|,", text[max(0, head.at - 40) : head.at])[-1]
-    after = text[side.at + len(side.text) :][:60].split("\n")[0]
-    return bool(_OTHERS.search(before) or _OTHERS.search(after))
-
-
-def _other_way_round(judge: Judge, n: int, one: Judged) -> bool:
-    """Whether a step that is wrong follows where the other of two indices is that of the sample."""
-    if one.reading["two"] == CONVENTIONS["two"][0]:
-        return False
-    again = judge.chain(n, one.reading.but(two=CONVENTIONS["two"][0]))
-    return any(a.word in ("wrong", "doubt") and b.word == "follows" for a, b in zip(one.outcomes, again, strict=True))
-
-
-def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
-    """Whether a chain with the derivative of an activation follows where that is the outputs', and no softmax."""
-    bases = {name.base for side in one.chain.sides if side.node is not None for name in names(side.node)}
-    if one.reading["output"] != "softmax" or not any(
-        (role := one.reading.roles.get(base)) is not None and role.kind == "g" for base in bases
-    ):
-        return False
-    return all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss="any")))
-
-
-def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
-    """Whether an error δ, whose definition fails, is what it usually is in other steps that follow."""
-    left = one.chain.sides[0].node
-    role = one.reading.roles.get(left.data.base) if left is not None and left.op == "name" else None
-    if left is None or role is None or role.kind != "δ":
-        return False
-    return any(
-        o.word == "follows" and side.node is not None and any(name.base == left.data.base for name in names(side.node))
-        for other in judged
-        if other is not one
-        for o, side in zip(other.outcomes, other.chain.sides, strict=True)
-    )
-
-
-def _is_definition(one: Judged, outcome: Outcome) -> bool:
-    """Whether a chain begins with a letter that it may define: of what the field calls it, little is certain."""
-    left = one.chain.sides[0].node
-    if left is None or left.op != "name":
-        return False
-    role = one.reading.roles.get(left.data.base)
-    if role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y"):
-        return True
-    return role.kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
-
-
-def _is_shape(message: str) -> bool:
-    """Whether a misfit is of rows and columns, and not of indices, which a reading may have wrong."""
-    return "×" in message

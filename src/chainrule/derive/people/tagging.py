@@ -13,6 +13,10 @@ from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transfo
 __all__ = ["layered", "worded"]
 
 _FROM_TO = set("xhzrfouqsvXHQKVOZ") - {"k"}
+_TARGETS = ("y", "Y", "t")
+_PREDICTED = ("pred", "hat", "out", "output", "predicted", "prediction", "model")
+_TRUE = ("true", "target", "label", "actual", "gt", "real", "obs")
+_ERRORS = ("δ", "Δ")
 _LAYERED = ("a", "z", "h", "δ", "net", "o", "s", "u", "b", "x", "y", "v", "in", "out", "I", "O", "θ")
 
 
@@ -34,8 +38,16 @@ def worded(notes: Notes) -> None:
     } & _FROM_TO - bound  # fmt: skip
     parts = parts if len(parts) > 1 else set()
 
+    words_below = {(name.base, item.value) for name in shown for item in name.sub if item.kind == "word"}
+    outputs = {base for base, below in words_below if base in _TARGETS and below in _PREDICTED}
+
     def word(name: Name) -> Name:
         sub = name.sub
+        if name.base in outputs and sub and sub[0].kind == "word":  # y_pred beside y, or beside y_true
+            if sub[0].value in _PREDICTED:
+                return replace(name, base=name.base + "\u0302" if name.base != "y" else "ŷ", sub=sub[1:])
+            if sub[0].value in _TRUE:
+                return replace(name, sub=sub[1:])
         if timed:
             sub = tuple(_timeless(item) for item in sub)
         letters = [item.value for item in sub]
@@ -52,8 +64,26 @@ def worded(notes: Notes) -> None:
             sub = (Item("word", str(letters[0])),)  # h_θ(x)
         return name if sub == name.sub else replace(name, sub=sub)
 
+    below = {i.value for name in shown if name.base not in _ERRORS for i in flat_items(name.sub) if i.kind == "letter"}
+    of = set(bases) - bound - below - set("ijklmn") - {"t"}
+
+    t_above = any(name.sup[-1:] == (Item("letter", "t"),) and name.base in ("W", "w", "V", "U", "θ") for name in shown)
+    turned = t_above and not ({"t"} & (below | bound)) and not bases["t"]
+
+    def error(part: Node) -> Node | None:
+        """δ_a, where a is a name of its own, is ∂L/∂a."""
+        if turned and part.op == "name" and part.data.sup[-1:] == (Item("letter", "t"),):  # W^t
+            return Node("T", (transform(Node("name", (), replace(part.data, sup=part.data.sup[:-1])), error),))
+        if part.op != "name" or part.data.base not in _ERRORS or len(part.data.sub) != 1 or part.data.sup:
+            return None
+        item = part.data.sub[0]
+        if item.kind == "letter" and item.value in of:
+            return Node("errorof", (Node("name", (), Name(item.value)),))
+        named = item.kind == "name" and item.value.op == "name" and item.value.data.base in of
+        return Node("errorof", (item.value,)) if named else None
+
     for side in sides:
-        side.node = renamed(side.node, word)  # type: ignore[arg-type]
+        side.node = transform(renamed(side.node, word), error)  # type: ignore[arg-type]
 
 
 def _timeless(item: Item) -> Item:

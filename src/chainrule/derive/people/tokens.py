@@ -117,6 +117,7 @@ _SYMBOLS = {
     "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx",
     "∞": "\\infty", "⟨": "\\langle",
     "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ",
+    "\ue000": "\\begin{cases}", "\ue001": "\\\\", "\u2028": "\\end{cases}",
     "∝": "\\propto", "@": "\\cdot ", "⊗": "\\otimes", "÷": "/", "∣": "|",
 }  # fmt: skip
 _GREEK = {
@@ -132,14 +133,16 @@ _FOREIGN = re.compile(
 )
 _WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|out(?=_)|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
+    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|out(?=_)|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
 )
+_SPELT = re.compile(r"[A-Za-z][a-z]{3,}(?![A-Za-z])")
+_GLUED = re.compile(r"^.{1,2}(?:log|exp|ln).{0,2}$")
 _SPOKEN = {
     "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta",
     "sigma": "\\sigma",
     "alpha": "\\alpha", "beta": "\\beta", "eta": "\\eta", "gamma": "\\gamma", "lambda": "\\lambda",
     "grad": "\\nabla", "nabla": "\\nabla",
-    "exp": "\\exp", "log": "\\log", "ln": "\\log", "tanh": "\\tanh", "max": "\\max",
+    "exp": "\\exp", "log": "\\log", "ln": "\\log", "tanh": "\\tanh", "max": "\\max", "dot": "\\cdot",
 }  # fmt: skip
 
 
@@ -164,16 +167,13 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
             continue
-        if (
-            plain
-            and text.startswith("ln", k)
-            and k
-            and text[k - 1].isalpha()
-            and text[k - 1] != "\\"
-            and _spelt_together(text, k)
-        ):  # ylna
-            found.append(Token("cmd", "log", at + k))
-            k += 2
+        if plain and (spelt := _SPELT.match(text, k)) and _is_spelt(text, k, spelt.group()):  # score_k, activation(z)
+            found.append(Token("word", spelt.group(), at + k))
+            k = spelt.end()
+            continue
+        if plain and k and text[k - 1].isalpha() and (glued := _spelt_together(text, k)):  # ylna, y_ilog(ŷ)
+            found.append(Token("cmd", _SPOKEN[glued][1:], at + k))
+            k += len(glued)
             continue
         if (words := _FOREIGN.match(text, k)) is not None:
             found.append(Token("text", words.group(), at + k))
@@ -217,15 +217,23 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
     return found
 
 
-def _spelt_together(text: str, k: int) -> bool:
-    """Whether ln here is the logarithm between letters: no command, and no longer word."""
-    start = k
+def _is_spelt(text: str, k: int, word: str) -> bool:
+    """Whether letters side by side are a word, and no product: not in a script, where they are indices."""
+    before = text[:k].rstrip("{ ")[-1:] if text[k - 1 : k] == "{" else text[k - 1 : k]
+    vowels = any(letter in "aeiou" for letter in word.lower())
+    return vowels and not before.isalpha() and before not in ("\\", "_", "^") and not _GLUED.search(word)
+
+
+def _spelt_together(text: str, k: int) -> str:
+    """The logarithm or exponential that is written between letters here: no command, and no longer word."""
+    start = end = k
     while start and text[start - 1].isalpha():
         start -= 1
-    end = k
     while end < len(text) and text[end].isalpha():
         end += 1
-    return end - start <= 4 and not (start and text[start - 1] == "\\")
+    found = next((word for word in ("ln", "log", "exp") if text.startswith(word, k)), "")
+    command = start and text[start - 1] == "\\"
+    return found if found and not command and end - start <= len(found) + 2 else ""
 
 
 def _begins_word(text: str, k: int) -> bool:
@@ -408,6 +416,15 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                     found.append(ahead.pop())
                 continue
         if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
+            continue
+        if token.kind == "char" and name in "<>" and ahead and ahead[-1].text == "=" and ahead[-1].at == token.at + 1:
+            ahead[-1] = Token("cmd", "le" if name == "<" else "ge", token.at)
+            continue
+        if token.kind == "word" and name in ("quad", "qquad"):
+            found.append(Token("space", " ", token.at))
+            continue
+        if token.kind == "char" and name == "!" and ahead and ahead[-1].text == "=":  # as in code
+            ahead[-1] = Token("cmd", "neq", token.at)
             continue
         if token.kind == "char" and name == "." and ahead and ahead[-1].text == "*" and found:  # p .* q, as in code
             ahead[-1] = Token("cmd", "odot", token.at)

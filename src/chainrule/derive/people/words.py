@@ -57,6 +57,7 @@ def is_word_name(text: str) -> bool:
         bool(text)
         and " " not in text
         and text.replace("_", "").replace("-", "").replace("\\", "").isalnum()
+        and all(ord(letter) < 0x400 for letter in text)  # Latin or Greek: others stand in no formula
         and text.lower() not in _STOPWORDS
     )
 

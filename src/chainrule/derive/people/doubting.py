@@ -1,0 +1,311 @@
+"""What is called wrong, and what is left open because a part of its reading is not certain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+from chainrule.derive.people.comparing import Outcome, needs_batch
+from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.reading import CONVENTIONS, Reading
+from chainrule.derive.people.roles import USUAL
+from chainrule.derive.people.search import Found, Judge
+from chainrule.derive.people.settling import FINE, LAYOUT, Judged
+from chainrule.derive.people.tree import names, walk
+
+__all__ = ["doubt", "supported"]
+
+# Words that say for which indices an equation holds, where no formula does.
+_OTHERS = re.compile(
+    r"\bother(?:wise|s)?\b|\belse\b|\bsonst|\bsinon\b|\bautres?\b|\botr[ao]s\b|\boutr[ao]s\b|\baltri\b|"
+    "其他|其它|其余|否则|他の|それ以外|나머지|остальн|иначе",
+    re.IGNORECASE,
+)
+
+
+def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Collection[str]) -> None:
+    """Where little is understood, nothing is called wrong. `told` are the letters that somebody says the meaning of."""
+    words = [o.word for one in judged for o in one.outcomes]
+    right = sum(w in ("follows", "carried", "defines") for w in words)
+    wrong = sum(w in ("wrong", "misfit") for w in words)
+    unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
+    einstein = ("einstein", True) in judge.evidence
+    everything = (
+        einstein
+        or (right == 0 and found.cost > 0.5)
+        or (wrong >= 3 and wrong >= right)
+        or (wrong >= 2 and 2 * unclear > right)
+    )
+    unsettled: set[str] = set()
+    elsewhere: dict[str, list[Reading]] = {}  # names that are defined under another reading than the file's
+    for one in judged:  # defined under another reading than the file's
+        left = one.chain.sides[0].node
+        if (
+            one.reading is not found.reading
+            and left is not None
+            and left.op in ("name", "app")
+            and len(one.outcomes) > 1
+        ):
+            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
+            changed = [
+                k
+                for k in {*one.reading.conventions, *found.reading.conventions} - kept
+                if one.reading[k] != found.reading[k]
+            ]
+            if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
+                elsewhere.setdefault(left.data.base, []).append(one.reading)
+    for one in judged:
+        one.cost = found.cost if one.reading is found.reading else one.cost
+    shown, rightly = supported(judged).union(told), supported(judged, ("follows",)).union(told)
+    for n, one in enumerate(judged):
+        for k, outcome in enumerate(one.outcomes):
+            left = one.chain.sides[0].node
+            if k == 1 and outcome.word in ("unread", "doubt") and left is not None and left.op in ("name", "app"):
+                unsettled |= {left.data.base}
+            if outcome.word not in ("wrong", "misfit"):
+                continue
+            why = ""
+            if one.chain.sides[k].mended or one.chain.sides[0].mended:
+                why = "a bracket is missing, or one too many"
+            elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
+                why = "what is defined here is not what the name usually stands for"
+                unsettled |= {name.base for name in names(left)} if left is not None else set()
+            elif outcome.word == "misfit" and _without_layers(one):
+                why = outcome.message
+            elif (some := _of_some_layer(one, k, outcome)) is not None:
+                why = f"{some}: it may be the output layer"
+            elif (bare := _layerless(one, k, outcome)) is not None:
+                why = f"{bare}: its layer is not written"
+            elif (count := _count_of_one(one, k, outcome)) is not None:
+                why = f"{count}: how many samples there are here is not clear"
+            elif _bare_sum(one, k, outcome):
+                why = "a Σ does not say over what"
+            elif (letter := _label_like(one, k, outcome)) is not None:
+                why = f"{letter}: it may be the true class"
+            elif (odd := _unsupported(one, k, outcome, shown)) is not None:
+                why = f"{odd}: what it stands for is shown nowhere else"
+            elif (free := _one_sided(one, k, outcome, rightly)) is not None:
+                why = f"{free}: the file does not say what it is"
+            elif k > 1 and one.outcomes[k - 1].word in ("unread", "doubt") and outcome.against != k - 1:
+                why = "it differs from what stands before a side that is not understood"
+            elif _for_others(one, k, text):
+                why = "words say for which indices it holds"
+            elif _other_way_round(judge, n, one):
+                why = "which of two indices is that of the sample is not clear"
+            elif _own_outputs(judge, n, one):
+                why = "it holds where each output has an activation of its own"
+            elif everything:
+                why = "what its letters stand for is not clear: more of this file would be wrong than right"
+            elif outcome.word == "misfit" and (
+                outcome.against is None
+                or right == 0
+                or one.cost > 0.9
+                or not (_is_shape(outcome.message) or _wrong_for_single_units(judge, n, one, k))
+            ):
+                why = outcome.message
+            if why:
+                one.outcomes[k] = Outcome("doubt", why)
+    for one in (*judged, *judged):
+        left = one.chain.sides[0].node
+        for k, outcome in enumerate(one.outcomes):
+            if outcome.word in ("wrong", "misfit"):
+                sides = [
+                    one.chain.sides[k].node,
+                    *([one.chain.sides[outcome.against].node] if outcome.against is not None else []),
+                ]
+                used = {name.base for node in sides if node is not None for name in names(node)}
+                elsewhere_too = {base for base in used if any(r is not one.reading for r in elsewhere.get(base, ()))}
+                if unclear_here := used & unsettled | elsewhere_too:
+                    unclear_names = ", ".join(sorted(unclear_here))
+                    one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
+            if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op in ("name", "app"):
+                unsettled |= {left.data.base}
+            before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
+            if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
+                one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
+
+
+def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
+    """The names that stand in a step that follows."""
+    return {
+        name.base
+        for one in judged
+        for k, o in enumerate(one.outcomes)
+        if o.word in words
+        for j in {k, o.against if o.against is not None else k}
+        if one.chain.sides[j].node is not None
+        for name in names(one.chain.sides[j].node)  # type: ignore[arg-type]
+    }
+
+
+def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
+    """A letter of a wrong step whose role the field rarely gives it, and which no step that follows has."""
+    for j in {k, outcome.against if outcome.against is not None else k}:
+        node = one.chain.sides[j].node
+        for name in names(node) if node is not None else ():
+            role = one.reading.roles.get(name.base)
+            usual = USUAL.get(role.kind, {}).get(name.base, 0.0) if role is not None else 1.0
+            if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
+                return name.base
+    return None
+
+
+def _without_layers(one: Judged) -> bool:
+    """Whether a chain writes no layer in a file that elsewhere does: it may be of a smaller network."""
+    facts = one.reading.facts
+    every = [n for side in one.chain.sides if side.node is not None for n in names(side.node)]
+    shown = {i.value[0] if i.kind == "shifted" else i.value for n in every for i in flat_items(n.sup + n.sub)}
+    numbered = any(facts.layer_numbers.get(n.base) and (n.sup or n.sub) for n in every)
+    return bool(facts.layer_letters) and not facts.layer_letters & shown and not numbered
+
+
+def _of_some_layer(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """The letter of any layer on one side of a wrong step, of which the other has nothing but outputs and targets."""
+    letters = one.reading.facts.layer_letters - {"L"}
+    shown: list[set[str]] = []
+    outputs = []
+    for j in (k, outcome.against if outcome.against is not None else k):
+        node = one.chain.sides[j].node
+        every = list(names(node)) if node is not None else []
+        items = [i for n in every for i in flat_items(n.sup + n.sub)]
+        shown.append({i.value[0] if i.kind == "shifted" else i.value for i in items if i.kind in ("letter", "shifted")})
+        outputs.append(any((r := one.reading.roles.get(n.base)) is not None and r.kind in ("p", "y") for n in every))
+    for mine, other, out in ((shown[0], shown[1], outputs[1]), (shown[1], shown[0], outputs[0])):
+        if out and (letters & mine) - other:
+            return min((letters & mine) - other)
+    return None
+
+
+def _layerless(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """A name of a wrong step without the layer that the file writes elsewhere."""
+    tagged = one.reading.facts.layer_letters
+    for j in {k, outcome.against if outcome.against is not None else k} if tagged else ():
+        node = one.chain.sides[j].node
+        for name in names(node) if node is not None else ():
+            role = one.reading.roles.get(name.base)
+            if (
+                role is None
+                or role.kind not in ("a", "h", "W", "b", "δ")
+                or name.sup
+                or name.sub
+                or role.layer is not None
+            ):
+                continue
+            if any(
+                item.value in tagged for n in one.reading.facts.seen[name.base] for item in flat_items(n.sup + n.sub)
+            ):
+                return name.base
+    return None
+
+
+def _count_of_one(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """A number of samples in a wrong step that was read as being of one sample."""
+    if needs_batch(one.chain, one.reading):
+        return None
+    for j in {k, outcome.against if outcome.against is not None else k}:
+        node = one.chain.sides[j].node
+        for name in names(node) if node is not None else ():
+            role = one.reading.roles.get(name.base)
+            if role is not None and role.kind == "count" and name.base in ("n", "N", "m", "M", "B"):
+                return name.base
+    return None
+
+
+def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:
+    """Whether a Σ without an index stands before vectors or matrices in a wrong step."""
+    for j in {k, outcome.against if outcome.against is not None else k}:
+        node = one.chain.sides[j].node
+        for part in walk(node) if node is not None else ():
+            if part.op == "fn" and part.data[0] == "over samples":
+                return not any(i.kind == "letter" for n in names(part) for i in n.sub)
+    return False
+
+
+def _label_like(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """An index of a wrong step that the side before has not, and that often is the true class: y, c or t."""
+    other = one.chain.sides[outcome.against if outcome.against is not None else k - 1].node
+    known = {i.value for n in names(other) for i in flat_items(n.sub + n.sup)} if other is not None else set()
+    for letter in outcome.difference.at if outcome.difference is not None else ():
+        if letter in ("y", "c", "t", "ℓ") and letter not in known and letter not in one.reading.facts.summed:
+            return letter
+    return None
+
+
+def _one_sided(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
+    """A letter of one of two sides only, of which the file says nothing: what it stands for may make them equal."""
+    here = one.chain.sides[k].node
+    for j in {k - 1, outcome.against if outcome.against is not None else k - 1}:
+        other = one.chain.sides[j].node
+        used = [{name.base for name in names(node)} if node is not None else set() for node in (here, other)]
+        for base in sorted(used[0] ^ used[1]):
+            role = one.reading.roles.get(base)
+            rare = role is not None and role.kind == "const" and USUAL["const"].get(base, 0.0) < 0.4
+            if rare and base not in shown:
+                return base
+    return None
+
+
+def _for_others(one: Judged, k: int, text: str) -> bool:
+    """Whether words beside an equation, in its line, say that it holds for some indices: 0 for the others."""
+    head, side = one.chain.sides[0], one.chain.sides[k]
+    if "cases" in side.text:
+        return False
+    before = re.split(r"\$|\n|\\\\|,", text[max(0, head.at - 40) : head.at])[-1]
+    after = text[side.at + len(side.text) :][:60].split("\n")[0]
+    return bool(_OTHERS.search(before) or _OTHERS.search(after))
+
+
+def _other_way_round(judge: Judge, n: int, one: Judged) -> bool:
+    """Whether a step that is wrong follows where the other of two indices is that of the sample."""
+    if one.reading["two"] == CONVENTIONS["two"][0]:
+        return False
+    again = judge.chain(n, one.reading.but(two=CONVENTIONS["two"][0]))
+    return any(a.word in ("wrong", "doubt") and b.word == "follows" for a, b in zip(one.outcomes, again, strict=True))
+
+
+def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
+    """Whether a chain with the derivative of an activation follows where that is the outputs', and no softmax."""
+    bases = {name.base for side in one.chain.sides if side.node is not None for name in names(side.node)}
+    if one.reading["output"] != "softmax" or not any(
+        (role := one.reading.roles.get(base)) is not None and role.kind == "g" for base in bases
+    ):
+        return False
+    return all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss="any")))
+
+
+def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
+    """Whether an error δ, whose definition fails, is what it usually is in other steps that follow."""
+    left = one.chain.sides[0].node
+    role = one.reading.roles.get(left.data.base) if left is not None and left.op == "name" else None
+    if left is None or role is None or role.kind != "δ":
+        return False
+    return any(
+        o.word == "follows" and side.node is not None and any(name.base == left.data.base for name in names(side.node))
+        for other in judged
+        if other is not one
+        for o, side in zip(other.outcomes, other.chain.sides, strict=True)
+    )
+
+
+def _is_definition(one: Judged, outcome: Outcome) -> bool:
+    """Whether a chain begins with a letter that it may define: of what the field calls it, little is certain."""
+    left = one.chain.sides[0].node
+    if left is None or left.op != "name":
+        return False
+    role = one.reading.roles.get(left.data.base)
+    if role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y"):
+        return True
+    return role.kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
+
+
+def _wrong_for_single_units(judge: Judge, n: int, one: Judged, k: int) -> bool:
+    """Whether a step whose shapes do not fit is wrong as well where each layer has one unit, and so without shapes."""
+    if n >= len(judge.chains) or one.chain is not judge.chains[n]:
+        return False
+    return judge.chain(n, one.reading.but(units="one each"))[k].word == "wrong"
+
+
+def _is_shape(message: str) -> bool:
+    """Whether a misfit is of rows and columns, and not of indices, which a reading may have wrong."""
+    return "×" in message
