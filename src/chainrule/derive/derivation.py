@@ -16,7 +16,7 @@ from chainrule.derive.setting import Setting
 from chainrule.derive.syntax import Node
 from chainrule.derive.writing.documents import aligned
 from chainrule.derive.writing.pages import notebook_html
-from chainrule.derive.written import Given, Written
+from chainrule.derive.written import Written
 from chainrule.errors import InputError
 
 __all__ = ["Derivation", "derivations", "derive"]
@@ -114,11 +114,10 @@ def derive(name: str) -> Derivation:
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
         raise InputError(f"name: got {name!r}, expected a derivation: {hint}")
     written = known[name]
-    setting = written.setting.setting() if isinstance(written.setting, Given) else written.setting
-    return Derivation(written.name, written.title, written.intro, setting, tuple(_read(written, setting)))
+    return Derivation(written.name, written.title, written.intro, written.setting, tuple(_read(written)))
 
 
-def _read(written: Written, setting: Setting) -> Iterator[Line]:
+def _read(written: Written) -> Iterator[Line]:
     before: Node | None = None
     for n, step in enumerate(written.steps(), start=1):
         if step.rule not in RULES:
@@ -129,6 +128,6 @@ def _read(written: Written, setting: Setting) -> Iterator[Line]:
         with_what = f"line {n - 1}" if read.left is None else "the left side"
         before = read.left or before
         assert before is not None
-        proof = f"{RULES[step.rule]} Compared with {with_what} for {classes_checked(setting)}."
+        proof = f"{RULES[step.rule]} Compared with {with_what} for {classes_checked(written.setting)}."
         yield Line(read.left, read.rights[0], step.rule, step.note, proof)
         before = read.rights[0]

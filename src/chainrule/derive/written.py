@@ -6,14 +6,13 @@ To add one, write a `Written` into a file of `chainrule.derive.lines`; nothing e
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from chainrule.derive.lecture import read_expression
-from chainrule.derive.setting import Defined, Free, Length, Setting
+from chainrule.derive.setting import Defined, Length, Setting
 
-__all__ = ["Given", "Means", "Step", "Written"]
+__all__ = ["Step", "Written", "means"]
 
 
 class Step(NamedTuple):
@@ -24,40 +23,16 @@ class Step(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True)
-class Means:
-    """What a defined name stands for, and the lengths of its axes: none for a number. With `indices`, one for each
-    axis, the expression is that of one element."""
-
-    latex: str
-    axes: tuple[Length, ...] = ()
-    indices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Given:
-    r"""What the names of a derivation stand for, in LaTeX.
+def means(latex: str, axes: tuple[Length, ...] = (), indices: tuple[str, ...] = ()) -> Defined:
+    r"""What a defined name stands for, and the lengths of its axes: none for a number. With `indices`, one for each
+    axis, the expression is that of one element.
 
     Examples
     --------
-    >>> given = Given(free={"a": Free()}, defined={"𝓛": Means(r"\log a")})
-    >>> given.setting().defined["𝓛"].expression
+    >>> means(r"\log a").expression
     Call(function='log', argument=Name(symbol='a'))
     """
-
-    free: Mapping[str, Free]
-    defined: Mapping[str, Means] = field(default_factory=dict)
-    lengths: Mapping[str, int] = field(default_factory=dict)
-    symbolic_classes: tuple[int, ...] = (2, 3, 4)
-    numeric_classes: tuple[int, ...] = (2, 5, 50)
-
-    def setting(self) -> Setting:
-        """The same, read."""
-        defined = {
-            symbol: Defined(read_expression(means.latex), means.axes, means.indices)
-            for symbol, means in self.defined.items()
-        }
-        return Setting(self.free, defined, self.lengths, self.symbolic_classes, self.numeric_classes)
+    return Defined(read_expression(latex), axes, indices)
 
 
 @dataclass(frozen=True)
@@ -69,14 +44,14 @@ class Written:
 
     Examples
     --------
-    >>> Written("x", "X", "", Given({}), "a - a = 0\n  algebra: Whatever a is.").steps()
+    >>> Written("x", "X", "", Setting({}), "a - a = 0\n  algebra: Whatever a is.").steps()
     [Step(latex='a - a = 0', rule='algebra', note='Whatever a is.')]
     """
 
     name: str
     title: str
     intro: str
-    setting: Given | Setting
+    setting: Setting
     lines: str
 
     def steps(self) -> list[Step]:

@@ -17,10 +17,10 @@ from chainrule.boundary.extras import require
 from chainrule.derive import syntax as s
 from chainrule.derive.checking.expressions import expressions_of
 from chainrule.derive.checking.given import aligned, free_indices
-from chainrule.derive.checking.polynomials import Effort, Roots, is_zero
+from chainrule.derive.checking.polynomials import Effort, GivenUpError, Roots, is_zero
 from chainrule.derive.checking.rational import FinerRootNeeded, Rational
 from chainrule.derive.people import values as v
-from chainrule.derive.setting import Setting, UndefinedError
+from chainrule.derive.setting import Setting, TooLargeError, UndefinedError
 
 sympy = require("sympy", "derive")
 
@@ -73,7 +73,10 @@ def _rational(
 ) -> tuple[v.Plain, Roots]:
     known = _known(node, setting, classes, letters, root)  # a step's right side is the next one's left
     if not known:
-        found = expressions_of(node, setting, classes, {}, dict(letters), effort)
+        try:
+            found = expressions_of(node, setting, classes, {}, dict(letters), effort)
+        except TooLargeError:
+            raise GivenUpError from None
         if any(entry.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo) for entry in found.data.flat):
             raise UndefinedError("a division by zero")
         to_rational = _rewriter(setting, classes, root)

@@ -2,11 +2,11 @@ r"""The derivative of each activation g that a hidden layer may have."""
 
 # ruff: noqa: E501  # a line of LaTeX is a line
 
-from chainrule.derive.setting import Free
-from chainrule.derive.written import Given, Written
+from chainrule.derive.setting import Free, Setting
+from chainrule.derive.written import Written
 
-_ANY = Given(free={"a": Free()}, symbolic_classes=(2,), numeric_classes=(2, 5, 50))
-_KINKED = Given(free={"a": Free((), "nonzero")}, symbolic_classes=(2,), numeric_classes=(2, 5, 50))
+_ANY = Setting(free={"a": Free()}, symbolic_classes=(2,), numeric_classes=(2, 5, 50))
+_KINKED = Setting(free={"a": Free((), "nonzero")}, symbolic_classes=(2,), numeric_classes=(2, 5, 50))
 
 DERIVATIONS = (
     Written(

@@ -2,11 +2,11 @@ r"""The lecture, "The chain, for one weight": a product of factors in a thin net
 
 # ruff: noqa: E501  # a line of LaTeX is a line
 
-from chainrule.derive.setting import Free
-from chainrule.derive.written import Given, Means, Written
+from chainrule.derive.setting import Free, Setting
+from chainrule.derive.written import Written, means
 
-_OUTPUT = {"ŷ": Means(r"\text{softmax}(\mathbf{a}_3)", ("K",)), "𝓛": Means(r"-\log \hat{y}_\ell")}
-_THIN = Given(
+_OUTPUT = {"ŷ": means(r"\text{softmax}(\mathbf{a}_3)", ("K",)), "𝓛": means(r"-\log \hat{y}_\ell")}
+_THIN = Setting(
     free={
         "x": Free(),
         "W_1": Free((1, 1)),
@@ -17,17 +17,17 @@ _THIN = Given(
         "b_3": Free(("K",)),
     },
     defined={
-        "a_1": Means(r"W_{111} x + b_1"),
-        "h_1": Means(r"g(a_1)"),
-        "a_2": Means(r"W_{211} h_1 + b_2"),
-        "h_2": Means(r"g(a_2)"),
-        "a_3": Means(r"\mathbf{W}_3 h_2 + \mathbf{b}_3", ("K",)),
+        "a_1": means(r"W_{111} x + b_1"),
+        "h_1": means(r"g(a_1)"),
+        "a_2": means(r"W_{211} h_1 + b_2"),
+        "h_2": means(r"g(a_2)"),
+        "a_3": means(r"\mathbf{W}_3 h_2 + \mathbf{b}_3", ("K",)),
         **_OUTPUT,
     },
     symbolic_classes=(2, 3),
     numeric_classes=(2, 5),
 )
-_ANY_DEPTH = Given(
+_ANY_DEPTH = Setting(
     free={
         "h_{k−1}": Free(),
         "W_k": Free((1, 1)),
@@ -38,13 +38,13 @@ _ANY_DEPTH = Given(
         "c": Free(("K",), "positive"),
     },
     defined={
-        "a_k": Means(r"W_{k11} h_{k-1} + b_k"),
-        "h_k": Means(r"g(a_k)"),
-        "a_{k+1}": Means(r"W_{k+1,11} h_k + b_{k+1}"),
-        "𝓛": Means(r"\log \sum_j c_j \exp(u_j a_{k+1})"),
+        "a_k": means(r"W_{k11} h_{k-1} + b_k"),
+        "h_k": means(r"g(a_k)"),
+        "a_{k+1}": means(r"W_{k+1,11} h_k + b_{k+1}"),
+        "𝓛": means(r"\log \sum_j c_j \exp(u_j a_{k+1})"),
     },
 )
-_WIDE = Given(
+_WIDE = Setting(
     free={
         "x": Free(("D",)),
         "W_1": Free(("U", "D")),
@@ -55,11 +55,11 @@ _WIDE = Given(
         "b_3": Free(("K",)),
     },
     defined={
-        "a_1": Means(r"\mathbf{W}_1 \mathbf{x} + \mathbf{b}_1", ("U",)),
-        "h_1": Means(r"g(\mathbf{a}_1)", ("U",)),
-        "a_2": Means(r"\mathbf{W}_2 \mathbf{h}_1 + \mathbf{b}_2", ("V",)),
-        "h_2": Means(r"g(\mathbf{a}_2)", ("V",)),
-        "a_3": Means(r"\mathbf{W}_3 \mathbf{h}_2 + \mathbf{b}_3", ("K",)),
+        "a_1": means(r"\mathbf{W}_1 \mathbf{x} + \mathbf{b}_1", ("U",)),
+        "h_1": means(r"g(\mathbf{a}_1)", ("U",)),
+        "a_2": means(r"\mathbf{W}_2 \mathbf{h}_1 + \mathbf{b}_2", ("V",)),
+        "h_2": means(r"g(\mathbf{a}_2)", ("V",)),
+        "a_3": means(r"\mathbf{W}_3 \mathbf{h}_2 + \mathbf{b}_3", ("K",)),
         **_OUTPUT,
     },
     lengths={"D": 2, "U": 2, "V": 3},

@@ -4,20 +4,20 @@ r"""What people meet next: other targets, other terms in the loss, other output 
 
 from dataclasses import replace
 
-from chainrule.derive.setting import OUTPUT_LAYER, Free
-from chainrule.derive.written import Given, Means, Written
+from chainrule.derive.setting import OUTPUT_LAYER, Free, Setting
+from chainrule.derive.written import Written, means
 
 _LOGITS = {"a_L": Free(("K",))}
-_SOFTMAX = {"ŷ": Means(r"\text{softmax}(\mathbf{a}_L)", ("K",))}
+_SOFTMAX = {"ŷ": means(r"\text{softmax}(\mathbf{a}_L)", ("K",))}
 
 DERIVATIONS = (
     Written(
         name="target_probabilities",
         title="Target probabilities instead of a label",
         intro="The truth is a distribution q over the classes, and the loss is the cross entropy between it and ŷ. With q = e(ℓ) it is the lecture's.",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "q": Free(("K",), "simplex")},
-            defined={**_SOFTMAX, "𝓛": Means(r"-\sum_j q_j \log \hat{y}_j")},
+            defined={**_SOFTMAX, "𝓛": means(r"-\sum_j q_j \log \hat{y}_j")},
         ),
         lines=r"""
             \frac{\partial \mathcal{L}}{\partial a_{Li}} = -\sum_j q_j \frac{\partial \log \hat{y}_j}{\partial a_{Li}}
@@ -40,12 +40,12 @@ DERIVATIONS = (
         name="label_smoothing",
         title="Label smoothing",
         intro="The label keeps 1 − ε of its weight, and the rest is shared among all K classes: the target is (1 − ε) e(ℓ) + ε/K.",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "ε": Free((), "unit")},
             defined={
                 **_SOFTMAX,
-                "q": Means(r"(1 - \varepsilon) \mathbb{1}_{(\ell=p)} + \frac{\varepsilon}{K}", ("K",), ("p",)),
-                "𝓛": Means(r"-\sum_j q_j \log \hat{y}_j"),
+                "q": means(r"(1 - \varepsilon) \mathbb{1}_{(\ell=p)} + \frac{\varepsilon}{K}", ("K",), ("p",)),
+                "𝓛": means(r"-\sum_j q_j \log \hat{y}_j"),
             },
         ),
         lines=r"""
@@ -64,11 +64,11 @@ DERIVATIONS = (
         name="temperature",
         title="Temperature",
         intro="The logits are divided by a temperature T > 0 before softmax: ŷ = softmax(a_L / T).",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "T": Free((), "positive")},
             defined={
-                "ŷ": Means(r"\text{softmax}\left( \frac{1}{T} \mathbf{a}_L \right)", ("K",)),
-                "𝓛": Means(r"-\log \hat{y}_\ell"),
+                "ŷ": means(r"\text{softmax}\left( \frac{1}{T} \mathbf{a}_L \right)", ("K",)),
+                "𝓛": means(r"-\log \hat{y}_\ell"),
             },
         ),
         lines=r"""
@@ -90,12 +90,12 @@ DERIVATIONS = (
         name="z_loss",
         title="The z-loss",
         intro="A second term, λ times the square of z = log Σ exp(a_{Lj}), keeps the logits from drifting together: softmax does not notice a number that is added to them all.",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "λ": Free((), "positive")},
             defined={
                 **_SOFTMAX,
-                "z": Means(r"\log \sum_j \exp(a_{Lj})"),
-                "𝓛": Means(r"-\log \hat{y}_\ell + \lambda z^2"),
+                "z": means(r"\log \sum_j \exp(a_{Lj})"),
+                "𝓛": means(r"-\log \hat{y}_\ell + \lambda z^2"),
             },
         ),
         lines=r"""
@@ -121,9 +121,9 @@ DERIVATIONS = (
         name="focal_loss",
         title="The focal loss",
         intro="The cross entropy times (1 − ŷ_ℓ)^γ: examples that are already right count for less. With γ = 0 it is the lecture's loss.",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "γ": Free((), "positive")},
-            defined={**_SOFTMAX, "𝓛": Means(r"-(1 - \hat{y}_\ell)^\gamma \log \hat{y}_\ell")},
+            defined={**_SOFTMAX, "𝓛": means(r"-(1 - \hat{y}_\ell)^\gamma \log \hat{y}_\ell")},
         ),
         lines=r"""
             \frac{\partial \mathcal{L}}{\partial a_{Li}} = \frac{\partial \mathcal{L}}{\partial \hat{y}_\ell} \frac{\partial \hat{y}_\ell}{\partial a_{Li}}
@@ -160,9 +160,9 @@ DERIVATIONS = (
         name="binary_cross_entropy",
         title="A logistic output with the binary cross entropy",
         intro="One logit a, one probability ŷ = σ(a) = 1/(1 + exp(−a)), and a target y that is 0, 1 or between.",
-        setting=Given(
+        setting=Setting(
             free={"a": Free(), "y": Free((), "unit")},
-            defined={"ŷ": Means(r"\sigma(a)"), "𝓛": Means(r"-y \log(\hat{y}) - (1 - y) \log(1 - \hat{y})")},
+            defined={"ŷ": means(r"\sigma(a)"), "𝓛": means(r"-y \log(\hat{y}) - (1 - y) \log(1 - \hat{y})")},
         ),
         lines=r"""
             \frac{\partial \mathcal{L}}{\partial a} = \frac{\partial \mathcal{L}}{\partial \hat{y}} \frac{\partial \hat{y}}{\partial a}
@@ -181,9 +181,9 @@ DERIVATIONS = (
         name="squared_error",
         title="A linear output with the squared error",
         intro="Regression: the output is ŷ = a_L itself, the target is y, and the loss is half the sum of the squared differences.",
-        setting=Given(
+        setting=Setting(
             free={**_LOGITS, "y": Free(("K",))},
-            defined={"ŷ": Means(r"\mathbf{a}_L", ("K",)), "𝓛": Means(r"\frac{1}{2} \sum_j (\hat{y}_j - y_j)^2")},
+            defined={"ŷ": means(r"\mathbf{a}_L", ("K",)), "𝓛": means(r"\frac{1}{2} \sum_j (\hat{y}_j - y_j)^2")},
         ),
         lines=r"""
             \frac{\partial \mathcal{L}}{\partial a_{Li}} = \frac{1}{2} \sum_j \frac{\partial (\hat{y}_j - y_j)^2}{\partial a_{Li}}
