@@ -17,6 +17,7 @@ from chainrule.boundary.extras import require
 require("torch", "torch")
 
 import torch  # noqa: E402
+from torch.compiler import is_compiling as _is_compiling  # noqa: E402
 from torch.overrides import handle_torch_function, has_torch_function  # noqa: E402
 
 from chainrule.torch import formulas as _formulas  # noqa: E402, F401
@@ -28,6 +29,8 @@ from chainrule.torch.extras import names_of  # noqa: E402
 from chainrule.torch.heads import check_options  # noqa: E402
 from chainrule.torch.layer import Inputs  # noqa: E402
 from chainrule.torch.likelihoods import entropy, logprobs  # noqa: E402
+from chainrule.torch.losses import ordinary as _ordinary  # noqa: E402
+from chainrule.torch.losses import ordinary_in_program as _ordinary_in_program  # noqa: E402
 
 if TYPE_CHECKING:
     from chainrule.explain.modules import explain
@@ -130,7 +133,7 @@ def cross_entropy(
     Source: the lecture, section 1: ∇_{a_L} 𝓛 = −(e(ℓ) − ŷ).
     """
     asked = weight, size_average, reduce, inplace, temperature, z_loss, softcap, scale, loss_dtype, extras, group
-    ordinary = _losses.ordinary_in_program if torch.compiler.is_compiling() else _losses.ordinary
+    ordinary = _ordinary_in_program if _is_compiling() else _ordinary
     loss = ordinary(input, target, ignore_index, reduction, label_smoothing, asked)
     if loss is not None:
         return loss
