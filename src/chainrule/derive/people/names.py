@@ -239,7 +239,9 @@ class Names(Indices):
         if role is None or role.kind != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
             return False
         inner = self.reading.roles.get(node.kids[0].data.base) if node.kids[0].op == "name" else None
-        return node.data.primes > 0 or node.kids[0].op == "add" or (inner is not None and inner.kind == "a")
+        within = [self.reading.roles.get(n.base) for n in names(node.kids[0])] if node.kids[0].op == "add" else []
+        affine = any(r is not None and r.kind == "W" for r in within)  # not h (1 − h)
+        return node.data.primes > 0 or affine or (inner is not None and inner.kind == "a")
 
     def call(self, name: Name, x: Value) -> Value:
         role = self.reading.roles.get(name.base, Role("g"))
