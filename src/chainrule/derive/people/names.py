@@ -342,6 +342,9 @@ class Names(Indices):
             whole = add(elementwise(y, apply(p, log)), elementwise(less[0], apply(less[1], log)))
             return apply(whole, functions_of("exp"))
         index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
+        if first.op == "ind" and index in (0, 1) and self.reading["units"] == "one output":  # P(y = 1 | x)
+            p = self.name(Name(base, (), sup), at)
+            return p if index else add(scalar(1), neg(p))
         if first.op == "ind" and isinstance(index, tuple):
             index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index
         if first.op == "ind" and index is None and first.data[0].right.op == "name":
