@@ -47,6 +47,7 @@ def chains_of(document: Document) -> Notes:
     found: list[Chain] = []
     inline: list[Chain] = []
     stated: list[Condition] = []
+    since: list[Condition] = []  # stated since the last display
     fresh = False
     section = chapter = 0
     headings: list[str] = []
@@ -71,13 +72,14 @@ def chains_of(document: Document) -> Notes:
             prose += piece.text + "\n"
             said = _spoken(piece.text)
             if said:
-                stated = said
+                stated = since = said
                 fresh = False
         elif piece.kind == "inline":
             here_rows = rows(piece.text, document.macros, piece.at, text)
             said = [c for row in here_rows for c in row.conditions]
             if said:
                 stated = said if fresh else [*stated, *said]
+                since = [*since, *said]
                 fresh = False
                 before = document.pieces[n - 2] if n >= 2 else None
                 word = document.pieces[n - 1].text.strip().lower() if n else ""
@@ -93,14 +95,20 @@ def chains_of(document: Document) -> Notes:
             ]
         else:
             fresh = True
+            over, since = since, []
             here: list[Condition] = []
             current: Chain | None = None
+            going_on: Chain | None = None
             here_rows = rows(piece.text, document.macros, piece.at, text)
             if here_rows and not any(row.sides for row in here_rows):  # a display that is a condition: $$i \neq j$$
                 stated = [c for row in here_rows for c in row.conditions] or stated
             for row in here_rows:
                 if row.continues and row.sides and (current or found):
                     chain = current or found[-1]
+                    if current is None or current is going_on:  # "If i = j," above a display that begins with =
+                        going_on = chain
+                        for side in row.sides:
+                            side.conditions.extend(over)
                     if current is None and chain.section != section and len(row.sides) == 0:
                         chain = Chain([], [], section)
                     chain.sides += row.sides

@@ -338,7 +338,9 @@ def difference(
         if np.isnan(left).all():
             raise NotReadError("it has no value")
         return None
-    score = np.where(bad, np.nan_to_num(gap, nan=1e30, posinf=1e30), -1)
+    if not (bad & np.isfinite(left) & np.isfinite(right)).any():
+        raise NotReadError("it has no value")
+    score = np.where(bad & np.isfinite(left) & np.isfinite(right), np.nan_to_num(gap, nan=1e30, posinf=1e30), -1)
     place = np.unravel_index(int(score.argmax()), score.shape)
     where = {name: int(n) + 1 for name, n in zip(names_, place, strict=False) if not name.startswith(("★", "∂"))}
     return Difference(where, float(left[place]), float(right[place]))
@@ -366,6 +368,9 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
             raise MisfitError(f"the index {n} runs over different things on both sides")
     if a.matrix == b.matrix:
         if a.matrix and a.data.shape[-2:] != b.data.shape[-2:]:
+            for whole, vector in ((a, b), (b, a)):  # ∂h/∂z = σ'(z), for the diagonal of a matrix that has no more
+                if (diagonal := _diagonal_like(whole, vector)) is not None:
+                    return (diagonal, vector) if whole is a else (vector, diagonal)
             raise MisfitError(
                 f"{a.data.shape[-2]}×{a.data.shape[-1]} before, {b.data.shape[-2]}×{b.data.shape[-1]} here"
             )
@@ -393,6 +398,17 @@ def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
         if min(rows, columns) > 1
         else "a vector on one side, a number on the other"
     )
+
+
+def _diagonal_like(whole: Plain, vector: Plain) -> Plain | None:
+    """The diagonal of a diagonal matrix, laid out as a vector of its length is."""
+    size = whole.data.shape[-1]
+    if whole.data.shape[-2] != size or size == 1 or sorted(vector.data.shape[-2:]) != [1, size]:
+        return None
+    if np.any(whole.data * (1 - np.eye(size))):
+        return None
+    found = np.diagonal(whole.data, axis1=-2, axis2=-1)
+    return Plain(found[..., :, None] if vector.data.shape[-1] == 1 else found[..., None, :], whole.letters, True)
 
 
 def _letters_in(node: Node) -> set[str]:

@@ -134,7 +134,7 @@ def _fenced(text: str) -> list[Piece]:
             found.append(Piece("heading" if line.startswith("#") else "prose", line.replace("`", " "), at))
             for span in re.finditer(r"`([^`\n]*=[^`\n]*)`", line):
                 if _is_formula(span[1]):
-                    found.append(Piece("display", span[1], at + span.start(1)))
+                    found.append(Piece("inline", span[1], at + span.start(1)))
         at += len(line)
     return found
 

@@ -12,7 +12,7 @@ from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.settling import FINE, LAYOUT, Judged
-from chainrule.derive.people.tree import names, walk
+from chainrule.derive.people.tree import Node, names, walk
 
 __all__ = ["doubt", "supported"]
 
@@ -68,6 +68,9 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             why = ""
             if one.chain.sides[k].mended or one.chain.sides[0].mended:
                 why = "a bracket is missing, or one too many"
+            elif k == 1 and _one_of_several(one):
+                why = "there are several losses here"
+                unsettled |= {left.data.base} if left is not None else set()
             elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
                 why = "what is defined here is not what the name usually stands for"
                 unsettled |= {name.base for name in names(left)} if left is not None else set()
@@ -79,6 +82,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = f"{bare}: its layer is not written"
             elif (count := _count_of_one(one, k, outcome)) is not None:
                 why = f"{count}: how many samples there are here is not clear"
+            elif (other := _of_each_class(one, k, outcome)) is not None:
+                why = f"{other}: whether it is of a sample or of a class is not clear"
+            elif (other := _two_functions(one, k, outcome)) is not None:
+                why = f"{other}: which function it is is not clear"
             elif _bare_sum(one, k, outcome):
                 why = "a Σ does not say over what"
             elif (letter := _label_like(one, k, outcome)) is not None:
@@ -101,7 +108,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 outcome.against is None
                 or right == 0
                 or one.cost > 0.9
-                or not (_is_shape(outcome.message) or _wrong_for_single_units(judge, n, one, k))
+                or not (_is_shape(outcome.message) or (outcome.message and _wrong_for_single_units(judge, n, one, k)))
             ):
                 why = outcome.message
             if why:
@@ -210,6 +217,48 @@ def _count_of_one(one: Judged, k: int, outcome: Outcome) -> str | None:
             if role is not None and role.kind == "count" and name.base in ("n", "N", "m", "M", "B"):
                 return name.base
     return None
+
+
+def _one_of_several(one: Judged) -> bool:
+    """Whether a chain begins with one of the losses C_1 and C_2."""
+    left = one.chain.sides[0].node
+    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
+    if left is None or role is None or role.kind != "L":
+        return False
+    return len({i.value for n in one.reading.facts.seen[left.data.base] for i in n.sub if i.kind == "number"}) > 1
+
+
+def _sides(one: Judged, k: int, outcome: Outcome) -> list[Node]:
+    """Both sides of a step, as far as they were read."""
+    found = (one.chain.sides[j].node for j in (k, outcome.against if outcome.against is not None else k))
+    return [node for node in found if node is not None]
+
+
+def _of_each_class(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """A loss with an index that a wrong step has below the probabilities as well."""
+    if one.reading["units"] == "one output":
+        return None
+    kinds = {base: role.kind for base, role in one.reading.roles.items()}
+    every = [name for node in _sides(one, k, outcome) for name in names(node)]
+    classes = {n.sub[0] for n in every if len(n.sub) == 1 and kinds.get(n.base) in ("p", "a", "y") and not n.sup}
+    return next((n.base for n in every if kinds.get(n.base) == "L" and set(n.sub) & classes), None)
+
+
+def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """A function of one side of a wrong step of which the file says nothing, where the other side has another one."""
+    called = [
+        {part.data.base if part.op == "app" else part.data[0] for part in walk(node)
+         if (part.op == "app" and (r := one.reading.roles.get(part.data.base)) is not None and r.kind in ("g", "p"))
+         or (part.op == "fn" and part.data[0] == "logistic")}
+        for node in _sides(one, k, outcome)
+    ]  # fmt: skip
+    for node in _sides(one, k, outcome):  # ŷ = f(z)
+        role = one.reading.roles.get(node.data.base) if node.op == "app" else None
+        if role is not None and role.kind == "g" and not one.reading[f"function {node.data.base}"]:
+            return str(node.data.base)
+    if len(called) < 2 or not (called[0] - called[1] and called[1] - called[0]):
+        return None
+    return min(called[0] - called[1])
 
 
 def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:

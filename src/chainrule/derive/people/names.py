@@ -239,7 +239,9 @@ class Names(Indices):
         if role is None or role.kind != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
             return False
         inner = self.reading.roles.get(node.kids[0].data.base) if node.kids[0].op == "name" else None
-        return node.data.primes > 0 or node.kids[0].op == "add" or (inner is not None and inner.kind == "a")
+        within = [self.reading.roles.get(n.base) for n in names(node.kids[0])] if node.kids[0].op == "add" else []
+        affine = any(r is not None and r.kind == "W" for r in within)  # not h (1 − h)
+        return node.data.primes > 0 or affine or (inner is not None and inner.kind == "a")
 
     def call(self, name: Name, x: Value) -> Value:
         role = self.reading.roles.get(name.base, Role("g"))
@@ -340,6 +342,9 @@ class Names(Indices):
             whole = add(elementwise(y, apply(p, log)), elementwise(less[0], apply(less[1], log)))
             return apply(whole, functions_of("exp"))
         index = self._index(first.data[0].right) if first.op == "ind" else self._index(first)
+        if first.op == "ind" and index in (0, 1) and self.reading["units"] == "one output":  # P(y = 1 | x)
+            p = self.name(Name(base, (), sup), at)
+            return p if index else add(scalar(1), neg(p))
         if first.op == "ind" and isinstance(index, tuple):
             index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index
         if first.op == "ind" and index is None and first.data[0].right.op == "name":

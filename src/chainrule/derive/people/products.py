@@ -93,7 +93,12 @@ class Products(Differentiating):
             return self._chain_rule(kids, signs, at)
         if self.reading["einstein"]:
             return self._einstein(node, values, signs)
-        return self._product(values, signs)
+        try:
+            return self._product(values, signs)
+        except MisfitError:
+            if not all(kid.op == "D" for kid in kids):
+                raise
+            return self._chain_rule(kids, signs, at)
 
     def _chain_rule(self, kids: Sequence[Node], signs: Sequence[str], at: Context) -> Value:
         """∂L/∂Z ∂Z/∂W between matrices, from either end: each derivative leads on the one before it."""

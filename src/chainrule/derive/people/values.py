@@ -402,15 +402,22 @@ def diagonal(x: Value) -> Value:
 
 
 def stack(rows: list[list[Value]]) -> Value:
-    """A matrix of scalars."""
+    """A matrix of scalars, or of vectors and matrices side by side."""
+    sizes = [[shape(entry) or (1, 1) for entry in row] for row in rows]
+    heights, widths = [row[0][0] for row in sizes], [size[1] for size in sizes[0]]
+    if any(size != (h, w) for h, row in zip(heights, sizes, strict=True) for w, size in zip(widths, row, strict=True)):
+        raise MisfitError("vectors of different lengths side by side")
     whole: Value | None = None
     for r, row in enumerate(rows):
         for c, entry in enumerate(row):
-            if shape(entry) is not None:
-                raise MisfitError("a matrix within a matrix")
-            unit = np.zeros((len(rows), len(row)), dtype=primal(entry).data.dtype)
-            unit[r, c] = 1
-            part = elementwise(entry, Plain(unit, (), True))
+            dtype = primal(entry).data.dtype
+            above, left = np.eye(sum(heights), dtype=dtype), np.eye(sum(widths), dtype=dtype)
+            down = Plain(above[:, sum(heights[:r]) : sum(heights[: r + 1])], (), True)
+            along = Plain(left[sum(widths[:c]) : sum(widths[: c + 1])], (), True)
+            if shape(entry) is None:
+                part = elementwise(entry, Plain(down.data @ along.data, (), True))
+            else:
+                part = matmul(matmul(down, entry), along)
             whole = part if whole is None else add(whole, part)
     assert whole is not None
     return whole
