@@ -151,6 +151,8 @@ def _node(node: tree.Node) -> s.Node:
             return _cases(node)
         case "mat":
             return _vector(node)
+        case "alt":  # what is meant first: the lecture's sums run over units, never over examples
+            return _node(kids[0])
     raise UnreadableError(f"{node.op} is not of the lecture's notation")
 
 
