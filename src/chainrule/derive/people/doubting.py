@@ -258,7 +258,7 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
             return str(node.data.base)
     if len(called) < 2 or not (called[0] - called[1] and called[1] - called[0]):
         return None
-    return min(called[0] - called[1])
+    return str(min(called[0] - called[1]))
 
 
 def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:
