@@ -18,6 +18,7 @@ from chainrule.derive.checking.trees import tree_of
 from chainrule.derive.people import values as v
 from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import Facts
+from chainrule.derive.people.matrices import diagonal
 from chainrule.derive.people.reading import Access, Reading, Roles
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.world import Context, World
@@ -229,7 +230,7 @@ class Given(Evaluator):
         if name == "diag":
             if v.shape(x) is None:
                 raise v.MisfitError("diag of a number")
-            return v.diagonal(x)
+            return diagonal(x)
         return self.sloped(name, primes, x) if primes else self.called(name, x)
 
     def called(self, name: str, x: v.Value) -> v.Value:

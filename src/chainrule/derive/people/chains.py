@@ -109,6 +109,7 @@ def chains_of(document: Document) -> Notes:
                         going_on = chain
                         for side in row.sides:
                             side.conditions.extend(over)
+                            side.over = bool(over)
                     if current is None and chain.section != section and len(row.sides) == 0:
                         chain = Chain([], [], section)
                     chain.sides += row.sides

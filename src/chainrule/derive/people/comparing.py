@@ -14,6 +14,7 @@ from chainrule.derive.people.differentiating import TensorError
 from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import flat_items, tagged
+from chainrule.derive.people.matrices import comparable
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
 from chainrule.derive.people.values import (
@@ -24,9 +25,7 @@ from chainrule.derive.people.values import (
     all_letters,
     letters,
     primal,
-    rename,
     shape,
-    to_letters,
 )
 from chainrule.derive.people.world import Context, World
 
@@ -311,7 +310,7 @@ def difference(
         They cannot be compared.
     """
     a, b = primal(x), primal(y)
-    a, b = _comparable(a, b)
+    a, b = comparable(a, b)
     names_ = tuple(dict.fromkeys(a.letters + b.letters))
     holds: Any = None
     for condition in conditions:
@@ -359,56 +358,6 @@ def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
         (slice(None), slice(None)) if v.matrix else ()
     )
     return data[index]
-
-
-def _comparable(a: Plain, b: Plain) -> tuple[Plain, Plain]:
-    """Two values with the same rows and columns; a vector beside one element of it is read element by element."""
-    for n in a.letters:
-        if n in b.letters and a.data.shape[a.letters.index(n)] != b.data.shape[b.letters.index(n)]:
-            raise MisfitError(f"the index {n} runs over different things on both sides")
-    if a.matrix == b.matrix:
-        if a.matrix and a.data.shape[-2:] != b.data.shape[-2:]:
-            for whole, vector in ((a, b), (b, a)):  # ∂h/∂z = σ'(z), for the diagonal of a matrix that has no more
-                if (diagonal := _diagonal_like(whole, vector)) is not None:
-                    return (diagonal, vector) if whole is a else (vector, diagonal)
-            raise MisfitError(
-                f"{a.data.shape[-2]}×{a.data.shape[-1]} before, {b.data.shape[-2]}×{b.data.shape[-1]} here"
-            )
-        return a, b
-    vector, number = (a, b) if a.matrix else (b, a)
-    if b.matrix and set(a.letters) - {"★"} and not (set(a.letters) - {"★"}) & set(b.letters):
-        raise MisfitError("an element before, a vector here")
-    rows, columns = vector.data.shape[-2:]
-    extra = [n for n in number.letters if n not in vector.letters and n != "★"]
-    sizes = [number.data.shape[number.letters.index(n)] for n in extra]
-    if 1 in (rows, columns) and len(extra) == 1 and sizes == [max(rows, columns)]:
-        lettered = primal(rename(to_letters(vector, "∂x", "∂x"), {"∂x": extra[0]}))
-        return (lettered, number) if a.matrix else (number, lettered)
-    if len(extra) == 2 and sizes == [rows, columns]:
-        lettered = primal(to_letters(vector, extra[0], extra[1]))
-        return (lettered, number) if a.matrix else (number, lettered)
-    if np.ptp(number.data) == 0 and number.data.size and float(number.data.flat[0]) == 0:
-        return (
-            (a, Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True))
-            if a.matrix
-            else (Plain(number.data.reshape(-1)[0] * vector.data, vector.letters, True), b)
-        )
-    raise MisfitError(
-        f"a {rows}×{columns} matrix on one side, a number on the other"
-        if min(rows, columns) > 1
-        else "a vector on one side, a number on the other"
-    )
-
-
-def _diagonal_like(whole: Plain, vector: Plain) -> Plain | None:
-    """The diagonal of a diagonal matrix, laid out as a vector of its length is."""
-    size = whole.data.shape[-1]
-    if whole.data.shape[-2] != size or size == 1 or sorted(vector.data.shape[-2:]) != [1, size]:
-        return None
-    if np.any(whole.data * (1 - np.eye(size))):
-        return None
-    found = np.diagonal(whole.data, axis1=-2, axis2=-1)
-    return Plain(found[..., :, None] if vector.data.shape[-1] == 1 else found[..., None, :], whole.letters, True)
 
 
 def _letters_in(node: Node) -> set[str]:

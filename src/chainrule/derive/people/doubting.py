@@ -80,6 +80,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = f"{some}: it may be the output layer"
             elif (bare := _layerless(one, k, outcome)) is not None:
                 why = f"{bare}: its layer is not written"
+            elif one.chain.sides[k].over:
+                why = "words above it say when it holds"
+            elif outcome.against is not None and one.outcomes[outcome.against].word in ("wrong", "misfit", "doubt"):
+                why = "it differs from a step that is wrong, and what stands before that is not understood"
             elif (count := _count_of_one(one, k, outcome)) is not None:
                 why = f"{count}: how many samples there are here is not clear"
             elif (other := _of_each_class(one, k, outcome)) is not None:
@@ -110,7 +114,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 or one.cost > 0.9
                 or not (_is_shape(outcome.message) or (outcome.message and _wrong_for_single_units(judge, n, one, k)))
             ):
-                why = outcome.message
+                why = outcome.message or "it has no value"
             if why:
                 one.outcomes[k] = Outcome("doubt", why)
     for one in (*judged, *judged):
@@ -258,7 +262,7 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
             return str(node.data.base)
     if len(called) < 2 or not (called[0] - called[1] and called[1] - called[0]):
         return None
-    return min(called[0] - called[1])
+    return str(min(called[0] - called[1]))
 
 
 def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:

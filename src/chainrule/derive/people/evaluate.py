@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from chainrule.derive.people.functions import functions_of
+from chainrule.derive.people.matrices import diagonal, stack
 from chainrule.derive.people.products import Products
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError
 from chainrule.derive.people.values import (
@@ -18,7 +19,6 @@ from chainrule.derive.people.values import (
     all_letters,
     apply,
     contract,
-    diagonal,
     divide,
     elementwise,
     letters,
@@ -30,7 +30,6 @@ from chainrule.derive.people.values import (
     primal,
     scalar,
     shape,
-    stack,
     to_letters,
     total,
     transpose,

@@ -47,9 +47,7 @@ class Facts:
 
     layer_letters: set[str] = field(default_factory=set)
     sample_letters: set[str] = field(default_factory=set)
-    layer_numbers: dict[str, set[int]] = field(
-        default_factory=lambda: defaultdict(set)
-    )  # by base: numbers that tag layers
+    layer_numbers: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # by base: tags of layers
     spelt_layers: set[str] = field(default_factory=set)  # o and h above W, z and b: output and hidden
     sup_layers: bool = False  # z^1 is layer 1, not a power
     sub_layers: bool = False  # z_1 is layer 1, not element 1

@@ -135,6 +135,15 @@ def shorthands(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Defin
     return {base: whole for base in facts.seen if base.startswith("Σ") and base not in known}
 
 
+def _numbered(facts: Facts) -> dict[str, int]:
+    """The layers of letters that only their weights' numbers tell: a = x W_1 + b_1."""
+    return {
+        out: int(weight.split(":")[1])
+        for out, weight, _, _ in facts.edges
+        if out and ":" not in out and weight.split(":")[-1].isdigit()
+    }
+
+
 def _levels(facts: Facts) -> dict[str, int]:
     """For untagged letters in affine maps and activations: how many layers of weights lie below them."""
     into: dict[str, tuple[str, int]] = {}
@@ -153,10 +162,7 @@ def _levels(facts: Facts) -> dict[str, int]:
         if ":" not in left + argument and left != argument:
             into.setdefault(left, (argument, 0))
 
-    direct = {  # a = x W_1 + b_1
-        out: int(weight.split(":")[1])
-        for out, weight, _, _ in facts.edges if out and ":" not in out and weight.split(":")[-1].isdigit()
-    }  # fmt: skip
+    direct = _numbered(facts)
 
     def level(name: str, depth: int = 0) -> int:
         if name in direct:
@@ -204,7 +210,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
     has_both = {"h", "x"} <= kinds
     tagged_depth = max(tagged_depth, 2 if facts.spelt_layers else 0)
     depth = max(tagged_depth, max(levels.values(), default=0), 2 if has_both and not tagged_depth else 1)
-    top = max(levels.values(), default=0) if not tagged_depth else max(tagged_depth, *levels.values(), 0)
+    top = max([*levels.values(), *([tagged_depth] if _numbered(facts) else [])], default=0)
     placed = []
     for base, choices in candidates:
         level = levels.get(base)
@@ -299,16 +305,8 @@ def _choices(
         for kind in ("W", "b"):  # a number rather than weights
             scores[kind] = scores.get(kind, -9) - 1.0
     if max(shapes) >= 2:
-        for kind, effect in {
-            "L": -4,
-            "W": 0.6,
-            "jac": 0.6,
-            "hess": 0.5,
-            "b": -1.5,
-            "label": -2,
-            "count": -3,
-            "g": -1,
-        }.items():
+        effects = {"L": -4, "W": 0.6, "jac": 0.6, "hess": 0.5, "b": -1.5, "label": -2, "count": -3, "g": -1}
+        for kind, effect in effects.items():
             scores[kind] = scores.get(kind, -3) + effect
     elif max(shapes) >= 1:
         for kind in ("L",):
@@ -335,7 +333,6 @@ def _choices(
         and base not in definitions
     ):
         return [(Role("unit"), 0.0)]
-    capital = len(base) == 1 and base.isupper()
     found = [
         (Role(kind, batch=_is_batch(base, kind, facts, bases)), score)
         for kind, score in scores.items()
@@ -347,7 +344,6 @@ def _choices(
         found.append((Role("def"), usual - 0.4 if losslike else max(usual - 1.0, 0.15)))
     if len(base) == 1 and not found:
         found.append((Role("const"), 0.0))
-    del capital
     if not any(USUAL.get(role.kind, {}).get(base, 0) >= 0.5 for role, _ in found[:1]):
         facts.unusual.add(base)
     found.sort(key=lambda one: -one[1])

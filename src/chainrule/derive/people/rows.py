@@ -56,6 +56,7 @@ class Side:
     at: int
     conditions: list[Condition] = field(default_factory=list)
     joined: bool = True  # whether it is said to equal the side before
+    over: bool = False  # whether words above its display say when it holds
     mended: bool = False  # a bracket was added or dropped to read it
 
 

@@ -39,34 +39,13 @@ _DROPPED_WITH_ARGUMENT = {
 }  # fmt: skip
 _FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "style", "enclose"}
 _KEPT_ARGUMENT = {
-    "cancel",
-    "bcancel",
-    "xcancel",
-    "mathstrut",
-    "fbox",
-    "mbox_",
-    "substack",
-    "bbox",
-    "highlight",
-    "mathchoice",
-    "hl",
-    "sout",
-    "uwave",
-}
+    "cancel", "bcancel", "xcancel", "mathstrut", "fbox", "mbox_", "substack", "bbox", "highlight",
+    "mathchoice", "hl", "sout", "uwave",
+}  # fmt: skip
 _TEXTS = {
-    "text",
-    "textrm",
-    "textit",
-    "textbf",
-    "textsf",
-    "texttt",
-    "mbox",
-    "hbox",
-    "textnormal",
-    "textsc",
-    "emph",
+    "text", "textrm", "textit", "textbf", "textsf", "texttt", "mbox", "hbox", "textnormal", "textsc", "emph",
     "textup",
-}
+}  # fmt: skip
 _SAME = {
     "lbrack": "[", "cr": "\\\\", "newline": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(",
     "rparen": ")", "vert": "|", "lvert": "|",

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "Dual", "MisfitError", "Plain", "TooManyError", "Value", "add", "apply", "contract", "diagonal", "divide",
-    "drop", "elementwise", "letters", "mask", "matmul", "neg", "plain", "positional", "power",
-    "primal", "rename", "scalar", "shape", "stack", "take", "tangent", "to_letters", "total", "transpose",
+    "Dual", "MisfitError", "Plain", "TooManyError", "Value", "add", "apply", "contract", "divide",
+    "drop", "elementwise", "letters", "linear", "mask", "matmul", "neg", "plain", "positional", "power",
+    "primal", "rename", "scalar", "shape", "take", "tangent", "to_letters", "total", "transpose",
     "work_done",
 ]  # fmt: skip
 
@@ -109,12 +109,12 @@ def drop(x: Value, tag: int) -> Value:
 
 
 def _times_zero(x: Value) -> Value:
-    return _linear(x, lambda p: Plain(p.data * 0, p.letters, p.matrix))
+    return linear(x, lambda p: Plain(p.data * 0, p.letters, p.matrix))
 
 
-def _linear(x: Value, function: Callable[[Plain], Plain]) -> Value:
+def linear(x: Value, function: Callable[[Plain], Plain]) -> Value:
     if isinstance(x, Dual):
-        return Dual(x.tag, _linear(x.value, function), _linear(x.change, function))
+        return Dual(x.tag, linear(x.value, function), linear(x.change, function))
     return function(x)
 
 
@@ -192,7 +192,7 @@ def _as_wide(change: Value, value: Value) -> Value:
 
 
 def neg(x: Value) -> Value:
-    return _linear(x, lambda p: Plain(-p.data, p.letters, p.matrix))
+    return linear(x, lambda p: Plain(-p.data, p.letters, p.matrix))
 
 
 def elementwise(x: Value, y: Value) -> Value:
@@ -233,7 +233,7 @@ def _spread(v: Plain, names: tuple[str, ...]) -> Any:
 
 
 def transpose(x: Value) -> Value:
-    return _linear(x, lambda p: Plain(np.swapaxes(p.data, -1, -2), p.letters, True) if p.matrix else p)
+    return linear(x, lambda p: Plain(np.swapaxes(p.data, -1, -2), p.letters, True) if p.matrix else p)
 
 
 def apply(x: Value, functions: Callable[[int], Callable[[Any], Any]], order: int = 0) -> Value:
@@ -278,7 +278,7 @@ def contract(x: Value, letter: str, *, product: bool = False) -> Value:
         k = p.letters.index(letter)
         return Plain(p.data.sum(axis=k), p.letters[:k] + p.letters[k + 1 :], p.matrix)
 
-    return _linear(_with_letter(x, letter), summed)
+    return linear(_with_letter(x, letter), summed)
 
 
 def _with_letter(x: Value, letter: str) -> Value:
@@ -292,7 +292,7 @@ def _with_letter(x: Value, letter: str) -> Value:
             return p
         return Plain(np.broadcast_to(p.data[None], (size, *p.data.shape)), (letter, *p.letters), p.matrix)
 
-    return _linear(x, widen)
+    return linear(x, widen)
 
 
 def _size(x: Value, letter: str) -> int | None:
@@ -303,7 +303,7 @@ def _size(x: Value, letter: str) -> int | None:
 
 def total(x: Value) -> Value:
     """The sum of all entries."""
-    return _linear(x, lambda p: Plain(p.data.sum(axis=(-1, -2)), p.letters, False) if p.matrix else p)
+    return linear(x, lambda p: Plain(p.data.sum(axis=(-1, -2)), p.letters, False) if p.matrix else p)
 
 
 def rename(x: Value, names: Mapping[str, str]) -> Value:
@@ -323,7 +323,7 @@ def rename(x: Value, names: Mapping[str, str]) -> Value:
             new = [double, *rest]
         return Plain(data, tuple(new), p.matrix)
 
-    return _linear(x, renamed)
+    return linear(x, renamed)
 
 
 def take(x: Value, letter: str, index: Any, along: str | None = None) -> Value:
@@ -346,7 +346,7 @@ def take(x: Value, letter: str, index: Any, along: str | None = None) -> Value:
             return Plain(out, (along, *[n for n in rest if n != along]), p.matrix)
         return Plain(data[index], (along, *rest), p.matrix)
 
-    return _linear(x, taken)
+    return linear(x, taken)
 
 
 def positional(x: Value, row: str | None, column: str | None) -> Value:
@@ -368,7 +368,7 @@ def positional(x: Value, row: str | None, column: str | None) -> Value:
                 names = [*names[:k], *names[k + 1 :], name]
         return Plain(data, tuple(names[:-2]), True)
 
-    return _linear(x, placed)
+    return linear(x, placed)
 
 
 def to_letters(x: Value, row: str, column: str) -> Value:
@@ -386,41 +386,7 @@ def to_letters(x: Value, row: str, column: str) -> Value:
             data, names = data[..., 0, :], [*names[:-2], column]
         return Plain(data, tuple(names), False)
 
-    return _linear(x, lettered)
-
-
-def diagonal(x: Value) -> Value:
-    """A matrix with a vector's elements on its diagonal, or of a square matrix the diagonal, as a column."""
-
-    def placed(p: Plain) -> Plain:
-        if not p.matrix or 1 not in p.data.shape[-2:]:
-            raise MisfitError("diag of what is not a vector")
-        vector = p.data[..., :, 0] if p.data.shape[-1] == 1 else p.data[..., 0, :]
-        return Plain(vector[..., :, None] * np.eye(vector.shape[-1], dtype=vector.dtype), p.letters, True)
-
-    return _linear(x, placed)
-
-
-def stack(rows: list[list[Value]]) -> Value:
-    """A matrix of scalars, or of vectors and matrices side by side."""
-    sizes = [[shape(entry) or (1, 1) for entry in row] for row in rows]
-    heights, widths = [row[0][0] for row in sizes], [size[1] for size in sizes[0]]
-    if any(size != (h, w) for h, row in zip(heights, sizes, strict=True) for w, size in zip(widths, row, strict=True)):
-        raise MisfitError("vectors of different lengths side by side")
-    whole: Value | None = None
-    for r, row in enumerate(rows):
-        for c, entry in enumerate(row):
-            dtype = primal(entry).data.dtype
-            above, left = np.eye(sum(heights), dtype=dtype), np.eye(sum(widths), dtype=dtype)
-            down = Plain(above[:, sum(heights[:r]) : sum(heights[: r + 1])], (), True)
-            along = Plain(left[sum(widths[:c]) : sum(widths[: c + 1])], (), True)
-            if shape(entry) is None:
-                part = elementwise(entry, Plain(down.data @ along.data, (), True))
-            else:
-                part = matmul(matmul(down, entry), along)
-            whole = part if whole is None else add(whole, part)
-    assert whole is not None
-    return whole
+    return linear(x, lettered)
 
 
 def mask(x: Value) -> Any:

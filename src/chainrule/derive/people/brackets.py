@@ -1,0 +1,71 @@
+"""Conditions in brackets, indicators of them, and the layer in brackets behind a name."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+
+from chainrule.derive.people.cursor import Cursor, split
+from chainrule.derive.people.scripts import items_of
+from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tree import Condition, Item, Node, NotReadError
+from chainrule.derive.people.words import RELATIONS, relation_in
+
+__all__ = ["Brackets"]
+
+
+class Brackets(Cursor, ABC):
+    @abstractmethod
+    def whole(self, tokens: list[Token]) -> Node:
+        """All of the tokens, read."""
+
+    def condition(self, tokens: list[Token]) -> Condition:
+        k = relation_in(tokens)
+        if k is None:
+            raise NotReadError("a condition without a relation")
+        tokens = [t for t in tokens if t.kind not in ("space",)]
+        k = relation_in(tokens)
+        assert k is not None
+        return Condition(self.whole(tokens[:k]), RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
+
+    def indicator(self) -> Node | None:
+        """What follows a 1 or an I, where that is a condition."""
+        start = self.at
+        token = self.peek()
+        if token is None:
+            return None
+        if token.text == "_" and token.kind == "char":
+            self.at += 1
+            inside = self.group()
+            while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+                inside = inside[1:-1]
+        elif token.text in ("{", "[", "("):
+            try:
+                inside = self.inside()
+            except NotReadError:
+                self.at = start
+                return None
+        else:
+            return None
+        while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
+            inside = inside[1:-1]
+        parts = [part for part in split(inside, ",") if part]
+        if not parts or any(relation_in(part) is None for part in parts):
+            self.at = start
+            return None
+        try:
+            return Node("ind", (), tuple(self.condition(part) for part in parts))
+        except NotReadError:
+            self.at = start
+            return None
+
+    def layer_in_brackets(self) -> Item | None:
+        """[1], [l] or [l-1] right behind a name."""
+        opened, before = self.tokens[self.at], self.tokens[self.at - 1] if self.at else None
+        close = next((k for k in range(self.at, min(self.at + 5, len(self.tokens))) if self.tokens[k].text == "]"), 0)
+        inside = self.tokens[self.at + 1 : close]
+        spelt = "".join(t.text for t in inside)
+        if before is None or opened.at != before.at + len(before.text) or not re.fullmatch(r"\d|[lL]([+-]1)?", spelt):
+            return None
+        self.at = close + 1
+        return Item("square", items_of(inside, self.whole))
