@@ -5,9 +5,8 @@ for each extra, in each Python that this machine has, with the newest versions a
 allows: install, do what is advertised (advertised.py) while no test tool is there, then run the tests below against
 the wheel. The lowest versions are tested in full in one Python; in the others they do what is advertised.
 
-Every test file is for one environment, unless it needs several things at once, or takes minutes for what other files
-ask of its environment in seconds: then only `make test` runs it. `--here` makes no environment: cibuildwheel, which has
-made one, tests its wheel so.
+Every test file is for one environment, or needs several things at once: then only `make test` runs it. `--here` makes
+no environment: cibuildwheel, which has made one, tests its wheel so.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ TESTS = {
     "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit command/table_options tables/model tables/text pages/doctor",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
-    "derive/numbers derive/pages derive/showing derive/habits derive/people derive/courses",
+    "derive/numbers derive/pages derive/showing derive/habits derive/people derive/collections derive/courses",
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn sklearn/callbacks "
     "tables/evaluation",
     "onnx": "network/conversion_onnx",
@@ -55,11 +54,11 @@ TESTS = {
     "torch/split training/together explain/module_gradients",
     "jax": "jax/losses jax/linear jax/options jax/transforms",
 }
-# What takes several extras, another library, a browser or minutes.
+# What takes several extras, another library or a browser.
 TOGETHER = (
-    "boosting derive/collections derive/browser docs explain/page explain/page_use faces_accuracy output/options "
-    "pages/formulas pages/web command/tune command/train_together explain/links explain/page_raw explain/routes "
-    "explain/walk explain/walk_ways explain/figures explain/modules_page explain/over explain/training"
+    "boosting derive/browser docs explain/page explain/page_use faces_accuracy output/options pages/formulas "
+    "pages/web command/tune command/train_together explain/links explain/page_raw explain/routes explain/walk "
+    "explain/walk_ways explain/figures explain/modules_page explain/over explain/training"
 )
 # Test tools beyond the group `tools`, and the packages that tests must not miss: without one they would skip.
 TOOLS = {
