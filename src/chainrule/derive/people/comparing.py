@@ -214,7 +214,10 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         if outcome is None and all(theirs is None for _, theirs in tries):
             outcome = Outcome("start", "nothing before it could be computed")
         elif outcome is None and compared and worst is not None:
-            outcome = Outcome("wrong", "", worst[0], worst[1])
+            if _excused(found, [theirs for _, theirs in tries if theirs is not None], chain, evaluator, at):
+                outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
+            else:
+                outcome = Outcome("wrong", "", worst[0], worst[1])
         elif outcome is None:
             outcome = Outcome("misfit", misfit, right)
         if outcome.word in ("follows", "start"):
@@ -287,6 +290,19 @@ def _condition_groups(own: list[Condition], chain: Chain, evaluator: Evaluator) 
         if own:
             groups.append([*own, *stated])
     return groups
+
+
+def _excused(found: list[Value], before: list[list[Value]], chain: Chain, evaluator: Evaluator, at: Context) -> bool:
+    """Whether a side is equal to one before it where all that stands over the chain holds: is it meant here?"""
+    if all(_speaks_of(condition, evaluator) for condition in chain.conditions):
+        return False
+    for a, b in itertools.product(itertools.chain(*before), found):
+        try:
+            if difference(a, b, [*evaluator.assumed, *chain.conditions], evaluator, at) is None:
+                return True
+        except (MisfitError, NotReadError, ArithmeticError, ValueError, LookupError):
+            continue
+    return False
 
 
 def _speaks_of(condition: Condition, evaluator: Evaluator) -> bool:
