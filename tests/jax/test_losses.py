@@ -16,6 +16,7 @@ import jax.numpy as jnp  # noqa: E402
 
 import chainrule.jax as face  # noqa: E402
 from chainrule.errors import InputError  # noqa: E402
+from chainrule.jax import closed_form as in_jax_numpy  # noqa: E402
 from chainrule.jax import losses, primitives  # noqa: E402
 
 MARGINS = [5, 10, 17, 20, 40, 80, 100]
@@ -95,19 +96,22 @@ def test_within_half_an_ulp(margin, k, format, of_loss, of_gradient):
 @pytest.mark.parametrize("format", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("margin", [5, 20, 60])
 def test_closed_form_is_near_and_never_zero(margin, format, monkeypatch):
+    """In float64, where there is float64; and as a TPU computes it."""
     logits, labels = confident_rows(margin, 10, format)
     a, y = jnp.asarray(logits), jnp.asarray(labels)
     truth = [naive.loss_and_grad(row, label) for row, label in zip(logits, labels, strict=True)]
     for loss_of, second in ((INTS, y), (TARGETS, jax.nn.one_hot(y, 10, dtype=a.dtype))):
         with closed_form(monkeypatch):
-            loss, grad = map(np.asarray, jax.jit(jax.vmap(jax.value_and_grad(loss_of)))(a, second))
-        for n, (true_loss, true_grad) in enumerate(truth):
-            assert ulps(loss[n], true_loss, format) <= 4
-            assert max(ulps(g, t, format) for g, t in zip(grad[n], true_grad, strict=True)) <= 4
-            if format != "float16" or margin < 20:
-                assert loss[n] > 0
-                assert grad[n, labels[n]] < 0
-        assert not np.signbit(grad[grad == 0]).any()
+            exact = jax.jit(jax.vmap(jax.value_and_grad(loss_of)))(a, second)
+        for found, bar in ((exact, 0.51), (jax.jit(in_jax_numpy.loss_and_gradient)(a, second), 4)):
+            loss, grad = map(np.asarray, found)
+            for n, (true_loss, true_grad) in enumerate(truth):
+                assert ulps(loss[n], true_loss, format) <= bar
+                assert max(ulps(g, t, format) for g, t in zip(grad[n], true_grad, strict=True)) <= bar
+                if format != "float16" or margin < 20:
+                    assert loss[n] > 0
+                    assert grad[n, labels[n]] < 0
+            assert not np.signbit(grad[grad == 0]).any()
 
 
 @pytest.mark.parametrize("k", [2, 10, 200])
@@ -116,13 +120,15 @@ def test_closed_form_keeps_what_xla_flushes(margin, k, monkeypatch):
     """Exponentials below float32's normal numbers, whose sum may be above."""
     logits, labels = confident_rows(margin, k, "float32")
     with closed_form(monkeypatch):
-        loss, grad = map(np.asarray, jax.jit(jax.vmap(jax.value_and_grad(INTS)))(logits, labels))
+        exact = jax.jit(jax.vmap(jax.value_and_grad(INTS)))(logits, labels)
         share = np.asarray(jax.jit(losses.softmax)(logits))
-    for n, label in enumerate(labels):
-        true_loss, true_grad = naive.loss_and_grad(logits[n], label)
-        assert ulps(loss[n], true_loss, "float32") <= 4
-        assert max(ulps(g, t, "float32") for g, t in zip(grad[n], true_grad, strict=True)) <= 4
-        assert ulps(share[n, label - 1], true_grad[label - 1], "float32") <= 4
+    for found, bar in ((exact, 0.51), (jax.jit(in_jax_numpy.loss_and_gradient)(logits, labels), 4)):
+        loss, grad = map(np.asarray, found)
+        for n, label in enumerate(labels):
+            true_loss, true_grad = naive.loss_and_grad(logits[n], label)
+            assert ulps(loss[n], true_loss, "float32") <= bar
+            assert max(ulps(g, t, "float32") for g, t in zip(grad[n], true_grad, strict=True)) <= bar
+            assert ulps(share[n, label - 1], true_grad[label - 1], "float32") <= 4
 
 
 def test_closed_form_of_logits_that_xla_computes_in_place(monkeypatch):

@@ -2,7 +2,7 @@
 
 16-bit formats are computed in float32 and rounded once. float32 and float64 are computed as they are: for labels a
 result is within four ULP of the truth where the kernels are within half of one. For targets the terms of the gradient
-cancel in the format that computes, and what is below its normal numbers is 0: where there is float64, `exact` is used.
+cancel in the format that computes, and what is below its normal numbers is 0. Where there is float64, `exact` is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from chainrule.equations import options, output
 
-__all__ = ["log_softmax", "loss", "loss_and_gradient", "softmax", "widened", "without_minus_zero"]
+__all__ = ["log_softmax", "loss", "loss_and_gradient", "of_labels", "softmax", "widened", "without_minus_zero"]
 
 LIFT = 64  # exponentials are computed times two to this
 
@@ -71,7 +71,7 @@ def loss(logits: Any, second: Any) -> Any:
 def loss_and_gradient(logits: Any, second: Any) -> tuple[Any, Any]:
     """The loss of each row and its gradient, for labels (...) or targets (..., K)."""
     whole = jnp.issubdtype(second.dtype, jnp.integer)
-    losses, grad = _of_labels(logits, second) if whole else _of_targets(logits, widened(second))
+    losses, grad = of_labels(logits, second) if whole else _of_targets(logits, widened(second))
     return losses.astype(logits.dtype), without_minus_zero(grad.astype(logits.dtype))
 
 
@@ -81,7 +81,8 @@ def without_minus_zero(numbers: Any) -> Any:
     return jnp.where(jax.lax.bitcast_convert_type(numbers, whole) == jnp.iinfo(whole).min, 0, numbers)
 
 
-def _of_labels(logits: Any, labels: Any) -> tuple[Any, Any]:
+def of_labels(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The same for labels, in the format that computes."""
     labels = labels.astype(jnp.arange(0).dtype)  # the classes', beside which strict promotion allows no other
     e, at_label = _exponentials(logits), output.place_of(labels, logits)
     below = output.at(at_label, e.below)

@@ -1,7 +1,7 @@
-"""What stands in for the kernels on GPUs, and on a CPU that has none, where the terms of a gradient may cancel.
+"""What stands in for the kernels on GPUs, and on a CPU that has none: float64 inside, rounded once.
 
-It is `equations.exact`, in pairs of float64 whatever the dtype and `jax_enable_x64` are (`primitives` switches that on
-while this is lowered), and rounded once.
+Where the terms of a gradient may cancel it is `equations.exact`, in pairs of float64. `primitives` switches 64 bits on
+while this is lowered, whatever the dtype and `jax_enable_x64` are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def loss(logits: Any, given: Any) -> Any:
 
 
 def loss_and_gradient(logits: Any, given: Any) -> tuple[Any, Any]:
-    """As in `closed_form`, which is enough for labels: they leave nothing that cancels."""
+    """As in `closed_form`, of which float64 is enough for labels: they leave nothing that cancels."""
     if jnp.issubdtype(given.dtype, jnp.integer):
-        return closed_form.loss_and_gradient(logits, given)
+        value, gradient = closed_form.of_labels(logits.astype(jnp.float64), given)
+        return rounded(value, logits.dtype), rounded(gradient, logits.dtype)
     value, gradient = told(logits, given, shape=Shape(), told=(), wants=True)
     return value, gradient
 
