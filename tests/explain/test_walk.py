@@ -417,7 +417,7 @@ def test_without_javascript_all_steps_are_lit(opened):
         *_, total, slope, delta = page.numbers(".talk:nth-of-type(3)")
         blame = e.net.weights[1].T @ e.backward.grad_preactivations[1][0]
         assert total == pytest.approx(blame[unit - 1], rel=1e-12)
-        assert slope == e.derivatives[0][unit - 1]
+        assert slope == pytest.approx(e.derivatives[0][unit - 1], rel=1e-12)
         assert delta == pytest.approx(e.backward.grad_preactivations[0][0, unit - 1], rel=1e-12)
         for row, values in (("h₂", e.forward.activations[2][0]), ("= δ₁", e.backward.grad_preactivations[0][0])):
             said = page.tab.locator(f'svg[aria-label^="{row}: "]').get_attribute("aria-label")
