@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <type_traits>
 
@@ -22,6 +23,15 @@
 
 namespace chainrule {
 inline namespace SET {
+
+// As wide as the set's registers.
+#if defined(__AVX512F__)
+constexpr std::size_t register_bytes = 64;
+#elif defined(__AVX__) || defined(_MSC_VER)
+constexpr std::size_t register_bytes = 32;
+#else
+constexpr std::size_t register_bytes = 16;
+#endif
 
 // Writes `bytes` past the caches, which saves fetching lines that are overwritten as a whole; `fence` orders them
 // before what other threads do. The only intrinsics: a plain loop has no way to ask for such stores.
@@ -142,25 +152,72 @@ constexpr double overflowing = 1e290;  // a sum that may hold exp(highest_argume
 // exp((a - m) / T) for float32 and narrower: a - m is exact enough in float64, and 2^-34 of relative error is far
 // below half an ULP of float32. The polynomial has the least relative error on |r| <= ln(2)/2 (Remez, 4.0e-11).
 // Arguments are kept between the bounds; where the caller knows that they are (`within`), that is left out.
+constexpr double exp_coefficients[] = {
+    0x1.ffffffffabbcep-1, 0x1.000000010b490p+0, 0x1.00000059cbbebp-1,  0x1.555553440456cp-3,
+    0x1.55546871a0af4p-5, 0x1.1112fa2a3035fp-7, 0x1.6da4ac7ac6b53p-10, 0x1.9eb726c71680cp-13};
+constexpr std::size_t exp_degree = std::size(exp_coefficients) - 1;
+
 template <bool within, class Tempering>
-INLINE double exp_of_difference(Float32, double a, double m, Tempering t) {
+INLINE double exp_argument(double a, double m, Tempering t) {
   double x = a - m;
   if constexpr (std::is_same_v<Tempering, Temperature>) x *= t.inverse;
   if constexpr (!within) {  // NaN passes through
     x = x < lowest_argument ? lowest_argument : x;
     x = highest_argument < x ? highest_argument : x;
   }
-  const double shifted = x * log2e + round_shift;
-  const double r = x - (shifted - round_shift) * ln2;
-  double p = 0x1.9eb726c71680cp-13;
-  p = p * r + 0x1.6da4ac7ac6b53p-10;
-  p = p * r + 0x1.1112fa2a3035fp-7;
-  p = p * r + 0x1.55546871a0af4p-5;
-  p = p * r + 0x1.555553440456cp-3;
-  p = p * r + 0x1.00000059cbbebp-1;
-  p = p * r + 0x1.000000010b490p+0;
-  p = p * r + 0x1.ffffffffabbcep-1;
-  return scale_by_power(p, shifted);
+  return x;
+}
+INLINE double exp_shifted(double x) { return x * log2e + round_shift; }
+INLINE double exp_rest(double x, double shifted) { return x - (shifted - round_shift) * ln2; }
+template <std::size_t i = 0>
+INLINE double exp_polynomial(double r) {
+  if constexpr (i == exp_degree) return exp_coefficients[i];
+  else return exp_polynomial<i + 1>(r) * r + exp_coefficients[i];
+}
+
+template <bool within, class Tempering>
+INLINE double exp_of_difference(Float32, double a, double m, Tempering t) {
+  const double x = exp_argument<within>(a, m, t), shifted = exp_shifted(x);
+  return scale_by_power(exp_polynomial(exp_rest(x, shifted)), shifted);
+}
+
+// Some numbers as float64. By vectors where there are such types: of a plain loop GCC makes shuffles, which take longer
+// than the conversions.
+template <std::size_t count, class C>
+INLINE void to_float64(const C* from, double* to) {
+#if defined(__GNUC__)
+  typedef double Vector __attribute__((vector_size(register_bytes)));
+  constexpr std::size_t width = register_bytes / sizeof(double);
+#pragma GCC unroll 8
+  for (std::size_t v = 0; v < count; v += width) {
+    Vector vector;
+#pragma GCC unroll 8
+    for (std::size_t l = 0; l < width; ++l) vector[l] = static_cast<double>(from[v + l]);
+    std::memcpy(to + v, &vector, sizeof vector);
+  }
+#else
+  for (std::size_t l = 0; l < count; ++l) to[l] = static_cast<double>(from[l]);
+#endif
+}
+
+// The same of `count` differences, the l-th from m(l), each step for all of them before the next: every step needs the
+// result of the last one, and a processor looks only so far ahead for others that it could do meanwhile.
+template <bool within, std::size_t count, class C, class Top, class Tempering>
+INLINE void exps_of_differences(Float32, const C* a, Top m, Tempering t, double* result) {
+  alignas(64) double x[count], shifted[count], p[count];
+  to_float64<count>(a, x);
+#pragma omp simd
+  for (std::size_t l = 0; l < count; ++l) x[l] = exp_argument<within>(x[l], m(l), t);
+#pragma omp simd
+  for (std::size_t l = 0; l < count; ++l) shifted[l] = exp_shifted(x[l]);
+#pragma omp simd
+  for (std::size_t l = 0; l < count; ++l) x[l] = exp_rest(x[l], shifted[l]), p[l] = exp_coefficients[exp_degree];
+#pragma GCC unroll 8
+  for (std::size_t i = 1; i <= exp_degree; ++i)
+#pragma omp simd
+    for (std::size_t l = 0; l < count; ++l) p[l] = p[l] * x[l] + exp_coefficients[exp_degree - i];
+#pragma omp simd
+  for (std::size_t l = 0; l < count; ++l) result[l] = scale_by_power(p[l], shifted[l]);
 }
 
 // (exp(r) - 1 - r) / r^2, by Taylor's series to degree 11: exp's own to 13, 4e-18 at |r| = ln(2)/2.
@@ -203,6 +260,12 @@ INLINE double exp_of_difference(Float64, double a, double m, Tempering t) {
   // 2^k in two factors, so that a subnormal result is rounded once and not flushed
   const double value = scale_by_power(p, shifted + 600.0) * 0x1p-600;
   return below ? 0.0 : (x == x ? value : x);  // whatever a NaN's low bits say
+}
+
+template <bool within, std::size_t count, class C, class Top, class Tempering>
+INLINE void exps_of_differences(Float64 as, const C* a, Top m, Tempering t, double* result) {
+#pragma omp simd
+  for (std::size_t l = 0; l < count; ++l) result[l] = exp_of_difference<within>(as, static_cast<double>(a[l]), m(l), t);
 }
 
 // Adds x to a sum, and to `lost` what the addition loses (TwoSum).

@@ -123,7 +123,7 @@ INLINE DoubleDouble log1p_of(DoubleDouble y, double value) {
 
 // Sums by lanes, so that one addition does not wait for another.
 struct DoubleDoubleSums {
-  LaneSums sums;
+  LaneSums<> sums;
   INLINE void add(std::size_t lane, DoubleDouble x) {
     add_to(sums.value[lane], sums.lost[lane], x.high);
     sums.lost[lane] += x.low;

@@ -110,9 +110,7 @@ struct Group {
       for (std::size_t l = 0; l < lanes; ++l) tops[count * k + l] = 0.0;
       for (std::size_t v = 0; v < run; v += lanes) {
         PREFETCH(a + run + v);
-#pragma omp simd
-        for (std::size_t l = 0; l < lanes; ++l)
-          e[v + l] = exp_of_difference<within>(Enough<T>{}, static_cast<double>(a[v + l]), tops[v + l], t);
+        exps_of_differences<within, lanes>(Enough<T>{}, a + v, [=](std::size_t l) { return tops[v + l]; }, t, e + v);
       }
       return;
     }

@@ -52,7 +52,7 @@ template <class T>
 struct Column {
   T* own = nullptr;
   float* wide = nullptr;
-  explicit operator bool() const { return own || wide; }
+  INLINE explicit operator bool() const { return own || wide; }
 };
 
 template <class T>

@@ -105,7 +105,7 @@ INLINE LabelSums label_pass(const Job<T>& job, std::size_t row, std::size_t larg
   LabelSums found;
   a.load_for(largest);
   const double top = found.top = a.z[largest - a.begin];
-  LaneSums others, spread;
+  LaneSums<FewSums::width> others, spread;
   alignas(64) double e[block];
   for (std::size_t begin = 0; begin < job.k; begin += a.count) {
     if (next)
@@ -113,17 +113,22 @@ INLINE LabelSums label_pass(const Job<T>& job, std::size_t row, std::size_t larg
     a.load(begin);
     const double *const z = a.z, *const slopes = a.slopes;
     double* const to = out + begin;
-    Lanes sums, spreads;
-    for (std::size_t v = 0; v < a.count; v += lanes)
+    FewSums sums, spreads;
+    for (std::size_t v = 0; v < a.count; v += lanes) {
+      alignas(64) double at[lanes], spread_of[lanes];
 #pragma omp simd
       for (std::size_t l = 0; l < lanes; ++l) {
-        const double d = (z[v + l] - top) * inverse, at = d < lowest_argument ? lowest_argument : d;
-        const double value = exp_of_difference<true>(Float32{}, at, 0.0, NoTemperature{});
-        e[v + l] = value;
-        to[v + l] = capped ? value * slopes[v + l] : value;
-        sums.value[l] += value;
-        spreads.value[l] -= value * at;
+        const double d = (z[v + l] - top) * inverse;
+        at[l] = d < lowest_argument ? lowest_argument : d;
       }
+      exps_of_differences<true, lanes>(Float32{}, at, [](std::size_t) { return 0.0; }, NoTemperature{}, e + v);
+#pragma omp simd
+      for (std::size_t l = 0; l < lanes; ++l) {
+        to[v + l] = capped ? e[v + l] * slopes[v + l] : e[v + l];
+        spread_of[l] = 0.0 - e[v + l] * at[l];
+      }
+      sums.add(e + v), spreads.add(spread_of);
+    }
     const bool holds_label = label - begin < a.count, holds_largest = largest - begin < a.count;
     if (holds_label) {
       found.label = e[label - begin], found.below = top - z[label - begin], e[label - begin] = 0.0;
@@ -132,9 +137,7 @@ INLINE LabelSums label_pass(const Job<T>& job, std::size_t row, std::size_t larg
     if (holds_largest) e[largest - begin] = 0.0;
     if (holds_label || holds_largest) {  // once more, without them
       sums = {};
-      for (std::size_t v = 0; v < a.count; v += lanes)
-#pragma omp simd
-        for (std::size_t l = 0; l < lanes; ++l) sums.value[l] += e[v + l];
+      for (std::size_t v = 0; v < a.count; v += lanes) sums.add(e + v);
     }
     others.add(sums.value), spread.add(spreads.value);
   }

@@ -36,7 +36,7 @@ INLINE double sum_over(std::size_t k, F f) {
     fold(x);
     return x[0];
   }
-  LaneSums sums;
+  LaneSums<> sums;
   each(k, [&](std::size_t j, std::size_t l) { add_to(sums.value[l], sums.lost[l], f(j)); });
   return sums.total();
 }

@@ -18,13 +18,7 @@ using T = FORMAT;
 
 // As wide as the set's registers; with GCC and Clang a vector type, because a plain array of sums is not always kept in
 // registers; elsewhere a plain array.
-#if defined(__AVX512F__)
-constexpr std::size_t bytes = 64;
-#elif defined(__AVX__) || defined(_MSC_VER)
-constexpr std::size_t bytes = 32;
-#else
-constexpr std::size_t bytes = 16;
-#endif
+constexpr std::size_t bytes = register_bytes;
 constexpr std::size_t width = bytes / sizeof(T);
 constexpr std::size_t half = bytes == 64 ? width / 2 : 0;  // of few columns, where half a register holds several
 #if defined(__GNUC__)

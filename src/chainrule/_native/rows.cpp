@@ -9,7 +9,7 @@ namespace {
 
 // Losses of the pending rows, and their sum. Rows after `count` are padding.
 template <class T>
-INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pending& pending, LaneSums& sum) {
+INLINE void finish(const Job<T>& job, std::size_t begin, std::size_t count, Pending& pending, LaneSums<>& sum) {
   const std::size_t computed = (count + lanes - 1) / lanes * lanes;
   for (std::size_t i = count; i < computed; ++i) pending.set(i, 0.0, 0.0, 0.0, 0.0);
 #pragma omp simd
@@ -31,7 +31,7 @@ INLINE double some_rows(const Job<T>& job, std::size_t begin, std::size_t end, d
     for (std::size_t row = begin; row < end; ++row) softmax_row(job, row, scratch);
     return 0.0;
   }
-  LaneSums sum;
+  LaneSums<> sum;
   Pending pending;
   const bool grouped = job.k <= group_classes<T> && plain(job);
   if (!plain(job)) {

@@ -11,13 +11,11 @@
 #pragma once
 #include <algorithm>
 
-#include "arithmetic.hpp"
 #include "options.hpp"
+#include "sums.hpp"
 
 namespace chainrule {
 inline namespace SET {
-
-constexpr std::size_t lanes = 16;   // loops run over multiples of this: a row's end is padded
 
 template <class T>
 INLINE bool wants_extras(const Job<T>& job) {
@@ -127,27 +125,6 @@ INLINE Wide<T> maximum(Reader<T>& a) {
   return largest.total();
 }
 
-// Adds sixteen numbers by halves, which does not wait for one addition after another; leaves the sum in the first.
-template <std::size_t half = lanes / 2>
-INLINE void fold(double* x) {
-#pragma omp simd
-  for (std::size_t l = 0; l < half; ++l) x[l] += x[l + half];
-  if constexpr (half > 1) fold<half / 2>(x);
-}
-
-// Sixteen such sums side by side, which are added together once, at a row's end.
-struct LaneSums {
-  alignas(64) double value[lanes] = {}, lost[lanes] = {};
-  INLINE void add(const double* x) {
-#pragma omp simd
-    for (std::size_t l = 0; l < lanes; ++l) add_to(value[l], lost[l], x[l]);
-  }
-  INLINE double total() {
-    fold(value), fold(lost);
-    return value[0] - value[0] == 0.0 ? value[0] + lost[0] : value[0];
-  }
-};
-
 struct Exponentials {
   double others, pivot;
 };
@@ -166,20 +143,26 @@ INLINE bool stays_within(Float64, const C*, double, std::size_t, Tempering, doub
   return true;  // its exp minds its own bounds
 }
 
-struct Lanes {
-  alignas(64) double value[lanes] = {};
-};
-
-// Stores exp((x_j - m)/T) for `count` logits, a multiple of `lanes`, and returns `lanes` sums of them.
-template <bool within, class As, class C, class Tempering>
-INLINE Lanes some_exponentials(As as, const C* x, double m, std::size_t count, Tempering t, double* out) {
-  Lanes sums;
+// Stores exp((x_j - m)/T) for `count` logits, a multiple of `lanes`, and returns sums of them.
+template <bool within, class C, class Tempering>
+INLINE FewSums some_exponentials(Float32 as, const C* x, double m, std::size_t count, Tempering t, double* out) {
+  FewSums sums;
+  for (std::size_t v = 0; v < count; v += lanes) {
+    exps_of_differences<within, lanes>(as, x + v, [=](std::size_t) { return m; }, t, out + v);
+    sums.add(out + v);
+  }
+  return sums;
+}
+template <bool within, class C, class Tempering>
+INLINE FewSums some_exponentials(Float64 as, const C* x, double m, std::size_t count, Tempering t, double* out) {
+  FewSums sums;
   for (std::size_t v = 0; v < count; v += lanes)
 #pragma omp simd
-    for (std::size_t l = 0; l < lanes; ++l) {
-      const double value = exp_of_difference<within>(as, static_cast<double>(x[v + l]), m, t);
-      out[v + l] = value;
-      sums.value[l] += value;
+    for (std::size_t l = 0; l < FewSums::width; ++l) {
+      const std::size_t i = v + l, j = i + FewSums::width;
+      out[i] = exp_of_difference<within>(as, static_cast<double>(x[i]), m, t);
+      out[j] = exp_of_difference<within>(as, static_cast<double>(x[j]), m, t);
+      sums.value[l] += out[i] + out[j];
     }
   return sums;
 }
@@ -189,7 +172,7 @@ INLINE Lanes some_exponentials(As as, const C* x, double m, std::size_t count, T
 template <class As, class T, class Tempering>
 APART Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot, Tempering t, double* e,
                                 const T* next = nullptr) {
-  LaneSums others;
+  LaneSums<FewSums::width> others;
   double e_pivot = 0.0;
   for (std::size_t begin = 0; begin < a.k;) {
     const Span span = span_at(begin, a.k);
@@ -199,21 +182,16 @@ APART Exponentials exponentials(As as, Reader<T>& a, double m, std::size_t pivot
       for (std::size_t j = 0; j < span.length(); j += 64 / sizeof(T)) PREFETCH(next + span.begin + j);
     const Wide<T>* x = a.load(span);
     double* out = e + span.begin;
-    Lanes sums = stays_within(as, x, m, span.length(), t) ? some_exponentials<true>(as, x, m, span.length(), t, out)
-                                                          : some_exponentials<false>(as, x, m, span.length(), t, out);
-    const bool holds_pivot = pivot - span.begin < span.length();
-    if (holds_pivot) {
-      e_pivot = out[pivot - span.begin];
-      out[pivot - span.begin] = 0.0;
-    }
-    if (holds_pivot || span.repeated) {  // once more, without the pivot and what has been summed before
-      for (std::size_t l = 0; l < lanes; ++l) sums.value[l] = l < span.repeated ? 0.0 : out[l];
-      for (std::size_t v = lanes; v < span.length(); v += lanes)
-#pragma omp simd
-        for (std::size_t l = 0; l < lanes; ++l) sums.value[l] += out[v + l];
-    }
-    if (a.k <= lanes) {  // one number in each lane: nothing is lost
-      fold(sums.value);
+    FewSums sums = stays_within(as, x, m, span.length(), t) ? some_exponentials<true>(as, x, m, span.length(), t, out)
+                                                            : some_exponentials<false>(as, x, m, span.length(), t, out);
+    const std::size_t place = pivot - span.begin;
+    const bool holds_pivot = place < span.length();
+    if (holds_pivot) e_pivot = out[place];
+    if (span.repeated) sums = sums_after(span.repeated, place, out);
+    else if (holds_pivot) sums = sums_without(place, out, span.length());
+    if (holds_pivot) out[place] = 0.0;
+    if (a.k <= lanes) {  // two numbers in each place: nothing is lost
+      fold<FewSums::width / 2>(sums.value);
       return {sums.value[0], e_pivot};
     }
     others.add(sums.value);
