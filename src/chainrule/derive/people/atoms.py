@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from chainrule.derive.people.brackets import Brackets
 from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.slopes import Slopes
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
@@ -24,15 +23,7 @@ from chainrule.derive.people.words import (
 __all__ = ["Atoms"]
 
 
-class Atoms(Brackets, ABC):
-    @abstractmethod
-    def sum(self) -> Node: ...
-    @abstractmethod
-    def term(self) -> Node: ...
-
-    def is_power_star(self) -> bool:
-        return False
-
+class Atoms(Slopes):
     def opens_bar(self) -> bool:
         """Whether the bar here is the first of two, as in |V|."""
         token = self.peek()
@@ -44,8 +35,7 @@ class Atoms(Brackets, ABC):
     # --- One factor -------------------------------------------------------------------------------------------------
 
     def factor(self) -> Node:
-        node = self.bare()
-        return self.scripted(node)
+        return self.scripted(self.bare())
 
     def bare(self) -> Node:
         token = self.peek()
@@ -70,14 +60,14 @@ class Atoms(Brackets, ABC):
                     return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
                 if len(inside) == 1 and inside[0].kind in ("text", "word"):
                     return self.word(inside[0].text)
-                return self.braced(inside)
+                return self.named(self.whole(inside))
             if token.text == "|":
                 return self.bars("abs")
             if token.text in "dD" and self.begins_differential():
-                return self.differential(1)
+                return self.differential()
             if token.text == "d" and self.moves():
                 self.at += 1
-                return Node("differential", (self.factor(),), 1)
+                return Node("differential", (self.factor(),))
         letter = letter_of(token)
         if letter is not None:
             self.at += 1
@@ -86,29 +76,22 @@ class Atoms(Brackets, ABC):
             return self.command(token)
         raise NotReadError(f"{token.text} is not expected here")
 
-    def braced(self, inside: list[Token]) -> Node:
-        node = self.whole(inside)
-        if node.op == "name" and not isinstance(node.data, Name):
-            return node
-        if node.op == "name":
-            return self.name(node.data) if not (node.data.sub or node.data.sup) else node
-        return node
+    def named(self, node: Node) -> Node:
+        """What stood in braces: a bare name may have its scripts behind them."""
+        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
 
     def command(self, token: Token) -> Node:
         name = token.text
         self.at += 1
         if name == "frac":
-            above, below = self.group(), self.group()
-            return self.fraction(above, below)
+            return self.fraction(self.group(), self.group())
         if name in ("pdv", "dv", "fdv"):
             return self.physics()
         if name in ("sum", "prod", "max", "min", "bigvee"):
             return self.big(name)
-        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh", "Pr", "det", "lim"):
-            if name == "Pr":
-                return self.name(Name("P"))
-            if name in ("det", "lim"):
-                raise NotReadError(f"{name} is not read")
+        if name == "Pr":
+            return self.name(Name("P"))
+        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh"):
             return self.function(name)
         if name in ("operatorname", "mathrm", "mathbf", "mathcal", "mathbb", "operatorname*"):
             return self.font(name)
@@ -116,7 +99,7 @@ class Atoms(Brackets, ABC):
             return self.accent(name)
         if name == "partial":
             self.at -= 1
-            return self.differential(1)
+            return self.differential()
         if name == "nabla":
             return self.nabla()
         if name == "begin":
@@ -181,7 +164,7 @@ class Atoms(Brackets, ABC):
         if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
             self.at -= 1  # ∂'s upright twin
             self.tokens = [*self.tokens[: self.at], Token("char", "d", inside[0].at), *self.tokens[self.at + 1 :]]
-            return self.differential(1)
+            return self.differential()
         if plain and len(letters) > 1:
             return self.word(letters)
         if len(inside) == 1 and inside[0].kind == "cmd" and inside[0].text in ("log", "exp", "tanh", "max", "sum"):
@@ -196,7 +179,7 @@ class Atoms(Brackets, ABC):
             return self.scripted(node)
         if node.op == "name" and command == "mathbf":
             node = replace(node, data=replace(node.data, bold=True))
-        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+        return self.named(node)
 
     def moves(self) -> bool:
         """Whether a d here is that of a differential, dz: a letter follows at once."""
@@ -223,8 +206,7 @@ class Atoms(Brackets, ABC):
         if inner.op != "name":
             raise NotReadError("an accent over more than a name")
         base = unicode_base(inner.data.base + ACCENTS[command])
-        name = replace(inner.data, base=base)
-        return self.name(name) if not (name.sub or name.sup) else Node("name", (), name)
+        return self.named(Node("name", (), replace(inner.data, base=base)))
 
     # --- Names and their scripts ------------------------------------------------------------------------------------
 
@@ -369,15 +351,9 @@ class Atoms(Brackets, ABC):
             if token.text == "_":
                 self.at += 1
                 node = Node("elem", (node,), items_of(self.group(), self.whole))
-            elif token.text == "^" and node.op not in ("name",):
-                self.at += 1
-                tokens, transposed = without_transpose(self.group(), bracket=True)
-                if tokens:
-                    node = Node("pow", (node, self.whole(tokens)))
-                node = Node("T", (node,)) if transposed else node
             elif token.text == "^":
                 self.at += 1
-                tokens, transposed = without_transpose(self.group(), bracket=bool(node.data.sub))
+                tokens, transposed = without_transpose(self.group(), bracket=node.op != "name" or bool(node.data.sub))
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):
@@ -386,30 +362,3 @@ class Atoms(Brackets, ABC):
             else:
                 break
         return node
-
-    # --- The rest is in Operators -----------------------------------------------------------------------------------
-
-    @abstractmethod
-    def in_square_brackets(self) -> tuple[Item, ...] | None: ...
-    @abstractmethod
-    def bracket(self) -> Node: ...
-    @abstractmethod
-    def bars(self, kind: str) -> Node: ...
-    @abstractmethod
-    def big(self, kind: str) -> Node: ...
-    @abstractmethod
-    def function(self, name: str) -> Node: ...
-    @abstractmethod
-    def fraction(self, above: list[Token], below: list[Token]) -> Node: ...
-    @abstractmethod
-    def physics(self) -> Node: ...
-    @abstractmethod
-    def begins_differential(self) -> bool: ...
-    @abstractmethod
-    def differential(self, order: int) -> Node: ...
-    @abstractmethod
-    def nabla(self) -> Node: ...
-    @abstractmethod
-    def brace(self) -> Node: ...
-    @abstractmethod
-    def environment_node(self) -> Node: ...

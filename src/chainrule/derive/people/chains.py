@@ -12,7 +12,7 @@ from chainrule.derive.people.documents import Document
 from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
-from chainrule.derive.people.tree import Condition, Name, Node, transform, walk
+from chainrule.derive.people.tree import Condition, Name, Node, names, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 
@@ -29,6 +29,22 @@ class Chain:
     display: int = 0
     claim: bool = False  # a note below a brace
 
+    @property
+    def trees(self) -> list[Node]:
+        """Those of its sides that were read."""
+        return [side.node for side in self.sides if side.node is not None]
+
+    @property
+    def head(self) -> Name | None:
+        """The name with which it begins."""
+        first = self.sides[0].node if self.sides else None
+        return first.data if first is not None and first.op in ("name", "app") else None
+
+    @property
+    def bases(self) -> set[str]:
+        """The letters in it."""
+        return {name.base for tree in self.trees for name in names(tree)}
+
 
 @dataclass
 class Notes:
@@ -40,6 +56,15 @@ class Notes:
     headings: list[str]
     told: dict[str, Counter[str]] = field(default_factory=dict)  # by letter: what words beside it say that it is
     text: str = ""
+
+    @property
+    def every(self) -> list[Chain]:
+        """Those in displays, and those in prose."""
+        return [*self.chains, *self.inline]
+
+    @property
+    def trees(self) -> list[Node]:
+        return [tree for chain in self.every for tree in chain.trees]
 
 
 def chains_of(document: Document) -> Notes:
@@ -139,13 +164,14 @@ def _is_update(chain: Chain) -> bool:
 def _claims(chain: Chain) -> Iterator[Chain]:
     """What braces below a formula claim of it, each as a chain of its own."""
     for side in chain.sides:
+        parts = walk(side.node) if side.node is not None else ()
         within = {
             id(claim): list(conditions or ())
-            for part in (walk(side.node) if side.node is not None else ()) if part.op == "cases"
+            for part in parts if part.op == "cases"
             for kid, conditions in zip(part.kids, part.data, strict=True)
             for claim in walk(kid) if claim.op == "claim"
         }  # fmt: skip
-        for part in walk(side.node) if side.node is not None else ():
+        for part in parts:
             if part.op == "claim":
                 place = "the brace" if id(part) not in within else "a case"
                 above, below = (Side(kid, "", f"{place} in {side.text}", side.at) for kid in part.kids)

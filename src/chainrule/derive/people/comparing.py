@@ -13,7 +13,7 @@ from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.differentiating import TensorError
 from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import flat_items, tagged
+from chainrule.derive.people.facts import letters_in, tagged
 from chainrule.derive.people.matrices import comparable
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
@@ -84,19 +84,13 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
     if reading["batch"] == "always":
         return True
     samples = reading.facts.sample_letters
-    for side in chain.sides:
-        if side.node is None:
-            continue
-        for part in walk(side.node):
+    for tree in chain.trees:
+        for part in walk(tree):
             if part.op == "sum" and not part.data.letters and _averaged(chain):
                 return True
-            if (
-                part.op in ("sum", "prod")
-                and set(part.data.letters) & samples
-                and _sampled(part, set(part.data.letters) & samples)
-            ):
+            if part.op in ("sum", "prod") and letters_in(part) & samples & set(part.data.letters):
                 return True
-        for name in names(side.node):
+        for name in names(tree):
             role = reading.roles.get(name.base)
             if role is not None and role.batch and reading["batch"] != "never":
                 return True
@@ -105,24 +99,8 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
 
 def _averaged(chain: Chain) -> bool:
     """Whether a chain has 1/n or 1/m: its bare sums are over samples."""
-    for side in chain.sides:
-        for part in walk(side.node) if side.node is not None else ():
-            if (
-                part.op == "div"
-                and part.kids[1].op == "name"
-                and part.kids[1].data.base in ("n", "m", "N", "M")
-                and not part.kids[1].data.sub
-            ):
-                return True
-    return False
-
-
-def _sampled(node: Node, found: set[str]) -> bool:
-    return any(
-        item.kind == "letter" and item.value in found
-        for name in names(node)
-        for item in flat_items(name.sub + name.sup)
-    )
+    below = (part.kids[1] for tree in chain.trees for part in walk(tree) if part.op == "div")
+    return any(node.op == "name" and node.data.base in ("n", "m", "N", "M") and not node.data.sub for node in below)
 
 
 def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0) -> list[Outcome]:
@@ -140,13 +118,13 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     elif classes:
         world.sizes[f"#{reading.layers}"] = classes
         world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
-    trees = [side.node for side in chain.sides if side.node is not None]
+    trees = chain.trees
     dots = dotted(trees)
     if dots:
         world.sizes[f"#{reading.layers}"] = dots
         world.labels = world.labels % dots
     trees = [undotted(tree, dots) if dots else tree for tree in trees]
-    head = _letters_in(trees[0]) if trees else set()
+    head = letters_in(trees[0]) if trees else set()
     evaluator = Evaluator(reading, world, trees, head)
     evaluator.prepared = (lambda tree: undotted(tree, dots)) if dots else (lambda tree: tree)
     at = Context(world)
@@ -310,7 +288,7 @@ def _speaks_of(condition: Condition, evaluator: Evaluator) -> bool:
     for side in (condition.left, condition.right):
         for name in names(side) if isinstance(side, Node) else ():
             known = name.base in evaluator.open or evaluator.reading.is_label(name.base) or name.sub
-            if not known and evaluator.reading.roles.get(name.base) is None:
+            if not known and not evaluator.reading.kind(name.base):
                 return False
     return True
 
@@ -376,10 +354,6 @@ def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
     return data[index]
 
 
-def _letters_in(node: Node) -> set[str]:
-    return {item.value for name in names(node) for item in flat_items(name.sub + name.sup) if item.kind == "letter"}
-
-
 def _is_assumption(chain: Chain, reading: Reading) -> bool:
     """Whether an equation is of targets and numbers alone: y_c = 1."""
     for side in chain.sides:
@@ -387,12 +361,7 @@ def _is_assumption(chain: Chain, reading: Reading) -> bool:
             return False
         for part in walk(side.node):
             if isinstance(part.data, Name):
-                role = reading.roles.get(part.data.base)
-                if (
-                    part.data.base not in ("…",)
-                    and (role is None or role.kind not in ("y", "label"))
-                    and not _is_index(part)
-                ):
+                if part.data.base != "…" and reading.kind(part.data.base) not in ("y", "label") and not _is_index(part):
                     return False
             elif part.op not in ("num", "add", "neg", "sum", "mul", "ind"):
                 return False

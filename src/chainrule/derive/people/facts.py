@@ -15,12 +15,13 @@ from chainrule.derive.people.affine import (
     has_log,
     has_losslike,
     is_softmax,
+    letters_in,
     tagless,
 )
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "tagged"]
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "letters_in", "tagged"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 _FUNCTIONS = ("σ", "φ", "ϕ", "f", "g", "h", "ψ", "act")
@@ -113,7 +114,7 @@ def _numbered(base: str, facts: Facts) -> bool:
 def facts_of(notes: Notes) -> Facts:
     facts = Facts(prose=(notes.prose + " " + " ".join(notes.headings)).lower(), told=notes.told)
     chains = [*notes.chains, *notes.inline]
-    trees = [side.node for chain in chains for side in chain.sides if side.node is not None]
+    trees = [tree for chain in chains for tree in chain.trees]
     every = [name for tree in trees for name in names(tree)]
     every += [n for chain in chains for c in chain.conditions for side in (c.left, c.right) for n in names(side)]
     for name in every:
@@ -138,7 +139,7 @@ def facts_of(notes: Notes) -> Facts:
 
 
 def _companions(chain: Chain, facts: Facts) -> None:
-    trees = [side.node for side in chain.sides if side.node is not None]
+    trees = chain.trees
     bases = sorted({name.base for tree in trees for name in names(tree)})
     facts.together |= {frozenset((a, b)) for k, a in enumerate(bases) for b in bases[:k]}
     tops = [tree.data.base for tree in trees if tree.op in ("name", "app")]

@@ -125,9 +125,10 @@ class Reading:
     def but(self, **conventions: Any) -> Reading:
         return replace(self, conventions={**self.conventions, **conventions})
 
-    def role(self, name: Name) -> Role | None:
-        found: Role | None = self.roles.get(name.base)
-        return found
+    def kind(self, base: str) -> str:
+        """The kind of a letter's role; "" of a letter that has none."""
+        role = self.roles.get(base)
+        return "" if role is None else str(role.kind)
 
     # --- What a name is -----------------------------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class Reading:
         return known
 
     def _access(self, name: Name, batch: bool) -> Access:
-        role = self.role(name)
+        role = self.roles.get(name.base)
         if role is None:
             raise NotReadError(f"{name.base} is not a name that is known here")
         if self["network"] == "own" and role.kind in ("def", "free"):
@@ -412,11 +413,11 @@ class Reading:
 
     def is_label(self, letter: str) -> bool:
         """Whether a letter stands for the true class."""
-        role = self.roles.get(letter)
-        if role is not None and role.kind in ("label", "y"):
+        kind = self.kind(letter)
+        if kind in ("label", "y"):
             return True
         if letter == "ℓ" and "ℓ" not in self.facts.layer_letters | self.facts.summed:
-            return role is None
+            return not kind
         return bool(letter) and letter == self["label"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.comparing import difference, needs_batch, variants
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, letters_in
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.showing import shown
 from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, transform, walk
@@ -44,14 +44,11 @@ class _Bench:
 
     def __init__(self, chain: Chain, before: Node, after: Node, reading: Reading, seed: int, square: bool) -> None:
         self.chain, self.before, self.after, self.reading = chain, before, after, reading
-        head = {
-            item.value for name in names(before) for item in flat_items(name.sub + name.sup) if item.kind == "letter"
-        }
-        self.head = head
+        self.head = letters_in(before)
         batch = needs_batch(chain, reading)
         self.worlds: list[tuple[Evaluator, Context, list[Value]]] = []
         for n in (seed, seed + 1):
-            evaluator = Evaluator(reading, World(reading, n, batch=batch, square=square), [before, after], head)
+            evaluator = Evaluator(reading, World(reading, n, batch=batch, square=square), [before, after], self.head)
             at = Context(evaluator.world)
             values = [evaluator.value(tree, at) for tree in variants(before)]
             self.worlds.append((evaluator, at, values))

@@ -178,8 +178,7 @@ def _levels(facts: Facts) -> dict[str, int]:
 
 def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterator[tuple[Reading, float]]:
     """Readings of a file, the most usual first, each with what speaks against it."""
-    trees = [side.node for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
-    bases = free_bases(trees)
+    bases = free_bases(notes.trees)
     values = set(bases)
     for base, hint in facts.hints.items():  # 1{y = k}: a label may stand in conditions alone
         if (

@@ -131,19 +131,11 @@ class Judge:
 def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
     score = 0.0
     for k, outcome in enumerate(outcomes):
+        defines = reading.kind(chain.head.base) if k == 1 and chain.head is not None else ""
         if outcome.word in ("follows", "carried"):
-            left = chain.sides[0].node
-            role = reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
-            defining = k == 1 and role is not None and role.kind in ("a", "h", "p", "L")
-            score += (2.0 if defining else 1.0) if outcome.word == "follows" else 0.6
+            score += (2.0 if defines in ("a", "h", "p", "L") else 1.0) if outcome.word == "follows" else 0.6
         elif outcome.word == "wrong":
-            left = chain.sides[0].node
-            role = (
-                reading.roles.get(left.data.base)
-                if k == 1 and left is not None and left.op in ("name", "app")
-                else None
-            )
-            score -= 2.5 if role is not None and role.kind in ("L", "p") else 1.0
+            score -= 2.5 if defines in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
         elif outcome.word in ("unread", "unread head", "tensor"):
