@@ -33,6 +33,9 @@ __all__ = ["Difference", "Outcome", "difference", "judge_chain", "needs_batch", 
 
 _TOLERANCE = 1e-12 if np.finfo(FLOAT).eps < 1e-18 else 1e-9
 _MOST_ENTRIES = 3_000_000
+_NO_VALUE = (
+    ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError, MemoryError
+)  # fmt: skip
 
 
 class Difference(NamedTuple):
@@ -143,84 +146,60 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         if found is None:
             outcomes.append(Outcome(why[0], why[1], right))
             continue
-        own = [*side.conditions]
-        if evaluator.assumed:
-            own += evaluator.assumed
+        own = [*side.conditions, *evaluator.assumed]
         previous = values[k - 1]
         tries = [(k - 1, previous)]
         if right is not None and right != k - 1:
             tries.append((right, values[right]))
         if own and k > 1 and right not in (None, 0) and values[0] is not None:
             tries.append((0, values[0]))
-        outcome: Outcome | None = None
-        misfit = ""
-        compared = False
-        worst: tuple[int, Difference] | None = None
-        for j, (other, theirs) in enumerate(tries):
-            if theirs is None:
-                continue
-            for conditions in _condition_groups(own, chain, evaluator):
-                for a in theirs:
-                    for b in found:
-                        try:
-                            gap = difference(a, b, conditions, evaluator, at)
-                        except MisfitError as error:
-                            misfit = str(error)
-                            continue
-                        except (NotReadError, ArithmeticError, ValueError, LookupError):
-                            continue
-                        compared = True
-                        if gap is None:
-                            carried = (
-                                j == 0
-                                and right is not None
-                                and other != right
-                                and outcomes[other].word in ("wrong", "carried", "misfit")
-                            )
-                            outcome = Outcome(
-                                "carried" if carried else "follows", "", other, conditions=tuple(conditions)
-                            )
-                            break
-                        if worst is None or other == right:
-                            worst = (other, gap)
-                    if outcome:
-                        break
-                if outcome:
-                    break
-            if outcome:
-                break
-        if outcome is None and all(theirs is None for _, theirs in tries):
+        outcome = Outcome("misfit", "", right)
+        if all(theirs is None for _, theirs in tries):
             outcome = Outcome("start", "nothing before it could be computed")
-        elif outcome is None and compared and worst is not None:
-            if _excused(found, [theirs for _, theirs in tries if theirs is not None], chain, evaluator, at):
-                outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
-            else:
-                outcome = Outcome("wrong", "", worst[0], worst[1])
-        elif outcome is None:
-            outcome = Outcome("misfit", misfit, right)
+        for other, conditions, a, b in [
+            (other, conditions, a, b)
+            for other, theirs in tries if theirs is not None
+            for conditions in _condition_groups(own, chain, evaluator)
+            for a, b in itertools.product(theirs, found)
+        ]:  # fmt: skip
+            try:
+                gap = difference(a, b, conditions, evaluator, at)
+            except MisfitError as error:
+                outcome.message = str(error) if outcome.word == "misfit" else ""
+                continue
+            except (NotReadError, ArithmeticError, ValueError, LookupError):
+                continue
+            if gap is None:
+                before = outcomes[other].word
+                again = right not in (None, other) and other == k - 1 and before in ("wrong", "carried", "misfit")
+                outcome = Outcome("carried" if again else "follows", "", other, conditions=tuple(conditions))
+                break
+            if outcome.word == "misfit" or other == right:
+                outcome = Outcome("wrong", "", other, gap)
+        if outcome.word == "wrong" and _excused(found, [v for _, v in tries if v is not None], chain, evaluator, at):
+            outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
         if outcome.word in ("follows", "start"):
             right = k
         outcomes.append(outcome)
     if not chain.claim and _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
         for outcome in outcomes:
             outcome.word = "follows" if outcome.word == "wrong" else outcome.word
-    definition = next(iter(chain.sides)).node if chain.sides else None
-    if definition is not None and definition.op in ("name", "app") and len(chain.sides) > 1:
-        base = definition.data.base
-        tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
-        known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
-        if reading["network"] == "own":
-            known = reading.definitions.get(tagged(definition.data, reading.facts)[0])
-        role = reading.roles.get(base)
-        if (
-            known is not None
-            and role is not None
-            and role.kind == "def"
-            and chain.sides[1].node in (known.node, *known.key)
-            and len(outcomes) > 1
-        ):
-            outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word
+    if len(outcomes) > 1 and outcomes[1].word == "follows" and _defines(chain, reading):
+        outcomes[1].word = "defines"
     return outcomes
+
+
+def _defines(chain: Chain, reading: Reading) -> bool:
+    """Whether a chain's second side is what the file says that its first is."""
+    head = chain.head
+    if head is None or reading.kind(head.base) != "def":
+        return False
+    tags = [i.value for i in (*head.sub, *head.sup) if i.kind == "number"]
+    known = reading.definitions.get(f"{head.base}_{tags[0]}" if tags else head.base)
+    known = known or reading.definitions.get(head.base)
+    if reading["network"] == "own":
+        known = reading.definitions.get(tagged(head, reading.facts)[0])
+    return known is not None and chain.sides[1].node in (known.node, *known.key)
 
 
 def _values(
@@ -242,16 +221,7 @@ def _values(
             said = ("tensor", str(error))
         except MisfitError as error:
             said = ("misfit", str(error))
-        except (
-            ArithmeticError,
-            LookupError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            AssertionError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except _NO_VALUE as error:
             said = ("unread", f"not computed ({type(error).__name__})")
     return (found or None), said
 

@@ -26,20 +26,9 @@ __all__ = ["Facts", "facts_of", "flat_items", "free_bases", "letters_in", "tagge
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 _FUNCTIONS = ("σ", "φ", "ϕ", "f", "g", "h", "ψ", "act")
 _COUNTS = {
-    "N": "samples",
-    "M": "samples",
-    "m": "samples",
-    "B": "samples",
-    "n": "",
-    "K": "classes",
-    "C": "classes",
-    "|V|": "classes",
-    "k": "classes",
-    "c": "classes",
-    "D": "inputs",
-    "d": "inputs",
-    "J": "classes",
-}
+    **dict.fromkeys(("N", "M", "m", "B"), "samples"), "n": "",
+    **dict.fromkeys(("K", "C", "|V|", "k", "c", "J"), "classes"), "D": "inputs", "d": "inputs",
+}  # fmt: skip
 
 
 @dataclass
@@ -304,9 +293,7 @@ def _scan(tree: Node, facts: Facts) -> None:
         if part.op == "fn":
             function = part.data[0]
             for name in direct(part.kids[0]):
-                hint[name.base][
-                    {"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")
-                ] += 1
+                hint[name.base][f"in {function}"] += 1
             if function == "exp":
                 for kid in walk(part.kids[0]):
                     if kid.op == "name":
@@ -314,24 +301,16 @@ def _scan(tree: Node, facts: Facts) -> None:
         elif part.op == "differential" and part.kids:
             for name in direct(part.kids[0]):
                 hint[name.base]["moved"] += 1
-        elif part.op == "D":
+        elif part.op in ("D", "grad"):
             for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
-                hint[name.base]["differentiated bare"] += not name.sub
+                hint[name.base]["differentiated bare"] += part.op == "grad" or not name.sub
             for by in part.kids[1:]:
                 for name in direct(by):
                     jacobian = part.data == "jacobian" and name.base in _FUNCTIONS  # J_φ(z)
                     hint[name.base]["primed" if jacobian else "by"] += 1
                     if not jacobian:
                         facts.differentiated_by.add(name)
-        elif part.op == "grad":
-            for name in direct(part.kids[0]):
-                hint[name.base]["differentiated"] += 1
-                hint[name.base]["differentiated bare"] += 1
-            for by in part.kids[1:]:
-                for name in direct(by):
-                    hint[name.base]["by"] += 1
-                    facts.differentiated_by.add(name)
         elif part.op in ("app", "appow"):
             plain = len(part.kids) == 1 and part.kids[0].op in ("name", "T", "app", "elem")
             if part.op == "app":

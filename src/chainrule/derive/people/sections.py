@@ -71,9 +71,8 @@ def _only_defines(notes: Notes, one: Judged, *, alone: bool) -> bool:
     """Whether a chain follows only as a definition of what is defined elsewhere, or used nowhere else in its part."""
     if not any(o.word == "defines" for o in one.outcomes):
         return False
-    left = one.chain.sides[0].node
-    base = left.data.base if left is not None else ""
-    return alone or sum((d := _defined(c)) is not None and d[0] == base for c in (*notes.chains, *notes.inline)) > 1
+    base = one.chain.head.base if one.chain.head is not None else ""
+    return alone or sum((d := _defined(c)) is not None and d[0] == base for c in notes.every) > 1
 
 
 def _at_odds(

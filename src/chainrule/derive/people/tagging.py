@@ -3,12 +3,12 @@ for a layer each: i the inputs, j the hidden units, k the outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.facts import flat_items, free_bases
-from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transform, walk
+from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transform, walk, with_names
 
 __all__ = ["layered", "worded"]
 
@@ -82,7 +82,7 @@ def worded(notes: Notes) -> None:
         return Node("errorof", (item.value,)) if named else None
 
     for side in (side for chain in notes.every for side in chain.sides):
-        side.node = transform(renamed(side.node, word), error) if side.node is not None else None
+        side.node = transform(with_names(side.node, word), error) if side.node is not None else None
 
 
 def _timeless(item: Item) -> Item:
@@ -91,20 +91,6 @@ def _timeless(item: Item) -> Item:
     if item.kind == "shifted" and item.value[0] == "t":
         return Item("word", f"t{item.value[1]:+d}")
     return item
-
-
-def renamed(node: Node, change: Callable[[Name], Name]) -> Node:
-    """A tree with its names changed."""
-
-    def look(part: Node) -> Node | None:
-        if not isinstance(part.data, Name):
-            return None
-        name = change(part.data)
-        if name is part.data:
-            return None
-        return Node(part.op, tuple(renamed(kid, change) for kid in part.kids), name)
-
-    return transform(node, look)
 
 
 def layered(notes: Notes) -> Notes | None:
@@ -126,7 +112,7 @@ def layered(notes: Notes) -> Notes | None:
         return name
 
     def changed(chain: Chain) -> Chain:
-        sides = [replace(s, node=renamed(s.node, tag)) if s.node is not None else s for s in chain.sides]
+        sides = [replace(s, node=with_names(s.node, tag)) if s.node is not None else s for s in chain.sides]
         return replace(chain, sides=sides)
 
     return replace(notes, chains=[changed(c) for c in notes.chains], inline=[changed(c) for c in notes.inline])
