@@ -12,7 +12,6 @@ from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
     ACCENTS,
     FUNCTIONS,
-    as_nodes,
     is_tag,
     is_word_name,
     relation_in,
@@ -212,6 +211,8 @@ class Atoms(Slopes):
 
     def name(self, name: Name) -> Node:
         """A name with the scripts that follow it, and the bracket after it."""
+        if name.base in ("𝟙", "I") and self.next_is("_") and (found := self.indicator()) is not None:
+            return found
         sub: list[Item] = list(name.sub)
         sup: list[Item] = list(name.sup)
         digit, letter = self.peek(), self.tokens[self.at - 1] if self.at else None
@@ -253,9 +254,6 @@ class Atoms(Slopes):
                 while tokens and tokens[0].text in ("prime", "'"):
                     primes += 1
                     tokens = tokens[1:]
-                while len(tokens) > 2 and tokens[-1].text in ("prime", "'") and tokens[-2].text in (")", "]"):
-                    primes += 1  # g^{[1]'}
-                    tokens = tokens[:-1]
                 if not tokens:
                     continue
                 tokens, is_t = without_transpose(tokens)
@@ -268,10 +266,6 @@ class Atoms(Slopes):
                     power.append(self.whole(tokens))
             else:
                 break
-        if any(item.kind == "condition" for item in sub) and (name.base in ("𝟙", "I", "1", "δ") and name.base != "δ"):
-            return Node("ind", (), tuple(as_nodes(item.value) for item in sub if item.kind == "condition"))
-        if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
-            return Node("ind", (), (as_nodes(sub[0].value[0].value),))
         base = name.base
         if primes and base in "WVUXY" and not self.next_is("("):
             base, primes = base + "'" * primes, 0
@@ -294,13 +288,6 @@ class Atoms(Slopes):
         start = self.at
         if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
             return found
-        if (
-            len(name.sub) == 1
-            and name.sub[0].kind == "word"
-            and name.sub[0].value in FUNCTIONS
-            and name.base in ("g", "f", "σ", "φ", "h", "a")
-        ):  # g_{ReLU}
-            return Node("fn", (self.whole(without_braces(self.inside())),), (FUNCTIONS[name.sub[0].value], name.primes))
         inside = without_braces(self.inside())
         args: list[Node] = []
         given = False

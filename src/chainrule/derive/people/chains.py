@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.documents import Document
-from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
 from chainrule.derive.people.tree import Condition, Name, Node, names, transform, walk
@@ -81,10 +80,7 @@ def chains_of(document: Document) -> Notes:
     for n, piece in enumerate(document.pieces):
         if piece.kind == "heading":
             section += 1
-            chapter += (
-                piece.text.lstrip("#")[:1] == " " and piece.text.startswith("#") and not piece.text.startswith("####")
-            )
-            chapter += piece.text.startswith("\\section")
+            chapter += re.match(r"#{1,3} |\\section", piece.text) is not None
             headings.append(piece.text)
             stated = [
                 c
@@ -106,14 +102,9 @@ def chains_of(document: Document) -> Notes:
                 stated = said if fresh else [*stated, *said]
                 since = [*since, *said]
                 fresh = False
-                before = document.pieces[n - 2] if n >= 2 else None
                 word = document.pieces[n - 1].text.strip().lower() if n else ""
-                if (
-                    found
-                    and before is not None
-                    and before.kind == "display"
-                    and word in ("for", "if", "when", "where", "with")
-                ):
+                behind = n >= 2 and document.pieces[n - 2].kind == "display"
+                if found and behind and word in ("for", "if", "when", "where", "with"):
                     found[-1].conditions += said
             inline += [
                 Chain(row.sides, [*stated], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1
@@ -135,15 +126,11 @@ def chains_of(document: Document) -> Notes:
                         for side in row.sides:
                             side.conditions.extend(over)
                             side.over = bool(over)
-                    if current is None and chain.section != section and len(row.sides) == 0:
-                        chain = Chain([], [], section)
                     chain.sides += row.sides
                     current = chain
                     continue
                 if not row.sides:
                     here = row.conditions or here
-                    if current is not None and current.display == n and row.conditions and current.sides:
-                        pass
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
@@ -230,6 +217,6 @@ def _spoken(text: str) -> list[Condition]:
     ][-1:]
 
 
-def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
+def equations_of(text: str) -> list[Chain]:
     """The equations of a formula that stands alone: a goal, or what an option says."""
-    return [Chain(row.sides, row.conditions) for row in rows(text, macros or {}, 0, text) if row.sides]
+    return [Chain(row.sides, row.conditions) for row in rows(text, {}, 0, text) if row.sides]

@@ -156,12 +156,12 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         outcome = Outcome("misfit", "", right)
         if all(theirs is None for _, theirs in tries):
             outcome = Outcome("start", "nothing before it could be computed")
-        for other, conditions, a, b in [
+        for other, conditions, a, b in (
             (other, conditions, a, b)
             for other, theirs in tries if theirs is not None
             for conditions in _condition_groups(own, chain, evaluator)
             for a, b in itertools.product(theirs, found)
-        ]:  # fmt: skip
+        ):  # fmt: skip
             try:
                 gap = difference(a, b, conditions, evaluator, at)
             except MisfitError as error:
@@ -215,10 +215,8 @@ def _values(
             if primal(value).data.size > _MOST_ENTRIES:
                 raise NotReadError("too large to be computed")
             found.append(value)
-        except NotReadError as error:
+        except (NotReadError, TensorError) as error:
             said = ("unread", str(error))
-        except TensorError as error:
-            said = ("tensor", str(error))
         except MisfitError as error:
             said = ("misfit", str(error))
         except _NO_VALUE as error:

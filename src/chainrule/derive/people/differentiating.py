@@ -62,9 +62,6 @@ class Differentiating(Names):
             inner = node.kids[0]
             if inner.op in ("app", "fn") and len(inner.kids) == 1 and inner.kids[0].op == "name":  # ∇²f(z)
                 return self._grad(node.with_kids((inner, inner.kids[0])), at)
-            if inner.op == "grad" and len(inner.kids) == 1 and inner.kids[0].op == "app":  # ∇∇E(w)
-                by = inner.kids[0].kids[0]
-                return self._grad(Node("grad", (Node("grad", (inner.kids[0], by), 1), by), 1), at)
             raise NotReadError("∇ does not say by what")
         what, by = node.kids
         if node.data == 2:

@@ -104,18 +104,9 @@ class Evaluator(Products):
         if function in ("softmax", "logsoftmax"):
             found = self._softmax(argument, at)
             return apply(found, functions_of("log")) if function == "logsoftmax" else found
-        if function == "onehot":
-            return self.name(
-                Name("e", argument.data.sub or (Item("letter", argument.data.base),))
-                if argument.op == "name"
-                else Name("?"),
-                at,
-            )
         x = self.value(argument, at)
         if function == "diag":
             return diagonal(x)
-        if function == "total":
-            return total(x)
         if function == "over samples":
             return self._over_samples(x)
         if function == "logsumexp":
@@ -159,12 +150,6 @@ class Evaluator(Products):
             return apply(neg(self.name(name, at)), functions_of("exp"))
         if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
             return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
-        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "num":
-            return self.name(Name("e", (Item("number", int(node.kids[0].data)),)), at)
-        if name.base in ("J", "𝐉", "D") and name.sub and node.kids[0].op == "name" and name.sub[0].kind == "letter":
-            by = Node("name", (), Name(name.sub[0].value))
-            if self.reading.kind(name.sub[0].value):
-                return self._D(Node("D", (node.kids[0], by)), at)
         if name.base in self.reading.functions and len(node.kids) == 1:
             return self._as_defined(name, node.kids[0], at)
         if self.is_function(name) or self.is_own_function(node):

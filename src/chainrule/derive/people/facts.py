@@ -227,7 +227,7 @@ def _layers(every: list[Name], facts: Facts) -> None:
         numbers = [i.value for i in name.sub if i.kind == "number"]
         if numbers and name.base in ("W", "b", "U", "V", "Θ") and len(name.sub) == 1 and not name.sup:
             facts.sub_layers = True
-            facts.layer_numbers[name.base] |= {int(str(numbers[0])[0]) if len(str(numbers[0])) == 3 else numbers[0]}
+            facts.layer_numbers[name.base] |= {numbers[0]}
     if facts.layer_letters & {"l", "L", "ℓ"}:
         used_as_power = any(
             name.sup and name.sup[0] == Item("number", 2) for name in every if name.base in ("y", "ŷ", "p")
@@ -288,19 +288,22 @@ def _samples(trees: list[Node], facts: Facts) -> None:
 
 
 def _scan(tree: Node, facts: Facts) -> None:
+    hint = facts.hints
+
+    def note(node: Node, word: str) -> None:
+        for name in direct(node):
+            hint[name.base][word] += 1
+
     for part in walk(tree):
-        hint = facts.hints
         if part.op == "fn":
             function = part.data[0]
-            for name in direct(part.kids[0]):
-                hint[name.base][f"in {function}"] += 1
+            note(part.kids[0], f"in {function}")
             if function == "exp":
                 for kid in walk(part.kids[0]):
                     if kid.op == "name":
                         hint[kid.data.base]["within exp"] += 1
         elif part.op == "differential" and part.kids:
-            for name in direct(part.kids[0]):
-                hint[name.base]["moved"] += 1
+            note(part.kids[0], "moved")
         elif part.op in ("D", "grad"):
             for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
@@ -331,11 +334,9 @@ def _scan(tree: Node, facts: Facts) -> None:
             logs = [k for k, kid in enumerate(part.kids) if has_log(kid)]
             for k in logs[:1]:
                 for kid in part.kids[:k]:
-                    for name in direct(kid):
-                        hint[name.base]["times log"] += 1
+                    note(kid, "times log")
         elif part.op == "div":
-            for name in direct(part.kids[1]):
-                hint[name.base]["below"] += 1
+            note(part.kids[1], "below")
             if part.kids[0].op == part.kids[1].op == "name":
                 hint[part.kids[0].data.base]["over a name"] += 1
                 hint[part.kids[1].data.base]["below a name"] += 1
@@ -349,8 +350,7 @@ def _scan(tree: Node, facts: Facts) -> None:
         if part.op == "add" and len(part.kids) == 2:
             one, other = part.kids
             if one.op == "num" and one.data == 1 and other.op == "neg":
-                for name in direct(other.kids[0]):
-                    hint[name.base]["1 less"] += 1
+                note(other.kids[0], "1 less")
         if isinstance(part.data, Name):
             for item in flat_items(part.data.sub):
                 if item.kind == "name" and item.value.op == "name":

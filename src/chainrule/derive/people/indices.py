@@ -250,9 +250,6 @@ class Indices(ABC):
             return None
         if node.op == "num" and float(node.data).is_integer():
             return int(node.data)
-        if node.op in ("add",) and len(node.kids) == 2 and node.kids[0].op == "name" and node.kids[1].op == "num":
-            inner = self._index(node.kids[0])
-            return ("shifted", inner, int(node.kids[1].data)) if isinstance(inner, str) else None
         if node.op != "name":
             return None
         name: Name = node.data
@@ -281,9 +278,6 @@ class Indices(ABC):
     def _positions(self, index: Any, other: Any) -> Plain:
         if isinstance(index, int):
             return scalar(index - 1 + self.reading.facts.zero_based)
-        if isinstance(index, tuple) and index[0] == "shifted":
-            inner = self._positions(index[1], other)
-            return Plain(inner.data + index[2], inner.letters)
         if isinstance(index, tuple):
             labels = self.world.labels
             if not self.world.batch:

@@ -243,11 +243,8 @@ class Names(Indices):
         return node.data.primes > 0 or affine or (inner.op == "name" and kind(inner.data.base) == "a")
 
     def call(self, name: Name, x: Value) -> Value:
-        role = self.reading.roles.get(name.base, Role("g"))
         own = self.reading[f"function {name.base}"]
         function = own or self.reading["activation"]
-        if role.kind == "g" and role.layer == 0:
-            function = "logistic"
         found = apply(x, functions_of(function, name.primes))
         for item in name.sup:
             if item.kind == "number":

@@ -23,12 +23,6 @@ class Operators(Brackets):
         opened = self.peek()
         assert opened is not None
         after = self.peek(1)
-        if opened.kind == "cmd" and opened.text == "{" and after is not None and after.text == "begin":
-            self.at += 1  # \left\{ \begin{array} … \right. has no closing bracket
-            _, inside = self.environment()
-            if self.next_is("}") and self.tokens[self.at].kind == "cmd":
-                self.at += 1
-            return self.cases(self.without_columns(inside))
         inside = self.inside()
         if after is not None and after.text == "begin" and opened.text in "([":
             return self.whole(inside)
@@ -97,11 +91,7 @@ class Operators(Brackets):
         if function == "exp" and power and not self.next_is("(", "{", "["):
             return Node("fn", (self.whole(power),), ("exp", primes))
         argument = self.argument()
-        if function == "total" and argument.op == "mat" and len(argument.kids) > 1:  # sum(dZ, axis=1)
-            argument = argument.kids[0]
         node = Node("fn", (argument,), (function, primes))
-        if function == "total":
-            node = Node("alt", (node, Node("fn", (argument,), ("over samples", 0))))
         if elements:
             node = Node("elem", (node,), elements)
         return Node("pow", (node, self.whole(power))) if power else node

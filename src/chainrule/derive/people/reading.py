@@ -253,9 +253,6 @@ class Reading:
                 first[0], name, sub[0].kind in ("round", "square"), sup=False, count=len(sub)
             ):
                 tag, sub = first[0], sub[1:]
-                if tag.kind == "number" and len(str(tag.value)) == 3 and role.kind == "W":
-                    digits = [int(d) for d in str(tag.value)]
-                    tag, sub = Item("number", digits[0]), [Item("number", digits[1]), Item("number", digits[2])]
         rest = [*flat_items(sub), *rest]
         if tag is None:
             layer = self.layers if role.layer is None else self.layers + role.layer
@@ -282,9 +279,7 @@ class Reading:
                 return facts.sup_layers and item.value in facts.layer_numbers.get(name.base, ())
             if count == 3 and item.value in (1, 2, 3, 4):  # O_2[i,k]
                 return True
-            if facts.sub_layers and count == 1 and item.value in facts.layer_numbers.get(name.base, ()):
-                return True
-            return facts.sub_layers and count == 1 and len(str(item.value)) == 3 and name.base == "W"
+            return facts.sub_layers and count == 1 and item.value in facts.layer_numbers.get(name.base, ())
         return False
 
     def _number_of(self, tag: Item, role: Role) -> int:

@@ -142,11 +142,12 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
             part = part[1:]
         if not part:
             continue
-        if _index_like(part[0]) and len(part) > 1:
-            if any(t.text == "dots" for t in part) and part[1].text in ("=", ",", "in"):
-                continue  # i = 1, …, n
-            if condition_follows and len(part) > 3 and part[1].text == "=" and "to" in _spelt(part):
-                continue  # for j = 1 to K
+        listed = any(t.text == "dots" for t in part) and part[1:2] and part[1].text in ("=", ",", "in")
+        if listed and _index_like(part[0]):
+            continue  # i = 1, …, n
+        counted = condition_follows and part[1:2] and part[1].text == "=" and "to" in "".join(t.text for t in part)
+        if counted and _index_like(part[0]):
+            continue  # for j = 1 to K
         inner = part[1:-1] if part[0].text == "(" and part[-1].text == ")" and part[0].kind == "char" else []
         if inner and open_row is not None and any(t.text in _NOT_EQUAL or t.text == "=" for t in inner) and (
             _is_condition(inner) or not any(t.text == "=" for t in inner)
@@ -191,10 +192,6 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
         found.append(open_row)
         condition_follows = False
     return found
-
-
-def _spelt(part: list[Token]) -> str:
-    return "".join(t.text for t in part if t.kind in ("char", "cmd"))
 
 
 def _ends(token: Token) -> bool:

@@ -139,15 +139,11 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 found.append(_parsed(tokens, parse))
                 return found
             k += 2
-        elif token.kind == "char" and token.text in "*'":
-            if token.text == "'" and found and found[-1].kind == "letter":
+        elif token.text in ("*", "'", "prime"):
+            if token.text != "*" and found and found[-1].kind == "letter":
                 found[-1] = Item("letter", found[-1].value + "'")
             else:
                 found.append(Item("star", "*"))
-            k += 1
-        elif token.kind == "cmd" and token.text in ("prime",):
-            if found and found[-1].kind == "letter":
-                found[-1] = Item("letter", found[-1].value + "'")
             k += 1
         elif token.kind == "char" and token.text == "^" and found and found[-1].kind == "letter":
             end = _argument_end(tokens, k)

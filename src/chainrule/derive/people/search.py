@@ -138,7 +138,7 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
             score -= 2.5 if defines in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
-        elif outcome.word in ("unread", "unread head", "tensor"):
+        elif outcome.word in ("unread", "unread head"):
             score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
             score += 0.1

@@ -78,7 +78,6 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
             return Judged(chain, tried, reading)
     if any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
-    only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)
     for move in _LOCAL:
         if all(found.reading.conventions.get(k, CONVENTIONS[k][0]) == v for k, v in move.items()):
             continue
@@ -88,8 +87,6 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
             return Judged(chain, tried, reading)
         if judge.out_of_time():
             break
-    if only_tensors:
-        return _without_dimensions(judge, n, found, outcomes)
     return Judged(chain, outcomes, found.reading)
 
 
@@ -147,26 +144,6 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
             one.outcomes[k] = other
 
 
-def _without_dimensions(judge: Judge, n: int, found: Found, outcomes: list[Outcome]) -> Judged:
-    """∂L/∂W = ∂L/∂z ∂z/∂W between matrices has factors of three dimensions: it is judged for single units."""
-    chain = judge.chains[n]
-    thin = found.reading.but(
-        units="one each",
-        output="activation",
-        loss="any",
-        activation="any",
-        vectors="columns",
-        weights="out×in",
-        targets="sum to 1",
-    )
-    tried = judge_chain(chain, thin, judge.seed)
-    merged = [
-        Outcome("follows", "for one unit in each layer") if a.word == "tensor" and b.word in FINE else a
-        for a, b in zip(outcomes, tried, strict=True)
-    ]
-    return Judged(chain, merged, found.reading)
-
-
 def confirm(judged: list[Judged], seeds: list[int]) -> None:
     """The same with other sizes and numbers: what follows must follow for all."""
     for one in judged:
@@ -201,12 +178,10 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         (j, k) for j, one in enumerate(judged) for k, o in enumerate(one.outcomes) if o.word in ("follows", "carried")
     ]
     for name, value in list(found.reading.conventions.items()):
-        weight = judge.penalty(found.reading) - judge.penalty(
-            found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
-        )
+        undone = found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
+        weight = judge.penalty(found.reading) - judge.penalty(undone)
         if weight < 0.3 or name in (*LAYOUT, "targets", "mean", "biases"):
             continue
-        undone = found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
         turned = []
         for j, k in lines:
             if judged[j].reading is not found.reading:
