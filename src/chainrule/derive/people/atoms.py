@@ -68,6 +68,9 @@ class Atoms(Brackets, ABC):
                 inside = self.inside()
                 if not inside:
                     return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
+                if sum((t.text in "([") - (t.text in ")]") for t in inside if t.kind == "char"):  # {[ … }]
+                    self.tokens, self.at = [*inside, *self.tokens[self.at :]], 0
+                    return self.bare()
                 if len(inside) == 1 and inside[0].kind in ("text", "word"):
                     return self.word(inside[0].text)
                 return self.braced(inside)
@@ -156,14 +159,12 @@ class Atoms(Brackets, ABC):
             return self.big(text)
         if text in FUNCTIONS:
             return self.function(text)
-        if not is_word_name(text):
+        if not (is_word_name(text) or self.next_is("_", "^")):
             raise NotReadError(f"the words “{text}” stand within a formula")
         return self.name(Name({"yhat": "ŷ", "y_hat": "ŷ"}.get(text, text)))
 
     def font(self, command: str) -> Node:
-        inside = self.group()
-        if inside and inside[0].text == "{" and inside[-1].text == "}":
-            inside = inside[1:-1]
+        inside = without_braces(self.group())
         letters = "".join(t.text for t in inside)
         joined = "_-" if command == "operatorname" else "-" if command == "mathrm" else ""
         plain = all(
@@ -369,15 +370,16 @@ class Atoms(Brackets, ABC):
             if token.text == "_":
                 self.at += 1
                 node = Node("elem", (node,), items_of(self.group(), self.whole))
-            elif token.text == "^" and node.op not in ("name",):
-                self.at += 1
-                tokens, transposed = without_transpose(self.group(), bracket=True)
-                if tokens:
-                    node = Node("pow", (node, self.whole(tokens)))
-                node = Node("T", (node,)) if transposed else node
             elif token.text == "^":
                 self.at += 1
-                tokens, transposed = without_transpose(self.group(), bracket=bool(node.data.sub))
+                inside = self.group()
+                if inside and all(
+                    t.text in ("'", "prime") for t in inside
+                ):  # (…)^{'}, where ^\prime may be a transpose
+                    prime = Node("prime", (node,))
+                    node = prime if inside[0].text == "'" else Node("alt", (Node("T", (node,)), prime))
+                    continue
+                tokens, transposed = without_transpose(inside, bracket=node.op != "name" or bool(node.data.sub))
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):

@@ -25,7 +25,7 @@ _DISPLAYS = (
 )
 _MATH = re.compile(
     rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}"
-    r"|(?P<fence>^[ \t]*```[ \t]*(?:math|latex|tex|katex)[ \t]*$)|(?P<dollars>\$\$)"
+    r"|(?P<fence>^[ \t]*```[ \t]*(?:math|mathjax|latex|tex|katex)!?[ \t]*$(?!\s*\$\$))|(?P<dollars>\$\$)"
     r"|(?P<square>\\\\?\[(?!\d*\.?\d+(?:pt|em|ex|mm|cm)))|(?P<round>\\\\?\()|(?P<ticks>\$`)|(?P<dollar>(?<!\\)\$)"
     r"|(?P<heading>^[ \t]*\#{1,6}[ \t].*$|\\(?:sub)*(?:section|paragraph|chapter)\*?\s*\{[^}]*\}"
     r"|\\begin\s*\{(?:problem|exercise|question|theorem|lemma|proof)\}|^\*\*[^*\n]+\*\*[ \t]*$)",
@@ -36,6 +36,8 @@ _CODE = re.compile(
     r"|<(?:script|style)\b.*?</(?:script|style)>|(?<![$`])`(?!`)[^`\n$]+`(?![$`])",
     re.DOTALL | re.MULTILINE,
 )
+# Mathematics in the comments of a program, or quoted: each line begins with the same sign.
+_COMMENTED = re.compile(r"^[ \t]*(\#'?|//+!?|--|;+|>)(?:[ \t].*)?\n(?:[ \t]*\1(?:[ \t].*)?(?:\n|$))+", re.MULTILINE)
 _MACROS = re.compile(
     r"\\(?:re|provide)?newcommand\*?|\\def(?=\s*\\)|\\DeclareMathOperator\*?|\\let(?=\s*\\)|\\(?:re)?newenvironment"
 )
@@ -84,6 +86,7 @@ def read_document(text: str | bytes, name: str = "") -> Document:
         except UnicodeDecodeError as error:
             raise InputError(f"the text is not UTF-8: byte {error.start} is 0x{text[error.start]:02x}") from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _COMMENTED.sub(_uncommented, text)
     lines: list[tuple[int, int]] = []
     if name.endswith(".ipynb") or (text.lstrip().startswith("{") and '"cells"' in text):
         text, lines = _notebook(text)
@@ -105,6 +108,13 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     ):  # formulas as plain text, in fences
         pieces = _fenced(_with_cases(text))
     return Document(text, _with_displays(pieces, shown), macros, lets, lines)
+
+
+def _uncommented(block: re.Match[str]) -> str:
+    """Lines without the sign that each begins with, at the same places, where displays stand among them."""
+    if not re.search(r"\$\$|\\\[|\\begin\b", block[0]):
+        return block[0]
+    return re.sub(rf"^([ \t]*){block[1]}", lambda m: m[1] + " " * len(block[1]), block[0], flags=re.MULTILINE)
 
 
 def _opened(text: str, macro: str) -> str:
@@ -194,7 +204,7 @@ def _without_fences(text: str) -> str:
     for k, line in enumerate(lines):
         shown = line.strip()
         if not fence and (found := re.match(r"(`{3,}|~{3,})\s*(\w*)", shown)):
-            fence, math = found[1], found[2] in ("math", "latex", "tex", "katex")
+            fence, math = found[1], found[2] in ("math", "mathjax", "latex", "tex", "katex")
             lines[k] = line if math else " " * len(line)
         elif fence and shown.startswith(fence) and not shown.strip(fence[0]):
             fence = ""

@@ -88,6 +88,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = f"{count}: how many samples there are here is not clear"
             elif (other := _of_each_class(one, k, outcome)) is not None:
                 why = f"{other}: whether it is of a sample or of a class is not clear"
+            elif (other := _two_losses(one, k, outcome)) is not None:
+                why = f"{other}: how one loss is made of the other is not said"
             elif (other := _two_functions(one, k, outcome)) is not None:
                 why = f"{other}: which function it is is not clear"
             elif _bare_sum(one, k, outcome):
@@ -246,6 +248,15 @@ def _of_each_class(one: Judged, k: int, outcome: Outcome) -> str | None:
     every = [name for node in _sides(one, k, outcome) for name in names(node)]
     classes = {n.sub[0] for n in every if len(n.sub) == 1 and kinds.get(n.base) in ("p", "a", "y") and not n.sup}
     return next((n.base for n in every if kinds.get(n.base) == "L" and set(n.sub) & classes), None)
+
+
+def _two_losses(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """The two losses of a wrong step, where the file does not say what one of them is."""
+    roles = one.reading.roles
+    used = {
+        n.base for node in _sides(one, k, outcome) for n in names(node) if (r := roles.get(n.base)) and r.kind == "L"
+    }
+    return " and ".join(sorted(used)) if len(used) > 1 and used - {*one.reading.definitions} else None
 
 
 def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:

@@ -169,6 +169,14 @@ class Operators(Slopes):
                 above = self.group()
         if kind == "sum" and "axis" in "".join(t.text for t in below):  # of an array, as in code
             return Node("fn", (self.term(),), ("over samples", 0))
+        if kind == "sum" and not below and self.next_is("{"):  # \\sum{j=1}^K
+            start = self.at
+            below = self.inside()
+            if len(below) < 3 or letter_of(below[0]) is None or below[1].text not in ("=", "in"):
+                self.at, below = start, []
+            elif self.next_is("^"):
+                self.at += 1
+                above = self.group()
         bound = bound_of(below, above, self.whole)
         while (token := self.peek()) is not None and token.kind == "space":
             self.at += 1
@@ -179,13 +187,6 @@ class Operators(Slopes):
             return Node(kind, (self.argument(),), bound)
         negative = False
         token = self.peek()
-        if (
-            kind == "sum"
-            and not below
-            and not above
-            and (token is None or token.text in (")", "]", "}", "=", ",", "&"))
-        ):
-            return self.name(Name("Σ"))
         if "".join(t.text for t in below) in ("K", "N", "C", "Z") and not above:
             return self.name(Name("Σ" + below[0].text))
         if (

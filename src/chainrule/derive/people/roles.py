@@ -94,6 +94,9 @@ _EVIDENCE: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
+_SHORT = (Node("shorthand"),)  # the key of what is defined by nothing but its use
+
+
 def definitions_in(notes: Notes) -> dict[str, Definition]:
     """The first equation in which a name stands alone on the left, and not on the right."""
     found: dict[str, Definition] = {}
@@ -125,14 +128,24 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
     return found
 
 
-def shorthands(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definition]:
-    """Σ or Σ_C as a name that the file does not define: the sum over all classes of what it exponentiates."""
+def shorthands(facts: Facts, known: Mapping[str, Definition], trees: list[Node]) -> dict[str, Definition]:
+    """Σ, Σ_C, or the S of e^{z_i}/S as names that the file does not define: the sum over all classes of what it
+    exponentiates."""
     logits = max(facts.hints, key=lambda base: facts.hints[base]["within exp"], default="")
     if not logits or not facts.hints[logits]["within exp"]:
         return {}
     each = Node("fn", (Node("name", (), Name(logits, (Item("letter", "∂s"),))),), ("exp", 0))
-    whole = Definition((), Node("sum", (each,), Bound(("∂s",))))
-    return {base: whole for base in facts.seen if base.startswith("Σ") and base not in known}
+    whole = Definition((), Node("sum", (each,), Bound(("∂s",))), _SHORT)
+    below = {
+        part.kids[1].data.base
+        for tree in trees
+        for part in walk(tree)
+        if part.op == "div" and part.kids[1].op == "name"
+        and part.kids[0].op == "fn" and part.kids[0].data == ("exp", 0)
+        and part.kids[0].kids[0].op == "name" and part.kids[0].kids[0].data.base == logits
+    }  # fmt: skip
+    plain = {base for base in below if not any(name.sub or name.primes for name in facts.seen[base])}
+    return {base: whole for base in facts.seen if (base.startswith("Σ") or base in plain) and base not in known}
 
 
 def _numbered(facts: Facts) -> dict[str, int]:
@@ -189,7 +202,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         ):
             bases[base] += 1
     definitions = definitions_in(notes)
-    definitions |= shorthands(facts, definitions)
+    definitions |= shorthands(facts, definitions, trees)
     levels = _levels(facts)
     numbers = {
         n
@@ -317,13 +330,13 @@ def _choices(
         scores.pop("jac", None) if base != "J" else None
     if (
         base in ("δ",)
-        and any(len(n.sub) >= 2 and not n.sup for n in facts.seen[base])
+        and any(len(n.sub) >= 2 and not n.sup and not _of_layer(n, facts) for n in facts.seen[base])
         and "L" not in {i.value for n in facts.seen[base] for i in n.sub}
     ):
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
-    if base in definitions and base.startswith("Σ"):
+    if base in definitions and definitions[base].key == _SHORT:
         return [(Role("def"), 0.0)]
     tagged_e = base == "e" and any(n.sup for n in facts.seen[base])
     if (
@@ -349,6 +362,11 @@ def _choices(
     found.sort(key=lambda one: -one[1])
     best = found[0][1] if found else 0
     return [(role, best - score) for role, score in found[:4] if best - score < 2.5]
+
+
+def _of_layer(name: Name, facts: Facts) -> bool:
+    """δ_{2,n}: of layer 2 and sample n."""
+    return name.sub[0].kind == "number" and any(i.value in facts.sample_letters for i in name.sub[1:])
 
 
 def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:

@@ -131,7 +131,7 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
     condition_follows = False
     open_row: Row | None = None
     for k, part in enumerate(parts):
-        part = [t for t in part if t.kind != "space"]
+        part = _without_spaces(part)
         while len(part) > 2 and part[0].text == "{" and part[1].text == "}" and part[0].kind == "char":
             part = part[2:]
         part_end = parts[k + 1][0].at if k + 1 < len(parts) and parts[k + 1] else end
@@ -231,6 +231,18 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
         open_row = Row(sides, list(conditions), starts)
         found.append(open_row)
         condition_follows = False
+    return found
+
+
+def _without_spaces(part: list[Token]) -> list[Token]:
+    """Without wide spaces, but for those in cases, where a condition may stand behind one."""
+    depth = 0
+    found = []
+    for k, token in enumerate(part):
+        if token.kind == "cmd" and token.text in ("begin", "end") and "cases" in _spelt(part[k + 2 : k + 8]):
+            depth += 1 if token.text == "begin" else -1
+        if token.kind != "space" or depth:
+            found.append(token)
     return found
 
 

@@ -143,6 +143,10 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
     """An index over two different things at once: judged in a network whose layers are all of one size."""
     if not any(o.word == "misfit" and o.message.startswith("the index") for o in one.outcomes):
         return
+    for side in one.chain.sides:  # f(x_j), of which the file says that it is Σ_d w_{jd} x_d
+        for part in walk(side.node) if side.node is not None else ():
+            if part.op == "app" and part.data.base in one.reading.definitions:
+                return
     again = judge_chain(one.chain, one.reading, judge.seed, square=True)
     for k, (first, other) in enumerate(zip(one.outcomes, again, strict=True)):
         if first.word == "misfit" and other.word == "wrong":

@@ -14,6 +14,10 @@ from chainrule.derive.people.tree import Item, Name, Node, NotReadError
 __all__ = ["Slopes"]
 
 
+def _leads_on(factors: tuple[Node, ...]) -> bool:
+    return any(one.op == "D" or (one.op == "alt" and one.kids[0].op == "D") for one in factors)
+
+
 class Slopes(Atoms):
     def stops_argument(self, token: Token) -> bool:
         return token.text in (")", "]", "}", ",", "=", "&", "cdot", "times", "odot") and token.kind in ("char", "cmd")
@@ -102,7 +106,11 @@ class Slopes(Atoms):
             negative ^= self.tokens[self.at].text == "-"
             self.at += 1
         body = self.term()
-        return Node("D", (Node("neg", (body,)) if negative else body, *by), "open")
+        wide = Node("D", (Node("neg", (body,)) if negative else body, *by), "open")
+        if body.op != "mul" or not (_leads_on(body.kids[1:]) or body.kids[0].op == body.kids[1].op == "fn"):
+            return wide
+        near = Node("D", (Node("neg", body.kids[:1]) if negative else body.kids[0], *by))
+        return Node("alt", (wide, body.with_kids((near, *body.kids[1:]))))  # ∂_z L ∂_w z
 
     def physics(self) -> Node:
         r"""\pdv{f}{x} and \dv{f}{x}."""

@@ -76,7 +76,8 @@ _SAME = {
     "diffp": "\\pdv", "diff": "\\dv",
     "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm",
     "mathnormal": "\\mathrm",
-    "grad": "\\nabla", "gradient": "\\nabla", "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
+    "grad": "\\nabla", "gradient": "\\nabla", "bigtriangledown": "\\nabla", "triangledown": "\\nabla",
+    "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
     "argmax": "\\max",
     "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*",
     "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")",
@@ -112,10 +113,10 @@ _FOREIGN = re.compile(
 )
 _WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|out(?=_)|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
+    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
 )
 _SPELT = re.compile(r"[A-Za-z][a-z]{3,}(?![A-Za-z])")
-_GLUED = re.compile(r"^.{1,2}(?:log|exp|ln).{0,2}$")
+_GLUED = re.compile(r"^(?:.{1,2}(?:log|exp|ln).{0,2}|(?:log|exp|ln).)$")
 _SPOKEN = {
     "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta",
     "sigma": "\\sigma",
@@ -134,7 +135,24 @@ def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
         It is too long, or its macros do not end.
     """
     raw = _raw(text, at, True)
-    return _laid_out(_expanded(raw, macros))
+    return _with_sums(_laid_out(_expanded(raw, macros)))
+
+
+def _with_sums(found: list[Token]) -> list[Token]:
+    """Σ as a word where the formula has one with nothing to sum: \\frac{e^{z_i} \\sum - e^{z_i} e^{z_j}}{\\sum^2}."""
+    bare = [
+        k
+        for k, t in enumerate(found)
+        if t.kind == "cmd" and t.text == "sum" and (found[k + 1 :][:1] or [t])[0].text != "_"
+    ]
+
+    def ends(k: int) -> bool:
+        after = [t.text for t in found[k + 1 : k + 3]]
+        return not after or after[0] in ("}", ")", "]", "=", "&", ",") or after == ["^", "2"]
+
+    if not any(ends(k) for k in bare):
+        return found
+    return [t._replace(kind="word", text="Σ") if k in bare else t for k, t in enumerate(found)]
 
 
 def _raw(text: str, at: int, plain: bool) -> list[Token]:
@@ -150,7 +168,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found.append(Token("word", spelt.group(), at + k))
             k = spelt.end()
             continue
-        if plain and k and text[k - 1].isalpha() and (glued := _spelt_together(text, k)):  # ylna, y_ilog(ŷ)
+        if plain and (glued := _spelt_together(text, k)):  # ylna, y_ilog(ŷ)
             found.append(Token("cmd", _SPOKEN[glued][1:], at + k))
             k += len(glued)
             continue
@@ -204,7 +222,7 @@ def _is_spelt(text: str, k: int, word: str) -> bool:
 
 
 def _spelt_together(text: str, k: int) -> str:
-    """The logarithm or exponential that is written between letters here: no command, and no longer word."""
+    """The logarithm or exponential that is written beside letters here: no command, and no longer word."""
     start = end = k
     while start and text[start - 1].isalpha():
         start -= 1
@@ -212,7 +230,8 @@ def _spelt_together(text: str, k: int) -> str:
         end += 1
     found = next((word for word in ("ln", "log", "exp") if text.startswith(word, k)), "")
     command = start and text[start - 1] == "\\"
-    return found if found and not command and end - start <= len(found) + 2 else ""
+    most = 2 if start < k else 1  # ylna, lny, but no logit
+    return found if found and not command and end - start <= len(found) + most else ""
 
 
 def _begins_word(text: str, k: int) -> bool:

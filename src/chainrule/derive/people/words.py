@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+from chainrule.derive.people.cursor import without_braces
 from chainrule.derive.people.scripts import letter_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
@@ -101,13 +102,9 @@ def as_nodes(condition: Condition) -> Condition:
 
 
 def without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[list[Token], bool]:
-    while len(tokens) > 1 and tokens[0].text == "{" and tokens[-1].text == "}":
-        tokens = tokens[1:-1]
-    tokens = [t for t in tokens if t.kind != "space"]
+    tokens = [t for t in without_braces(tokens) if t.kind != "space"]
     if len(tokens) > 1 and tokens[-2].text in ("/", "+", "-", "cdot", "times", "*"):  # e^{z/T} has a temperature
         return tokens, False
-    if tokens and tokens[-1].text == "prime" and bracket:
-        return tokens[:-1], True
     if len(tokens) >= 3 and tokens[-1].text in ("T", "top") and tokens[-2].text == "^":
         return tokens[:-2], True
     if len(tokens) >= 1 and tokens[-1].text in ("top", "intercal", "T", "tr", "dagger", "mathsf"):
