@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import io
 import pkgutil
 import re
 import shlex
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 
@@ -38,8 +40,9 @@ NEEDS = {
     "chainrule.torch": "torch",
     "chainrule.jax": "jax",
 }
-# Blocks of Python in the documents that need more than an extra: a library that is none, a table that is not here.
-ELSEWHERE = ("xgboost", "accelerate", "measurements.parquet")
+# Blocks of Python in the documents that need more than an extra: a library that is none, a table that is not here,
+# several processes.
+ELSEWHERE = ("xgboost", "accelerate", "measurements.parquet", "group=group")
 # What fails without an extra, and says so.
 REFUSED = {
     "cli": "from chainrule.tables import read_table; read_table('table.csv')",
@@ -95,6 +98,9 @@ def run_python(extra: str) -> None:
         text = path.read_text(encoding="utf-8")
         x, labels = random.normal(size=(40, 64)), random.integers(0, 10, 40)
         logits, hidden, weight, bias = (random.normal(size=n) for n in ((40, 10), (40, 64), (10, 64), 10))
+        if path.stem == extra == "torch":
+            torch = importlib.import_module("torch")
+            hidden, weight, labels = (torch.from_numpy(array) for array in (hidden, weight, labels))
         names = {"x": x, "labels": labels, "logits": logits, "hidden": hidden, "weight": weight, "bias": bias}
         names["np"], names["chainrule"] = np, importlib.import_module("chainrule")
         if extra == "cli":
@@ -129,12 +135,15 @@ def run_commands(extra: str) -> None:
 
 
 def chainrule(*words: str, code: int = 0) -> str:
-    """What the command says; its exit code is 0, or another that is expected."""
-    command = [sys.executable, "-m", "chainrule", *words]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode != code:
-        sys.exit(f"{shlex.join(command)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stderr if code else done.stdout
+    """What the command says; its exit code is 0, or another that is expected. One process runs them all: to import
+    what a command needs takes longer than most commands."""
+    from chainrule.command.cli import main as run
+
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        ended = run(words)
+    if ended != code:
+        sys.exit(f"chainrule {shlex.join(words)}\nended with {ended}:\n{out.getvalue()}{err.getvalue()}")
+    return err.getvalue() if code else out.getvalue()
 
 
 def run_refusals(extra: str) -> None:
@@ -158,7 +167,8 @@ def main(extra: str) -> None:
     shutil.copytree(ROOT / "examples", "examples", dirs_exist_ok=True)
     where = Path(installed.__file__).resolve()
     assert Path(sys.prefix).resolve() in where.parents, f"{where} is not this environment's"
-    assert chainrule("--version") == f"chainrule {metadata.version('chainrule')}\n"
+    version = subprocess.check_output([sys.executable, "-m", "chainrule", "--version"], text=True)
+    assert version == f"chainrule {metadata.version('chainrule')}\n"
     for test in tests(extra):
         RUNNER.run(test)
     run_commands(extra)  # they leave the model that some blocks load

@@ -32,6 +32,17 @@ NEWER = (
 def pytest_addoption(parser):
     parser.addoption("--no-skips", action="store_true", help="what is skipped fails, unless tests/skips.txt lists it")
     parser.addoption("--carries", help="the same, but a package that is not among these may be missing")
+    parser.addoption("--share", default="1/1", help="of each test's parameters only every N-th, from the K-th on: K/N")
+
+
+def pytest_collection_modifyitems(config, items):
+    k, n = map(int, config.getoption("--share").split("/"))
+    tests = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {id(item) for same in tests.values() for item in same[(k - 1) % min(n, len(same)) :: n]}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = [item for item in items if id(item) in kept]
 
 
 def refusal(report, config):

@@ -82,7 +82,7 @@ def ways(frame, folder):
     yield "Arrow", frame.to_arrow()
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(frame=tables(), random=st.randoms(use_true_random=False))
 def test_a_row_means_the_same_everywhere(tmp_path_factory, frame, random):
     """Alone, beside any rows, in any order, from every kind of file; whatever kind the model was trained on."""
@@ -102,7 +102,7 @@ def test_a_row_means_the_same_everywhere(tmp_path_factory, frame, random):
         text = sources["t.csv"]
         order = random.sample(range(n), n)
         assert schema.features(text[order]).tobytes() == expected[order].tobytes()
-        for row in range(0, n, 5):
+        for row in random.sample(range(n), 3):
             for source in (text, frame):
                 assert schema.features(source[[row]]).tobytes() == expected[row].tobytes()
 
