@@ -93,6 +93,19 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r"$$\nabla_b J = \frac{\partial J}{\partial a} \frac{\partial a}{\partial b} = \sum_n (\hat y_n - y_n)$$",
             (r"\hat y_n - y_n", r"\hat y_n + y_n"),
         ),
+        # what a program assigns, of which only the change is an equation; o is a word's number, as J(v_c, o, U) says
+        (
+            r"$$z = W x + b$$ $$p = \sigma(z)$$ $$L = -y \log p - (1 - y) \log(1 - p)$$"
+            r"$$W^{(t+1)} = W^{(t)} - \eta (p - y) x^T$$ $$b(t+1) = b(t) - \eta (p - y)$$"
+            r"$$W := W - \eta \frac{\partial L}{\partial W} = W - \eta (p - y) x^T$$",
+            (r"= W - \eta (p", r"= W - (p"),
+        ),
+        (
+            r"\begin{align} v_c &: v_c - \alpha \frac{\partial J(v_c, o, U)}{\partial v_c} \\"
+            r" &= v_c - \alpha (-u_o + \sum_{x \in Vocab} \hat y_x u_x) \\ &= v_c - \alpha U (\hat y - y) \end{align}"
+            r" $$\frac{\delta}{\delta{v_c}} J(v_c, o, U) = U (\hat y - y)$$",
+            (r"(-u_o", r"(u_o"),
+        ),
     ],
 )  # fmt: skip
 def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):

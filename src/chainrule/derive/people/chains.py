@@ -8,13 +8,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from chainrule.derive.people.affine import flat_items
 from chainrule.derive.people.documents import Document
 from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
-from chainrule.derive.people.tree import Condition, Name, Node, transform, walk
+from chainrule.derive.people.tree import Condition, Item, Name, Node, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
+
+
+_TIMES = ("t", "τ", "k", "n")
+_AGES = ("new", "old", "next", "prev")
 
 
 @dataclass
@@ -124,16 +129,35 @@ def chains_of(document: Document) -> Notes:
                     row.sides[0].joined = False
                 current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
                 found.append(current)
-    found = [chain for chain in found if not _is_update(chain)]
+    found = [*_without_updates(found)]
     _name_errors([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
 
 
-def _is_update(chain: Chain) -> bool:
-    """W = W − α ∂L/∂W: what a program assigns, and no equation."""
-    left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) == 2 else (None, None)
-    return left is not None and right is not None and left.op == "name" and right.op == "add" and left in right.kids
+def _without_updates(chains: list[Chain]) -> Iterator[Chain]:
+    """W := W − α ∂L/∂W = W − α δ xᵀ is what a program assigns: an equation only from its second side on."""
+    for chain in chains:
+        left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) > 1 else (None, None)
+        if left and right and right.op == "add" and _timeless(left) in map(_timeless, right.kids):
+            chain.sides[1].joined = False
+            chain.sides = chain.sides[1:]
+            if len(chain.sides) == 1:
+                continue
+        yield chain
+
+
+def _timeless(node: Node) -> object:
+    """A name without what tells its next value from its last: w^{(t+1)} and w^{(t)}, B(t+1), w_new and w_old."""
+    if node.op not in ("name", "app"):
+        return node
+    items = [
+        Item("letter", item.value[0]) if item.kind == "shifted" and item.value[0] in _TIMES else item
+        for item in flat_items(node.data.sub + node.data.sup)
+        if item.value not in _AGES
+    ]
+    given = [kid.kids[0] if kid.op == "add" and kid.kids[1].op == "num" else kid for kid in node.kids]
+    return node.data.base, items, given
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:

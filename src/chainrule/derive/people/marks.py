@@ -99,8 +99,9 @@ def is_d(above: list[Token], below: list[Token]) -> bool:
         return False
     if begins_d(above) == "∂" and begins_d(below) == "∂":
         return True
-    if above[0].text == below[0].text == "delta" and above[0].kind == "cmd" and begins_d(below):
-        return len(above) == 1 or above[1].text not in ("_", "^")  # δ/δw, δ(…)/δw
+    if above[0].text == below[0].text == "delta" and above[0].kind == "cmd":  # δ/δw, δ/δ{w}, δ(…)/δw
+        alone = len(above) == 1 and len(below) > 1 and below[1].text == "{"
+        return alone or (bool(begins_d(below)) and (len(above) == 1 or above[1].text not in ("_", "^")))
     return begins_d(above) == "d" and begins_d(below) == "d" and len(below) > 1
 
 

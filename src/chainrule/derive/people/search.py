@@ -13,7 +13,7 @@ from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import readings_of
-from chainrule.derive.people.tree import names
+from chainrule.derive.people.tree import Name, names, walk
 from chainrule.derive.people.values import work_done
 
 __all__ = ["Found", "Judge", "search", "settings_for"]
@@ -146,6 +146,8 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
             score -= 2.5 if role is not None and role.kind in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
+        elif outcome.word == "unread head" and "×" in outcome.message:
+            score += 2 * _MISFIT  # the step to the next side is lost as well
         elif outcome.word in ("unread", "unread head", "tensor"):
             score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
@@ -246,6 +248,11 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                 labels.append(str(before.data.sub[0].value))
                 evidence.add(("label", labels[-1]))
         for node in nodes:
+            for part in walk(node) if node is not None else ():  # J(v_c, o, U): what an index is the loss depends on
+                if part.op == "app" and len(part.kids) > 1:
+                    given = {kid.data for kid in part.kids if kid.op == "name"}
+                    labels += [base for base in sorted(facts.labels - facts.summed) if Name(base) in given]
+                    evidence |= {("label", base) for base in labels}
             inner = node
             while inner is not None and inner.op in ("neg",):
                 inner = inner.kids[0]

@@ -26,6 +26,7 @@ __all__ = [
     "support",
 ]
 
+_SAMPLES = tuple(Node("name", (), Name(base)) for base in "NMm")
 FINE = ("follows", "carried", "defines", "head", "start")
 
 
@@ -146,6 +147,8 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
     for side in one.chain.sides:  # f(x_j), of which the file says that it is Σ_d w_{jd} x_d
         for part in walk(side.node) if side.node is not None else ():
             if part.op == "app" and part.data.base in one.reading.definitions:
+                return
+            if part.op == "sum" and part.data.upper in _SAMPLES:  # x_i may be a sample
                 return
     again = judge_chain(one.chain, one.reading, judge.seed, square=True)
     for k, (first, other) in enumerate(zip(one.outcomes, again, strict=True)):

@@ -415,6 +415,8 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 continue
         if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
             continue
+        if token.kind == "char" and name == ":" and found and found[-1].text == "&":  # v &: v − α g
+            token = Token("char", "=", token.at)
         if token.kind == "char" and name in "<>" and ahead and ahead[-1].text == "=" and ahead[-1].at == token.at + 1:
             ahead[-1] = Token("cmd", "le" if name == "<" else "ge", token.at)
             continue
