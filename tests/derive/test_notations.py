@@ -106,6 +106,44 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r" $$\frac{\delta}{\delta{v_c}} J(v_c, o, U) = U (\hat y - y)$$",
             (r"(-u_o", r"(u_o"),
         ),
+        # formulas that are broken off at a sign, and conditions
+        (
+            SOFTMAX + r"If i$\neq$ j, $\frac{\partial p_i}{\partial z_j}$ ="
+            r" $$-\frac{e^{z_i} e^{z_j}}{(\sum_k e^{z_k})^2}$$"
+            r" = $-p_i p_j$",
+            ("$$-", "$$"),
+        ),
+        # σ{…}, and the number of a word that is an index: the step between two right ones is the wrong one
+        (
+            r"$$J = -\log \sigma(u_o^T v_c) - \sum_{s=1}^K \log \sigma(-u_{w_s}^T v_c)$$"
+            r"$$\frac{\partial J}{\partial v_c} = (\sigma{u_o^T v_c} - 1) u_o + \sum_{s=1}^K \sigma(u_{w_s}^T v_c) u_{w_s}$$",
+            ("- 1) u_o +", "- 1) u_o -"),
+        ),
+        # brackets that close behind their group, an upright d with all that it stands before, macros that are not shown
+        (
+            r"$$a^{(2}) = \sigma(z^{(2}))$$"
+            r"$$\frac{\partial \Loss}{\partial z^{(2})} = \frac{\partial \Loss}{\partial a^{(2})}"
+            r" \odot \sigma'(z^{(2}))$$",
+            (r"\odot \sigma'", r"\odot \sigma"),
+        ),
+        (
+            r"$$\log(\sigma(t))' = 1 - \sigma(t)$$ $$\frac{\mathrm{d \log(1 - \sigma(t))}}{\mathrm{d} t} = -\sigma(t)$$"
+            r" $$\sigma(t) = \frac{1}{1 + e^{-t}}$$",
+            ("= -\\sigma", "= \\sigma"),
+        ),
+        # as many inputs as are written out
+        (
+            r"$$L = (\hat y - y)^2$$ $$\hat y = w_1 x_1 + w_2 x_2$$ $$\begin{bmatrix} \frac{\partial L}{\partial w_1} \\"
+            r" \frac{\partial L}{\partial w_2} \end{bmatrix} = \begin{bmatrix} 2 (\hat y - y) x_1 \\ 2 (\hat y - y) x_2"
+            r" \end{bmatrix} = 2 (\hat y - y) \begin{bmatrix} x_1 \\ x_2 \end{bmatrix}$$",
+            (r"= 2 (\hat y - y) \b", r"= (\hat y - y) \b"),
+        ),
+        # Σ_x over all inputs
+        (
+            r"$$z^L = w^L a^{L-1} + b^L$$ $$\delta^L = a^L - y$$"
+            r"$$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j)$$",
+            ("(a^L_j - y_j)", "(a^L_j + y_j)"),
+        ),
     ],
 )  # fmt: skip
 def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
@@ -125,6 +163,9 @@ def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
         r"$$\frac{\partial J}{\partial b} = \frac{1}{m} \sum \frac{\partial L}{\partial Z}$$",
         # f(x_j) for the j-th output of f
         r"$$y_j = \frac{\exp(f(x_j))}{\sum_k \exp(f(x_k))}$$ $$f(x_j) = \sum_{d=1}^D w_{jd} x_d + b_j$$",
+        # a file that compares two losses
+        r"$$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j) \sigma'(z^L_j)$$"
+        r"$$\delta^L = a^L - y$$ $$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j)$$",
     ],
 )
 def test_what_may_be_meant_otherwise_is_not_called_wrong(written):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from chainrule.derive.people.brackets import Brackets
 from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of, letter_of
-from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tokens import WORDS, Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
     ACCENTS,
@@ -151,6 +151,8 @@ class Atoms(Brackets, ABC):
             return Node("inner", tuple(self.whole(part) for part in parts))
         if name in ("dots", "vdots", "ddots"):
             raise NotReadError("dots stand for something that is not written")
+        if name in FUNCTIONS or WORDS.fullmatch(name):  # \\softmax, \\Loss: macros that are defined elsewhere
+            return self.word(name)
         raise NotReadError(f"\\{name} is not a command that is read here")
 
     def word(self, text: str) -> Node:
@@ -178,6 +180,8 @@ class Atoms(Brackets, ABC):
                 raise NotReadError("expectations are not read")
             return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
         if command == "mathcal":
+            if letters in FUNCTIONS:
+                return self.word(letters)
             return self.name(Name({"L": "𝓛"}.get(letters, letters + "\u0331")))
         if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
             self.at -= 1  # ∂'s upright twin
@@ -250,6 +254,9 @@ class Atoms(Brackets, ABC):
         while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
             if token.text == "{" and token.kind == "char" and name.base == "δ" and not sub:  # \delta{ik}
                 sub += items_of(self.inside(), self.whole)
+            elif token.text == "{" and token.kind == "char" and name.base in "σφ" and not (sub or sup):  # \sigma{z}
+                argument = Node("app", (self.whole(self.inside()),), replace(name, primes=primes))
+                return argument
             elif token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
                 inside = self.inside()
                 self.tokens = [*inside, *self.tokens[self.at :]]

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chainrule.derive.people.affine import flat_items
 from chainrule.derive.people.documents import Document
@@ -131,6 +131,7 @@ def chains_of(document: Document) -> Notes:
                 found.append(current)
     found = [*_without_updates(found)]
     _name_errors([*found, *inline])
+    _number_words([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
 
@@ -205,6 +206,30 @@ def _name_errors(chains: list[Chain]) -> None:
             signs += [part.data[k - 1]] if k else []
         return kids[0] if len(kids) == 1 else Node("mul", tuple(kids), tuple(signs))
 
+    for side in sides:
+        side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _number_words(chains: list[Chain]) -> None:
+    """u_{w_s} as u_s, where w stands nowhere but below others: the s-th of some words."""
+    sides = [side for chain in chains for side in chain.sides if side.node is not None]
+    alone: set[str] = set()
+
+    def note(part: Node) -> None:
+        alone.update([part.data.base] if isinstance(part.data, Name) else [])
+
+    def shorter(item: Item) -> Item:
+        inner = item.value.data if item.kind == "name" else None
+        return inner.sub[0] if inner and inner.base not in alone and len(inner.sub) == 1 and not inner.sup else item
+
+    def change(part: Node) -> Node | None:
+        if not isinstance(part.data, Name) or not any(item.kind == "name" for item in part.data.sub):
+            return None
+        kids = tuple(transform(kid, change) for kid in part.kids)
+        return Node(part.op, kids, replace(part.data, sub=tuple(map(shorter, part.data.sub))))
+
+    for side in sides:
+        transform(side.node, note)  # type: ignore[arg-type]
     for side in sides:
         side.node = transform(side.node, change)  # type: ignore[arg-type]
 

@@ -102,7 +102,7 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     for macro, said in macros.items():
         if said.arguments == 1 and re.match(rf"\s*\\begin\s*\{{(?:{_DISPLAYS})\*?\}}", said.body):
             shown = _opened(shown, macro)
-    pieces = list(_pieces(shown))
+    pieces = _joined(list(_pieces(shown)), shown)
     if markdown and not any(
         piece.kind in ("display", "inline") for piece in pieces
     ):  # formulas as plain text, in fences
@@ -276,6 +276,36 @@ def _pieces(text: str) -> list[Piece]:
         found.append(Piece("inline" if inline else "display", text[start:end], start))
         at = last = after
     prose(len(text))
+    return found
+
+
+_SIGN = re.compile(r"\s*(?:=|≠|!=|\\(?:neq?|not\s*=))\s*")
+
+
+def _joined(pieces: list[Piece], text: str) -> list[Piece]:
+    """Formulas that are broken off at a sign made whole: $a$ = $b$, and i $\neq$ j."""
+    found: list[Piece] = []
+    ahead = pieces[::-1]
+    while ahead:
+        piece = ahead.pop()
+        if not (found and ahead and _SIGN.fullmatch(piece.text)) or found[-1].kind == "heading":
+            found.append(piece)
+            continue
+        before, after = found.pop(), ahead.pop()
+        inner = piece.kind == "inline"
+        first = re.search(r"(?<![A-Za-z\\])[A-Za-z]\s*$", before.text) if inner else re.match("", before.text)
+        last = re.match(r"\s*[A-Za-z](?![A-Za-z])", after.text) if inner else re.search(r"\Z", after.text)
+        kinds = {before.kind, after.kind}
+        if first is None or last is None or ("prose" in kinds) != inner or (inner and len(kinds) > 1):
+            found += [before, piece]
+            ahead.append(after)
+            continue
+        if inner:
+            found.append(before._replace(text=before.text[: first.start()]))
+            ahead.append(Piece("prose", after.text[last.end() :], after.at + last.end()))
+        between = re.sub(r"\$|\\[][()]", lambda m: " " * len(m[0]), text[before.at + len(before.text) : after.at])
+        whole = before.text[first.start() :] + between + after.text[: last.end()]
+        found.append(Piece("display" if "display" in kinds else "inline", whole, before.at + first.start()))
     return found
 
 

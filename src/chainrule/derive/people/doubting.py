@@ -12,7 +12,7 @@ from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.settling import FINE, LAYOUT, Judged
-from chainrule.derive.people.tree import Node, names, walk
+from chainrule.derive.people.tree import Item, Node, names, walk
 
 __all__ = ["doubt", "supported"]
 
@@ -29,6 +29,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
     words = [o.word for one in judged for o in one.outcomes]
     right = sum(w in ("follows", "carried", "defines") for w in words)
     wrong = sum(w in ("wrong", "misfit") for w in words)
+    wrong -= sum(_left_at_once(one, k) for one in judged for k in range(len(one.outcomes)))
     unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
     einstein = ("einstein", True) in judge.evidence
     everything = (
@@ -139,6 +140,13 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
 
 
+def _left_at_once(one: Judged, k: int) -> bool:
+    """Whether a step is wrong, and the next one comes back to what stood before it: a slip, whatever letters mean."""
+    after = one.outcomes[k + 1 : k + 2]
+    came_back = bool(after) and after[0].word == "follows" and after[0].against is not None and after[0].against < k
+    return came_back and one.outcomes[k].word == "wrong"
+
+
 def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
     """The names that stand in a step that follows."""
     return {
@@ -247,6 +255,7 @@ def _of_each_class(one: Judged, k: int, outcome: Outcome) -> str | None:
     kinds = {base: role.kind for base, role in one.reading.roles.items()}
     every = [name for node in _sides(one, k, outcome) for name in names(node)]
     classes = {n.sub[0] for n in every if len(n.sub) == 1 and kinds.get(n.base) in ("p", "a", "y") and not n.sup}
+    classes -= {Item("letter", one.reading["label"])}
     return next((n.base for n in every if kinds.get(n.base) == "L" and set(n.sub) & classes), None)
 
 
@@ -335,7 +344,13 @@ def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
         (role := one.reading.roles.get(base)) is not None and role.kind == "g" for base in bases
     ):
         return False
-    return all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss="any")))
+    lefts = [chain.sides[0].node for chain in judge.chains]
+    heads = [one.reading.roles.get(left.data.base) for left in lefts if left and left.op in ("name", "app")]
+    said = any(role is not None and role.kind == "L" for role in heads)
+    return any(
+        all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss=loss)))
+        for loss in (("any",) if said else ("any", "half squares"))
+    )
 
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:

@@ -7,7 +7,7 @@ from chainrule.derive.people.marks import apart, bound_of, within_text
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.slopes import Slopes
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, num
 from chainrule.derive.people.words import FUNCTIONS, is_word_name, relation_in
 
 __all__ = ["Operators"]
@@ -203,8 +203,10 @@ class Operators(Slopes):
             self.at += 1
         body = self.term()
         body = Node("neg", (body,)) if negative else body
+        over_inputs = bound.letters == ("x",) and not any("x" in str(name) for name in names(body))
+        bound = Bound(()) if over_inputs else bound  # Σ_x a δ, over all inputs
         node = Node(kind, (body,), bound)
-        if kind == "sum" and not below and not above:
+        if kind == "sum" and (over_inputs or not below) and not above:
             return Node("alt", (node, Node("fn", (body,), ("over samples", 0))))
         return node
 

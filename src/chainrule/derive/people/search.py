@@ -12,7 +12,7 @@ from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
-from chainrule.derive.people.roles import readings_of
+from chainrule.derive.people.roles import USUAL, readings_of
 from chainrule.derive.people.tree import Name, names, walk
 from chainrule.derive.people.values import work_done
 
@@ -147,7 +147,7 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
         elif outcome.word == "misfit":
             score += _MISFIT
         elif outcome.word == "unread head" and "×" in outcome.message:
-            score += 2 * _MISFIT  # the step to the next side is lost as well
+            score += _MISFIT - 0.5  # the step to the next side is lost as well
         elif outcome.word in ("unread", "unread head", "tensor"):
             score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
@@ -249,7 +249,7 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                 evidence.add(("label", labels[-1]))
         for node in nodes:
             for part in walk(node) if node is not None else ():  # J(v_c, o, U): what an index is the loss depends on
-                if part.op == "app" and len(part.kids) > 1:
+                if part.op == "app" and len(part.kids) > 1 and USUAL["L"].get(part.data.base, 0) > 0.5:
                     given = {kid.data for kid in part.kids if kid.op == "name"}
                     labels += [base for base in sorted(facts.labels - facts.summed) if Name(base) in given]
                     evidence |= {("label", base) for base in labels}

@@ -68,15 +68,15 @@ LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
 def localised(judge: Judge, n: int, found: Found) -> Judged:
     """A chain under the file's reading; where that fails, under the nearest one in which all of it follows."""
     chain, outcomes = judge.chains[n], found.outcomes[n]
-    if all(o.word in FINE for o in outcomes):
-        return Judged(chain, outcomes, found.reading)
     written = _classes_written(chain)
-    if written:
+    if written:  # by chance as many may have been drawn
         reading = found.reading.but(classes=written)
         tried = judge.chain(n, reading)
-        fewer = sum(o.word in FINE for o in tried) > sum(o.word in FINE for o in outcomes)
-        if fewer and not any(o.word == "wrong" for o in tried):
+        good, before = (sum(o.word in FINE for o in said) for said in (tried, outcomes))
+        if good == len(tried) or (good > before and not any(o.word == "wrong" for o in tried)):
             return Judged(chain, tried, reading)
+    if all(o.word in FINE for o in outcomes):
+        return Judged(chain, outcomes, found.reading)
     if any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
     only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)

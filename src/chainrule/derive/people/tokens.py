@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chainrule.derive.people.macros import Macro, group_at
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Token", "tokens"]
+__all__ = ["WORDS", "Token", "tokens"]
 
 _MOST_TOKENS = 20_000
 
@@ -111,7 +111,7 @@ _FOREIGN = re.compile(
     r"（[^（）\n]*）|[\u0400-\u04ff]{2,}(?:[ ,.]+[\u0400-\u04ff]+)*"
     r"|[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff0b\uff0d-\uff1c\uff1e-\uffef]+"
 )
-_WORDS = re.compile(
+WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
     r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
 )
@@ -135,7 +135,23 @@ def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
         It is too long, or its macros do not end.
     """
     raw = _raw(text, at, True)
-    return _with_sums(_laid_out(_expanded(raw, macros)))
+    return _with_sums(_nested(_laid_out(_expanded(raw, macros))))
+
+
+def _nested(found: list[Token]) -> list[Token]:
+    """With a round bracket that closes behind its group, z^{(2}), closed within it."""
+    opened: list[int] = []
+    for k, token in enumerate(found):
+        if token.kind != "char":
+            continue
+        if token.text == "{":
+            opened.append(0)
+        elif token.text in "()" and opened:
+            opened[-1] += 1 if token.text == "(" else -1
+        elif token.text == "}" and opened and opened.pop() == 1 and [t.text for t in found[k + 1 : k + 2]] == [")"]:
+            found[k], found[k + 1] = found[k + 1], token
+            opened.append(0)
+    return found
 
 
 def _with_sums(found: list[Token]) -> list[Token]:
@@ -159,7 +175,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
     found: list[Token] = []
     k = 0
     while k < len(text):
-        if plain and (word := _WORDS.match(text, k)) and _begins_word(text, k):
+        if plain and (word := WORDS.match(text, k)) and _begins_word(text, k):
             said = word.group()
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
@@ -373,6 +389,12 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 ahead += [t._replace(at=token.at) for t in reversed(_raw(letter, 0, False))]
                 continue
             if name == "eqalign":
+                continue
+            begins = [t.text for t in ahead[:-3:-1]] == ["{", "d"] and len(ahead) > 2
+            if name == "mathrm" and begins and ahead[-3].at > ahead[-2].at + 1:  # \\mathrm{d f(x)}
+                inside = _argument(ahead)
+                ahead += reversed([Token("char", "{", token.at), inside[0], Token("char", "}", token.at), *inside[1:]])
+                found.append(token)
                 continue
             if name in ("quad", "qquad", "hfill"):
                 found.append(Token("space", " ", token.at))
