@@ -116,7 +116,8 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
         # σ{…}, and the number of a word that is an index: the step between two right ones is the wrong one
         (
             r"$$J = -\log \sigma(u_o^T v_c) - \sum_{s=1}^K \log \sigma(-u_{w_s}^T v_c)$$"
-            r"$$\frac{\partial J}{\partial v_c} = (\sigma{u_o^T v_c} - 1) u_o + \sum_{s=1}^K \sigma(u_{w_s}^T v_c) u_{w_s}$$",
+            r"$$\frac{\partial J}{\partial v_c} = (\sigma{u_o^T v_c} - 1) u_o +"
+            r" \sum_{s=1}^K \sigma(u_{w_s}^T v_c) u_{w_s}$$",
             ("- 1) u_o +", "- 1) u_o -"),
         ),
         # brackets that close behind their group, an upright d with all that it stands before, macros that are not shown
@@ -133,7 +134,7 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
         ),
         # as many inputs as are written out
         (
-            r"$$L = (\hat y - y)^2$$ $$\hat y = w_1 x_1 + w_2 x_2$$ $$\begin{bmatrix} \frac{\partial L}{\partial w_1} \\"
+            r"$$L = (\hat y - y)^2$$ $$\hat y = w_1 x_1 + w_2 x_2$$$$\begin{bmatrix} \frac{\partial L}{\partial w_1} \\"
             r" \frac{\partial L}{\partial w_2} \end{bmatrix} = \begin{bmatrix} 2 (\hat y - y) x_1 \\ 2 (\hat y - y) x_2"
             r" \end{bmatrix} = 2 (\hat y - y) \begin{bmatrix} x_1 \\ x_2 \end{bmatrix}$$",
             (r"= 2 (\hat y - y) \b", r"= (\hat y - y) \b"),
