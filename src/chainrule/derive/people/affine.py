@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chainrule.derive.people.tree import Item, Name, Node, walk
+from chainrule.derive.people.tree import Item, Name, Node, names, walk
 
 __all__ = [
     "WEIGHTS",
@@ -15,6 +15,7 @@ __all__ = [
     "has_losslike",
     "is_logistic",
     "is_softmax",
+    "letters_in",
     "squared",
     "tagless",
 ]
@@ -28,6 +29,11 @@ def flat_items(items: Iterable[Item]) -> list[Item]:
     for item in items:
         found += flat_items(item.value) if item.kind in ("round", "square") else [item]
     return found
+
+
+def letters_in(node: Node) -> set[str]:
+    """The letters below and above all names of a tree."""
+    return {item.value for name in names(node) for item in flat_items(name.sub + name.sup) if item.kind == "letter"}
 
 
 def has_log(node: Node) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from chainrule.derive.people.brackets import Brackets
 from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.slopes import Slopes
 from chainrule.derive.people.tokens import WORDS, Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
     ACCENTS,
     FUNCTIONS,
-    as_nodes,
     is_tag,
     is_word_name,
     relation_in,
@@ -24,15 +22,7 @@ from chainrule.derive.people.words import (
 __all__ = ["Atoms"]
 
 
-class Atoms(Brackets, ABC):
-    @abstractmethod
-    def sum(self) -> Node: ...
-    @abstractmethod
-    def term(self) -> Node: ...
-
-    def is_power_star(self) -> bool:
-        return False
-
+class Atoms(Slopes):
     def opens_bar(self) -> bool:
         """Whether the bar here is the first of two, as in |V|."""
         token = self.peek()
@@ -44,8 +34,7 @@ class Atoms(Brackets, ABC):
     # --- One factor -------------------------------------------------------------------------------------------------
 
     def factor(self) -> Node:
-        node = self.bare()
-        return self.scripted(node)
+        return self.scripted(self.bare())
 
     def bare(self) -> Node:
         token = self.peek()
@@ -73,14 +62,14 @@ class Atoms(Brackets, ABC):
                     return self.bare()
                 if len(inside) == 1 and inside[0].kind in ("text", "word"):
                     return self.word(inside[0].text)
-                return self.braced(inside)
+                return self.named(self.whole(inside))
             if token.text == "|":
                 return self.bars("abs")
             if token.text in "dD" and self.begins_differential():
-                return self.differential(1)
+                return self.differential()
             if token.text == "d" and self.moves():
                 self.at += 1
-                return Node("differential", (self.factor(),), 1)
+                return Node("differential", (self.factor(),))
         letter = letter_of(token)
         if letter is not None:
             self.at += 1
@@ -89,29 +78,22 @@ class Atoms(Brackets, ABC):
             return self.command(token)
         raise NotReadError(f"{token.text} is not expected here")
 
-    def braced(self, inside: list[Token]) -> Node:
-        node = self.whole(inside)
-        if node.op == "name" and not isinstance(node.data, Name):
-            return node
-        if node.op == "name":
-            return self.name(node.data) if not (node.data.sub or node.data.sup) else node
-        return node
+    def named(self, node: Node) -> Node:
+        """What stood in braces: a bare name may have its scripts behind them."""
+        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
 
     def command(self, token: Token) -> Node:
         name = token.text
         self.at += 1
         if name == "frac":
-            above, below = self.group(), self.group()
-            return self.fraction(above, below)
+            return self.fraction(self.group(), self.group())
         if name in ("pdv", "dv", "fdv"):
             return self.physics()
         if name in ("sum", "prod", "max", "min", "bigvee"):
             return self.big(name)
-        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh", "Pr", "det", "lim"):
-            if name == "Pr":
-                return self.name(Name("P"))
-            if name in ("det", "lim"):
-                raise NotReadError(f"{name} is not read")
+        if name == "Pr":
+            return self.name(Name("P"))
+        if name in ("exp", "log", "tanh", "sin", "cos", "cosh", "sinh"):
             return self.function(name)
         if name in ("operatorname", "mathrm", "mathbf", "mathcal", "mathbb", "operatorname*"):
             return self.font(name)
@@ -119,7 +101,7 @@ class Atoms(Brackets, ABC):
             return self.accent(name)
         if name == "partial":
             self.at -= 1
-            return self.differential(1)
+            return self.differential()
         if name == "nabla":
             return self.nabla()
         if name == "begin":
@@ -186,7 +168,7 @@ class Atoms(Brackets, ABC):
         if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
             self.at -= 1  # ∂'s upright twin
             self.tokens = [*self.tokens[: self.at], Token("char", "d", inside[0].at), *self.tokens[self.at + 1 :]]
-            return self.differential(1)
+            return self.differential()
         if plain and len(letters) > 1:
             return self.word(letters)
         if len(inside) == 1 and inside[0].kind == "cmd" and inside[0].text in ("log", "exp", "tanh", "max", "sum"):
@@ -201,7 +183,7 @@ class Atoms(Brackets, ABC):
             return self.scripted(node)
         if node.op == "name" and command == "mathbf":
             node = replace(node, data=replace(node.data, bold=True))
-        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+        return self.named(node)
 
     def moves(self) -> bool:
         """Whether a d here is that of a differential, dz: a letter follows at once."""
@@ -228,13 +210,14 @@ class Atoms(Brackets, ABC):
         if inner.op != "name":
             raise NotReadError("an accent over more than a name")
         base = unicode_base(inner.data.base + ACCENTS[command])
-        name = replace(inner.data, base=base)
-        return self.name(name) if not (name.sub or name.sup) else Node("name", (), name)
+        return self.named(Node("name", (), replace(inner.data, base=base)))
 
     # --- Names and their scripts ------------------------------------------------------------------------------------
 
     def name(self, name: Name) -> Node:
         """A name with the scripts that follow it, and the bracket after it."""
+        if name.base in ("𝟙", "I") and self.next_is("_") and (found := self.indicator()) is not None:
+            return found
         sub: list[Item] = list(name.sub)
         sup: list[Item] = list(name.sup)
         digit, letter = self.peek(), self.tokens[self.at - 1] if self.at else None
@@ -279,9 +262,6 @@ class Atoms(Brackets, ABC):
                 while tokens and tokens[0].text in ("prime", "'"):
                     primes += 1
                     tokens = tokens[1:]
-                while len(tokens) > 2 and tokens[-1].text in ("prime", "'") and tokens[-2].text in (")", "]"):
-                    primes += 1  # g^{[1]'}
-                    tokens = tokens[:-1]
                 if not tokens:
                     continue
                 tokens, is_t = without_transpose(tokens)
@@ -294,10 +274,6 @@ class Atoms(Brackets, ABC):
                     power.append(self.whole(tokens))
             else:
                 break
-        if any(item.kind == "condition" for item in sub) and (name.base in ("𝟙", "I", "1", "δ") and name.base != "δ"):
-            return Node("ind", (), tuple(as_nodes(item.value) for item in sub if item.kind == "condition"))
-        if name.base == "𝟙" and len(sub) == 1 and sub[0].kind == "round" and sub[0].value[0].kind == "condition":
-            return Node("ind", (), (as_nodes(sub[0].value[0].value),))
         base = name.base
         if primes and base in "WVUXY" and not self.next_is("("):
             base, primes = base + "'" * primes, 0
@@ -320,13 +296,6 @@ class Atoms(Brackets, ABC):
         start = self.at
         if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
             return found
-        if (
-            len(name.sub) == 1
-            and name.sub[0].kind == "word"
-            and name.sub[0].value in FUNCTIONS
-            and name.base in ("g", "f", "σ", "φ", "h", "a")
-        ):  # g_{ReLU}
-            return Node("fn", (self.whole(without_braces(self.inside())),), (FUNCTIONS[name.sub[0].value], name.primes))
         inside = without_braces(self.inside())
         args: list[Node] = []
         given = False
@@ -395,30 +364,3 @@ class Atoms(Brackets, ABC):
             else:
                 break
         return node
-
-    # --- The rest is in Operators -----------------------------------------------------------------------------------
-
-    @abstractmethod
-    def in_square_brackets(self) -> tuple[Item, ...] | None: ...
-    @abstractmethod
-    def bracket(self) -> Node: ...
-    @abstractmethod
-    def bars(self, kind: str) -> Node: ...
-    @abstractmethod
-    def big(self, kind: str) -> Node: ...
-    @abstractmethod
-    def function(self, name: str) -> Node: ...
-    @abstractmethod
-    def fraction(self, above: list[Token], below: list[Token]) -> Node: ...
-    @abstractmethod
-    def physics(self) -> Node: ...
-    @abstractmethod
-    def begins_differential(self) -> bool: ...
-    @abstractmethod
-    def differential(self, order: int) -> Node: ...
-    @abstractmethod
-    def nabla(self) -> Node: ...
-    @abstractmethod
-    def brace(self) -> Node: ...
-    @abstractmethod
-    def environment_node(self) -> Node: ...

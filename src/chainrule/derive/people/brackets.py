@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from chainrule.derive.people.cursor import Cursor, split
 from chainrule.derive.people.scripts import items_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Node, NotReadError
+from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.words import RELATIONS, relation_in
 
 __all__ = ["Brackets"]
@@ -19,13 +19,23 @@ class Brackets(Cursor, ABC):
     def whole(self, tokens: list[Token]) -> Node:
         """All of the tokens, read."""
 
+    @abstractmethod
+    def term(self) -> Node: ...
+    @abstractmethod
+    def factor(self) -> Node: ...
+    @abstractmethod
+    def name(self, name: Name) -> Node: ...
+    @abstractmethod
+    def scripted(self, node: Node) -> Node: ...
+
+    def stops_argument(self, token: Token) -> bool:
+        return token.text in (")", "]", "}", ",", "=", "&", "cdot", "times", "odot") and token.kind in ("char", "cmd")
+
     def condition(self, tokens: list[Token]) -> Condition:
+        tokens = [t for t in tokens if t.kind != "space"]
         k = relation_in(tokens)
         if k is None:
             raise NotReadError("a condition without a relation")
-        tokens = [t for t in tokens if t.kind not in ("space",)]
-        k = relation_in(tokens)
-        assert k is not None
         return Condition(self.whole(tokens[:k]), RELATIONS[tokens[k].text], self.whole(tokens[k + 1 :]))
 
     def indicator(self) -> Node | None:
@@ -37,8 +47,6 @@ class Brackets(Cursor, ABC):
         if token.text == "_" and token.kind == "char":
             self.at += 1
             inside = self.group()
-            while inside and inside[0].text in "([{" and inside[-1].text in ")]}" and len(inside) > 2:
-                inside = inside[1:-1]
         elif token.text in ("{", "[", "("):
             try:
                 inside = self.inside()
@@ -58,6 +66,26 @@ class Brackets(Cursor, ABC):
         except NotReadError:
             self.at = start
             return None
+
+    def in_square_brackets(self) -> tuple[Item, ...] | None:
+        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
+        start = self.at
+        try:
+            inside = self.inside()
+            items = items_of(inside, self.whole)
+        except NotReadError:
+            self.at = start
+            return None
+        if (
+            inside
+            and len(inside) <= 14
+            and items
+            and all(item.kind in ("letter", "number", "name") for item in items)
+            and any(t.text == "," for t in inside)
+        ):
+            return items
+        self.at = start
+        return None
 
     def layer_in_brackets(self) -> Item | None:
         """[1], [l] or [l-1] right behind a name."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from chainrule.derive.people.affine import flat_items
 from chainrule.derive.people.documents import Document
-from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
-from chainrule.derive.people.tree import Condition, Item, Name, Node, transform, walk
+from chainrule.derive.people.tree import Condition, Item, Name, Node, names, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 
@@ -34,6 +33,22 @@ class Chain:
     display: int = 0
     claim: bool = False  # a note below a brace
 
+    @property
+    def trees(self) -> list[Node]:
+        """Those of its sides that were read."""
+        return [side.node for side in self.sides if side.node is not None]
+
+    @property
+    def head(self) -> Name | None:
+        """The name with which it begins."""
+        first = self.sides[0].node if self.sides else None
+        return first.data if first is not None and first.op in ("name", "app") else None
+
+    @property
+    def bases(self) -> set[str]:
+        """The letters in it."""
+        return {name.base for tree in self.trees for name in names(tree)}
+
 
 @dataclass
 class Notes:
@@ -45,6 +60,15 @@ class Notes:
     headings: list[str]
     told: dict[str, Counter[str]] = field(default_factory=dict)  # by letter: what words beside it say that it is
     text: str = ""
+
+    @property
+    def every(self) -> list[Chain]:
+        """Those in displays, and those in prose."""
+        return [*self.chains, *self.inline]
+
+    @property
+    def trees(self) -> list[Node]:
+        return [tree for chain in self.every for tree in chain.trees]
 
 
 def chains_of(document: Document) -> Notes:
@@ -61,10 +85,7 @@ def chains_of(document: Document) -> Notes:
     for n, piece in enumerate(document.pieces):
         if piece.kind == "heading":
             section += 1
-            chapter += (
-                piece.text.lstrip("#")[:1] == " " and piece.text.startswith("#") and not piece.text.startswith("####")
-            )
-            chapter += piece.text.startswith("\\section")
+            chapter += re.match(r"#{1,3} |\\section", piece.text) is not None
             headings.append(piece.text)
             stated = [
                 c
@@ -86,14 +107,9 @@ def chains_of(document: Document) -> Notes:
                 stated = said if fresh else [*stated, *said]
                 since = [*since, *said]
                 fresh = False
-                before = document.pieces[n - 2] if n >= 2 else None
                 word = document.pieces[n - 1].text.strip().lower() if n else ""
-                if (
-                    found
-                    and before is not None
-                    and before.kind == "display"
-                    and word in ("for", "if", "when", "where", "with")
-                ):
+                behind = n >= 2 and document.pieces[n - 2].kind == "display"
+                if found and behind and word in ("for", "if", "when", "where", "with"):
                     found[-1].conditions += said
             inline += [
                 Chain(row.sides, [*stated], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1
@@ -115,15 +131,11 @@ def chains_of(document: Document) -> Notes:
                         for side in row.sides:
                             side.conditions.extend(over)
                             side.over = bool(over)
-                    if current is None and chain.section != section and len(row.sides) == 0:
-                        chain = Chain([], [], section)
                     chain.sides += row.sides
                     current = chain
                     continue
                 if not row.sides:
                     here = row.conditions or here
-                    if current is not None and current.display == n and row.conditions and current.sides:
-                        pass
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
@@ -164,13 +176,14 @@ def _timeless(node: Node) -> object:
 def _claims(chain: Chain) -> Iterator[Chain]:
     """What braces below a formula claim of it, each as a chain of its own."""
     for side in chain.sides:
+        parts = walk(side.node) if side.node is not None else ()
         within = {
             id(claim): list(conditions or ())
-            for part in (walk(side.node) if side.node is not None else ()) if part.op == "cases"
+            for part in parts if part.op == "cases"
             for kid, conditions in zip(part.kids, part.data, strict=True)
             for claim in walk(kid) if claim.op == "claim"
         }  # fmt: skip
-        for part in walk(side.node) if side.node is not None else ():
+        for part in parts:
             if part.op == "claim":
                 place = "the brace" if id(part) not in within else "a case"
                 above, below = (Side(kid, "", f"{place} in {side.text}", side.at) for kid in part.kids)
@@ -219,7 +232,7 @@ def _number_words(chains: list[Chain]) -> None:
         alone.update([part.data.base] if isinstance(part.data, Name) else [])
 
     def shorter(item: Item) -> Item:
-        inner = item.value.data if item.kind == "name" else None
+        inner = item.value.data if item.kind == "name" and isinstance(item.value.data, Name) else None
         return inner.sub[0] if inner and inner.base not in alone and len(inner.sub) == 1 and not inner.sup else item
 
     def change(part: Node) -> Node | None:
@@ -253,6 +266,6 @@ def _spoken(text: str) -> list[Condition]:
     ][-1:]
 
 
-def equations_of(text: str, macros: Mapping[str, Macro] | None = None) -> list[Chain]:
+def equations_of(text: str) -> list[Chain]:
     """The equations of a formula that stands alone: a goal, or what an option says."""
-    return [Chain(row.sides, row.conditions) for row in rows(text, macros or {}, 0, text) if row.sides]
+    return [Chain(row.sides, row.conditions) for row in rows(text, {}, 0, text) if row.sides]

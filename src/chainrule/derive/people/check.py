@@ -23,7 +23,6 @@ from chainrule.derive.people.search import Found, Judge, search
 from chainrule.derive.people.sections import sectioned
 from chainrule.derive.people.settling import FINE, Judged, carried_on, confirm, localised, squared, support
 from chainrule.derive.people.tagging import layered, worded
-from chainrule.derive.people.tree import names
 from chainrule.errors import InputError
 
 __all__ = ["Checked", "Step", "check_derivation", "examine"]
@@ -122,8 +121,7 @@ def claims_in_prose(judge: Judge, notes: Notes, found: Found, shown: set[str]) -
     """Equations within the prose that say of a derivative of known names what it is not."""
     claims = []
     for chain in notes.inline:
-        sides = [side.node for side in chain.sides if side.node is not None]
-        used = {name.base for node in sides for name in names(node)}
+        sides, used = chain.trees, chain.bases
         beside = notes.text[notes.text.rfind("\n", 0, chain.sides[0].at) + 1 :].split("\n")[0]
         if (
             _STATED.search(beside)

@@ -13,7 +13,7 @@ from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.differentiating import TensorError
 from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import flat_items, tagged
+from chainrule.derive.people.facts import letters_in, tagged
 from chainrule.derive.people.matrices import comparable
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
@@ -33,6 +33,9 @@ __all__ = ["Difference", "Outcome", "difference", "judge_chain", "needs_batch", 
 
 _TOLERANCE = 1e-12 if np.finfo(FLOAT).eps < 1e-18 else 1e-9
 _MOST_ENTRIES = 3_000_000
+_NO_VALUE = (
+    ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError, MemoryError
+)  # fmt: skip
 
 
 class Difference(NamedTuple):
@@ -84,19 +87,13 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
     if reading["batch"] == "always":
         return True
     samples = reading.facts.sample_letters
-    for side in chain.sides:
-        if side.node is None:
-            continue
-        for part in walk(side.node):
+    for tree in chain.trees:
+        for part in walk(tree):
             if part.op == "sum" and not part.data.letters and _averaged(chain):
                 return True
-            if (
-                part.op in ("sum", "prod")
-                and set(part.data.letters) & samples
-                and _sampled(part, set(part.data.letters) & samples)
-            ):
+            if part.op in ("sum", "prod") and letters_in(part) & samples & set(part.data.letters):
                 return True
-        for name in names(side.node):
+        for name in names(tree):
             role = reading.roles.get(name.base)
             if role is not None and role.batch and reading["batch"] != "never":
                 return True
@@ -105,24 +102,8 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
 
 def _averaged(chain: Chain) -> bool:
     """Whether a chain has 1/n or 1/m: its bare sums are over samples."""
-    for side in chain.sides:
-        for part in walk(side.node) if side.node is not None else ():
-            if (
-                part.op == "div"
-                and part.kids[1].op == "name"
-                and part.kids[1].data.base in ("n", "m", "N", "M")
-                and not part.kids[1].data.sub
-            ):
-                return True
-    return False
-
-
-def _sampled(node: Node, found: set[str]) -> bool:
-    return any(
-        item.kind == "letter" and item.value in found
-        for name in names(node)
-        for item in flat_items(name.sub + name.sup)
-    )
+    below = (part.kids[1] for tree in chain.trees for part in walk(tree) if part.op == "div")
+    return any(node.op == "name" and node.data.base in ("n", "m", "N", "M") and not node.data.sub for node in below)
 
 
 def judge_chain(chain: Chain, reading: Reading, seed: int, *, square: bool = False, classes: int = 0) -> list[Outcome]:
@@ -142,13 +123,13 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     elif classes:
         world.sizes[f"#{reading.layers}"] = classes
         world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1
-    trees = [side.node for side in chain.sides if side.node is not None]
+    trees = chain.trees
     dots = dotted(trees)
     if dots:
         world.sizes[f"#{reading.layers}"] = dots
         world.labels = world.labels % dots
     trees = [undotted(tree, dots) if dots else tree for tree in trees]
-    head = _letters_in(trees[0]) if trees else set()
+    head = letters_in(trees[0]) if trees else set()
     evaluator = Evaluator(reading, world, trees, head)
     evaluator.prepared = (lambda tree: undotted(tree, dots)) if dots else (lambda tree: tree)
     at = Context(world)
@@ -167,84 +148,60 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         if found is None:
             outcomes.append(Outcome(why[0], why[1], right))
             continue
-        own = [*side.conditions]
-        if evaluator.assumed:
-            own += evaluator.assumed
+        own = [*side.conditions, *evaluator.assumed]
         previous = values[k - 1]
         tries = [(k - 1, previous)]
         if right is not None and right != k - 1:
             tries.append((right, values[right]))
         if own and k > 1 and right not in (None, 0) and values[0] is not None:
             tries.append((0, values[0]))
-        outcome: Outcome | None = None
-        misfit = ""
-        compared = False
-        worst: tuple[int, Difference] | None = None
-        for j, (other, theirs) in enumerate(tries):
-            if theirs is None:
-                continue
-            for conditions in _condition_groups(own, chain, evaluator):
-                for a in theirs:
-                    for b in found:
-                        try:
-                            gap = difference(a, b, conditions, evaluator, at)
-                        except MisfitError as error:
-                            misfit = str(error)
-                            continue
-                        except (NotReadError, ArithmeticError, ValueError, LookupError):
-                            continue
-                        compared = True
-                        if gap is None:
-                            carried = (
-                                j == 0
-                                and right is not None
-                                and other != right
-                                and outcomes[other].word in ("wrong", "carried", "misfit")
-                            )
-                            outcome = Outcome(
-                                "carried" if carried else "follows", "", other, conditions=tuple(conditions)
-                            )
-                            break
-                        if worst is None or other == right:
-                            worst = (other, gap)
-                    if outcome:
-                        break
-                if outcome:
-                    break
-            if outcome:
-                break
-        if outcome is None and all(theirs is None for _, theirs in tries):
+        outcome = Outcome("misfit", "", right)
+        if all(theirs is None for _, theirs in tries):
             outcome = Outcome("start", "nothing before it could be computed")
-        elif outcome is None and compared and worst is not None:
-            if _excused(found, [theirs for _, theirs in tries if theirs is not None], chain, evaluator, at):
-                outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
-            else:
-                outcome = Outcome("wrong", "", worst[0], worst[1])
-        elif outcome is None:
-            outcome = Outcome("misfit", misfit, right)
+        for other, conditions, a, b in (
+            (other, conditions, a, b)
+            for other, theirs in tries if theirs is not None
+            for conditions in _condition_groups(own, chain, evaluator)
+            for a, b in itertools.product(theirs, found)
+        ):  # fmt: skip
+            try:
+                gap = difference(a, b, conditions, evaluator, at)
+            except MisfitError as error:
+                outcome.message = str(error) if outcome.word == "misfit" else ""
+                continue
+            except (NotReadError, ArithmeticError, ValueError, LookupError):
+                continue
+            if gap is None:
+                before = outcomes[other].word
+                again = right not in (None, other) and other == k - 1 and before in ("wrong", "carried", "misfit")
+                outcome = Outcome("carried" if again else "follows", "", other, conditions=tuple(conditions))
+                break
+            if outcome.word == "misfit" or other == right:
+                outcome = Outcome("wrong", "", other, gap)
+        if outcome.word == "wrong" and _excused(found, [v for _, v in tries if v is not None], chain, evaluator, at):
+            outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
         if outcome.word in ("follows", "start"):
             right = k
         outcomes.append(outcome)
     if not chain.claim and _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
         for outcome in outcomes:
             outcome.word = "follows" if outcome.word == "wrong" else outcome.word
-    definition = next(iter(chain.sides)).node if chain.sides else None
-    if definition is not None and definition.op in ("name", "app") and len(chain.sides) > 1:
-        base = definition.data.base
-        tags = [i.value for i in (*definition.data.sub, *definition.data.sup) if i.kind == "number"]
-        known = reading.definitions.get(f"{base}_{tags[0]}" if tags else base) or reading.definitions.get(base)
-        if reading["network"] == "own":
-            known = reading.definitions.get(tagged(definition.data, reading.facts)[0])
-        role = reading.roles.get(base)
-        if (
-            known is not None
-            and role is not None
-            and role.kind == "def"
-            and chain.sides[1].node in (known.node, *known.key)
-            and len(outcomes) > 1
-        ):
-            outcomes[1].word = "defines" if outcomes[1].word == "follows" else outcomes[1].word
+    if len(outcomes) > 1 and outcomes[1].word == "follows" and _defines(chain, reading):
+        outcomes[1].word = "defines"
     return outcomes
+
+
+def _defines(chain: Chain, reading: Reading) -> bool:
+    """Whether a chain's second side is what the file says that its first is."""
+    head = chain.head
+    if head is None or reading.kind(head.base) != "def":
+        return False
+    tags = [i.value for i in (*head.sub, *head.sup) if i.kind == "number"]
+    known = reading.definitions.get(f"{head.base}_{tags[0]}" if tags else head.base)
+    known = known or reading.definitions.get(head.base)
+    if reading["network"] == "own":
+        known = reading.definitions.get(tagged(head, reading.facts)[0])
+    return known is not None and chain.sides[1].node in (known.node, *known.key)
 
 
 def _values(
@@ -260,22 +217,11 @@ def _values(
             if primal(value).data.size > _MOST_ENTRIES:
                 raise NotReadError("too large to be computed")
             found.append(value)
-        except NotReadError as error:
+        except (NotReadError, TensorError) as error:
             said = ("unread", str(error))
-        except TensorError as error:
-            said = ("tensor", str(error))
         except MisfitError as error:
             said = ("misfit", str(error))
-        except (
-            ArithmeticError,
-            LookupError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            AssertionError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except _NO_VALUE as error:
             said = ("unread", f"not computed ({type(error).__name__})")
     return (found or None), said
 
@@ -312,7 +258,7 @@ def _speaks_of(condition: Condition, evaluator: Evaluator) -> bool:
     for side in (condition.left, condition.right):
         for name in names(side) if isinstance(side, Node) else ():
             known = name.base in evaluator.open or evaluator.reading.is_label(name.base) or name.sub
-            if not known and evaluator.reading.roles.get(name.base) is None:
+            if not known and not evaluator.reading.kind(name.base):
                 return False
     return True
 
@@ -378,10 +324,6 @@ def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
     return data[index]
 
 
-def _letters_in(node: Node) -> set[str]:
-    return {item.value for name in names(node) for item in flat_items(name.sub + name.sup) if item.kind == "letter"}
-
-
 def _is_assumption(chain: Chain, reading: Reading) -> bool:
     """Whether an equation is of targets and numbers alone: y_c = 1."""
     for side in chain.sides:
@@ -389,12 +331,7 @@ def _is_assumption(chain: Chain, reading: Reading) -> bool:
             return False
         for part in walk(side.node):
             if isinstance(part.data, Name):
-                role = reading.roles.get(part.data.base)
-                if (
-                    part.data.base not in ("…",)
-                    and (role is None or role.kind not in ("y", "label"))
-                    and not _is_index(part)
-                ):
+                if part.data.base != "…" and reading.kind(part.data.base) not in ("y", "label") and not _is_index(part):
                     return False
             elif part.op not in ("num", "add", "neg", "sum", "mul", "ind"):
                 return False

@@ -5,9 +5,10 @@ from __future__ import annotations
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Cursor", "balanced", "close", "rows_of", "split", "without_braces"]
+__all__ = ["Cursor", "balanced", "close", "rows_of", "split", "without_braces", "without_gap"]
 
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
+_TAKES_ONE = {"mathbf", "mathrm", "mathcal", "mathbb", "hat", "bar", "tilde", "operatorname"}
 
 
 class Cursor:
@@ -36,23 +37,9 @@ class Cursor:
         if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens = [*self.tokens[: self.at], Token("num", token.text[1:], token.at), *self.tokens[self.at :]]
             return [Token("num", token.text[0], token.at)]
-        if token.kind == "cmd" and token.text in (
-            "mathbf",
-            "mathrm",
-            "mathcal",
-            "mathbb",
-            "hat",
-            "bar",
-            "tilde",
-            "operatorname",
-        ):
-            return [token, *self._braced(self.group())]
+        if token.kind == "cmd" and token.text in _TAKES_ONE:
+            return [token, Token("char", "{", token.at), *self.group(), Token("char", "}", token.at)]
         return [token]
-
-    @staticmethod
-    def _braced(tokens: list[Token]) -> list[Token]:
-        at = tokens[0].at if tokens else 0
-        return [Token("char", "{", at), *tokens, Token("char", "}", at)]
 
     def inside(self) -> list[Token]:
         """The tokens between the bracket that stands here and the one that closes it, of any kind."""
@@ -119,13 +106,19 @@ def split(tokens: list[Token], *marks: str, braces: bool = False) -> list[list[T
 def rows_of(tokens: list[Token]) -> list[list[list[Token]]]:
     """The cells of an environment's rows."""
     rows = []
-    for row in split(tokens, "\\"):
-        while row and row[0].text == "[" and any(t.text == "]" for t in row[:6]):  # \\[2pt]
-            row = row[[t.text for t in row].index("]") + 1 :]
+    for row in map(without_gap, split(tokens, "\\")):
         cells = split(row, "&")
         if any(cells):
             rows.append(cells)
     return rows
+
+
+def without_gap(row: list[Token]) -> list[Token]:
+    r"""A row without the [2pt] of the \\[2pt] before it."""
+    shown = [t.text for t in row[:6]]
+    if shown[:1] == ["["] and "]" in shown and row[1].kind == "num":
+        return row[shown.index("]") + 1 :]
+    return row
 
 
 def balanced(part: list[Token]) -> list[Token]:

@@ -24,11 +24,8 @@ def described(reading: Reading) -> str:
         words = _ROLE_WORDS.get(role.kind)
         if words is None or role.kind in ("kron", "eye") or base == "a\u0302":  # a name that the file has not
             continue
-        if (
-            role.kind == "a"
-            and (reading.layers > 1 or role.layer not in (None, 0))
-            and reading.facts.layer_numbers.get(base)
-        ):
+        deep = reading.layers > 1 or role.layer not in (None, 0)
+        if role.kind == "a" and deep and reading.facts.layer_numbers.get(base):
             words = "the pre-activations"
         if role.kind == "p" and logits:
             words = f"{_OUTPUT_WORDS[reading['output']]}({logits})"

@@ -25,10 +25,8 @@ from chainrule.derive.people.values import (
     neg,
     positional,
     primal,
-    rename,
     scalar,
     shape,
-    take,
     tangent,
     to_letters,
     transpose,
@@ -66,9 +64,6 @@ class Differentiating(Names):
             inner = node.kids[0]
             if inner.op in ("app", "fn") and len(inner.kids) == 1 and inner.kids[0].op == "name":  # ∇²f(z)
                 return self._grad(node.with_kids((inner, inner.kids[0])), at)
-            if inner.op == "grad" and len(inner.kids) == 1 and inner.kids[0].op == "app":  # ∇∇E(w)
-                by = inner.kids[0].kids[0]
-                return self._grad(Node("grad", (Node("grad", (inner.kids[0], by), 1), by), 1), at)
             raise NotReadError("∇ does not say by what")
         what, by = node.kids
         if node.data == 2:
@@ -163,29 +158,17 @@ class Differentiating(Names):
         if found is None:
             self.require_known(access, what)
             found = elementwise(neg(scalar(0)), value)
-        names: dict[str, str] = {}
-        open_axes: list[str] = []
+        places: list[tuple[str, Any]] = []
         for axis, pick in zip(access.axes, access.picks, strict=True):
             there = directions.pop(axis, None)
             if there is None:
                 continue
-            if there not in all_letters(found):
-                size = at.world.sizes.get(axis)
-                if size is not None:
-                    found = elementwise(found, Plain(np.ones(size, dtype=FLOAT), (there,)))
-            if isinstance(pick, int):
-                found = take(found, there, pick - 1)
-            elif isinstance(pick, tuple):
-                found = self.at_label(found, there, pick)
-            elif pick is None:
-                open_axes.append(there)
-            else:
-                names[there] = pick
-        open_axes += directions.values()
-        found = rename(found, names)
-        for condition in access.conditions:
-            self.assume(condition)
-        return found, value, access, open_axes, turned
+            places.append((there, pick))
+            size = at.world.sizes.get(axis)
+            if size is not None and there not in all_letters(found):
+                found = elementwise(found, Plain(np.ones(size, dtype=FLOAT), (there,)))
+        found, open_axes = self.taken(found, places, access)
+        return found, value, access, [*open_axes, *directions.values()], turned
 
     def _oriented(
         self, found: Value, what: Value, access: Any, open_axes: list[str], turned: bool, gradient: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from chainrule.derive.people.tree import Condition, Name, Node, names, num, transform, walk
+from chainrule.derive.people.tree import Condition, Item, Node, names, num, transform, walk, with_names
 
 __all__ = ["dotted", "undotted"]
 
@@ -45,26 +46,14 @@ def _numbered(node: Node, count: int) -> Node:
     def last(side: Node) -> Node:
         return num(float(count)) if side.op == "name" and side.data.base in _LAST and not side.data.sub else side
 
+    def items(old: tuple[Item, ...]) -> tuple[Item, ...]:
+        return tuple(Item("number", count) if i.kind == "letter" and i.value in _LAST else i for i in old)
+
     def change(part: Node) -> Node | None:
         if part.op == "ind":
             return Node("ind", (), tuple(Condition(last(c.left), c.rel, last(c.right)) for c in part.data))
-        if part.op == "elem":
-            items = tuple(
-                i._replace(kind="number", value=count) if i.kind == "letter" and i.value in _LAST else i
-                for i in part.data
-            )
-            return (
-                Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items) if items != part.data else None
-            )
-        if not isinstance(part.data, Name):
-            return None
-        sub = tuple(
-            item._replace(kind="number", value=count) if item.kind == "letter" and item.value in _LAST else item
-            for item in part.data.sub
-        )
-        if sub == part.data.sub:
-            return None
-        kids = tuple(_numbered(kid, count) for kid in part.kids)
-        return Node(part.op, kids, Name(part.data.base, sub, part.data.sup, part.data.primes, part.data.bold))
+        if part.op == "elem" and items(part.data) != part.data:
+            return Node("elem", tuple(_numbered(kid, count) for kid in part.kids), items(part.data))
+        return None
 
-    return transform(node, change)
+    return transform(with_names(node, lambda name: replace(name, sub=items(name.sub))), change)

@@ -41,29 +41,24 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
     unsettled: set[str] = set()
     elsewhere: dict[str, list[Reading]] = {}  # names that are defined under another reading than the file's
     for one in judged:  # defined under another reading than the file's
-        left = one.chain.sides[0].node
-        if (
-            one.reading is not found.reading
-            and left is not None
-            and left.op in ("name", "app")
-            and len(one.outcomes) > 1
-        ):
+        head = one.chain.head
+        if one.reading is not found.reading and head is not None and len(one.outcomes) > 1:
             kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
             changed = [
                 k
                 for k in {*one.reading.conventions, *found.reading.conventions} - kept
                 if one.reading[k] != found.reading[k]
             ]
-            if changed or one.reading.roles.get(left.data.base) != found.reading.roles.get(left.data.base):
-                elsewhere.setdefault(left.data.base, []).append(one.reading)
+            if changed or one.reading.roles.get(head.base) != found.reading.roles.get(head.base):
+                elsewhere.setdefault(head.base, []).append(one.reading)
     for one in judged:
         one.cost = found.cost if one.reading is found.reading else one.cost
     shown, rightly = supported(judged).union(told), supported(judged, ("follows",)).union(told)
     for n, one in enumerate(judged):
         for k, outcome in enumerate(one.outcomes):
-            left = one.chain.sides[0].node
-            if k == 1 and outcome.word in ("unread", "doubt") and left is not None and left.op in ("name", "app"):
-                unsettled |= {left.data.base}
+            defined = {head.base} if (head := one.chain.head) is not None else set()
+            if k == 1 and outcome.word in ("unread", "doubt"):
+                unsettled |= defined
             if outcome.word not in ("wrong", "misfit"):
                 continue
             why = ""
@@ -71,10 +66,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = "a bracket is missing, or one too many"
             elif k == 1 and _one_of_several(one):
                 why = "there are several losses here"
-                unsettled |= {left.data.base} if left is not None else set()
+                unsettled |= defined
             elif k == 1 and _is_definition(one, outcome) and not _used_rightly(one, judged):
                 why = "what is defined here is not what the name usually stands for"
-                unsettled |= {name.base for name in names(left)} if left is not None else set()
+                unsettled |= defined
             elif outcome.word == "misfit" and _without_layers(one):
                 why = outcome.message
             elif (some := _of_some_layer(one, k, outcome)) is not None:
@@ -121,20 +116,15 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             if why:
                 one.outcomes[k] = Outcome("doubt", why)
     for one in (*judged, *judged):
-        left = one.chain.sides[0].node
         for k, outcome in enumerate(one.outcomes):
             if outcome.word in ("wrong", "misfit"):
-                sides = [
-                    one.chain.sides[k].node,
-                    *([one.chain.sides[outcome.against].node] if outcome.against is not None else []),
-                ]
-                used = {name.base for node in sides if node is not None for name in names(node)}
+                used = {name.base for node in _sides(one, k, outcome) for name in names(node)}
                 elsewhere_too = {base for base in used if any(r is not one.reading for r in elsewhere.get(base, ()))}
                 if unclear_here := used & unsettled | elsewhere_too:
                     unclear_names = ", ".join(sorted(unclear_here))
                     one.outcomes[k] = Outcome("doubt", f"{unclear_names}: what is meant is not clear")
-            if k == 1 and one.outcomes[k].word == "doubt" and left is not None and left.op in ("name", "app"):
-                unsettled |= {left.data.base}
+            if k == 1 and one.outcomes[k].word == "doubt" and (head := one.chain.head) is not None:
+                unsettled |= {head.base}
             before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
             if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
                 one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
@@ -154,20 +144,17 @@ def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carrie
         for one in judged
         for k, o in enumerate(one.outcomes)
         if o.word in words
-        for j in {k, o.against if o.against is not None else k}
-        if one.chain.sides[j].node is not None
-        for name in names(one.chain.sides[j].node)  # type: ignore[arg-type]
+        for node in _sides(one, k, o)
+        for name in names(node)
     }
 
 
 def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
     """A letter of a wrong step whose role the field rarely gives it, and which no step that follows has."""
-    for j in {k, outcome.against if outcome.against is not None else k}:
-        node = one.chain.sides[j].node
-        for name in names(node) if node is not None else ():
-            role = one.reading.roles.get(name.base)
-            usual = USUAL.get(role.kind, {}).get(name.base, 0.0) if role is not None else 1.0
-            if name.base not in shown and role is not None and role.kind in USUAL and usual < 0.4:
+    for node in _sides(one, k, outcome):
+        for name in names(node):
+            kind = one.reading.kind(name.base)
+            if name.base not in shown and kind in USUAL and USUAL[kind].get(name.base, 0.0) < 0.4:
                 return name.base
     return None
 
@@ -175,7 +162,7 @@ def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str 
 def _without_layers(one: Judged) -> bool:
     """Whether a chain writes no layer in a file that elsewhere does: it may be of a smaller network."""
     facts = one.reading.facts
-    every = [n for side in one.chain.sides if side.node is not None for n in names(side.node)]
+    every = [n for tree in one.chain.trees for n in names(tree)]
     shown = {i.value[0] if i.kind == "shifted" else i.value for n in every for i in flat_items(n.sup + n.sub)}
     numbered = any(facts.layer_numbers.get(n.base) and (n.sup or n.sub) for n in every)
     return bool(facts.layer_letters) and not facts.layer_letters & shown and not numbered
@@ -191,7 +178,7 @@ def _of_some_layer(one: Judged, k: int, outcome: Outcome) -> str | None:
         every = list(names(node)) if node is not None else []
         items = [i for n in every for i in flat_items(n.sup + n.sub)]
         shown.append({i.value[0] if i.kind == "shifted" else i.value for i in items if i.kind in ("letter", "shifted")})
-        outputs.append(any((r := one.reading.roles.get(n.base)) is not None and r.kind in ("p", "y") for n in every))
+        outputs.append(any(one.reading.kind(n.base) in ("p", "y") for n in every))
     for mine, other, out in ((shown[0], shown[1], outputs[1]), (shown[1], shown[0], outputs[0])):
         if out and (letters & mine) - other:
             return min((letters & mine) - other)
@@ -201,22 +188,12 @@ def _of_some_layer(one: Judged, k: int, outcome: Outcome) -> str | None:
 def _layerless(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A name of a wrong step without the layer that the file writes elsewhere."""
     tagged = one.reading.facts.layer_letters
-    for j in {k, outcome.against if outcome.against is not None else k} if tagged else ():
-        node = one.chain.sides[j].node
-        for name in names(node) if node is not None else ():
-            role = one.reading.roles.get(name.base)
-            if (
-                role is None
-                or role.kind not in ("a", "h", "W", "b", "δ")
-                or name.sup
-                or name.sub
-                or role.layer is not None
-            ):
-                continue
-            if any(
-                item.value in tagged for n in one.reading.facts.seen[name.base] for item in flat_items(n.sup + n.sub)
-            ):
-                return name.base
+    for name in (name for node in _sides(one, k, outcome) for name in names(node)) if tagged else ():
+        role = one.reading.roles.get(name.base)
+        if role is None or role.kind not in ("a", "h", "W", "b", "δ") or role.layer is not None or name.sup or name.sub:
+            continue
+        if any(item.value in tagged for n in one.reading.facts.seen[name.base] for item in flat_items(n.sup + n.sub)):
+            return name.base
     return None
 
 
@@ -224,27 +201,21 @@ def _count_of_one(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A number of samples in a wrong step that was read as being of one sample."""
     if needs_batch(one.chain, one.reading):
         return None
-    for j in {k, outcome.against if outcome.against is not None else k}:
-        node = one.chain.sides[j].node
-        for name in names(node) if node is not None else ():
-            role = one.reading.roles.get(name.base)
-            if role is not None and role.kind == "count" and name.base in ("n", "N", "m", "M", "B"):
-                return name.base
-    return None
+    used = (name.base for node in _sides(one, k, outcome) for name in names(node))
+    return next((b for b in used if one.reading.kind(b) == "count" and b in ("n", "N", "m", "M", "B")), None)
 
 
 def _one_of_several(one: Judged) -> bool:
     """Whether a chain begins with one of the losses C_1 and C_2."""
-    left = one.chain.sides[0].node
-    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
-    if left is None or role is None or role.kind != "L":
+    head = one.chain.head
+    if head is None or one.reading.kind(head.base) != "L":
         return False
-    return len({i.value for n in one.reading.facts.seen[left.data.base] for i in n.sub if i.kind == "number"}) > 1
+    return len({i.value for n in one.reading.facts.seen[head.base] for i in n.sub if i.kind == "number"}) > 1
 
 
 def _sides(one: Judged, k: int, outcome: Outcome) -> list[Node]:
     """Both sides of a step, as far as they were read."""
-    found = (one.chain.sides[j].node for j in (k, outcome.against if outcome.against is not None else k))
+    found = (one.chain.sides[j].node for j in dict.fromkeys((k, outcome.against if outcome.against is not None else k)))
     return [node for node in found if node is not None]
 
 
@@ -272,13 +243,13 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A function of one side of a wrong step of which the file says nothing, where the other side has another one."""
     called = [
         {part.data.base if part.op == "app" else part.data[0] for part in walk(node)
-         if (part.op == "app" and (r := one.reading.roles.get(part.data.base)) is not None and r.kind in ("g", "p"))
+         if (part.op == "app" and one.reading.kind(part.data.base) in ("g", "p"))
          or (part.op == "fn" and part.data[0] == "logistic")}
         for node in _sides(one, k, outcome)
     ]  # fmt: skip
     for node in _sides(one, k, outcome):  # ŷ = f(z)
-        role = one.reading.roles.get(node.data.base) if node.op == "app" else None
-        if role is not None and role.kind == "g" and not one.reading[f"function {node.data.base}"]:
+        known = node.op != "app" or one.reading.kind(node.data.base) != "g" or one.reading[f"function {node.data.base}"]
+        if not known:
             return str(node.data.base)
     if len(called) < 2 or not (called[0] - called[1] and called[1] - called[0]):
         return None
@@ -287,12 +258,9 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
 
 def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:
     """Whether a Σ without an index stands before vectors or matrices in a wrong step."""
-    for j in {k, outcome.against if outcome.against is not None else k}:
-        node = one.chain.sides[j].node
-        for part in walk(node) if node is not None else ():
-            if part.op == "fn" and part.data[0] == "over samples":
-                return not any(i.kind == "letter" for n in names(part) for i in n.sub)
-    return False
+    parts = (part for node in _sides(one, k, outcome) for part in walk(node))
+    bare = next((part for part in parts if part.op == "fn" and part.data[0] == "over samples"), None)
+    return bare is not None and not any(i.kind == "letter" for n in names(bare) for i in n.sub)
 
 
 def _label_like(one: Judged, k: int, outcome: Outcome) -> str | None:
@@ -312,8 +280,7 @@ def _one_sided(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | 
         other = one.chain.sides[j].node
         used = [{name.base for name in names(node)} if node is not None else set() for node in (here, other)]
         for base in sorted(used[0] ^ used[1]):
-            role = one.reading.roles.get(base)
-            rare = role is not None and role.kind == "const" and USUAL["const"].get(base, 0.0) < 0.4
+            rare = one.reading.kind(base) == "const" and USUAL["const"].get(base, 0.0) < 0.4
             if rare and base not in shown:
                 return base
     return None
@@ -339,10 +306,7 @@ def _other_way_round(judge: Judge, n: int, one: Judged) -> bool:
 
 def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
     """Whether a chain with the derivative of an activation follows where that is the outputs', and no softmax."""
-    bases = {name.base for side in one.chain.sides if side.node is not None for name in names(side.node)}
-    if one.reading["output"] != "softmax" or not any(
-        (role := one.reading.roles.get(base)) is not None and role.kind == "g" for base in bases
-    ):
+    if one.reading["output"] != "softmax" or not any(one.reading.kind(base) == "g" for base in one.chain.bases):
         return False
     lefts = [chain.sides[0].node for chain in judge.chains]
     heads = [one.reading.roles.get(left.data.base) for left in lefts if left and left.op in ("name", "app")]
@@ -355,12 +319,11 @@ def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
     """Whether an error δ, whose definition fails, is what it usually is in other steps that follow."""
-    left = one.chain.sides[0].node
-    role = one.reading.roles.get(left.data.base) if left is not None and left.op == "name" else None
-    if left is None or role is None or role.kind != "δ":
+    head = one.chain.head
+    if head is None or one.reading.kind(head.base) != "δ":
         return False
     return any(
-        o.word == "follows" and side.node is not None and any(name.base == left.data.base for name in names(side.node))
+        o.word == "follows" and side.node is not None and any(name.base == head.base for name in names(side.node))
         for other in judged
         if other is not one
         for o, side in zip(other.outcomes, other.chain.sides, strict=True)
@@ -372,10 +335,10 @@ def _is_definition(one: Judged, outcome: Outcome) -> bool:
     left = one.chain.sides[0].node
     if left is None or left.op != "name":
         return False
-    role = one.reading.roles.get(left.data.base)
-    if role is None or role.kind in ("h", "x", "b", "W", "const", "def", "count", "y"):
+    kind = one.reading.kind(left.data.base)
+    if kind in ("", "h", "x", "b", "W", "const", "def", "count", "y"):
         return True
-    return role.kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
+    return kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
 
 
 def _wrong_for_single_units(judge: Judge, n: int, one: Judged, k: int) -> bool:

@@ -104,18 +104,9 @@ class Evaluator(Products):
         if function in ("softmax", "logsoftmax"):
             found = self._softmax(argument, at)
             return apply(found, functions_of("log")) if function == "logsoftmax" else found
-        if function == "onehot":
-            return self.name(
-                Name("e", argument.data.sub or (Item("letter", argument.data.base),))
-                if argument.op == "name"
-                else Name("?"),
-                at,
-            )
         x = self.value(argument, at)
         if function == "diag":
             return diagonal(x)
-        if function == "total":
-            return total(x)
         if function == "over samples":
             return self._over_samples(x)
         if function == "logsumexp":
@@ -159,12 +150,6 @@ class Evaluator(Products):
             return apply(neg(self.name(name, at)), functions_of("exp"))
         if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
             return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
-        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "num":
-            return self.name(Name("e", (Item("number", int(node.kids[0].data)),)), at)
-        if name.base in ("J", "𝐉", "D") and name.sub and node.kids[0].op == "name" and name.sub[0].kind == "letter":
-            by = Node("name", (), Name(name.sub[0].value))
-            if self.reading.roles.get(name.sub[0].value) is not None:
-                return self._D(Node("D", (node.kids[0], by)), at)
         if name.base in self.reading.functions and len(node.kids) == 1:
             return self._as_defined(name, node.kids[0], at)
         if self.is_function(name) or self.is_own_function(node):
@@ -179,29 +164,14 @@ class Evaluator(Products):
         if self.drops_arguments(node):
             return self.name(self.of_sample(node), at)
         inner = node.kids[0]
-        role = self.reading.roles.get(name.base)
-        if (
-            role is not None
-            and role.kind in ("p", "y")
-            and not name.sub
-            and len(node.kids) == 1
-            and inner.op == "name"
-            and self._index(inner) is not None
-        ) and not isinstance(self._index(inner), int):  # π(k): the k-th probability
-            return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)
-        if (
-            role is not None
-            and role.kind == "p"
-            and not name.sub
-            and inner.op == "name"
-            and inner.data.sub
-            and len(node.kids) == 1
-        ):
-            below = self.reading.roles.get(inner.data.base)
-            if below is not None and below.kind == "a":  # S(x_i) is S(x)_i
-                return self.name(Name(name.base, inner.data.sub, name.sup), at)
         if len(node.kids) != 1:
             raise NotReadError(f"{name.base} before a bracket of several things is not understood")
+        kind = self.reading.kind(name.base)
+        if kind in ("p", "y") and not name.sub and inner.op == "name":
+            if self._index(inner) is not None and not isinstance(self._index(inner), int):
+                return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)  # π(k)
+            if kind == "p" and inner.data.sub and self.reading.kind(inner.data.base) == "a":  # S(x_i) is S(x)_i
+                return self.name(Name(name.base, inner.data.sub, name.sup), at)
         return self._times(self.name(name, at), self.value(node.kids[0], at), "")
 
     def _inner(self, node: Node, at: Context) -> Value:

@@ -15,30 +15,20 @@ from chainrule.derive.people.affine import (
     has_log,
     has_losslike,
     is_softmax,
+    letters_in,
     tagless,
 )
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "tagged"]
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "letters_in", "tagged"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 _FUNCTIONS = ("σ", "φ", "ϕ", "f", "g", "h", "ψ", "act")
 _COUNTS = {
-    "N": "samples",
-    "M": "samples",
-    "m": "samples",
-    "B": "samples",
-    "n": "",
-    "K": "classes",
-    "C": "classes",
-    "|V|": "classes",
-    "k": "classes",
-    "c": "classes",
-    "D": "inputs",
-    "d": "inputs",
-    "J": "classes",
-}
+    **dict.fromkeys(("N", "M", "m", "B"), "samples"), "n": "",
+    **dict.fromkeys(("K", "C", "|V|", "k", "c", "J"), "classes"), "D": "inputs", "d": "inputs",
+}  # fmt: skip
 
 
 @dataclass
@@ -113,7 +103,7 @@ def _numbered(base: str, facts: Facts) -> bool:
 def facts_of(notes: Notes) -> Facts:
     facts = Facts(prose=(notes.prose + " " + " ".join(notes.headings)).lower(), told=notes.told)
     chains = [*notes.chains, *notes.inline]
-    trees = [side.node for chain in chains for side in chain.sides if side.node is not None]
+    trees = [tree for chain in chains for tree in chain.trees]
     every = [name for tree in trees for name in names(tree)]
     every += [n for chain in chains for c in chain.conditions for side in (c.left, c.right) for n in names(side)]
     for name in every:
@@ -138,7 +128,7 @@ def facts_of(notes: Notes) -> Facts:
 
 
 def _companions(chain: Chain, facts: Facts) -> None:
-    trees = [side.node for side in chain.sides if side.node is not None]
+    trees = chain.trees
     bases = sorted({name.base for tree in trees for name in names(tree)})
     facts.together |= {frozenset((a, b)) for k, a in enumerate(bases) for b in bases[:k]}
     tops = [tree.data.base for tree in trees if tree.op in ("name", "app")]
@@ -237,7 +227,7 @@ def _layers(every: list[Name], facts: Facts) -> None:
         numbers = [i.value for i in name.sub if i.kind == "number"]
         if numbers and name.base in ("W", "b", "U", "V", "Θ") and len(name.sub) == 1 and not name.sup:
             facts.sub_layers = True
-            facts.layer_numbers[name.base] |= {int(str(numbers[0])[0]) if len(str(numbers[0])) == 3 else numbers[0]}
+            facts.layer_numbers[name.base] |= {numbers[0]}
     if facts.layer_letters & {"l", "L", "ℓ"}:
         used_as_power = any(
             name.sup and name.sup[0] == Item("number", 2) for name in every if name.base in ("y", "ŷ", "p")
@@ -298,39 +288,32 @@ def _samples(trees: list[Node], facts: Facts) -> None:
 
 
 def _scan(tree: Node, facts: Facts) -> None:
+    hint = facts.hints
+
+    def note(node: Node, word: str) -> None:
+        for name in direct(node):
+            hint[name.base][word] += 1
+
     for part in walk(tree):
-        hint = facts.hints
         if part.op == "fn":
             function = part.data[0]
-            for name in direct(part.kids[0]):
-                hint[name.base][
-                    {"log": "in log", "exp": "in exp", "softmax": "in softmax"}.get(function, f"in {function}")
-                ] += 1
+            note(part.kids[0], f"in {function}")
             if function == "exp":
                 for kid in walk(part.kids[0]):
                     if kid.op == "name":
                         hint[kid.data.base]["within exp"] += 1
         elif part.op == "differential" and part.kids:
-            for name in direct(part.kids[0]):
-                hint[name.base]["moved"] += 1
-        elif part.op == "D":
+            note(part.kids[0], "moved")
+        elif part.op in ("D", "grad"):
             for name in direct(part.kids[0]):
                 hint[name.base]["differentiated"] += 1
-                hint[name.base]["differentiated bare"] += not name.sub
+                hint[name.base]["differentiated bare"] += part.op == "grad" or not name.sub
             for by in part.kids[1:]:
                 for name in direct(by):
                     jacobian = part.data == "jacobian" and name.base in _FUNCTIONS  # J_φ(z)
                     hint[name.base]["primed" if jacobian else "by"] += 1
                     if not jacobian:
                         facts.differentiated_by.add(name)
-        elif part.op == "grad":
-            for name in direct(part.kids[0]):
-                hint[name.base]["differentiated"] += 1
-                hint[name.base]["differentiated bare"] += 1
-            for by in part.kids[1:]:
-                for name in direct(by):
-                    hint[name.base]["by"] += 1
-                    facts.differentiated_by.add(name)
         elif part.op in ("app", "appow"):
             plain = len(part.kids) == 1 and part.kids[0].op in ("name", "T", "app", "elem")
             if part.op == "app":
@@ -351,11 +334,9 @@ def _scan(tree: Node, facts: Facts) -> None:
             logs = [k for k, kid in enumerate(part.kids) if has_log(kid)]
             for k in logs[:1]:
                 for kid in part.kids[:k]:
-                    for name in direct(kid):
-                        hint[name.base]["times log"] += 1
+                    note(kid, "times log")
         elif part.op == "div":
-            for name in direct(part.kids[1]):
-                hint[name.base]["below"] += 1
+            note(part.kids[1], "below")
             if part.kids[0].op == part.kids[1].op == "name":
                 hint[part.kids[0].data.base]["over a name"] += 1
                 hint[part.kids[1].data.base]["below a name"] += 1
@@ -369,8 +350,7 @@ def _scan(tree: Node, facts: Facts) -> None:
         if part.op == "add" and len(part.kids) == 2:
             one, other = part.kids
             if one.op == "num" and one.data == 1 and other.op == "neg":
-                for name in direct(other.kids[0]):
-                    hint[name.base]["1 less"] += 1
+                note(other.kids[0], "1 less")
         if isinstance(part.data, Name):
             for item in flat_items(part.data.sub):
                 if item.kind == "name" and item.value.op == "name":

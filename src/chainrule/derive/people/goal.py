@@ -13,7 +13,7 @@ from chainrule.derive.people.grammar import parse
 from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.tokens import tokens
-from chainrule.derive.people.tree import Item, Name, Node, NotReadError, names, transform, walk
+from chainrule.derive.people.tree import Item, Node, NotReadError, names, walk, with_names
 from chainrule.errors import InputError
 
 __all__ = ["LECTURE", "reaches", "read_goal", "read_roles"]
@@ -86,13 +86,7 @@ def read_goal(text: str, *, lecture: bool = False) -> tuple[Node, Node]:
 
 
 def _of_the_lecture(node: Node) -> Node:
-    def change(part: Node) -> Node | None:
-        if isinstance(part.data, Name) and part.data.base in LECTURE:
-            kids = tuple(_of_the_lecture(kid) for kid in part.kids)
-            return Node(part.op, kids, replace(part.data, base=part.data.base + _LECTURE))
-        return None
-
-    return transform(node, change)
+    return with_names(node, lambda n: replace(n, base=n.base + _LECTURE) if n.base in LECTURE else n)
 
 
 def reaches(chain: Chain, words: list[str], reading: Reading, goal: tuple[Node, Node], seed: int) -> bool:
@@ -161,12 +155,8 @@ def _letterings(chain: Chain, goal: tuple[Node, Node]) -> list[dict[str, str]]:
     ours = [i.value for name in names(goal[0]) for i in flat_items(name.sub) if i.kind == "letter"]
     ours = list(dict.fromkeys(ours))
     first = chain.sides[0].node
-    theirs = [
-        i.value
-        for name in (names(first) if first is not None else ())
-        for i in flat_items(name.sub)
-        if i.kind == "letter"
-    ]
+    every = names(first) if first is not None else ()
+    theirs = [i.value for name in every for i in flat_items(name.sub) if i.kind == "letter"]
     theirs = list(dict.fromkeys([*ours, *theirs]))[:4]
     return [
         dict(zip(ours, picks, strict=True)) for picks in itertools.islice(itertools.permutations(theirs, len(ours)), 24)
@@ -177,12 +167,4 @@ def _relettered(node: Node, mapping: Mapping[str, str]) -> Node:
     def items(old: tuple[Item, ...]) -> tuple[Item, ...]:
         return tuple(i._replace(value=mapping.get(i.value, i.value)) if i.kind == "letter" else i for i in old)
 
-    def change(part: Node) -> Node | None:
-        if isinstance(part.data, Name):
-            name = part.data
-            new = Name(name.base, items(name.sub), items(name.sup), name.primes, name.bold)
-            kids = tuple(_relettered(kid, mapping) for kid in part.kids)
-            return Node(part.op, kids, new) if (new, kids) != (name, part.kids) else None
-        return None
-
-    return transform(node, change)
+    return with_names(node, lambda name: replace(name, sub=items(name.sub), sup=items(name.sup)))

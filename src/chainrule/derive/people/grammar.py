@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chainrule.derive.people.operators import Operators
-from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.atoms import Atoms
+from chainrule.derive.people.scripts import letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Item, Node, NotReadError
+from chainrule.derive.people.tree import Node, NotReadError
 
 __all__ = ["parse"]
 
@@ -13,26 +13,9 @@ _MOST_NESTED = 60
 _TIMES = {"cdot": "·", "times": "×", "*": "*", "odot": "⊙", "circ": "⊙", "otimes": "⊗"}
 _STOPS = {")", "]", "}", ",", ";", "=", "|", "&"}
 _STOP_COMMANDS = {
-    "}",
-    "\\",
-    "end",
-    "implies",
-    "neq",
-    "le",
-    "ge",
-    "in",
-    "to",
-    "approx",
-    "|",
-    "propto",
-    "rangle",
-    "over",
-    "gets",
-    "forall",
-    "ll",
-    "gg",
-    "sim",
-}
+    "}", "\\", "end", "implies", "neq", "le", "ge", "in", "to", "approx", "|", "propto", "rangle", "over", "gets",
+    "forall", "ll", "gg", "sim",
+}  # fmt: skip
 
 
 def parse(tokens: list[Token]) -> Node:
@@ -66,8 +49,8 @@ def parse(tokens: list[Token]) -> Node:
     return tree
 
 
-class Grammar(Operators):
-    """Sums and products; `Operators` and `Atoms` read what they are made of."""
+class Grammar(Atoms):
+    """Sums and products of what its bases read."""
 
     def whole(self, tokens: list[Token]) -> Node:
         return parse(tokens)
@@ -133,7 +116,7 @@ class Grammar(Operators):
                 self.at += 1
                 before = factors[0] if len(factors) == 1 else Node("mul", tuple(factors), tuple(signs))
                 return Node("inner", (before, self.term()))
-            if (token.kind in ("char", "cmd")) and token.text in _TIMES and not self.is_power_star():
+            if token.kind in ("char", "cmd") and token.text in _TIMES:
                 if not factors:
                     raise NotReadError(f"nothing stands before {token.text}")
                 sign = _TIMES[token.text]
@@ -155,9 +138,7 @@ class Grammar(Operators):
             if negative:
                 factor = Node("neg", (factor,))
             if sign == "/":
-                slope = self.slash_derivative(factors, signs, factor)
-                if slope is None:
-                    factors[-1] = Node("div", (factors[-1], factor))
+                factors[-1] = self.divided(factors[-1], factor)
             else:
                 if factors:
                     signs.append(sign or "")
@@ -168,26 +149,6 @@ class Grammar(Operators):
         if not factors:
             raise NotReadError("a factor is missing")
         return factors[0] if len(factors) == 1 else Node("mul", tuple(factors), tuple(signs))
-
-    def in_square_brackets(self) -> tuple[Item, ...] | None:
-        """Indices as in code: S[i,k]. A bracket that holds an operation is a factor."""
-        start = self.at
-        try:
-            inside = self.inside()
-            items = items_of(inside, self.whole)
-        except NotReadError:
-            self.at = start
-            return None
-        if (
-            inside
-            and len(inside) <= 14
-            and items
-            and all(item.kind in ("letter", "number", "name") for item in items)
-            and any(t.text == "," for t in inside)
-        ):
-            return items
-        self.at = start
-        return None
 
     def skip_point(self) -> None:
         """(z) behind a derivative: where it is taken, which is everywhere."""
@@ -200,19 +161,11 @@ class Grammar(Operators):
         if len(letters) != 1 or not fonts:
             self.at = start
 
-    def slash_derivative(self, factors: list[Node], signs: list[str], below: Node) -> Node | None:
-        """∂L/∂z with a slash: the tokens were read as the factors d and L; put the derivative in their place."""
-        if below.op != "differential":
-            return None
-        above = factors[-1]
-        if above.op == "differential":
-            factors[-1] = Node("D", (above.kids[0] if above.kids else Node("here"), *below.kids), above.data)
-            if not above.kids:
-                factors[-1] = self.operator(below.kids)
-            return factors[-1]
-        if above.op == "nabla":
-            return None
-        return None
+    def divided(self, above: Node, below: Node) -> Node:
+        """A fraction with a slash; ∂L/∂z is a derivative."""
+        if above.op != "differential" or below.op != "differential":
+            return Node("div", (above, below))
+        return Node("D", (*above.kids, *below.kids)) if above.kids else self.operator(below.kids)
 
 
 def _added(terms: list[Node]) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -88,10 +89,8 @@ class Indices(ABC):
 
     def _size_by_limit(self, bound: Bound, letter: str) -> int | None:
         upper = bound.upper
-        if isinstance(upper, Node) and upper.op == "name":
-            role = self.reading.roles.get(upper.data.base)
-            if role is not None and role.kind == "count":
-                return self.count(upper.data.base)
+        if isinstance(upper, Node) and upper.op == "name" and self.reading.kind(upper.data.base) == "count":
+            return self.count(upper.data.base)
         return self.world.sizes[f"#{self.reading.layers}"] if bound.letters == (letter,) and upper is not None else None
 
     def _size_in(self, node: Node, letter: str, seen: frozenset[str] = frozenset()) -> int | None:
@@ -243,25 +242,7 @@ class Indices(ABC):
         left, right = self._index(condition.left), self._index(condition.right)
         if left is None or right is None:
             return self._compared(condition, at)
-        positions = [self._positions(side, left if side is right else right) for side in (left, right)]
-        a, b = positions
-        names = tuple(dict.fromkeys(a.letters + b.letters))
-        gap = add(a, neg(b))
-        here = primal(gap)
-        rel = condition.rel
-        with np.errstate(all="ignore"):
-            data = {
-                "=": here.data == 0,
-                "≠": here.data != 0,
-                "<": here.data < 0,
-                ">": here.data > 0,
-                "≤": here.data <= 0,
-                "≥": here.data >= 0,
-            }.get(rel)
-        if data is None:
-            raise NotReadError("a condition is not read")
-        del names
-        return Plain(data.astype(FLOAT), here.letters)
+        return _holds(add(self._positions(left, right), neg(self._positions(right, left))), condition.rel)
 
     def _index(self, node: Any) -> Any:
         """An index as a letter, a number or a label; None of anything else."""
@@ -269,27 +250,20 @@ class Indices(ABC):
             return None
         if node.op == "num" and float(node.data).is_integer():
             return int(node.data)
-        if node.op in ("add",) and len(node.kids) == 2 and node.kids[0].op == "name" and node.kids[1].op == "num":
-            inner = self._index(node.kids[0])
-            return ("shifted", inner, int(node.kids[1].data)) if isinstance(inner, str) else None
         if node.op != "name":
             return None
         name: Name = node.data
         if len(name.base) > 3 and any(word in name.base for word in ("true", "label", "correct", "target", "gold")):
             return ("label",)
-        role = self.reading.roles.get(name.base)
-        if (
-            role is not None
-            and role.kind in ("label", "y")
-            and not (role.kind == "y" and len(self._unit_items(name)) > 0)
-        ):
+        kind = self.reading.kind(name.base)
+        if kind == "label" or (kind == "y" and not self._unit_items(name)):
             found = [i.value for i in flat_items(name.sub + name.sup) if i.kind == "letter"]
             return ("label", *found[:1])
         if self.reading.is_label(name.base) and not name.sub:
             return ("label",)
         bare = not name.sub and not name.sup
-        if bare and (role is None or role.kind in ("count", "const") or name.base in _INDEX_LETTERS):
-            if role is not None and role.kind == "count" and name.base not in self.reading.facts.labels:
+        if bare and (kind in ("", "count", "const") or name.base in _INDEX_LETTERS):
+            if kind == "count" and name.base not in self.reading.facts.labels:
                 return self.count(name.base)
             return name.base + "'" * name.primes
         return None
@@ -304,9 +278,6 @@ class Indices(ABC):
     def _positions(self, index: Any, other: Any) -> Plain:
         if isinstance(index, int):
             return scalar(index - 1 + self.reading.facts.zero_based)
-        if isinstance(index, tuple) and index[0] == "shifted":
-            inner = self._positions(index[1], other)
-            return Plain(inner.data + index[2], inner.letters)
         if isinstance(index, tuple):
             labels = self.world.labels
             if not self.world.batch:
@@ -327,18 +298,7 @@ class Indices(ABC):
         return self.size_of(letter)
 
     def _compared(self, condition: Condition, at: Context) -> Value:
-        if condition.rel not in ("<", ">", "≤", "≥", "=", "≠"):
-            raise NotReadError("a condition is not read")
-        gap = primal(add(self.value(condition.left, at), neg(self.value(condition.right, at))))
-        data = {
-            "<": gap.data < 0,
-            ">": gap.data > 0,
-            "≤": gap.data <= 0,
-            "≥": gap.data >= 0,
-            "=": gap.data == 0,
-            "≠": gap.data != 0,
-        }[condition.rel]
-        return Plain(data.astype(FLOAT), gap.letters, gap.matrix)
+        return _holds(add(self.value(condition.left, at), neg(self.value(condition.right, at))), condition.rel)
 
     def _cases(self, node: Node, at: Context) -> Value:
         left: Value = scalar(1)
@@ -366,6 +326,19 @@ class Indices(ABC):
     def assume(self, condition: Condition) -> None:
         if condition not in self.assumed:
             self.assumed.append(condition)
+
+
+_COMPARED = {
+    "=": operator.eq, "≠": operator.ne, "<": operator.lt, ">": operator.gt, "≤": operator.le, "≥": operator.ge
+}  # fmt: skip
+
+
+def _holds(gap: Value, rel: str) -> Plain:
+    """1 where what lies between two sides is as the relation says, else 0."""
+    here = primal(gap)
+    if rel not in _COMPARED:
+        raise NotReadError("a condition is not read")
+    return Plain(_COMPARED[rel](here.data, 0).astype(FLOAT), here.letters, here.matrix)
 
 
 def _other(condition: Condition, letter: str) -> str | None:

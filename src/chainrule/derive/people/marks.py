@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tokens import tokens as tokenize
-from chainrule.derive.people.tree import Bound, Condition, NotReadError
-from chainrule.derive.people.words import is_word_name, relation_in
+from chainrule.derive.people.tree import Bound, Condition, Node, NotReadError
+from chainrule.derive.people.words import RELATIONS, is_word_name, relation_in
 
 __all__ = ["after_d", "apart", "begins_d", "bound_of", "is_d", "within_text"]
 
@@ -39,17 +41,14 @@ def apart(row: list[Token]) -> tuple[list[Token], list[Token]]:
     return row, []
 
 
-def bound_of(below: list[Token], above: list[Token], parse: object) -> Bound:
+def bound_of(below: list[Token], above: list[Token], whole: Callable[[list[Token]], Node]) -> Bound:
     """What stands below and above a Σ."""
-    whole = parse
     letters: list[str] = []
     conditions: list[Condition] = []
-    lower: object = None
-    below = without_braces(below)
+    lower: Node | None = None
     pieces: list[list[Token]] = []
-    for part in split(below, ",", "\\", ":", "|", ";"):
-        part = [t for t in part if t.kind not in ("space",)]
-        part = without_braces(part)
+    for part in split(without_braces(below), ",", "\\", ":", "|", ";"):
+        part = without_braces([t for t in part if t.kind != "space"])
         if part and part[0].text == "substack":
             part = part[1:]
         while len(part) > 2 and part[0].text in "(" and part[-1].text in ")":
@@ -62,32 +61,28 @@ def bound_of(below: list[Token], above: list[Token], parse: object) -> Bound:
         if part and part[0].kind in ("text", "word") and len(part) > 1:
             part = part[1:]
         k = relation_in(part)
-        if k is None:
-            items = items_of(part, whole)  # type: ignore[arg-type]
-            letters += [item.value for item in items if item.kind == "letter"]
+        more = relation_in(part[k + 1 :]) if k is not None else None
+        if k is None or more is not None:  # 1 ≤ i ≤ K
+            shown = part if k is None or more is None else part[k + 1 : k + 1 + more]
+            letters += [item.value for item in items_of(shown, whole) if item.kind == "letter"]
             continue
-        more = relation_in(part[k + 1 :])
-        if more is not None:  # 1 ≤ i ≤ K
-            middle = part[k + 1 : k + 1 + more]
-            letters += [item.value for item in items_of(middle, whole) if item.kind == "letter"]  # type: ignore[arg-type]
-            continue
-        left = items_of(part[:k], whole)  # type: ignore[arg-type]
-        rel = {"=": "=", "neq": "≠", "<": "<", ">": ">", "le": "≤", "ge": "≥", "in": "∈", "notin": "∉"}[part[k].text]
+        left = items_of(part[:k], whole)
+        rel = RELATIONS[part[k].text]
         for item in left:
             if item.kind == "letter" and item.value not in letters and (rel != "<" or not letters):
                 letters.append(item.value)
         if rel == "∈" or not left:
             continue
-        right = whole(part[k + 1 :])  # type: ignore[operator]
+        right = whole(part[k + 1 :])
         if rel == "=" and left[0].kind == "letter":
             lower = right
             continue
-        conditions.append(Condition(whole(part[:k]), rel, right))  # type: ignore[operator]
+        conditions.append(Condition(whole(part[:k]), rel, right))
     upper = None
     above = without_braces(above)
     if above:
         try:
-            upper = whole(above)  # type: ignore[operator]
+            upper = whole(above)
         except NotReadError:
             upper = None
     return Bound(tuple(letters), tuple(conditions), lower, upper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -40,16 +41,11 @@ __all__ = ["Names"]
 
 class Names(Indices):
     def is_eye(self, name: Name) -> bool:
-        role = self.reading.roles.get(name.base)
-        return (
-            role is not None
-            and role.kind == "eye"
-            and len([i for i in flat_items(name.sub) if i.kind in ("letter", "number")]) < 2
-        )
+        indices = [i for i in flat_items(name.sub) if i.kind in ("letter", "number")]
+        return self.reading.kind(name.base) == "eye" and len(indices) < 2
 
     def name(self, name: Name, at: Context) -> Value:
-        role = self.reading.roles.get(name.base)
-        kind = role.kind if role is not None else ""
+        kind = self.reading.kind(name.base)
         if kind == "ones" and (name.sub or name.base != "𝟙"):
             return plain(np.ones((self.world.sizes[f"#{self.reading.layers}"], 1)), matrix=True)
         if kind == "ones":
@@ -86,20 +82,7 @@ class Names(Indices):
         return self.picked_of(value, access)
 
     def picked_of(self, value: Value, access: Access) -> Value:
-        names: dict[str, str] = {}
-        open_axes: list[str] = []
-        for axis, pick in zip(access.axes, access.picks, strict=True):
-            if isinstance(pick, int):
-                value = take(value, axis, pick - 1)
-            elif isinstance(pick, tuple):
-                value = self.at_label(value, axis, pick)
-            elif pick is None:
-                open_axes.append(axis)
-            else:
-                names[axis] = pick
-        value = rename(value, names)
-        for condition in access.conditions:
-            self.assume(condition)
+        value, open_axes = self.taken(value, zip(access.axes, access.picks, strict=True), access)
         if access.key[0] == "def":
             rest = sorted(n for n in letters(value) if n.startswith("@"))
             if len(rest) > 2:
@@ -115,6 +98,23 @@ class Names(Indices):
             row, column = self.placed(access, open_axes)
             value = positional(value, row, column)
         return power(value, float(access.power)) if access.power != 1 else value
+
+    def taken(self, value: Value, places: Iterable[tuple[str, Any]], access: Access) -> tuple[Value, list[str]]:
+        """What an access picks from each axis; and the axes that it leaves open."""
+        names: dict[str, str] = {}
+        open_axes: list[str] = []
+        for axis, pick in places:
+            if isinstance(pick, int):
+                value = take(value, axis, pick - 1)
+            elif isinstance(pick, tuple):
+                value = self.at_label(value, axis, pick)
+            elif pick is None:
+                open_axes.append(axis)
+            else:
+                names[axis] = pick
+        for condition in access.conditions:
+            self.assume(condition)
+        return rename(value, names), open_axes
 
     def placed(self, access: Access, axes: list[str]) -> tuple[str | None, str | None]:
         """Which of the open axes are rows, and which columns."""
@@ -230,25 +230,21 @@ class Names(Indices):
         return at.known[key]
 
     def is_function(self, name: Name) -> bool:
-        role = self.reading.roles.get(name.base)
-        return (role is not None and role.kind == "g") or (name.primes > 0 and role is None)
+        kind = self.reading.kind(name.base)
+        return kind == "g" or (name.primes > 0 and not kind)
 
     def is_own_function(self, node: Node) -> bool:
         """a(z), or a'(z), where a is a layer's output: the activation itself."""
-        role = self.reading.roles.get(node.data.base)
-        if role is None or role.kind != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
+        kind = self.reading.kind
+        if kind(node.data.base) != "h" or len(node.kids) != 1 or node.data.sub or node.data.sup:
             return False
-        inner = self.reading.roles.get(node.kids[0].data.base) if node.kids[0].op == "name" else None
-        within = [self.reading.roles.get(n.base) for n in names(node.kids[0])] if node.kids[0].op == "add" else []
-        affine = any(r is not None and r.kind == "W" for r in within)  # not h (1 − h)
-        return node.data.primes > 0 or affine or (inner is not None and inner.kind == "a")
+        inner = node.kids[0]
+        affine = inner.op == "add" and any(kind(n.base) == "W" for n in names(inner))  # not h (1 − h)
+        return node.data.primes > 0 or affine or (inner.op == "name" and kind(inner.data.base) == "a")
 
     def call(self, name: Name, x: Value) -> Value:
-        role = self.reading.roles.get(name.base, Role("g"))
         own = self.reading[f"function {name.base}"]
         function = own or self.reading["activation"]
-        if role.kind == "g" and role.layer == 0:
-            function = "logistic"
         found = apply(x, functions_of(function, name.primes))
         for item in name.sup:
             if item.kind == "number":
@@ -257,45 +253,33 @@ class Names(Indices):
 
     def is_likelihood(self, node: Node) -> bool:
         """𝓛(θ | t, z): of the parameters, given the data."""
-        role = self.reading.roles.get(node.data.base)
-        given = [kid.op == "given" for kid in node.kids]
-        return role is not None and role.kind == "L" and any(given)
+        return self.reading.kind(node.data.base) == "L" and any(kid.op == "given" for kid in node.kids)
 
     def drops_arguments(self, node: Node) -> bool:
         """L(y, ŷ) and J(θ): a name that says what it depends on."""
-        role = self.reading.roles.get(node.data.base)
-        if role is None:
-            return False
-        if role.kind == "L":
-            return True
+        kind = self.reading.kind(node.data.base)
+        if kind in ("", "L"):
+            return kind == "L"
         plain = all(kid.op in ("name", "T", "given") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
         if not plain:
             return False
         if len(node.kids) > 1:
-            return role.kind in ("p", "a", "h", "def", "g")
+            return kind in ("p", "a", "h", "def", "g")
         inner = node.kids[0]
-        arg = self.reading.roles.get(inner.data.base) if inner.op == "name" else None
+        arg = self.reading.kind(inner.data.base) if inner.op == "name" else ""
         if inner.op == "name" and inner.data.sub and inner.data.sub == node.data.sub:
             return True  # y_i(z_i)
-        if inner.op != "name" or inner.data.sub or (arg is not None and arg.kind in ("const", "count", "y", "δ")):
+        if inner.op != "name" or inner.data.sub or arg in ("const", "count", "y", "δ"):
             return False
-        return role.kind in ("p", "a", "h", "def") and (
-            arg is not None or inner.data.base in ("x", "X", "θ", "w", "W", "Θ")
-        )
+        return kind in ("p", "a", "h", "def") and bool(arg or inner.data.base in ("x", "X", "θ", "w", "W", "Θ"))
 
     def of_sample(self, node: Node) -> Name:
         """A name whose argument says of which sample it is: h(x^{(i)}) is h of sample i."""
         name: Name = node.data
-        role = self.reading.roles.get(name.base)
-        samples = [
-            i
-            for kid in node.kids
-            for n in names(kid)
-            for i in flat_items(n.sub + n.sup)
-            if i.kind == "letter" and i.value in self.reading.facts.sample_letters
-        ]
+        items = [i for kid in node.kids for n in names(kid) for i in flat_items(n.sub + n.sup)]
+        samples = [i for i in items if i.kind == "letter" and i.value in self.reading.facts.sample_letters]
         known = any(i in flat_items(name.sub + name.sup) for i in samples)
-        if not samples or known or role is None or role.kind not in ("p", "a", "h"):
+        if not samples or known or self.reading.kind(name.base) not in ("p", "a", "h"):
             return name
         return replace(name, sup=(*name.sup, Item("round", (samples[0],))))
 
@@ -309,9 +293,7 @@ class Names(Indices):
 
     def is_probability_of(self, node: Node) -> bool:
         """P(k | x), P(y | x)."""
-        role = self.reading.roles.get(node.data.base)
-        first = node.kids[0]
-        if len(node.kids) < 2 or first.op != "name" or (role is not None and role.kind not in ("p", "prob")):
+        if len(node.kids) < 2 or node.kids[0].op != "name" or self.reading.kind(node.data.base) not in ("", "p"):
             return False
         return node.data.base in ("P", "p", "Pr", "q")
 
@@ -321,7 +303,7 @@ class Names(Indices):
         if found is None:
             found = "p̂"
             self.reading.roles[found] = Role("p")
-        self.reading.roles.get(found)
+        self.reading.roles.get(found)  # noted as asked for
         return found
 
     def probability(self, node: Node, at: Context) -> Value:
@@ -333,8 +315,8 @@ class Names(Indices):
             if i.kind == "letter" and i.value in self.reading.facts.sample_letters
         ]  # fmt: skip
         sup = (Item("round", tuple(samples[:1])),) if samples and self.world.batch else ()
-        of_target = self.reading.roles.get(first.data.base) if first.op == "name" else None
-        if of_target is not None and of_target.kind == "y" and self.reading["units"] == "one output":
+        of_target = first.op == "name" and self.reading.kind(first.data.base) == "y"
+        if of_target and self.reading["units"] == "one output":
             y = self.name(first.data, at)  # p(y | x) = p^y (1 − p)^{1 − y}
             p = self.name(Name(base, first.data.sub if self.world.batch else (), sup), at)
             log = functions_of("log")

@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
+from chainrule.derive.people.brackets import Brackets
 from chainrule.derive.people.cursor import rows_of, split
 from chainrule.derive.people.marks import apart, bound_of, within_text
 from chainrule.derive.people.scripts import items_of, letter_of
-from chainrule.derive.people.slopes import Slopes
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, num
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names
 from chainrule.derive.people.words import FUNCTIONS, is_word_name, relation_in
 
 __all__ = ["Operators"]
 
 _MATRICES = {
-    "matrix",
-    "pmatrix",
-    "bmatrix",
-    "Bmatrix",
-    "vmatrix",
-    "array",
-    "smallmatrix",
-    "psmallmatrix",
-    "bsmallmatrix",
-}
-_OTHERWISE = {
-    "otherwise",
-    "else",
-    "o.w.",
-    "ow",
-    "otherwise.",
-    "else.",
-    "sonst",
-    "altrimenti",
-    "sinon",
-    "caso contrário",
-}
+    "matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix", "psmallmatrix", "bsmallmatrix"
+}  # fmt: skip
+_OTHERWISE = {"otherwise", "else", "o.w", "ow", "sonst", "altrimenti", "sinon", "caso contrário"}
 
 
-class Operators(Slopes):
+class Operators(Brackets):
     def bracket(self) -> Node:
         opened = self.peek()
         assert opened is not None
         after = self.peek(1)
-        if opened.kind == "cmd" and opened.text == "{" and after is not None and after.text == "begin":
-            self.at += 1  # \left\{ \begin{array} … \right. has no closing bracket
-            _, inside = self.environment()
-            if self.next_is("}") and self.tokens[self.at].kind == "cmd":
-                self.at += 1
-            if inside and inside[0].text == "{":
-                inner = type(self)(inside)
-                inner.group()
-                inside = inside[inner.at :]
-            return self.cases(inside)
-        if after is not None and after.text == "begin" and opened.text in "([":
-            inside = self.inside()
-            return self.whole(inside)
         inside = self.inside()
+        if after is not None and after.text == "begin" and opened.text in "([":
+            return self.whole(inside)
         if opened.text in "[({" and relation_in(inside) is not None:
             parts = split(inside, ",")
             return Node("ind", (), tuple(self.condition(part) for part in parts if relation_in(part) is not None))
@@ -66,6 +36,11 @@ class Operators(Slopes):
                 "mat", tuple(c for c in cells if c is not None), (tuple(0 if c is not None else 1 for c in cells),)
             )
         return self.whole(inside)
+
+    def without_columns(self, inside: list[Token]) -> list[Token]:
+        """Without the {ll} of an array."""
+        inner = type(self)(inside)
+        return inside[len(inner.inside()) + 2 :] if inner.next_is("{") else inside
 
     def cell(self, tokens: list[Token]) -> Node | None:
         tokens = [t for t in tokens if t.kind != "space"]
@@ -116,11 +91,7 @@ class Operators(Slopes):
         if function == "exp" and power and not self.next_is("(", "{", "["):
             return Node("fn", (self.whole(power),), ("exp", primes))
         argument = self.argument()
-        if function == "total" and argument.op == "mat" and len(argument.kids) > 1:  # sum(dZ, axis=1)
-            argument = argument.kids[0]
         node = Node("fn", (argument,), (function, primes))
-        if function == "total":
-            node = Node("alt", (node, Node("fn", (argument,), ("over samples", 0))))
         if elements:
             node = Node("elem", (node,), elements)
         return Node("pow", (node, self.whole(power))) if power else node
@@ -187,17 +158,10 @@ class Operators(Slopes):
             return Node(kind, (self.argument(),), bound)
         negative = False
         token = self.peek()
-        if "".join(t.text for t in below) in ("K", "N", "C", "Z") and not above:
-            return self.name(Name("Σ" + below[0].text))
-        if (
-            (token is None or token.text in (")", "]", "}", "-", "+", "="))
-            and kind == "sum"
-            and below
-            and len(bound.letters) <= 1
-            and not above
-            and (token is None or token.text not in "+-")
-        ):
-            return self.name(Name("Σ" + "".join(t.text for t in below)))  # a Σ that stands for a sum that was named
+        shown = "".join(t.text for t in below)
+        alone = token is None or token.text in (")", "]", "}", "=") or (token.text in (",", "&") and not below)
+        if not above and (shown in ("K", "N", "C", "Z") or (kind == "sum" and alone and len(bound.letters) <= 1)):
+            return self.name(Name("Σ" + shown))  # a Σ that stands for a sum that was named
         while self.next_is("-", "+"):
             negative ^= self.tokens[self.at].text == "-"
             self.at += 1
@@ -229,11 +193,7 @@ class Operators(Slopes):
         if name in ("cases", "dcases", "rcases"):
             return self.cases(inside)
         if name in _MATRICES:
-            if name == "array" and inside and inside[0].text == "{":
-                inner = type(self)(inside)
-                inner.group()
-                inside = inside[inner.at :]
-            rows = rows_of(inside)
+            rows = rows_of(self.without_columns(inside) if name == "array" else inside)
             cells = [[self.cell(cell) for cell in row] for row in rows]
             kids = tuple(c for row in cells for c in row if c is not None)
             return Node("mat", kids, tuple(tuple(0 if c is not None else 1 for c in row) for row in cells))
@@ -286,6 +246,3 @@ class Operators(Slopes):
                 return None
             raise NotReadError("the condition of a case is not read")
         return tuple(found)
-
-
-del num

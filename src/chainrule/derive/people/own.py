@@ -27,9 +27,8 @@ _INDICES = set("ijklmnpqrst") | {"ℓ"}
 def own_readings(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterator[Reading]:
     """Readings of what a file defines: small letters without an index are vectors, or numbers; what stands before a
     logarithm is free, or sums to 1; dW is a change, or a gradient."""
-    trees = [side.node for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
     for tags in dict.fromkeys((frozenset(), _tags(facts))):
-        yield from _own_readings(notes, replace(facts, tags=tags), trees, said)
+        yield from _own_readings(notes, replace(facts, tags=tags), notes.trees, said)
 
 
 def _tags(facts: Facts) -> frozenset[str]:

@@ -75,15 +75,6 @@ class Products(Differentiating):
 
     def _mul(self, node: Node, at: Context) -> Value:
         kids, signs = list(node.kids), list(node.data or ("",) * (len(node.kids) - 1))
-        for k, kid in enumerate(kids):  # the rest of a term below an open ∂/∂z is already within it
-            if kid.op == "T" and kid.kids[0].op == "name" and kid.kids[0].data.base in ("𝟙",) and k + 1 < len(kids):
-                rest = self.value(
-                    Node("mul", tuple(kids[k + 1 :]), tuple(signs[k + 1 :])) if k + 2 < len(kids) else kids[k + 1], at
-                )
-                found = total(rest)
-                return (
-                    found if k == 0 else self._product([*(self.value(one, at) for one in kids[:k]), found], signs[:k])
-                )
         keep = [k for k, kid in enumerate(kids) if not (kid.op == "name" and self.is_eye(kid.data))]
         if len(keep) < len(kids) and keep:
             signs = [signs[k - 1] for k in keep[1:]]

@@ -125,9 +125,10 @@ class Reading:
     def but(self, **conventions: Any) -> Reading:
         return replace(self, conventions={**self.conventions, **conventions})
 
-    def role(self, name: Name) -> Role | None:
-        found: Role | None = self.roles.get(name.base)
-        return found
+    def kind(self, base: str) -> str:
+        """The kind of a letter's role; "" of a letter that has none."""
+        role = self.roles.get(base)
+        return "" if role is None else str(role.kind)
 
     # --- What a name is -----------------------------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class Reading:
         return known
 
     def _access(self, name: Name, batch: bool) -> Access:
-        role = self.role(name)
+        role = self.roles.get(name.base)
         if role is None:
             raise NotReadError(f"{name.base} is not a name that is known here")
         if self["network"] == "own" and role.kind in ("def", "free"):
@@ -252,9 +253,6 @@ class Reading:
                 first[0], name, sub[0].kind in ("round", "square"), sup=False, count=len(sub)
             ):
                 tag, sub = first[0], sub[1:]
-                if tag.kind == "number" and len(str(tag.value)) == 3 and role.kind == "W":
-                    digits = [int(d) for d in str(tag.value)]
-                    tag, sub = Item("number", digits[0]), [Item("number", digits[1]), Item("number", digits[2])]
         rest = [*flat_items(sub), *rest]
         if tag is None:
             layer = self.layers if role.layer is None else self.layers + role.layer
@@ -281,9 +279,7 @@ class Reading:
                 return facts.sup_layers and item.value in facts.layer_numbers.get(name.base, ())
             if count == 3 and item.value in (1, 2, 3, 4):  # O_2[i,k]
                 return True
-            if facts.sub_layers and count == 1 and item.value in facts.layer_numbers.get(name.base, ()):
-                return True
-            return facts.sub_layers and count == 1 and len(str(item.value)) == 3 and name.base == "W"
+            return facts.sub_layers and count == 1 and item.value in facts.layer_numbers.get(name.base, ())
         return False
 
     def _number_of(self, tag: Item, role: Role) -> int:
@@ -412,11 +408,11 @@ class Reading:
 
     def is_label(self, letter: str) -> bool:
         """Whether a letter stands for the true class."""
-        role = self.roles.get(letter)
-        if role is not None and role.kind in ("label", "y"):
+        kind = self.kind(letter)
+        if kind in ("label", "y"):
             return True
         if letter == "ℓ" and "ℓ" not in self.facts.layer_letters | self.facts.summed:
-            return role is None
+            return not kind
         return bool(letter) and letter == self["label"]
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.comparing import difference, needs_batch, variants
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, letters_in
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.showing import shown
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, transform, walk
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, walk, with_names
 from chainrule.derive.people.values import MisfitError, Value, work_done
 from chainrule.derive.people.world import Context, World
 
@@ -44,14 +44,11 @@ class _Bench:
 
     def __init__(self, chain: Chain, before: Node, after: Node, reading: Reading, seed: int, square: bool) -> None:
         self.chain, self.before, self.after, self.reading = chain, before, after, reading
-        head = {
-            item.value for name in names(before) for item in flat_items(name.sub + name.sup) if item.kind == "letter"
-        }
-        self.head = head
+        self.head = letters_in(before)
         batch = needs_batch(chain, reading)
         self.worlds: list[tuple[Evaluator, Context, list[Value]]] = []
         for n in (seed, seed + 1):
-            evaluator = Evaluator(reading, World(reading, n, batch=batch, square=square), [before, after], head)
+            evaluator = Evaluator(reading, World(reading, n, batch=batch, square=square), [before, after], self.head)
             at = Context(evaluator.world)
             values = [evaluator.value(tree, at) for tree in variants(before)]
             self.worlds.append((evaluator, at, values))
@@ -141,17 +138,9 @@ class _Bench:
                 continue
             for letter in self._letters():
                 if letter != item.value:
-                    new = replace(name, sub=(*name.sub[:n], Item("letter", letter), *name.sub[n + 1 :]))
-                    yield (
-                        Node(node.op, node.kids, new),
-                        f"{shown(Node('name', (), name))} should be {shown(Node('name', (), new))}",
-                    )
+                    yield _with_sub(node, (*name.sub[:n], Item("letter", letter), *name.sub[n + 1 :]))
         if len(name.sub) == 2:
-            new = replace(name, sub=name.sub[::-1])
-            yield (
-                Node(node.op, node.kids, new),
-                f"{shown(Node('name', (), name))} should be {shown(Node('name', (), new))}",
-            )
+            yield _with_sub(node, name.sub[::-1])
 
     def _bounds(self, node: Node) -> Iterator[Edit]:
         """A Σ over another letter, or but for one value of it."""
@@ -183,11 +172,7 @@ class _Bench:
             yield node.kids[0], f"the sum over {', '.join(node.data.letters)} should not stand here"
         if node.op in ("mul", "div", "name", "D", "app", "neg"):
             for letter in self._letters():
-                if any(
-                    item.kind == "letter" and item.value == letter
-                    for name in names(node)
-                    for item in flat_items(name.sub)
-                ):
+                if any(Item("letter", letter) in flat_items(name.sub) for name in names(node)):
                     yield Node("sum", (node,), Bound((letter,))), f"the sum over {letter} is missing"
                     if node.op == "mul":
                         for base in sorted({name.base for name in names(node)}):
@@ -233,16 +218,20 @@ class _Bench:
             yield Node("num", (), 1.0), f"{shown(node)} should be 1"
 
 
+def _with_sub(node: Node, sub: tuple[Item, ...]) -> Edit:
+    new = replace(node.data, sub=sub)
+    words = f"{shown(Node('name', (), node.data))} should be {shown(Node('name', (), new))}"
+    return Node(node.op, node.kids, new), words
+
+
 def _relettered(node: Node, base: str, letter: str) -> Node:
     """A tree where one name has a letter of its own in place of one that stands elsewhere too."""
 
-    def change(part: Node) -> Node | None:
-        if part.op == "name" and part.data.base == base:
-            sub = tuple(Item("letter", "∂k") if item == Item("letter", letter) else item for item in part.data.sub)
-            return Node("name", (), replace(part.data, sub=sub))
-        return None
+    def change(name: Name) -> Name:
+        sub = tuple(Item("letter", "∂k") if item == Item("letter", letter) else item for item in name.sub)
+        return replace(name, sub=sub) if name.base == base else name
 
-    return transform(node, change)
+    return with_names(node, change)
 
 
 # --- Edits that need nothing else -------------------------------------------------------------------------------------

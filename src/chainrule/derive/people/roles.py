@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -191,8 +192,7 @@ def _levels(facts: Facts) -> dict[str, int]:
 
 def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterator[tuple[Reading, float]]:
     """Readings of a file, the most usual first, each with what speaks against it."""
-    trees = [side.node for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
-    bases = free_bases(trees)
+    bases = free_bases(notes.trees)
     values = set(bases)
     for base, hint in facts.hints.items():  # 1{y = k}: a label may stand in conditions alone
         if (
@@ -202,7 +202,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         ):
             bases[base] += 1
     definitions = definitions_in(notes)
-    definitions |= shorthands(facts, definitions, trees)
+    definitions |= shorthands(facts, definitions, notes.trees)
     levels = _levels(facts)
     numbers = {
         n
@@ -322,29 +322,17 @@ def _choices(
         for kind, effect in effects.items():
             scores[kind] = scores.get(kind, -3) + effect
     elif max(shapes) >= 1:
-        for kind in ("L",):
-            scores[kind] = scores.get(kind, -9) - 0.8
-        for kind in ("const", "count"):
-            scores[kind] = scores.get(kind, -9) - 1.5
-    if max(shapes) < 2:
-        scores.pop("jac", None) if base != "J" else None
-    if (
-        base in ("δ",)
-        and any(len(n.sub) >= 2 and not n.sup and not _of_layer(n, facts) for n in facts.seen[base])
-        and "L" not in {i.value for n in facts.seen[base] for i in n.sub}
-    ):
+        for kind, effect in {"L": -0.8, "const": -1.5, "count": -1.5}.items():
+            scores[kind] = scores.get(kind, -9) + effect
+    two = any(len(n.sub) >= 2 and not n.sup and not _of_layer(n, facts) for n in facts.seen[base])
+    if base == "δ" and two and "L" not in {i.value for n in facts.seen[base] for i in n.sub}:
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
     if base in definitions and definitions[base].key == _SHORT:
         return [(Role("def"), 0.0)]
-    tagged_e = base == "e" and any(n.sup for n in facts.seen[base])
-    if (
-        base == "e"
-        and not tagged_e
-        and (any(n.sub for n in facts.seen[base]) or hints["before a bracket"])
-        and base not in definitions
-    ):
+    indexed = hints["before a bracket"] or any(n.sub for n in facts.seen[base])
+    if base == "e" and indexed and base not in definitions and not any(n.sup for n in facts.seen[base]):
         return [(Role("unit"), 0.0)]
     found = [
         (Role(kind, batch=_is_batch(base, kind, facts, bases)), score)
@@ -385,18 +373,16 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
 
 
 def _combinations(
-    candidates: list[tuple[str, list[tuple[Role, float]]]], facts: Facts, most: int = 60
+    candidates: list[tuple[str, list[tuple[Role, float]]]], facts: Facts
 ) -> Iterator[tuple[dict[str, Role], float]]:
     """Choices for all letters together, the cheapest first, without two letters for one thing."""
-    import heapq
-
     start = tuple(0 for _ in candidates)
     heap: list[tuple[float, tuple[int, ...]]] = [(0.0, start)]
     seen = {start}
     given = 0
     tried = 0
     spare: list[tuple[dict[str, Role], float]] = []
-    while heap and given < most and tried < 3000:
+    while heap and given < 60 and tried < 3000:
         cost, picks = heapq.heappop(heap)
         tried += 1
         roles = {base: choices[k][0] for (base, choices), k in zip(candidates, picks, strict=True)}
@@ -426,11 +412,7 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
             continue
         others = seen.setdefault((role.kind, role.layer), [])
         for other in others:
-            if (
-                other.lower() == base.lower()
-                or _stem(other) == _stem(base)
-                or frozenset((other, base)) in facts.equated
-            ):
+            if _stem(other) == _stem(base) or frozenset((other, base)) in facts.equated:
                 continue
             if frozenset((other, base)) in facts.together:
                 return None

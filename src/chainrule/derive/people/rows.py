@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.cursor import balanced as with_brackets
-from chainrule.derive.people.cursor import split
+from chainrule.derive.people.cursor import split, without_gap
 from chainrule.derive.people.grammar import Grammar, parse
 from chainrule.derive.people.layout import cased, flat
 from chainrule.derive.people.macros import Macro
@@ -24,23 +24,8 @@ _LONGEST = 10_000  # characters of a display
 _DEEPEST = 100  # brackets side by side
 
 _NOT_EQUAL = {
-    "neq": "≠",
-    "in": "∈",
-    "<": "<",
-    ">": ">",
-    "le": "≤",
-    "ge": "≥",
-    "approx": "≈",
-    "to": "→",
-    "propto": "∝",
-    "gets": "←",
-    "sim": "∼",
-    "ll": "<",
-    "gg": ">",
-    "notin": "∉",
-}
-
-
+    "neq", "in", "<", ">", "le", "ge", "approx", "to", "propto", "gets", "sim", "ll", "gg", "notin"
+}  # fmt: skip
 # Commands that may end a formula; another one is a writer's own full stop.
 _LAST = {*GREEK_LETTERS, "}", "|", "rangle", "prime", "top", "dots", "vdots", "ddots", "infty", "{", "in", "log", "exp"}
 _CONDITION_WORDS = ("if", "for ", "when", "case", "assum", "since", "given", "suppose", "wenn", "für")
@@ -70,34 +55,19 @@ class Row:
 
 
 def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
-    if len(source) > _LONGEST:
-        return [
-            Row(
-                [Side(None, f"the formula has {len(source)} characters; at most {_LONGEST} are read", source[:80], at)],
-                [],
-                False,
-            )
-        ]
-    if "{" * _DEEPEST in source.replace(" ", "") or "(" * _DEEPEST in source:
-        return [Row([Side(None, "too many brackets stand within each other", source[:80], at)], [], False)]
     try:
-        stream = tokens(source, macros, at)
+        if len(source) > _LONGEST:
+            raise NotReadError(f"the formula has {len(source)} characters; at most {_LONGEST} are read")
+        if "{" * _DEEPEST in source.replace(" ", "") or "(" * _DEEPEST in source:
+            raise NotReadError("too many brackets stand within each other")
+        stream = flat(cased(tokens(source, macros, at)))
     except NotReadError as error:
-        return [Row([Side(None, str(error), source.strip(), at)], [], False)]
-    stream = flat(cased(stream))
+        return [Row([Side(None, str(error), source.strip()[:80], at)], [], False)]
     end = at + len(source)
     found: list[Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
-        while (
-            row
-            and row[0].text == "["
-            and row[0].kind == "char"
-            and any(t.text == "]" for t in row[:6])
-            and row[1].kind == "num"
-        ):
-            row = row[[t.text for t in row].index("]") + 1 :]
-        row_end = _end_of(row, stream, end)
-        found += _pieces_of(row, text, row_end, bool(found) and bool(found[-1].sides), found)
+        row = without_gap(row)
+        found += _pieces_of(row, text, _end_of(row, stream, end), found)
     return found
 
 
@@ -125,7 +95,7 @@ def _end_of(part: list[Token], stream: list[Token], end: int) -> int:
     return min(following, default=end)
 
 
-def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: list[Row]) -> list[Row]:
+def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list[Row]:
     parts = _parts(row)
     found: list[Row] = []
     condition_follows = False
@@ -172,24 +142,15 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
             part = part[1:]
         if not part:
             continue
-        if (
-            any(t.text == "dots" for t in part)
-            and _index_like(part[0])
-            and len(part) > 1
-            and part[1].text in ("=", ",", "in")
-        ):
+        listed = any(t.text == "dots" for t in part) and part[1:2] and part[1].text in ("=", ",", "in")
+        if listed and _index_like(part[0]):
             continue  # i = 1, …, n
-        if (
-            condition_follows
-            and len(part) > 3
-            and _index_like(part[0])
-            and part[1].text == "="
-            and "to" in _spelt(part)
-        ):
+        counted = condition_follows and part[1:2] and part[1].text == "=" and "to" in "".join(t.text for t in part)
+        if counted and _index_like(part[0]):
             continue  # for j = 1 to K
         inner = part[1:-1] if part[0].text == "(" and part[-1].text == ")" and part[0].kind == "char" else []
         if inner and open_row is not None and any(t.text in _NOT_EQUAL or t.text == "=" for t in inner) and (
-            _is_condition(inner, True) or not any(t.text == "=" for t in inner)
+            _is_condition(inner) or not any(t.text == "=" for t in inner)
         ):  # fmt: skip
             part = inner  # (i ≠ j) beside an equation
         relations = [
@@ -210,12 +171,11 @@ def _pieces_of(row: list[Token], text: str, end: int, follows: bool, before: lis
                 open_row.sides[0].joined = False
                 found.append(open_row)
             continue
-        if kinds & {"neq", "in", "<", ">", "le", "ge", "notin"} or _is_condition(part, condition_follows):
+        if kinds & {"neq", "in", "<", ">", "le", "ge", "notin"} or _is_condition(part):
             conditions = _conditions(part)
-            target = open_row
-            if target is not None:
-                target.conditions.extend(conditions)
-                for side in target.sides:
+            if open_row is not None:
+                open_row.conditions.extend(conditions)
+                for side in open_row.sides:
                     side.conditions.extend(conditions)
             else:
                 found.append(Row([], conditions, False))
@@ -239,15 +199,15 @@ def _without_spaces(part: list[Token]) -> list[Token]:
     depth = 0
     found = []
     for k, token in enumerate(part):
-        if token.kind == "cmd" and token.text in ("begin", "end") and "cases" in _spelt(part[k + 2 : k + 8]):
+        if (
+            token.kind == "cmd"
+            and token.text in ("begin", "end")
+            and "".join(t.text for t in part[k + 2 : k + 7]) == "cases"
+        ):
             depth += 1 if token.text == "begin" else -1
         if token.kind != "space" or depth:
             found.append(token)
     return found
-
-
-def _spelt(part: list[Token]) -> str:
-    return "".join(t.text for t in part if t.kind in ("char", "cmd"))
 
 
 def _ends(token: Token) -> bool:
@@ -387,13 +347,11 @@ def _join(side: Side, part: list[Token], text: str, end: int) -> None:
         side.node = Node("mul", (side.node, more), ("·",))
 
 
-def _is_condition(part: list[Token], expected: bool) -> bool:
+def _is_condition(part: list[Token]) -> bool:
     """Whether an equation is between index letters: i = k."""
     shown = [t for t in part if t.kind != "space"]
     sizes = [len(side) for side in split(shown, "=")]
-    if len(sizes) != 2 or max(sizes) > (12 if expected else 1) or 0 in sizes:
-        return False
-    if expected and max(sizes) > 1:
+    if sizes != [1, 1]:
         return False
     left, right = (side[0] for side in split(shown, "="))
     return _index_like(left) and (_index_like(right) or right.kind == "num")

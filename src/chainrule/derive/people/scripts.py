@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
+from chainrule.derive.people.tree import Condition, Item, Node, NotReadError
 
 __all__ = ["GREEK_LETTERS", "items_of", "letter_of"]
 
@@ -72,6 +71,12 @@ def _closing(tokens: list[Token], k: int) -> int:
     return -1
 
 
+def _argument_end(tokens: list[Token], k: int) -> int:
+    """Where the argument of the command or sign at k ends."""
+    braced = k + 1 < len(tokens) and tokens[k + 1].text == "{"
+    return _closing(tokens, k + 1) + 1 if braced else k + 2
+
+
 def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[Item]:
     upright = (
         len(tokens) > 3 and tokens[0].text in ("mathrm", "operatorname") and _closing(tokens, 1) == len(tokens) - 1
@@ -134,20 +139,14 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 found.append(_parsed(tokens, parse))
                 return found
             k += 2
-        elif token.kind == "char" and token.text in "*'":
-            if token.text == "'" and found and found[-1].kind == "letter":
+        elif token.text in ("*", "'", "prime"):
+            if token.text != "*" and found and found[-1].kind == "letter":
                 found[-1] = Item("letter", found[-1].value + "'")
             else:
                 found.append(Item("star", "*"))
             k += 1
-        elif token.kind == "cmd" and token.text in ("prime",):
-            if found and found[-1].kind == "letter":
-                found[-1] = Item("letter", found[-1].value + "'")
-            k += 1
         elif token.kind == "char" and token.text == "^" and found and found[-1].kind == "letter":
-            end = k + 2
-            if tokens[k + 1 : k + 2] and tokens[k + 1].text == "{":
-                end = _closing(tokens, k + 1) + 1
+            end = _argument_end(tokens, k)
             inside = tokens[k + 1 : end]
             if all(t.text in ("{", "}", "prime", "'") for t in inside):
                 found[-1] = Item(
@@ -157,37 +156,17 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
                 found[-1] = _parsed(tokens[k - 1 : end], parse)
             k = max(end, k + 1)
         elif token.kind == "char" and token.text == "_" and found and found[-1].kind == "letter":
-            start = k - 1
-            end = k + 2
-            if k + 1 < len(tokens) and tokens[k + 1].text == "{":
-                end = _closing(tokens, k + 1) + 1
-            found[-1] = Item("name", parse(tokens[start:end]))
+            end = _argument_end(tokens, k)
+            found[-1] = Item("name", parse(tokens[k - 1 : end]))
             k = end
         elif token.kind == "cmd" and token.text in ("hat", "bar", "tilde", "mathbb"):
-            end = k + 2
-            if k + 1 < len(tokens) and tokens[k + 1].text == "{":
-                end = _closing(tokens, k + 1) + 1
+            end = _argument_end(tokens, k)
             found.append(Item("name", parse(tokens[k:end])))
             k = end
         elif (letter := letter_of(token)) is not None:
             found.append(Item("letter", letter))
             k += 1
-        elif token.text in (
-            ":",
-            "cdot",
-            "*",
-            "dots",
-            "top",
-            "dagger",
-            "prime",
-            "forall",
-            "|",
-            "/",
-            ".",
-            "-",
-            "+",
-            "circ",
-        ):
+        elif token.text in (":", "cdot", "dots", "top", "dagger", "forall", "|", "/", ".", "-", "+", "circ"):
             found.append(Item("word" if token.text in (":", "dots") else "star", token.text))
             k += 1
         else:
@@ -201,8 +180,3 @@ def _parsed(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> Item:
         return Item("name", parse(tokens))
     except NotReadError:
         return Item("word", "".join(t.text for t in tokens))
-
-
-def named(base: str, sub: Any = (), sup: Any = ()) -> Node:
-    """A name as a node."""
-    return Node("name", (), Name(base, tuple(sub), tuple(sup)))

@@ -13,7 +13,7 @@ from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import USUAL, readings_of
-from chainrule.derive.people.tree import Name, names, walk
+from chainrule.derive.people.tree import Name, Node, names, num, walk
 from chainrule.derive.people.values import work_done
 
 __all__ = ["Found", "Judge", "search", "settings_for"]
@@ -131,24 +131,16 @@ class Judge:
 def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
     score = 0.0
     for k, outcome in enumerate(outcomes):
+        defines = reading.kind(chain.head.base) if k == 1 and chain.head is not None else ""
         if outcome.word in ("follows", "carried"):
-            left = chain.sides[0].node
-            role = reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
-            defining = k == 1 and role is not None and role.kind in ("a", "h", "p", "L")
-            score += (2.0 if defining else 1.0) if outcome.word == "follows" else 0.6
+            score += (2.0 if defines in ("a", "h", "p", "L") else 1.0) if outcome.word == "follows" else 0.6
         elif outcome.word == "wrong":
-            left = chain.sides[0].node
-            role = (
-                reading.roles.get(left.data.base)
-                if k == 1 and left is not None and left.op in ("name", "app")
-                else None
-            )
-            score -= 2.5 if role is not None and role.kind in ("L", "p") else 1.0
+            score -= 2.5 if defines in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
         elif outcome.word == "unread head" and "×" in outcome.message:
             score += _MISFIT - 0.5  # the step to the next side is lost as well
-        elif outcome.word in ("unread", "unread head", "tensor"):
+        elif outcome.word in ("unread", "unread head"):
             score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
             score += 0.1
@@ -159,7 +151,7 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     """Where the search starts, the conventions for which the file gives evidence, and letters that may be the label."""
     prose = facts.prose
     evidence: set[tuple[str, Any]] = set()
-    text = prose + " ".join(side.text for chain in (*notes.chains, *notes.inline) for side in chain.sides)
+    text = prose + " ".join(side.text for chain in notes.every for side in chain.sides)
     hints = facts.hints
     if "sigmoid" in text.lower() or "logistic" in text.lower() or hints_any(facts, "in logistic"):
         evidence |= _LOGISTIC
@@ -207,9 +199,9 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
             break
     if any(hint["1 less"] and hint["times 1 less"] for hint in hints.values()):  # a (1 − a)
         evidence.add(("activation", "logistic"))
-    for chain in (*notes.chains, *notes.inline):
-        left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) > 1 else (None, None)
-        if left is None or right is None or left.op not in ("name", "app") or (gap := squared(right)) is None:
+    for chain in notes.every:
+        right = chain.sides[1].node if chain.head is not None and len(chain.sides) > 1 else None
+        if right is None or (gap := squared(right)) is None:
             continue
         loss = {"loss": "half squares" if gap[0] else "squares", "output": "activation"}
         single = {"units": "one output"} if not gap[1] and not any(name.sub for name in names(right)) else {}
@@ -228,7 +220,14 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         start = [*start, *({**one, "differentials": how} for one in start for how in ("of each sample", "gradients"))]
         evidence |= {("differentials", "of each sample"), ("differentials", "gradients")}
     labels = []
-    for chain in (*notes.chains, *notes.inline):
+
+    def label(arg: Node, certain: bool) -> None:
+        items = arg.data.sub if arg.op == "name" else arg.data
+        if len(items) == 1 and items[0].kind == "letter":
+            labels.append(str(items[0].value))
+            evidence.update({("label", labels[-1])} if certain else ())
+
+    for chain in notes.every:
         nodes = [side.node for side in chain.sides]
         for before, after in itertools.pairwise(nodes):
             if before is not None and after is not None and is_logistic(after) and before.op in ("name", "app"):
@@ -237,16 +236,8 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                     known_as = {"activation": "logistic", f"function {before.data.base}": "logistic"}
                     evidence |= set(known_as.items())
                     start = [{**start[0], **known_as}, *start]
-            if (
-                before is not None
-                and after is not None
-                and before.op == "name"
-                and after.op == "num"
-                and after.data == 1
-                and len(before.data.sub) == 1
-            ) and before.data.sub[0].kind == "letter":
-                labels.append(str(before.data.sub[0].value))
-                evidence.add(("label", labels[-1]))
+            if before is not None and before.op == "name" and after == num(1):  # y_k = 1
+                label(before, True)
         for node in nodes:
             for part in walk(node) if node is not None else ():  # J(v_c, o, U): what an index is the loss depends on
                 if part.op == "app" and len(part.kids) > 1 and USUAL["L"].get(part.data.base, 0) > 0.5:
@@ -254,25 +245,15 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                     labels += [base for base in sorted(facts.labels - facts.summed) if Name(base) in given]
                     evidence |= {("label", base) for base in labels}
             inner = node
-            while inner is not None and inner.op in ("neg",):
+            while inner is not None and inner.op == "neg":
                 inner = inner.kids[0]
-            if inner is not None and inner.op == "fn" and inner.data[0] == "log":
+            if inner is not None and inner.op == "fn" and inner.data[0] == "log":  # −log p_k
                 arg = inner.kids[0]
-                while arg.op in ("elem",) and arg.kids:
-                    if len(arg.data) == 1 and arg.data[0].kind == "letter":
-                        labels.append(str(arg.data[0].value))
-                        evidence.add(("label", labels[-1]))
+                while arg.op == "elem":
+                    label(arg, True)
                     arg = arg.kids[0]
-                if (
-                    arg.op == "name"
-                    and len(arg.data.sub) == 1
-                    and arg.data.sub[0].kind == "letter"
-                    and node is not nodes[0]
-                ):
-                    labels.append(str(arg.data.sub[0].value))
-                    evidence.add(("label", labels[-1]))
-                elif arg.op == "name" and len(arg.data.sub) == 1 and arg.data.sub[0].kind == "letter":
-                    labels.append(str(arg.data.sub[0].value))
+                if arg.op == "name":
+                    label(arg, node is not nodes[0])
     if labels:
         start += [
             {**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence
@@ -304,23 +285,19 @@ def search(
     if not best:
         return None
     best.sort(key=lambda f: -f.score)
-    complete = [f for f in best if f.complete]
-    tops = best[:8]
-    if complete and complete[0] is best[0]:
-        return complete[0]
+    if best[0].complete:
+        return best[0]
     climbed: list[Found] = []
-    for found in tops:
+    for found in best[:8]:
         climbed.append(_climb(judge, found, labels))
-        if climbed[-1].complete and climbed[-1].cost < 0.6:
-            break
-        if judge.out_of_time():
+        if (climbed[-1].complete and climbed[-1].cost < 0.6) or judge.out_of_time():
             break
     return max([*climbed, best[0]], key=lambda f: f.score)
 
 
-def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Found:
+def _climb(judge: Judge, found: Found, labels: list[str]) -> Found:
     """Change one convention at a time, as long as that explains more."""
-    for _ in range(rounds):
+    for _ in range(3):
         better = found
         for move in moves(found.reading, labels):
             if move.get("activation") == "relu" and ("activation", "relu") not in judge.evidence:
@@ -336,6 +313,9 @@ def _climb(judge: Judge, found: Found, labels: list[str], rounds: int = 3) -> Fo
     return found
 
 
+_ALWAYS = {"vectors", "weights", "samples", "jacobian", "gradient", "mean", "two", "dot", "batch", "counted", "targets"}
+
+
 def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
     asked = reading.asked.keys() | {"units", "output", "loss", "activation"}
     counted = {base for base, role in reading.roles.items() if role.kind == "count"} & {"n", "N", "m", "M", "B"}
@@ -345,24 +325,7 @@ def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
             continue
         if move.get("activation") == "identity" and any(role.kind == "g" for role in reading.roles.values()):
             continue
-        if any(
-            name in asked
-            or name
-            in (
-                "vectors",
-                "weights",
-                "samples",
-                "jacobian",
-                "gradient",
-                "mean",
-                "two",
-                "dot",
-                "batch",
-                "counted",
-                "targets",
-            )
-            for name in move
-        ):
+        if any(name in asked or name in _ALWAYS for name in move):
             yield move
     for name, value in list(reading.conventions.items()):
         free = name not in ("targets", "biases") or (

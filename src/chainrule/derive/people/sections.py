@@ -15,7 +15,6 @@ from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge, search
 from chainrule.derive.people.settling import FINE, LAYOUT, OF_THE_LOSS, Judged, contradicted, localised
-from chainrule.derive.people.tree import names
 from chainrule.derive.people.values import work_done
 
 __all__ = ["sectioned"]
@@ -72,9 +71,8 @@ def _only_defines(notes: Notes, one: Judged, *, alone: bool) -> bool:
     """Whether a chain follows only as a definition of what is defined elsewhere, or used nowhere else in its part."""
     if not any(o.word == "defines" for o in one.outcomes):
         return False
-    left = one.chain.sides[0].node
-    base = left.data.base if left is not None else ""
-    return alone or sum((d := _defined(c)) is not None and d[0] == base for c in (*notes.chains, *notes.inline)) > 1
+    base = one.chain.head.base if one.chain.head is not None else ""
+    return alone or sum((d := _defined(c)) is not None and d[0] == base for c in notes.every) > 1
 
 
 def _at_odds(
@@ -123,12 +121,11 @@ def _by_definitions(judged: list[Judged], group: list[int], reading: Reading, se
         chain, said = judged[n].chain, outcomes[n]
         defines = len(said) > 1 and said[1].word == "defines"
         if not defines or len(said) > 2:
-            used |= {name.base for side in chain.sides if side.node is not None for name in names(side.node)}
+            used |= chain.bases
     for n in good:
         chain, said = judged[n].chain, outcomes[n]
-        left = chain.sides[0].node
         alone = len(said) == 2 and said[1].word == "defines"
-        if alone and (left is None or left.data.base not in used):
+        if alone and (chain.head is None or chain.head.base not in used):
             continue
         if not _fine(judged[n]) and not _settled(judged[n]) and not _usual(judged[n]):
             judged[n] = Judged(chain, said, reading)
@@ -163,11 +160,11 @@ def _settled(one: Judged) -> bool:
 
 def _usual(one: Judged) -> bool:
     """Whether a chain defines the probabilities or the loss by their usual name, and as another number."""
-    left = one.chain.sides[0].node
-    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
-    if role is None or len(one.outcomes) < 2 or one.outcomes[1].word != "wrong":
+    head = one.chain.head
+    if head is None or len(one.outcomes) < 2 or one.outcomes[1].word != "wrong":
         return False
-    return role.kind in ("p", "L") and USUAL[role.kind].get(left.data.base, 0) >= 0.5  # type: ignore[union-attr]
+    kind = one.reading.kind(head.base)
+    return kind in ("p", "L") and USUAL[kind].get(head.base, 0) >= 0.5
 
 
 def _groups(notes: Notes, judged: list[Judged]) -> Iterator[list[int]]:
@@ -195,7 +192,7 @@ def _part(notes: Notes, group: list[int], *, borrowed: bool = True) -> Notes:
     sections = {chain.section for chain in chains}
     here = [chain for chain in notes.inline if chain.section in sections]
     known = {left for chain in (*chains, *here) if (left := _defined(chain)) is not None}
-    used = {name.base for chain in chains for side in chain.sides if side.node is not None for name in names(side.node)}
+    used = {base for chain in chains for base in chain.bases}
     for chain in (*notes.inline, *notes.chains) if borrowed else ():
         left = _defined(chain)
         if left is not None and left[0] in used and left not in known:
@@ -206,8 +203,8 @@ def _part(notes: Notes, group: list[int], *, borrowed: bool = True) -> Notes:
 
 def _defined(chain: Chain) -> tuple[str, str] | None:
     """What a chain defines: a name with its tags."""
-    left = chain.sides[0].node if len(chain.sides) > 1 else None
-    if left is None or left.op not in ("name", "app"):
+    head = chain.head
+    if head is None or len(chain.sides) < 2:
         return None
-    tags = [f"{i.kind}{i.value}" for i in flat_items(left.data.sub + left.data.sup) if i.kind != "letter"]
-    return left.data.base, "".join(tags)
+    tags = [f"{i.kind}{i.value}" for i in flat_items(head.sub + head.sup) if i.kind != "letter"]
+    return head.base, "".join(tags)

@@ -79,7 +79,6 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
         return Judged(chain, outcomes, found.reading)
     if any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
-    only_tensors = all(o.word in (*FINE, "tensor") for o in outcomes)
     for move in _LOCAL:
         if all(found.reading.conventions.get(k, CONVENTIONS[k][0]) == v for k, v in move.items()):
             continue
@@ -89,16 +88,14 @@ def localised(judge: Judge, n: int, found: Found) -> Judged:
             return Judged(chain, tried, reading)
         if judge.out_of_time():
             break
-    if only_tensors:
-        return _without_dimensions(judge, n, found, outcomes)
     return Judged(chain, outcomes, found.reading)
 
 
 def _classes_written(chain: Chain) -> int:
     """How many classes a chain writes out, where every index in it is a number: ŷ_1, ŷ_2; 0 where it does not."""
     found: set[int] = set()
-    for side in chain.sides:
-        for name in names(side.node) if side.node is not None else ():
+    for tree in chain.trees:
+        for name in names(tree):
             for item in name.sub:
                 if item.kind != "number":
                     return 0
@@ -125,16 +122,13 @@ def contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Map
 
 def _other_loss(judge: Judge, n: int, found: Found, reading: Reading) -> bool:
     """Whether the loss of a chain, or of the errors in it, would not be what the file last said that it is."""
-    roles = found.reading.roles
-    used = {name.base for side in judge.chains[n].sides if side.node is not None for name in names(side.node)}
-    kinds = {base: role.kind for base in used if (role := roles.get(base)) is not None}
-    errors = "δ" in kinds.values()
+    used = judge.chains[n].bases
+    errors = any(found.reading.kind(base) == "δ" for base in used)
     for m in reversed(range(n)):
-        left = judge.chains[m].sides[0].node
-        if left is None or left.op not in ("name", "app") or len(found.outcomes[m]) < 2:
+        head = judge.chains[m].head
+        if head is None or len(found.outcomes[m]) < 2:
             continue
-        role = roles.get(left.data.base)
-        if role is not None and role.kind == "L" and (errors or left.data.base in used):
+        if found.reading.kind(head.base) == "L" and (errors or head.base in used):
             said = found.outcomes[m][1].word == "follows"
             return said and any(o.word in ("wrong", "misfit") for o in judge.chain(m, reading))
     return False
@@ -157,26 +151,6 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
             one.outcomes[k] = other
 
 
-def _without_dimensions(judge: Judge, n: int, found: Found, outcomes: list[Outcome]) -> Judged:
-    """∂L/∂W = ∂L/∂z ∂z/∂W between matrices has factors of three dimensions: it is judged for single units."""
-    chain = judge.chains[n]
-    thin = found.reading.but(
-        units="one each",
-        output="activation",
-        loss="any",
-        activation="any",
-        vectors="columns",
-        weights="out×in",
-        targets="sum to 1",
-    )
-    tried = judge_chain(chain, thin, judge.seed)
-    merged = [
-        Outcome("follows", "for one unit in each layer") if a.word == "tensor" and b.word in FINE else a
-        for a, b in zip(outcomes, tried, strict=True)
-    ]
-    return Judged(chain, merged, found.reading)
-
-
 def confirm(judged: list[Judged], seeds: list[int]) -> None:
     """The same with other sizes and numbers: what follows must follow for all."""
     for one in judged:
@@ -193,8 +167,8 @@ def confirm(judged: list[Judged], seeds: list[int]) -> None:
 
 def _numbers(chain: Chain) -> Iterator[Item]:
     """The indices of a chain that are numbers, those in conditions too."""
-    for side in chain.sides:
-        for part in walk(side.node) if side.node is not None else ():
+    for tree in chain.trees:
+        for part in walk(tree):
             if isinstance(part.data, Name):
                 yield from (item for item in part.data.sub if item.kind == "number")
             elif part.op == "elem":
@@ -211,12 +185,10 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         (j, k) for j, one in enumerate(judged) for k, o in enumerate(one.outcomes) if o.word in ("follows", "carried")
     ]
     for name, value in list(found.reading.conventions.items()):
-        weight = judge.penalty(found.reading) - judge.penalty(
-            found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
-        )
+        undone = found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
+        weight = judge.penalty(found.reading) - judge.penalty(undone)
         if weight < 0.3 or name in (*LAYOUT, "targets", "mean", "biases"):
             continue
-        undone = found.reading.but(**{name: CONVENTIONS[name][0] if name in CONVENTIONS else ""})
         turned = []
         for j, k in lines:
             if judged[j].reading is not found.reading:
@@ -235,9 +207,8 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
 
 def _says(one: Judged, k: int) -> bool:
     """Whether a step says what the loss or a layer's output is: a definition is its own evidence."""
-    left = one.chain.sides[0].node
-    role = one.reading.roles.get(left.data.base) if left is not None and left.op in ("name", "app") else None
-    return k == 1 and role is not None and role.kind in ("L", "p", "h", "g")
+    head = one.chain.head
+    return k == 1 and head is not None and one.reading.kind(head.base) in ("L", "p", "h", "g")
 
 
 def carried_on(judge: Judge, judged: list[Judged]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chainrule.derive.people.atoms import Atoms
 from chainrule.derive.people.cursor import without_braces
 from chainrule.derive.people.marks import after_d, begins_d, is_d
+from chainrule.derive.people.operators import Operators
 from chainrule.derive.people.scripts import letter_of
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError
@@ -18,16 +18,12 @@ def _leads_on(factors: tuple[Node, ...]) -> bool:
     return any(one.op == "D" or (one.op == "alt" and one.kids[0].op == "D") for one in factors)
 
 
-class Slopes(Atoms):
-    def stops_argument(self, token: Token) -> bool:
-        return token.text in (")", "]", "}", ",", "=", "&", "cdot", "times", "odot") and token.kind in ("char", "cmd")
-
+class Slopes(Operators):
     def fraction(self, above: list[Token], below: list[Token]) -> Node:
-        sign = 1
         below_first = without_braces(below)
         above = without_braces(above)
         if above and above[0].text == "-" and is_d(above[1:], below_first):
-            above, sign = above[1:], -1
+            return Node("neg", (self.derivative(above[1:], below_first),))
         mark = next((k for k, t in enumerate(below_first) if t.kind == "cmd" and t.text == "partial"), 0)
         if (
             mark and above and begins_d(above) == "∂" and not any(t.text in "+-" for t in below_first[:mark])
@@ -35,8 +31,7 @@ class Slopes(Atoms):
             inner = self.derivative(above, below_first[mark:])
             return Node("div", (inner, self.whole(below_first[:mark])))
         if is_d(above, below_first):
-            node = self.derivative(above, below_first)
-            return Node("neg", (node,)) if sign < 0 else node
+            return self.derivative(above, below_first)
         return Node("div", (self.whole(above), self.whole(below)))
 
     def derivative(self, above: list[Token], below: list[Token]) -> Node:
@@ -152,7 +147,7 @@ class Slopes(Atoms):
                 return self.tokens[k + 1].text in ("d", "D", "mathrm")
         return False
 
-    def differential(self, order: int) -> Node:
+    def differential(self) -> Node:
         r"""∂L of ∂L/∂z, a bare ∂ before a slash, or \partial_{z} with its variable below."""
         self.at += 1
         if self.next_is("_"):
@@ -163,12 +158,10 @@ class Slopes(Atoms):
             self.at += 1
             self.group()
         if self.next_is("/"):
-            return Node("differential", (), order)
-        token = self.peek()
-        if token is None:
+            return Node("differential")
+        if self.peek() is None:
             raise NotReadError("∂ stands alone")
-        what = self.factor()
-        return Node("differential", (what,), order)
+        return Node("differential", (self.factor(),))
 
     def nabla(self) -> Node:
         """∇_z L, ∇L, ∇²L: what follows, up to a sign of multiplication."""

@@ -3,12 +3,12 @@ for a layer each: i the inputs, j the hidden units, k the outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.facts import flat_items, free_bases
-from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transform, walk
+from chainrule.derive.people.tree import Bound, Item, Name, Node, names, transform, walk, with_names
 
 __all__ = ["layered", "worded"]
 
@@ -22,8 +22,7 @@ _LAYERED = ("a", "z", "h", "δ", "net", "o", "s", "u", "b", "x", "y", "v", "in",
 
 def worded(notes: Notes) -> None:
     """Turn t and the letters of W_{xh} into words."""
-    sides = [side for chain in (*notes.chains, *notes.inline) for side in chain.sides if side.node is not None]
-    trees = [side.node for side in sides if side.node is not None]
+    trees = notes.trees
     bases = free_bases(trees)
     bound = {letter for t in trees for part in walk(t) if isinstance(part.data, Bound) for letter in part.data.letters}
     shown = [name for tree in trees for name in names(tree)]
@@ -82,8 +81,8 @@ def worded(notes: Notes) -> None:
         named = item.kind == "name" and item.value.op == "name" and item.value.data.base in of
         return Node("errorof", (item.value,)) if named else None
 
-    for side in sides:
-        side.node = transform(renamed(side.node, word), error)  # type: ignore[arg-type]
+    for side in (side for chain in notes.every for side in chain.sides):
+        side.node = transform(with_names(side.node, word), error) if side.node is not None else None
 
 
 def _timeless(item: Item) -> Item:
@@ -94,27 +93,10 @@ def _timeless(item: Item) -> Item:
     return item
 
 
-def renamed(node: Node, change: Callable[[Name], Name]) -> Node:
-    """A tree with its names changed."""
-
-    def look(part: Node) -> Node | None:
-        if not isinstance(part.data, Name):
-            return None
-        name = change(part.data)
-        if name is part.data:
-            return None
-        return Node(part.op, tuple(renamed(kid, change) for kid in part.kids), name)
-
-    return transform(node, look)
-
-
 def layered(notes: Notes) -> Notes | None:
     """The file with the layer that each index letter stands for written above its names; None where weights do not
     show that there is more than one."""
-    chains = [*notes.chains, *notes.inline]
-    level = _levels(
-        name for chain in chains for side in chain.sides if side.node is not None for name in names(side.node)
-    )
+    level = _levels(name for tree in notes.trees for name in names(tree))
     if level is None:
         return None
 
@@ -130,7 +112,7 @@ def layered(notes: Notes) -> Notes | None:
         return name
 
     def changed(chain: Chain) -> Chain:
-        sides = [replace(s, node=renamed(s.node, tag)) if s.node is not None else s for s in chain.sides]
+        sides = [replace(s, node=with_names(s.node, tag)) if s.node is not None else s for s in chain.sides]
         return replace(chain, sides=sides)
 
     return replace(notes, chains=[changed(c) for c in notes.chains], inline=[changed(c) for c in notes.inline])

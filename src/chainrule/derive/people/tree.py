@@ -18,6 +18,7 @@ __all__ = [
     "num",
     "transform",
     "walk",
+    "with_names",
 ]
 
 
@@ -124,3 +125,14 @@ def transform(node: Node, change: Callable[[Node], Node | None]) -> Node:
         return changed
     kids = tuple(transform(kid, change) for kid in node.kids)
     return node if all(a is b for a, b in zip(kids, node.kids, strict=True)) else node.with_kids(kids)
+
+
+def with_names(node: Node, change: Callable[[Name], Name]) -> Node:
+    """The tree with its names changed."""
+
+    def look(part: Node) -> Node | None:
+        if not isinstance(part.data, Name) or (name := change(part.data)) == part.data:
+            return None
+        return Node(part.op, tuple(with_names(kid, change) for kid in part.kids), name)
+
+    return transform(node, look)

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = [
     "Dual", "MisfitError", "Plain", "TooManyError", "Value", "add", "apply", "contract", "divide",
-    "drop", "elementwise", "letters", "linear", "mask", "matmul", "neg", "plain", "positional", "power",
+    "drop", "elementwise", "letters", "linear", "matmul", "neg", "plain", "positional", "power",
     "primal", "rename", "scalar", "shape", "take", "tangent", "to_letters", "total", "transpose",
     "work_done",
 ]  # fmt: skip
@@ -387,10 +387,6 @@ def to_letters(x: Value, row: str, column: str) -> Value:
         return Plain(data, tuple(names), False)
 
     return linear(x, lettered)
-
-
-def mask(x: Value) -> Any:
-    return primal(x).data != 0
 
 
 def plain(data: Any, names: tuple[str, ...] = (), *, matrix: bool = False) -> Plain:

@@ -7,13 +7,11 @@ import unicodedata
 from chainrule.derive.people.cursor import without_braces
 from chainrule.derive.people.scripts import letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError, num
 
 __all__ = [
     "ACCENTS",
     "FUNCTIONS",
     "RELATIONS",
-    "as_nodes",
     "is_tag",
     "is_word_name",
     "relation_in",
@@ -30,10 +28,9 @@ FUNCTIONS = {
     "lse": "logsumexp",
     "LogSumExp": "logsumexp", "log_softmax": "logsoftmax", "logsoftmax": "logsoftmax", "LogSoftmax": "logsoftmax",
     "sin": "sin", "cos": "cos",
-    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus", "onehot": "onehot", "one_hot": "onehot",
-    "one\\_hot": "onehot",
-    "OneHot": "onehot", "sgn": "sign", "sign": "sign", "cosh": "cosh", "sinh": "sinh", "sech": "sech", "Log": "log",
-    "sum": "total", "step": "step",
+    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus",
+    "sgn": "sign", "sign": "sign", "cosh": "cosh", "sinh": "sinh", "sech": "sech", "Log": "log",
+    "step": "step",
 }  # fmt: skip
 
 
@@ -49,6 +46,9 @@ _STOPWORDS = {
 
 
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
+
+
+_BEFORE_T = ("mathrm", "mathbf", "operatorname", "^")  # a font's T in braces, or one within another exponent
 
 
 def is_word_name(text: str) -> bool:
@@ -82,48 +82,17 @@ def unicode_base(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def as_nodes(condition: Condition) -> Condition:
-    """A condition between a subscript's items, as one between nodes."""
-
-    def node(item: Item | None) -> Node:
-        if item is None:
-            raise NotReadError("a condition is not complete")
-        if item.kind == "number":
-            return num(float(item.value))
-        if item.kind == "name":
-            found: Node = item.value
-            return found
-        if item.kind == "shifted":
-            letter, shift = item.value
-            return Node("add", (Node("name", (), Name(letter)), num(float(shift))))
-        return Node("name", (), Name(str(item.value)))
-
-    return Condition(node(condition.left), condition.rel, node(condition.right))
-
-
 def without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[list[Token], bool]:
     tokens = [t for t in without_braces(tokens) if t.kind != "space"]
     if len(tokens) > 1 and tokens[-2].text in ("/", "+", "-", "cdot", "times", "*"):  # e^{z/T} has a temperature
         return tokens, False
-    if len(tokens) >= 3 and tokens[-1].text in ("T", "top") and tokens[-2].text == "^":
-        return tokens[:-2], True
-    if len(tokens) >= 1 and tokens[-1].text in ("top", "intercal", "T", "tr", "dagger", "mathsf"):
-        return tokens[:-1], True
-    if len(tokens) == 1 and bracket and tokens[0].text == "t":
-        return [], True
-    if tokens and tokens[-1].kind == "text" and tokens[-1].text.strip() in ("T", "t"):
-        return tokens[:-1], True
-    if (
-        len(tokens) >= 4
-        and tokens[-1].text == "}"
-        and tokens[-2].text in ("T", "t")
-        and tokens[-4].text in ("mathrm", "mathbf", "operatorname")
+    shown = [t.text for t in tokens]
+    if len(tokens) >= 4 and shown[-1] == "}" and shown[-2] in ("T", "t", "top") and shown[-4] in _BEFORE_T:
+        return tokens[:-4], True
+    if (shown == ["t"] and bracket) or (
+        shown and shown[-1].strip() in ("top", "intercal", "T", "tr", "dagger", "mathsf")
     ):
-        return tokens[:-4], True
-    if len(tokens) >= 4 and tokens[-1].text == "}" and tokens[-2].text in ("T", "top") and tokens[-4].text == "^":
-        return tokens[:-4], True
-    if tokens and tokens[0].text in ("top", "T") and len(tokens) > 1 and tokens[1].text in ("(", "["):
-        return tokens[1:], True
+        return tokens[: -2 if shown[-2:-1] == ["^"] else -1], True
     return tokens, False
 
 
