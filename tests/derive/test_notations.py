@@ -139,6 +139,17 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r" \end{bmatrix} = 2 (\hat y - y) \begin{bmatrix} x_1 \\ x_2 \end{bmatrix}$$",
             (r"= 2 (\hat y - y) \b", r"= (\hat y - y) \b"),
         ),
+        # what is said beside a row that goes on: the next row goes on from that row
+        (
+            r"$$\begin{aligned} &\frac{\partial (-\log p_k)}{\partial p_k} \\"
+            r" &= -\frac{\partial}{\partial p_k} \log p_k \quad \because \frac{d}{dx} \log(x) = \frac{1}{x} \\ &= -\frac{1}{p_k} \end{aligned}$$",
+            (r"&= -\frac{1}", r"&= \frac{1}"),
+        ),
+        (
+            r"$$p = \sigma(z)$$ $$\begin{aligned} \frac{\partial p}{\partial z} &= \sigma'(z) \\"
+            r" &= \sigma(z) (1 - \sigma(z)), \quad \sigma(z) = \frac{1}{1 + e^{-z}} \\ &= p (1 - p) \end{aligned}$$",
+            ("&= p (1 - p)", "&= p (1 + p)"),
+        ),
         # Σ_x over all inputs
         (
             r"$$z^L = w^L a^{L-1} + b^L$$ $$\delta^L = a^L - y$$"

@@ -139,8 +139,9 @@ def chains_of(document: Document) -> Notes:
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
-                current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
-                found.append(current)
+                begun = Chain(row.sides, [*here, *stated], section, chapter, display=n)
+                found.append(begun)
+                current = current if row.aside and current is not None else begun
     found = [*_without_updates(found)]
     _name_errors([*found, *inline])
     _number_words([*found, *inline])
@@ -162,7 +163,7 @@ def _without_updates(chains: list[Chain]) -> Iterator[Chain]:
 
 def _timeless(node: Node) -> object:
     """A name without what tells its next value from its last: w^{(t+1)} and w^{(t)}, B(t+1), w_new and w_old."""
-    if node.op not in ("name", "app"):
+    if node.op not in ("name", "app") or not isinstance(node.data, Name):
         return node
     items = [
         Item("letter", item.value[0]) if item.kind == "shifted" and item.value[0] in _TIMES else item

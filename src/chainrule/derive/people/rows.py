@@ -47,11 +47,12 @@ class Side:
 
 @dataclass
 class Row:
-    """What a row of a display, or a part of it between commas, says."""
+    """What a row of a display, or a part of it between commas, says. `aside`: it stands behind what goes on."""
 
     sides: list[Side]
     conditions: list[Condition]
     continues: bool
+    aside: bool = False
 
 
 def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
@@ -67,7 +68,10 @@ def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[R
     found: list[Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
         row = without_gap(row)
-        found += _pieces_of(row, text, _end_of(row, stream, end), found)
+        pieces = _pieces_of(row, text, _end_of(row, stream, end), found)
+        for piece in pieces[1:]:  # = p, because q = r: the next row goes on from p
+            piece.aside = pieces[0].continues and not piece.continues
+        found += pieces
     return found
 
 
