@@ -142,7 +142,8 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
         # what is said beside a row that goes on: the next row goes on from that row
         (
             r"$$\begin{aligned} &\frac{\partial (-\log p_k)}{\partial p_k} \\"
-            r" &= -\frac{\partial}{\partial p_k} \log p_k \quad \because \frac{d}{dx} \log(x) = \frac{1}{x} \\ &= -\frac{1}{p_k} \end{aligned}$$",
+            r" &= -\frac{\partial}{\partial p_k} \log p_k \quad"
+            r" \because \frac{d}{dx} \log(x) = \frac{1}{x} \\ &= -\frac{1}{p_k} \end{aligned}$$",
             (r"&= -\frac{1}", r"&= \frac{1}"),
         ),
         (
