@@ -225,16 +225,20 @@ def _name_errors(chains: list[Chain]) -> None:
 
 
 def _number_words(chains: list[Chain]) -> None:
-    """u_{w_s} as u_s, where w stands nowhere but below others: the s-th of some words."""
+    """u_{w_s} as u_s, where w and s stand nowhere but there: the s-th of some words. z_{y_i} has the i of x_i."""
     sides = [side for chain in chains for side in chain.sides if side.node is not None]
     alone: set[str] = set()
 
     def note(part: Node) -> None:
-        alone.update([part.data.base] if isinstance(part.data, Name) else [])
+        if isinstance(part.data, Name):
+            alone.add(part.data.base)
+            alone.update(str(item.value) for item in flat_items(part.data.sub + part.data.sup) if item.kind == "letter")
 
     def shorter(item: Item) -> Item:
         inner = item.value.data if item.kind == "name" and isinstance(item.value.data, Name) else None
-        return inner.sub[0] if inner and inner.base not in alone and len(inner.sub) == 1 and not inner.sup else item
+        if inner is None or inner.base in alone or len(inner.sub) != 1 or inner.sup:
+            return item
+        return item if str(inner.sub[0].value) in alone else inner.sub[0]
 
     def change(part: Node) -> Node | None:
         if not isinstance(part.data, Name) or not any(item.kind == "name" for item in part.data.sub):

@@ -43,7 +43,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
     for one in judged:  # defined under another reading than the file's
         head = one.chain.head
         if one.reading is not found.reading and head is not None and len(one.outcomes) > 1:
-            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
+            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases", "classes"}
             changed = [
                 k
                 for k in {*one.reading.conventions, *found.reading.conventions} - kept
@@ -131,10 +131,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
 
 
 def _left_at_once(one: Judged, k: int) -> bool:
-    """Whether a step is wrong, and the next one comes back to what stood before it: a slip, whatever letters mean."""
+    """Whether a step of what the file defines is wrong, and the next comes back to what stood before it: a slip."""
     after = one.outcomes[k + 1 : k + 2]
     came_back = bool(after) and after[0].word == "follows" and after[0].against is not None and after[0].against < k
-    return came_back and one.outcomes[k].word == "wrong"
+    return came_back and one.outcomes[k].word == "wrong" and one.reading["network"] == "own"
 
 
 def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
