@@ -65,6 +65,8 @@ class Atoms(Slopes):
                 return self.named(self.whole(inside))
             if token.text == "|":
                 return self.bars("abs")
+            if token.text == "D" and (hessian := self.second_derivative()) is not None:
+                return hessian
             if token.text in "dD" and self.begins_differential():
                 return self.differential()
             if token.text == "d" and self.moves():
@@ -79,8 +81,25 @@ class Atoms(Slopes):
         raise NotReadError(f"{token.text} is not expected here")
 
     def named(self, node: Node) -> Node:
-        """What stood in braces: a bare name may have its scripts behind them."""
-        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+        """A name in braces of its own with the scripts and the bracket that stand behind them: {h_θ}(x), {y_i}^2."""
+        if node.op != "name" or not isinstance(node.data, Name):
+            return node
+        squared = node.data.sup and self.next_is("^")
+        return node if squared else self.name(node.data)
+
+    def second_derivative(self) -> Node | None:
+        """D²f(x): the Hessian of a function of one thing."""
+        start = self.at
+        if self.next_is("^", ahead=1):
+            self.at += 2
+            squared = "".join(t.text for t in self.group() if t.text not in "{}") == "2"
+            after = self.peek()
+            if squared and after is not None and letter_of(after) is not None:
+                what = self.factor()
+                if what.op == "app" and len(what.kids) == 1 and what.kids[0].op == "name":
+                    return Node("grad", (what,), 2)
+        self.at = start
+        return None
 
     def command(self, token: Token) -> Node:
         name = token.text
@@ -356,6 +375,10 @@ class Atoms(Slopes):
                     node = prime if inside[0].text == "'" else Node("alt", (Node("T", (node,)), prime))
                     continue
                 tokens, transposed = without_transpose(inside, bracket=node.op != "name" or bool(node.data.sub))
+                if node.op == "name" and is_tag(tokens) and tokens[0].kind != "num":  # {y_i}^*
+                    sup = (*node.data.sup, *items_of(tokens, self.whole))
+                    node = replace(node, data=replace(node.data, sup=sup))
+                    tokens = []
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):

@@ -141,6 +141,7 @@ def chains_of(document: Document) -> Notes:
                     row.sides[0].joined = False
                 begun = Chain(row.sides, [*here, *stated], section, chapter, display=n)
                 found.append(begun)
+                found += _named_at_the_end(begun, text)
                 current = current if row.aside and current is not None else begun
     found = [*_without_updates(found)]
     _name_errors([*found, *inline])
@@ -172,6 +173,22 @@ def _timeless(node: Node) -> object:
     ]
     given = [kid.kids[0] if kid.op == "add" and kid.kids[1].op == "num" else kid for kid in node.kids]
     return node.data.base, items, given
+
+
+_DEFINES = re.compile(
+    r"=\s*:|\\(?:eqq?colon|colone?qq?|triangleq|equiv|defe?q)\b|\\(?:over|stack)\w+\s*\{[^}]*\b[Dd]ef|≡|≜|≔"
+)
+
+
+def _named_at_the_end(chain: Chain, text: str) -> list[Chain]:
+    """What a chain defines by its last side, as an equation of its own: L = −log p := E says what E is."""
+    before, last = (chain.sides[-2:]) if len(chain.sides) > 2 else (None, None)
+    if before is None or last is None or last.node is None or last.node.op not in ("name", "app"):
+        return []
+    if text[last.at - 1 : last.at] != ":" and not _DEFINES.match(text, last.at):
+        return []
+    del chain.sides[-1]
+    return [replace(chain, sides=[replace(last, joined=False), replace(before, at=last.at, joined=True)])]
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:

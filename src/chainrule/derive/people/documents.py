@@ -95,7 +95,8 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     lets = re.findall(r"(?:%|<!--|//|\#)\s*chainrule:\s*([^\n>]*?)\s*(?:-->|$)", text, re.MULTILINE)
     latex = "\\documentclass" in text or "\\begin{document}" in text or name.endswith(".tex")
     markdown = name.endswith((".md", ".ipynb", ".markdown", ".qmd", ".Rmd"))
-    if markdown:  # MyST's roles and fences
+    if markdown:  # quotations; MyST's roles and fences
+        text = re.sub(r"^[ \t]*(?:>[ \t]*)+", lambda m: m[0].replace(">", " "), text, flags=re.MULTILINE)
         text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
     macros = macros_in(shown)
@@ -322,8 +323,14 @@ def _macro_end(text: str, at: int) -> int:
 
 
 def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
-    """An inline formula with a line for itself is a display. Where there are none, the others with = are, or lines."""
+    """An inline formula with a line for itself is a display, and so is an equation on a line of formulas and conditions
+    alone. Where there are none, the others with = are, or lines."""
     found = []
+    letters = [*text]
+    for piece in pieces:
+        if piece.kind == "inline":
+            letters[piece.at : piece.at + len(piece.text)] = re.sub(r"[^\n]", " ", piece.text)
+    bare = "".join(letters)
     for piece in pieces:
         if piece.kind == "inline":
             start = text.rfind("\n", 0, piece.at) + 1
@@ -331,7 +338,9 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
             before = text[start : piece.at].rstrip("$`\\( ")
             after = text[piece.at + len(piece.text) : end if end >= 0 else len(text)].lstrip("$`\\) ")
             listed = re.fullmatch(r"\s*(?:[-*+>]|\d+[.)]|\(?[a-z]\)|\\item)?\s*", before)
-            if listed and after.strip() in ("", ".", ",", ";", ":", "\\\\", "\\newline"):
+            if (listed and after.strip() in ("", ".", ",", ";", ":", "\\\\", "\\newline")) or (
+                _says_something(piece.text) and _BETWEEN.fullmatch(bare[start : end if end >= 0 else len(text)])
+            ):
                 piece = piece._replace(kind="display")
         found.append(piece)
     if any(piece.kind == "display" and _says_something(piece.text) for piece in found):
@@ -341,6 +350,10 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
     return _lines(_with_cases(text))
 
 
+_BETWEEN = re.compile(
+    r"\s*(?:[-*+>]|\d+[.)]|\(?[a-z]\)|\\item)?(?:[\s$`.,;:]|\\[()\\]|\\newline"
+    r"|\b(?:if|for|when|where|with|and|or|all|si|pour|para|cuando|wenn|für|falls|und|et)\b|当|若|如果|时|のとき)*"
+)
 _OPEN = re.compile(
     r"=[ \t]*(?P<open>\{)(?P<first>[^{}\n]*)\n(?P<rest>(?:[ \t]*\{[^{}\n]*(?:\n|$))+|[^{}]{1,1500}?\n[ \t]*\})"
 )

@@ -38,6 +38,9 @@ def apart(row: list[Token]) -> tuple[list[Token], list[Token]]:
             return row[:k], row[k:]
         if token.kind == "space" and k:
             return row[:k], row[k:]
+    value, *said = split(row, ",")  # −p_i p_k, i ≠ k
+    if said and relation_in(said[0]) is not None and relation_in(value) is None:
+        return value, row[len(value) + 1 :]
     return row, []
 
 

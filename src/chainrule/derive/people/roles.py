@@ -19,7 +19,7 @@ __all__ = ["USUAL", "definitions_in", "readings_of", "shorthands"]
 _USUAL: dict[str, str] = {
     "a": (
         "z 1 Z 1 o .8 θ .5 a .75 A .4 x .35 s .5 f .5 u .4 net .9 logits 1 logit 1 η .3 h .2 v .3 O .7 S .3 "
-        "scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2"
+        "F .3 scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2"
     ),
     "p": (
         "ŷ 1.2 p .9 P .9 π .8 a .6 y .55 o .6 q .7 Q .6 s .5 S .5 σ .4 p̂ 1.1 Ŷ 1.1 h .25 z .2 A .5 O .3 probs 1 "
@@ -248,11 +248,12 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
     depth = max(numbers, default=0)
     middle = 2
     letters = facts.layer_letters
-    if letters - {"L"}:
+    last = any(letter.isupper() for letter in letters)
+    if any(not letter.isupper() for letter in letters):
         middle = max(2, 1 - facts.min_shift)
         depth = max(depth, middle + max(facts.max_shift, 0) + 1)
-    if "L" in letters:
-        depth = max(depth, 2 - facts.min_shift + facts.above) if not letters - {"L"} else max(depth, middle + 2)
+    if last:
+        depth = max(depth, 2 - facts.min_shift + facts.above if all(map(str.isupper, letters)) else middle + 2)
     return min(depth, 6), middle
 
 

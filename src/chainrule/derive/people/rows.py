@@ -309,7 +309,8 @@ def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end
         sides[0].joined = False
     for (k, relation), (k2, _) in itertools.pairwise(cuts):
         inside = part[k + 1 : k2]
-        if not inside or all(t.text in "?!." for t in inside):
+        spelt = "".join(t.text for t in inside if t.text != "cdot")
+        if not spelt.strip("?!.") or spelt in ("NA", "N/A"):
             continue
         stop = part[k2].at if k2 < len(part) else end
         side = _side(inside, text, stop, part[k].at)
@@ -354,6 +355,8 @@ def _join(side: Side, part: list[Token], text: str, end: int) -> None:
 def _is_condition(part: list[Token]) -> bool:
     """Whether an equation is between index letters: i = k."""
     shown = [t for t in part if t.kind != "space"]
+    while len(shown) > 2 and shown[-1].text == "*" and shown[-2].text == "^":  # c = c^*
+        shown = shown[:-2]
     sizes = [len(side) for side in split(shown, "=")]
     if sizes != [1, 1]:
         return False

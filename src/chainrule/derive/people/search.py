@@ -10,7 +10,7 @@ from typing import Any
 from chainrule.derive.people.affine import is_logistic, squared
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.comparing import Outcome, judge_chain
-from chainrule.derive.people.facts import Facts
+from chainrule.derive.people.facts import Facts, flat_items
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
 from chainrule.derive.people.roles import USUAL, readings_of
 from chainrule.derive.people.tree import Name, Node, names, num, walk
@@ -254,10 +254,17 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                     arg = arg.kids[0]
                 if arg.op == "name":
                     label(arg, node is not nodes[0])
+    starred = sorted(letter for letter in facts.labels if letter.endswith("*"))[:1]  # c^* among the classes c
+    labels = starred + labels
+    evidence |= {("label", letter) for letter in starred}
     if labels:
         start += [
             {**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence
         ]
+    labels += sorted(  # s_{y_i}: the class of sample i
+        name.base for base in facts.seen for one in facts.seen[base] for item in flat_items(one.sub)
+        if item.kind == "name" and item.value.op == "name" and (name := item.value.data).sub and len(name.base) == 1
+    )  # fmt: skip
     labels += [
         letter for letter in ("ℓ", "c", "o", "k", "t", "l") if letter in facts.labels and letter not in facts.summed
     ]

@@ -92,7 +92,9 @@ class Slopes(Operators):
         while self.next_is("cdot", "times") or ((token := self.peek()) is not None and token.kind == "space"):
             self.at += 1
         token = self.peek()
-        if token is None or token.text in (")", "]", "}", "=", ","):
+        if token is None:
+            return Node("D", (Node("loss"), *by))  # ∂²/∂θ² = …
+        if token.text in (")", "]", "}", "=", ","):
             raise NotReadError("nothing follows for ∂ to act on")
         if token.text in ("(", "[") or (token.kind == "cmd" and token.text == "{"):
             return Node("D", (self.scripted(self.bracket()), *by), "closed")

@@ -113,7 +113,10 @@ _FOREIGN = re.compile(
 )
 WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
+    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|Err|err|with)(?![A-Za-z])"
+)
+_SPACED = re.compile(
+    r"(?<![A-Za-z\\] )\b(?:l o s s|L o s s|s o f t m a x|s i g m o i d|c o s t|t a n h|l o g|e x p)\b(?! [A-Za-z]\b)"
 )
 _SPELT = re.compile(r"[A-Za-z][a-z]{3,}(?![A-Za-z])")
 _GLUED = re.compile(r"^(?:.{1,2}(?:log|exp|ln).{0,2}|(?:log|exp|ln).)$")
@@ -134,6 +137,7 @@ def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
     NotReadError
         It is too long, or its macros do not end.
     """
+    text = _SPACED.sub(lambda m: m[0].replace(" ", "").ljust(len(m[0])), text)
     raw = _raw(text, at, True)
     return _with_sums(_nested(_laid_out(_expanded(raw, macros))))
 
@@ -435,7 +439,15 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 if same.startswith("\\") and same[1:] == name:
                     found.append(ahead.pop())
                 continue
-        if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
+        if (
+            token.text == "|" and token.kind == "char" and ahead and ahead[-1] == Token("char", "|", token.at + 1)
+        ):  # ||w||
+            token = Token("cmd", "|", token.at)
+            ahead.pop()
+        if token.text == "cdot" and ahead and ahead[-1].text == "*":  # .*, as in code
+            ahead[-1] = Token("cmd", "odot", token.at)
+            continue
+        if token.kind == "char" and name == ":" and "=" in ([t.text for t in (*ahead[-1:], *found[-1:])]):  # := and =:
             continue
         if token.kind == "char" and name == ":" and found and found[-1].text == "&":  # v &: v − α g
             token = Token("char", "=", token.at)

@@ -45,7 +45,15 @@ _STOPWORDS = {
 }  # fmt: skip
 
 
-ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
+ACCENTS = {
+    "hat": "\u0302",
+    "bar": "\u0304",
+    "tilde": "\u0303",
+    "dot": "\u0307",
+    "check": "\u030c",
+    "breve": "\u0306",
+    "mathring": "\u030a",
+}
 
 
 _BEFORE_T = ("mathrm", "mathbf", "operatorname", "^")  # a font's T in braces, or one within another exponent
