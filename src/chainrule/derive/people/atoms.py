@@ -7,7 +7,7 @@ from dataclasses import replace
 from chainrule.derive.people.cursor import split, without_braces
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.slopes import Slopes
-from chainrule.derive.people.tokens import Token
+from chainrule.derive.people.tokens import WORDS, Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
     ACCENTS,
@@ -57,11 +57,16 @@ class Atoms(Slopes):
                 inside = self.inside()
                 if not inside:
                     return self.bare() if self.peek() is not None and not self.next_is("_", "^") else num(1.0)
+                if sum((t.text in "([") - (t.text in ")]") for t in inside if t.kind == "char"):  # {[ … }]
+                    self.tokens, self.at = [*inside, *self.tokens[self.at :]], 0
+                    return self.bare()
                 if len(inside) == 1 and inside[0].kind in ("text", "word"):
                     return self.word(inside[0].text)
                 return self.named(self.whole(inside))
             if token.text == "|":
                 return self.bars("abs")
+            if token.text == "D" and (hessian := self.second_derivative()) is not None:
+                return hessian
             if token.text in "dD" and self.begins_differential():
                 return self.differential()
             if token.text == "d" and self.moves():
@@ -76,8 +81,25 @@ class Atoms(Slopes):
         raise NotReadError(f"{token.text} is not expected here")
 
     def named(self, node: Node) -> Node:
-        """What stood in braces: a bare name may have its scripts behind them."""
-        return self.name(node.data) if node.op == "name" and not (node.data.sub or node.data.sup) else node
+        """A name in braces of its own with the scripts and the bracket that stand behind them: {h_θ}(x), {y_i}^2."""
+        if node.op != "name" or not isinstance(node.data, Name):
+            return node
+        squared = node.data.sup and self.next_is("^")
+        return node if squared else self.name(node.data)
+
+    def second_derivative(self) -> Node | None:
+        """D²f(x): the Hessian of a function of one thing."""
+        start = self.at
+        if self.next_is("^", ahead=1):
+            self.at += 2
+            squared = "".join(t.text for t in self.group() if t.text not in "{}") == "2"
+            after = self.peek()
+            if squared and after is not None and letter_of(after) is not None:
+                what = self.factor()
+                if what.op == "app" and len(what.kids) == 1 and what.kids[0].op == "name":
+                    return Node("grad", (what,), 2)
+        self.at = start
+        return None
 
     def command(self, token: Token) -> Node:
         name = token.text
@@ -130,6 +152,8 @@ class Atoms(Slopes):
             return Node("inner", tuple(self.whole(part) for part in parts))
         if name in ("dots", "vdots", "ddots"):
             raise NotReadError("dots stand for something that is not written")
+        if name in FUNCTIONS or WORDS.fullmatch(name):  # \\softmax, \\Loss: macros that are defined elsewhere
+            return self.word(name)
         raise NotReadError(f"\\{name} is not a command that is read here")
 
     def word(self, text: str) -> Node:
@@ -138,14 +162,12 @@ class Atoms(Slopes):
             return self.big(text)
         if text in FUNCTIONS:
             return self.function(text)
-        if not is_word_name(text):
+        if not (is_word_name(text) or self.next_is("_", "^")):
             raise NotReadError(f"the words “{text}” stand within a formula")
         return self.name(Name({"yhat": "ŷ", "y_hat": "ŷ"}.get(text, text)))
 
     def font(self, command: str) -> Node:
-        inside = self.group()
-        if inside and inside[0].text == "{" and inside[-1].text == "}":
-            inside = inside[1:-1]
+        inside = without_braces(self.group())
         letters = "".join(t.text for t in inside)
         joined = "_-" if command == "operatorname" else "-" if command == "mathrm" else ""
         plain = all(
@@ -159,6 +181,8 @@ class Atoms(Slopes):
                 raise NotReadError("expectations are not read")
             return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
         if command == "mathcal":
+            if letters in FUNCTIONS:
+                return self.word(letters)
             return self.name(Name({"L": "𝓛"}.get(letters, letters + "\u0331")))
         if command in ("mathrm", "operatorname") and letters in ("d", "D") and self.after_d():
             self.at -= 1  # ∂'s upright twin
@@ -232,6 +256,9 @@ class Atoms(Slopes):
         while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
             if token.text == "{" and token.kind == "char" and name.base == "δ" and not sub:  # \delta{ik}
                 sub += items_of(self.inside(), self.whole)
+            elif token.text == "{" and token.kind == "char" and name.base in "σφ" and not (sub or sup):  # \sigma{z}
+                argument = Node("app", (self.whole(self.inside()),), replace(name, primes=primes))
+                return argument
             elif token.text == "{" and token.kind == "char" and self.next_is("_", "^", ahead=1):  # \theta{_k}
                 inside = self.inside()
                 self.tokens = [*inside, *self.tokens[self.at :]]
@@ -340,7 +367,18 @@ class Atoms(Slopes):
                 node = Node("elem", (node,), items_of(self.group(), self.whole))
             elif token.text == "^":
                 self.at += 1
-                tokens, transposed = without_transpose(self.group(), bracket=node.op != "name" or bool(node.data.sub))
+                inside = self.group()
+                if inside and all(
+                    t.text in ("'", "prime") for t in inside
+                ):  # (…)^{'}, where ^\prime may be a transpose
+                    prime = Node("prime", (node,))
+                    node = prime if inside[0].text == "'" else Node("alt", (Node("T", (node,)), prime))
+                    continue
+                tokens, transposed = without_transpose(inside, bracket=node.op != "name" or bool(node.data.sub))
+                if node.op == "name" and is_tag(tokens) and tokens[0].kind != "num":  # {y_i}^*
+                    sup = (*node.data.sup, *items_of(tokens, self.whole))
+                    node = replace(node, data=replace(node.data, sup=sup))
+                    tokens = []
                 node = Node("pow", (node, self.whole(tokens))) if tokens else node
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):

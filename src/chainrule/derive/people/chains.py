@@ -6,14 +6,19 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from chainrule.derive.people.affine import flat_items
 from chainrule.derive.people.documents import Document
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
-from chainrule.derive.people.tree import Condition, Name, Node, names, transform, walk
+from chainrule.derive.people.tree import Condition, Item, Name, Node, names, transform, walk
 
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
+
+
+_TIMES = ("t", "τ", "k", "n")
+_AGES = ("new", "old", "next", "prev")
 
 
 @dataclass
@@ -134,18 +139,56 @@ def chains_of(document: Document) -> Notes:
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
-                current = Chain(row.sides, [*here, *stated], section, chapter, display=n)
-                found.append(current)
-    found = [chain for chain in found if not _is_update(chain)]
+                begun = Chain(row.sides, [*here, *stated], section, chapter, display=n)
+                found.append(begun)
+                found += _named_at_the_end(begun, text)
+                current = current if row.aside and current is not None else begun
+    found = [*_without_updates(found)]
     _name_errors([*found, *inline])
+    _number_words([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
 
 
-def _is_update(chain: Chain) -> bool:
-    """W = W − α ∂L/∂W: what a program assigns, and no equation."""
-    left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) == 2 else (None, None)
-    return left is not None and right is not None and left.op == "name" and right.op == "add" and left in right.kids
+def _without_updates(chains: list[Chain]) -> Iterator[Chain]:
+    """W := W − α ∂L/∂W = W − α δ xᵀ is what a program assigns: an equation only from its second side on."""
+    for chain in chains:
+        left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) > 1 else (None, None)
+        if left and right and right.op == "add" and _timeless(left) in map(_timeless, right.kids):
+            chain.sides[1].joined = False
+            chain.sides = chain.sides[1:]
+            if len(chain.sides) == 1:
+                continue
+        yield chain
+
+
+def _timeless(node: Node) -> object:
+    """A name without what tells its next value from its last: w^{(t+1)} and w^{(t)}, B(t+1), w_new and w_old."""
+    if node.op not in ("name", "app") or not isinstance(node.data, Name):
+        return node
+    items = [
+        Item("letter", item.value[0]) if item.kind == "shifted" and item.value[0] in _TIMES else item
+        for item in flat_items(node.data.sub + node.data.sup)
+        if item.value not in _AGES
+    ]
+    given = [kid.kids[0] if kid.op == "add" and kid.kids[1].op == "num" else kid for kid in node.kids]
+    return node.data.base, items, given
+
+
+_DEFINES = re.compile(
+    r"=\s*:|\\(?:eqq?colon|colone?qq?|triangleq|equiv|defe?q)\b|\\(?:over|stack)\w+\s*\{[^}]*\b[Dd]ef|≡|≜|≔"
+)
+
+
+def _named_at_the_end(chain: Chain, text: str) -> list[Chain]:
+    """What a chain defines by its last side, as an equation of its own: L = −log p := E says what E is."""
+    before, last = (chain.sides[-2:]) if len(chain.sides) > 2 else (None, None)
+    if before is None or last is None or last.node is None or last.node.op not in ("name", "app"):
+        return []
+    if text[last.at - 1 : last.at] != ":" and not _DEFINES.match(text, last.at):
+        return []
+    del chain.sides[-1]
+    return [replace(chain, sides=[replace(last, joined=False), replace(before, at=last.at, joined=True)])]
 
 
 def _claims(chain: Chain) -> Iterator[Chain]:
@@ -194,6 +237,34 @@ def _name_errors(chains: list[Chain]) -> None:
             signs += [part.data[k - 1]] if k else []
         return kids[0] if len(kids) == 1 else Node("mul", tuple(kids), tuple(signs))
 
+    for side in sides:
+        side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _number_words(chains: list[Chain]) -> None:
+    """u_{w_s} as u_s, where w and s stand nowhere but there: the s-th of some words. z_{y_i} has the i of x_i."""
+    sides = [side for chain in chains for side in chain.sides if side.node is not None]
+    alone: set[str] = set()
+
+    def note(part: Node) -> None:
+        if isinstance(part.data, Name):
+            alone.add(part.data.base)
+            alone.update(str(item.value) for item in flat_items(part.data.sub + part.data.sup) if item.kind == "letter")
+
+    def shorter(item: Item) -> Item:
+        inner = item.value.data if item.kind == "name" and isinstance(item.value.data, Name) else None
+        if inner is None or inner.base in alone or len(inner.sub) != 1 or inner.sup:
+            return item
+        return item if str(inner.sub[0].value) in alone else inner.sub[0]
+
+    def change(part: Node) -> Node | None:
+        if not isinstance(part.data, Name) or not any(item.kind == "name" for item in part.data.sub):
+            return None
+        kids = tuple(transform(kid, change) for kid in part.kids)
+        return Node(part.op, kids, replace(part.data, sub=tuple(map(shorter, part.data.sub))))
+
+    for side in sides:
+        transform(side.node, note)  # type: ignore[arg-type]
     for side in sides:
         side.node = transform(side.node, change)  # type: ignore[arg-type]
 

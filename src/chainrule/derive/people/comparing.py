@@ -118,6 +118,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     classes = reading["classes"] or classes
     if classes and reading["network"] == "own":
         world.sizes = dict.fromkeys(world.sizes, min(classes, 9))
+    elif classes and reading["units"] == "one output":
+        world.sizes["#0"] = classes
     elif classes:
         world.sizes[f"#{reading.layers}"] = classes
         world.labels = world.labels % classes if reading["classes"] else world.labels * 0 + classes - 1

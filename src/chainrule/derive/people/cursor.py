@@ -56,7 +56,7 @@ class Cursor:
                 braces += 1 if token.text == "{" else -1
                 if braces < 0:
                     break
-            if token.kind == kind and token.text == opened.text and (braces == 0 or opened.text == "{"):
+            if envs == 0 and token.kind == kind and token.text == opened.text and (braces == 0 or opened.text == "{"):
                 depth += 1
             elif token.kind == kind and token.text == closing and envs == 0 and braces == 0:
                 depth -= 1

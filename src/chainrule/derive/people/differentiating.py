@@ -51,8 +51,10 @@ class Differentiating(Names):
         return self.derived(inner, by[0], at)
 
     def _prime(self, node: Node, at: Context) -> Value:
-        """(e^{z_i})': by that by which the chain's first side is differentiated."""
+        """(e^{z_i})': by that by which the chain's first side is differentiated, or by the one name within it."""
         by = next((part.kids[1] for side in self.sides for part in walk(side) if part.op == "D"), None)
+        inside = {part for part in walk(node) if part.op == "name"}
+        by = inside.pop() if by is None and len(inside) == 1 else by
         if by is None:
             raise NotReadError("a prime that does not say by what")
         return self.derived(node.kids[0], by, at)

@@ -25,7 +25,7 @@ _DISPLAYS = (
 )
 _MATH = re.compile(
     rf"\\begin\s*\{{(?P<env>(?:{_DISPLAYS}))\*?\}}"
-    r"|(?P<fence>^[ \t]*```[ \t]*(?:math|latex|tex|katex)[ \t]*$)|(?P<dollars>\$\$)"
+    r"|(?P<fence>^[ \t]*```[ \t]*(?:math|mathjax|latex|tex|katex)!?[ \t]*$(?!\s*\$\$))|(?P<dollars>\$\$)"
     r"|(?P<square>\\\\?\[(?!\d*\.?\d+(?:pt|em|ex|mm|cm)))|(?P<round>\\\\?\()|(?P<ticks>\$`)|(?P<dollar>(?<!\\)\$)"
     r"|(?P<heading>^[ \t]*\#{1,6}[ \t].*$|\\(?:sub)*(?:section|paragraph|chapter)\*?\s*\{[^}]*\}"
     r"|\\begin\s*\{(?:problem|exercise|question|theorem|lemma|proof)\}|^\*\*[^*\n]+\*\*[ \t]*$)",
@@ -36,6 +36,8 @@ _CODE = re.compile(
     r"|<(?:script|style)\b.*?</(?:script|style)>|(?<![$`])`(?!`)[^`\n$]+`(?![$`])",
     re.DOTALL | re.MULTILINE,
 )
+# Mathematics in the comments of a program, or quoted: each line begins with the same sign.
+_COMMENTED = re.compile(r"^[ \t]*(\#'?|//+!?|--|;+|>)(?:[ \t].*)?\n(?:[ \t]*\1(?:[ \t].*)?(?:\n|$))+", re.MULTILINE)
 _MACROS = re.compile(
     r"\\(?:re|provide)?newcommand\*?|\\def(?=\s*\\)|\\DeclareMathOperator\*?|\\let(?=\s*\\)|\\(?:re)?newenvironment"
 )
@@ -84,6 +86,7 @@ def read_document(text: str | bytes, name: str = "") -> Document:
         except UnicodeDecodeError as error:
             raise InputError(f"the text is not UTF-8: byte {error.start} is 0x{text[error.start]:02x}") from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _COMMENTED.sub(_uncommented, text)
     lines: list[tuple[int, int]] = []
     if name.endswith(".ipynb") or (text.lstrip().startswith("{") and '"cells"' in text):
         text, lines = _notebook(text)
@@ -92,19 +95,27 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     lets = re.findall(r"(?:%|<!--|//|\#)\s*chainrule:\s*([^\n>]*?)\s*(?:-->|$)", text, re.MULTILINE)
     latex = "\\documentclass" in text or "\\begin{document}" in text or name.endswith(".tex")
     markdown = name.endswith((".md", ".ipynb", ".markdown", ".qmd", ".Rmd"))
-    if markdown:  # MyST's roles and fences
+    if markdown:  # quotations; MyST's roles and fences
+        text = re.sub(r"^[ \t]*(?:>[ \t]*)+", lambda m: m[0].replace(">", " "), text, flags=re.MULTILINE)
         text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
     macros = macros_in(shown)
     for macro, said in macros.items():
         if said.arguments == 1 and re.match(rf"\s*\\begin\s*\{{(?:{_DISPLAYS})\*?\}}", said.body):
             shown = _opened(shown, macro)
-    pieces = list(_pieces(shown))
+    pieces = _joined(list(_pieces(shown)), shown)
     if markdown and not any(
         piece.kind in ("display", "inline") for piece in pieces
     ):  # formulas as plain text, in fences
         pieces = _fenced(_with_cases(text))
     return Document(text, _with_displays(pieces, shown), macros, lets, lines)
+
+
+def _uncommented(block: re.Match[str]) -> str:
+    """Lines without the sign that each begins with, at the same places, where displays stand among them."""
+    if not re.search(r"\$\$|\\\[|\\begin\b", block[0]):
+        return block[0]
+    return re.sub(rf"^([ \t]*){block[1]}", lambda m: m[1] + " " * len(block[1]), block[0], flags=re.MULTILINE)
 
 
 def _opened(text: str, macro: str) -> str:
@@ -194,7 +205,7 @@ def _without_fences(text: str) -> str:
     for k, line in enumerate(lines):
         shown = line.strip()
         if not fence and (found := re.match(r"(`{3,}|~{3,})\s*(\w*)", shown)):
-            fence, math = found[1], found[2] in ("math", "latex", "tex", "katex")
+            fence, math = found[1], found[2] in ("math", "mathjax", "latex", "tex", "katex")
             lines[k] = line if math else " " * len(line)
         elif fence and shown.startswith(fence) and not shown.strip(fence[0]):
             fence = ""
@@ -269,6 +280,36 @@ def _pieces(text: str) -> list[Piece]:
     return found
 
 
+_SIGN = re.compile(r"\s*(?:=|≠|!=|\\(?:neq?|not\s*=))\s*")
+
+
+def _joined(pieces: list[Piece], text: str) -> list[Piece]:
+    """Formulas that are broken off at a sign made whole: $a$ = $b$, and i $\neq$ j."""
+    found: list[Piece] = []
+    ahead = pieces[::-1]
+    while ahead:
+        piece = ahead.pop()
+        if not (found and ahead and _SIGN.fullmatch(piece.text)) or found[-1].kind == "heading":
+            found.append(piece)
+            continue
+        before, after = found.pop(), ahead.pop()
+        inner = piece.kind == "inline"
+        first = re.search(r"(?<![A-Za-z\\])[A-Za-z]\s*$", before.text) if inner else re.match("", before.text)
+        last = re.match(r"\s*[A-Za-z](?![A-Za-z])", after.text) if inner else re.search(r"\Z", after.text)
+        kinds = {before.kind, after.kind}
+        if first is None or last is None or ("prose" in kinds) != inner or (inner and len(kinds) > 1):
+            found += [before, piece]
+            ahead.append(after)
+            continue
+        if inner:
+            found.append(before._replace(text=before.text[: first.start()]))
+            ahead.append(Piece("prose", after.text[last.end() :], after.at + last.end()))
+        between = re.sub(r"\$|\\[][()]", lambda m: " " * len(m[0]), text[before.at + len(before.text) : after.at])
+        whole = before.text[first.start() :] + between + after.text[: last.end()]
+        found.append(Piece("display" if "display" in kinds else "inline", whole, before.at + first.start()))
+    return found
+
+
 def _macro_end(text: str, at: int) -> int:
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
@@ -282,8 +323,14 @@ def _macro_end(text: str, at: int) -> int:
 
 
 def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
-    """An inline formula with a line for itself is a display. Where there are none, the others with = are, or lines."""
+    """An inline formula with a line for itself is a display, and so is an equation on a line of formulas and conditions
+    alone. Where there are none, the others with = are, or lines."""
     found = []
+    letters = [*text]
+    for piece in pieces:
+        if piece.kind == "inline":
+            letters[piece.at : piece.at + len(piece.text)] = re.sub(r"[^\n]", " ", piece.text)
+    bare = "".join(letters)
     for piece in pieces:
         if piece.kind == "inline":
             start = text.rfind("\n", 0, piece.at) + 1
@@ -291,7 +338,9 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
             before = text[start : piece.at].rstrip("$`\\( ")
             after = text[piece.at + len(piece.text) : end if end >= 0 else len(text)].lstrip("$`\\) ")
             listed = re.fullmatch(r"\s*(?:[-*+>]|\d+[.)]|\(?[a-z]\)|\\item)?\s*", before)
-            if listed and after.strip() in ("", ".", ",", ";", ":", "\\\\", "\\newline"):
+            if (listed and after.strip() in ("", ".", ",", ";", ":", "\\\\", "\\newline")) or (
+                _says_something(piece.text) and _BETWEEN.fullmatch(bare[start : end if end >= 0 else len(text)])
+            ):
                 piece = piece._replace(kind="display")
         found.append(piece)
     if any(piece.kind == "display" and _says_something(piece.text) for piece in found):
@@ -301,6 +350,10 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
     return _lines(_with_cases(text))
 
 
+_BETWEEN = re.compile(
+    r"\s*(?:[-*+>]|\d+[.)]|\(?[a-z]\)|\\item)?(?:[\s$`.,;:]|\\[()\\]|\\newline"
+    r"|\b(?:if|for|when|where|with|and|or|all|si|pour|para|cuando|wenn|für|falls|und|et)\b|当|若|如果|时|のとき)*"
+)
 _OPEN = re.compile(
     r"=[ \t]*(?P<open>\{)(?P<first>[^{}\n]*)\n(?P<rest>(?:[ \t]*\{[^{}\n]*(?:\n|$))+|[^{}]{1,1500}?\n[ \t]*\})"
 )

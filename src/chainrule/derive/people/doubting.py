@@ -12,7 +12,7 @@ from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.settling import FINE, LAYOUT, Judged
-from chainrule.derive.people.tree import Node, names, walk
+from chainrule.derive.people.tree import Item, Node, names, walk
 
 __all__ = ["doubt", "supported"]
 
@@ -29,6 +29,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
     words = [o.word for one in judged for o in one.outcomes]
     right = sum(w in ("follows", "carried", "defines") for w in words)
     wrong = sum(w in ("wrong", "misfit") for w in words)
+    wrong -= sum(_left_at_once(one, k) for one in judged for k in range(len(one.outcomes)))
     unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
     einstein = ("einstein", True) in judge.evidence
     everything = (
@@ -42,7 +43,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
     for one in judged:  # defined under another reading than the file's
         head = one.chain.head
         if one.reading is not found.reading and head is not None and len(one.outcomes) > 1:
-            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases"}
+            kept = {*LAYOUT, "mean", "targets", "batch", "stacked", "biases", "classes"}
             changed = [
                 k
                 for k in {*one.reading.conventions, *found.reading.conventions} - kept
@@ -83,6 +84,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = f"{count}: how many samples there are here is not clear"
             elif (other := _of_each_class(one, k, outcome)) is not None:
                 why = f"{other}: whether it is of a sample or of a class is not clear"
+            elif (other := _two_losses(one, k, outcome)) is not None:
+                why = f"{other}: how one loss is made of the other is not said"
             elif (other := _two_functions(one, k, outcome)) is not None:
                 why = f"{other}: which function it is is not clear"
             elif _bare_sum(one, k, outcome):
@@ -125,6 +128,13 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
             if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
                 one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
+
+
+def _left_at_once(one: Judged, k: int) -> bool:
+    """Whether a step of what the file defines is wrong, and the next comes back to what stood before it: a slip."""
+    after = one.outcomes[k + 1 : k + 2]
+    came_back = bool(after) and after[0].word == "follows" and after[0].against is not None and after[0].against < k
+    return came_back and one.outcomes[k].word == "wrong" and one.reading["network"] == "own"
 
 
 def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
@@ -216,7 +226,17 @@ def _of_each_class(one: Judged, k: int, outcome: Outcome) -> str | None:
     kinds = {base: role.kind for base, role in one.reading.roles.items()}
     every = [name for node in _sides(one, k, outcome) for name in names(node)]
     classes = {n.sub[0] for n in every if len(n.sub) == 1 and kinds.get(n.base) in ("p", "a", "y") and not n.sup}
+    classes -= {Item("letter", one.reading["label"])}
     return next((n.base for n in every if kinds.get(n.base) == "L" and set(n.sub) & classes), None)
+
+
+def _two_losses(one: Judged, k: int, outcome: Outcome) -> str | None:
+    """The two losses of a wrong step, where the file does not say what one of them is."""
+    roles = one.reading.roles
+    used = {
+        n.base for node in _sides(one, k, outcome) for n in names(node) if (r := roles.get(n.base)) and r.kind == "L"
+    }
+    return " and ".join(sorted(used)) if len(used) > 1 and used - {*one.reading.definitions} else None
 
 
 def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
@@ -288,7 +308,13 @@ def _own_outputs(judge: Judge, n: int, one: Judged) -> bool:
     """Whether a chain with the derivative of an activation follows where that is the outputs', and no softmax."""
     if one.reading["output"] != "softmax" or not any(one.reading.kind(base) == "g" for base in one.chain.bases):
         return False
-    return all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss="any")))
+    lefts = [chain.sides[0].node for chain in judge.chains]
+    heads = [one.reading.roles.get(left.data.base) for left in lefts if left and left.op in ("name", "app")]
+    said = any(role is not None and role.kind == "L" for role in heads)
+    return any(
+        all(o.word in FINE for o in judge.chain(n, one.reading.but(output="activation", loss=loss)))
+        for loss in (("any",) if said else ("any", "half squares"))
+    )
 
 
 def _used_rightly(one: Judged, judged: list[Judged]) -> bool:

@@ -102,7 +102,7 @@ class Evaluator(Products):
         function, primes = node.data
         argument = node.kids[0]
         if function in ("softmax", "logsoftmax"):
-            found = self._softmax(argument, at)
+            found = self._softmax(argument, at, primes)
             return apply(found, functions_of("log")) if function == "logsoftmax" else found
         x = self.value(argument, at)
         if function == "diag":
@@ -116,7 +116,10 @@ class Evaluator(Products):
             return apply(contract(exponentials, self.class_letter(x)), functions_of("log"))
         return apply(x, functions_of(function, primes))
 
-    def _softmax(self, argument: Node, at: Context) -> Value:
+    def _softmax(self, argument: Node, at: Context, primes: int = 0) -> Value:
+        if primes:  # of a vector, the slope is the Jacobian
+            whole = Node("fn", (argument,), ("softmax", primes - 1))
+            return self.derived(whole, argument, at)
         if argument.op == "name" and self.is_bare_index(argument.data):
             return self.name(Name(self.probabilities(), (Item("letter", argument.data.base),)), at)
         x = self.value(argument, at)
@@ -156,9 +159,7 @@ class Evaluator(Products):
             if len(node.kids) != 1:
                 return self._of_several([self.value(kid, at) for kid in node.kids])
             if self.reading[f"function {name.base}"] == "softmax":
-                if name.primes:
-                    raise MisfitError("the slope of a softmax is a matrix")
-                return self._softmax(node.kids[0], at)
+                return self._softmax(node.kids[0], at, name.primes)
             found = self.call(name, self.value(node.kids[0], at))
             return found
         if self.drops_arguments(node):

@@ -215,8 +215,12 @@ def _layers(every: list[Name], facts: Facts) -> None:
         if name.sub and name.sub[0] == Item("letter", "L"):
             facts.layer_letters.add("L")
     facts.layer_letters |= {letter for letter in shifted if letter not in facts.summed or letter in "lL"}
+    raised = {(name.base, i.value) for name in every for i in name.sup if i.kind == "number"}
+    squares = {n for base, n in raised if base in "WwΘ"} == {2} and not {"b", "δ", "z", "a"} & {b for b, _ in raised}
     for name in every:
         tags = [i.value for i in flat_items(name.sup) if i.kind == "number"]
+        if squares and Item("number", 2) in name.sup:  # Σ W_ij², and no layer 2 beside another
+            continue
         bracketed = any(item.kind in ("round", "square") for item in name.sup)
         if tags and (bracketed or name.base in ("W", "b", "δ", "Θ", "w")):
             facts.layer_numbers[name.base] |= set(tags)
@@ -405,5 +409,7 @@ def _definitions(chain: Chain, facts: Facts) -> None:
         if node is None:
             continue
         for part in walk(node):
-            if part.op == "fn" and part.data[0] == "softmax" and (edge := affine(part.kids[0])) is not None:
+            calls = part.op == "fn" and part.data[0] in ("softmax", "logistic", "tanh", "relu")
+            calls = calls or (part.op == "app" and part.data.base in ("σ", "φ") and len(part.kids) == 1)
+            if calls and (edge := affine(part.kids[0])) is not None:
                 facts.edges.append(("", *edge))

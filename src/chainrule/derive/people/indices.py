@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.derive.people.facts import flat_items, tagged
 from chainrule.derive.people.reading import Access, Reading
+from chainrule.derive.people.scripts import NUMBERED
 from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, conditions_of, names, walk
 from chainrule.derive.people.values import (
     FLOAT,
@@ -259,8 +260,12 @@ class Indices(ABC):
         if kind == "label" or (kind == "y" and not self._unit_items(name)):
             found = [i.value for i in flat_items(name.sub + name.sup) if i.kind == "letter"]
             return ("label", *found[:1])
+        if name.sup == (Item("star", "*"),) and not name.sub and name.base in _INDEX_LETTERS:
+            return ("label",) if self.reading.is_label(name.base + "*") else name.base + "*"
         if self.reading.is_label(name.base) and not name.sub:
             return ("label",)
+        if name.base in NUMBERED and [i.kind for i in name.sub] == ["number"] and not name.sup and not kind:
+            return f"{name.base}{name.sub[0].value}"
         bare = not name.sub and not name.sup
         if bare and (kind in ("", "count", "const") or name.base in _INDEX_LETTERS):
             if kind == "count" and name.base not in self.reading.facts.labels:

@@ -38,6 +38,9 @@ def apart(row: list[Token]) -> tuple[list[Token], list[Token]]:
             return row[:k], row[k:]
         if token.kind == "space" and k:
             return row[:k], row[k:]
+    value, *said = split(row, ",")  # −p_i p_k, i ≠ k
+    if said and relation_in(said[0]) is not None and relation_in(value) is None:
+        return value, row[len(value) + 1 :]
     return row, []
 
 
@@ -94,8 +97,9 @@ def is_d(above: list[Token], below: list[Token]) -> bool:
         return False
     if begins_d(above) == "∂" and begins_d(below) == "∂":
         return True
-    if above[0].text == below[0].text == "delta" and above[0].kind == "cmd" and begins_d(below):
-        return len(above) == 1 or above[1].text not in ("_", "^")  # δ/δw, δ(…)/δw
+    if above[0].text == below[0].text == "delta" and above[0].kind == "cmd":  # δ/δw, δ/δ{w}, δ(…)/δw
+        alone = len(above) == 1 and len(below) > 1 and below[1].text == "{"
+        return alone or (bool(begins_d(below)) and (len(above) == 1 or above[1].text not in ("_", "^")))
     return begins_d(above) == "d" and begins_d(below) == "d" and len(below) > 1
 
 

@@ -331,6 +331,8 @@ class Names(Indices):
             index = self._index(first.data[0].left) if not isinstance(self._index(first.data[0].left), tuple) else index
         if first.op == "ind" and index is None and first.data[0].right.op == "name":
             index = next((i.value for i in first.data[0].right.data.sub if i.kind == "letter"), None)
+        if index is None and of_target:  # p(y_i | x), of class i
+            index = next((i.value for i in self._unit_items(first.data)), None)
         if isinstance(index, str):
             return self.name(Name(base, (Item("letter", index),), sup), at)
         if isinstance(index, int):

@@ -7,7 +7,7 @@ from chainrule.derive.people.cursor import rows_of, split
 from chainrule.derive.people.marks import apart, bound_of, within_text
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names
 from chainrule.derive.people.words import FUNCTIONS, is_word_name, relation_in
 
 __all__ = ["Operators"]
@@ -140,6 +140,14 @@ class Operators(Brackets):
                 above = self.group()
         if kind == "sum" and "axis" in "".join(t.text for t in below):  # of an array, as in code
             return Node("fn", (self.term(),), ("over samples", 0))
+        if kind == "sum" and not below and self.next_is("{"):  # \\sum{j=1}^K
+            start = self.at
+            below = self.inside()
+            if len(below) < 3 or letter_of(below[0]) is None or below[1].text not in ("=", "in"):
+                self.at, below = start, []
+            elif self.next_is("^"):
+                self.at += 1
+                above = self.group()
         bound = bound_of(below, above, self.whole)
         while (token := self.peek()) is not None and token.kind == "space":
             self.at += 1
@@ -159,8 +167,10 @@ class Operators(Brackets):
             self.at += 1
         body = self.term()
         body = Node("neg", (body,)) if negative else body
+        over_inputs = bound.letters == ("x",) and not any("x" in str(name) for name in names(body))
+        bound = Bound(()) if over_inputs else bound  # Σ_x a δ, over all inputs
         node = Node(kind, (body,), bound)
-        if kind == "sum" and not below and not above:
+        if kind == "sum" and (over_inputs or not below) and not above:
             return Node("alt", (node, Node("fn", (body,), ("over samples", 0))))
         return node
 

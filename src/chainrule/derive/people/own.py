@@ -41,7 +41,7 @@ def _tags(facts: Facts) -> frozenset[str]:
 
 def _own_readings(notes: Notes, facts: Facts, trees: list[Node], said: Mapping[str, Role]) -> Iterator[Reading]:
     definitions = _definitions(notes, facts)
-    definitions |= shorthands(facts, definitions)
+    definitions |= shorthands(facts, definitions, trees)
     definitions |= _stacked(facts, definitions)
     pairs = [
         (a.node, b.node)
@@ -90,7 +90,8 @@ def _stacked(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definit
 
 
 def _folded(definitions: dict[str, Definition]) -> dict[str, Definition]:
-    """Definitions in which what another one names stands by its name: with u = h(x), f(h(x)) is f(u)."""
+    """Definitions in which what another one names stands by its name: with u = h(x), f(h(x)) is f(u). Of the sides that
+    a name equals, the first in which another one's stand."""
     for _ in range(3):  # from the inside out
         definitions = _folded_once(definitions)
     return definitions
@@ -102,8 +103,12 @@ def _folded_once(definitions: dict[str, Definition]) -> dict[str, Definition]:
         for key, d in definitions.items()
         if not d.letters and "|" not in key and d.node.op not in ("name", "num")
     }
+
+    def folded(node: Node) -> Node:
+        return node.with_kids(tuple(transform(kid, bodies.get) for kid in node.kids))
+
     return {
-        key: d._replace(node=d.node.with_kids(tuple(transform(kid, bodies.get) for kid in d.node.kids)))
+        key: d._replace(node=next((new for side in (d.node, *d.key) if (new := folded(side)) != side), d.node))
         for key, d in definitions.items()
     }
 
@@ -189,8 +194,9 @@ def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
             left, right = before.node, after.node
             if left is None or right is None or not after.joined:
                 continue
+            sides = [side.node for side in itertools.takewhile(lambda side: side.joined, chain.sides[1:]) if side.node]
             if left.op == right.op == "D" and left.kids[1:] == right.kids[1:]:  # ∂L/∂w = ∂(…)/∂w says what L is
-                left, right = left.kids[0], right.kids[0]
+                left, right, sides = left.kids[0], right.kids[0], []
             if left.op not in ("name", "app"):
                 continue
             if left.op == "app" and any(kid.op not in ("name", "mat", "T", "given") for kid in left.kids):
@@ -210,7 +216,7 @@ def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
                 continue
             if right.op == "num" or _differentiates(right, name):
                 continue
-            found[key] = Definition(letters, right, (right,))
+            found[key] = Definition(letters, right, (right, *sides))
     for base, keys in itertools.groupby(sorted(k for k in found if "|" in k), key=lambda k: k.split("|")[0]):
         named = list(keys)  # J where only J_{neg} is defined
         if len(named) == 1 and base not in found and named[0].split("|")[1].replace("-", "").isalpha():

@@ -13,6 +13,7 @@ from chainrule.derive.people.values import (
     Plain,
     Value,
     add,
+    all_letters,
     contract,
     divide,
     elementwise,
@@ -85,11 +86,19 @@ class Products(Differentiating):
         if self.reading["einstein"]:
             return self._einstein(node, values, signs)
         try:
-            return self._product(values, signs)
+            return self._over_all(kids, self._product(values, signs), at)
         except MisfitError:
             if not all(kid.op == "D" for kid in kids):
                 raise
             return self._chain_rule(kids, signs, at)
+
+    def _over_all(self, kids: Sequence[Node], product: Value, at: Context) -> Value:
+        """∂J/∂a ∂a/∂b, where J is of all samples and b the same for each: the chain rule sums over them."""
+        if "★" not in all_letters(product) or not all(kid.op == "D" and len(kid.kids) == 2 for kid in kids):
+            return product
+        of, by = ([all_letters(self.value(kid.kids[n], at)) for kid in kids] for n in (0, 1))
+        one_each = all("★" in found for found in of) or all("★" in found for found in by)
+        return product if one_each else contract(product, "★")
 
     def _chain_rule(self, kids: Sequence[Node], signs: Sequence[str], at: Context) -> Value:
         """∂L/∂Z ∂Z/∂W between matrices, from either end: each derivative leads on the one before it."""

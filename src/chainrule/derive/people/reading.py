@@ -293,8 +293,8 @@ class Reading:
         if value in ("o", "h") and value in self.facts.spelt_layers:
             return self.layers - int(value == "h")
         if self["counted"] == "from 1":  # W^{(l)} leads from layer l to the next
-            shift += (role.kind in ("W", "b")) - (value != "L")
-        return int(self.layers - self.facts.above if value == "L" else self.middle) + int(shift)
+            shift += (role.kind in ("W", "b")) - value.islower()
+        return int(self.layers - self.facts.above if value.isupper() else self.middle) + int(shift)
 
     def _loss(self, name: Name, items: list[Item], batch: bool) -> Access:
         power = next((i.value.value for i in items if i.kind == "power"), 1)

@@ -19,7 +19,7 @@ __all__ = ["USUAL", "definitions_in", "readings_of", "shorthands"]
 _USUAL: dict[str, str] = {
     "a": (
         "z 1 Z 1 o .8 θ .5 a .75 A .4 x .35 s .5 f .5 u .4 net .9 logits 1 logit 1 η .3 h .2 v .3 O .7 S .3 "
-        "scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2"
+        "F .3 scores .8 y .15 t .1 zed 1 in .3 q .1 ℓ .1 U .1 m .2 n .15 μ .1 ξ .3 φ .1 l .2"
     ),
     "p": (
         "ŷ 1.2 p .9 P .9 π .8 a .6 y .55 o .6 q .7 Q .6 s .5 S .5 σ .4 p̂ 1.1 Ŷ 1.1 h .25 z .2 A .5 O .3 probs 1 "
@@ -95,6 +95,9 @@ _EVIDENCE: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
+_SHORT = (Node("shorthand"),)  # the key of what is defined by nothing but its use
+
+
 def definitions_in(notes: Notes) -> dict[str, Definition]:
     """The first equation in which a name stands alone on the left, and not on the right."""
     found: dict[str, Definition] = {}
@@ -126,14 +129,24 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
     return found
 
 
-def shorthands(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definition]:
-    """Σ or Σ_C as a name that the file does not define: the sum over all classes of what it exponentiates."""
+def shorthands(facts: Facts, known: Mapping[str, Definition], trees: list[Node]) -> dict[str, Definition]:
+    """Σ, Σ_C, or the S of e^{z_i}/S as names that the file does not define: the sum over all classes of what it
+    exponentiates."""
     logits = max(facts.hints, key=lambda base: facts.hints[base]["within exp"], default="")
     if not logits or not facts.hints[logits]["within exp"]:
         return {}
     each = Node("fn", (Node("name", (), Name(logits, (Item("letter", "∂s"),))),), ("exp", 0))
-    whole = Definition((), Node("sum", (each,), Bound(("∂s",))))
-    return {base: whole for base in facts.seen if base.startswith("Σ") and base not in known}
+    whole = Definition((), Node("sum", (each,), Bound(("∂s",))), _SHORT)
+    below = {
+        part.kids[1].data.base
+        for tree in trees
+        for part in walk(tree)
+        if part.op == "div" and part.kids[1].op == "name"
+        and part.kids[0].op == "fn" and part.kids[0].data == ("exp", 0)
+        and part.kids[0].kids[0].op == "name" and part.kids[0].kids[0].data.base == logits
+    }  # fmt: skip
+    plain = {base for base in below if not any(name.sub or name.primes for name in facts.seen[base])}
+    return {base: whole for base in facts.seen if (base.startswith("Σ") or base in plain) and base not in known}
 
 
 def _numbered(facts: Facts) -> dict[str, int]:
@@ -189,7 +202,7 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         ):
             bases[base] += 1
     definitions = definitions_in(notes)
-    definitions |= shorthands(facts, definitions)
+    definitions |= shorthands(facts, definitions, notes.trees)
     levels = _levels(facts)
     numbers = {
         n
@@ -235,11 +248,12 @@ def _depth(facts: Facts, numbers: set[int]) -> tuple[int, int]:
     depth = max(numbers, default=0)
     middle = 2
     letters = facts.layer_letters
-    if letters - {"L"}:
+    last = any(letter.isupper() for letter in letters)
+    if any(not letter.isupper() for letter in letters):
         middle = max(2, 1 - facts.min_shift)
         depth = max(depth, middle + max(facts.max_shift, 0) + 1)
-    if "L" in letters:
-        depth = max(depth, 2 - facts.min_shift + facts.above) if not letters - {"L"} else max(depth, middle + 2)
+    if last:
+        depth = max(depth, 2 - facts.min_shift + facts.above if all(map(str.isupper, letters)) else middle + 2)
     return min(depth, 6), middle
 
 
@@ -311,12 +325,12 @@ def _choices(
     elif max(shapes) >= 1:
         for kind, effect in {"L": -0.8, "const": -1.5, "count": -1.5}.items():
             scores[kind] = scores.get(kind, -9) + effect
-    two = any(len(n.sub) >= 2 and not n.sup for n in facts.seen[base])
+    two = any(len(n.sub) >= 2 and not n.sup and not _of_layer(n, facts) for n in facts.seen[base])
     if base == "δ" and two and "L" not in {i.value for n in facts.seen[base] for i in n.sub}:
         return [(Role("kron"), 0.0)]
     if base == "I":
         return [(Role("eye"), 0.0)]
-    if base in definitions and base.startswith("Σ"):
+    if base in definitions and definitions[base].key == _SHORT:
         return [(Role("def"), 0.0)]
     indexed = hints["before a bracket"] or any(n.sub for n in facts.seen[base])
     if base == "e" and indexed and base not in definitions and not any(n.sup for n in facts.seen[base]):
@@ -337,6 +351,11 @@ def _choices(
     found.sort(key=lambda one: -one[1])
     best = found[0][1] if found else 0
     return [(role, best - score) for role, score in found[:4] if best - score < 2.5]
+
+
+def _of_layer(name: Name, facts: Facts) -> bool:
+    """δ_{2,n}: of layer 2 and sample n."""
+    return name.sub[0].kind == "number" and any(i.value in facts.sample_letters for i in name.sub[1:])
 
 
 def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:

@@ -47,11 +47,12 @@ class Side:
 
 @dataclass
 class Row:
-    """What a row of a display, or a part of it between commas, says."""
+    """What a row of a display, or a part of it between commas, says. `aside`: it stands behind what goes on."""
 
     sides: list[Side]
     conditions: list[Condition]
     continues: bool
+    aside: bool = False
 
 
 def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
@@ -67,7 +68,10 @@ def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[R
     found: list[Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
         row = without_gap(row)
-        found += _pieces_of(row, text, _end_of(row, stream, end), found)
+        pieces = _pieces_of(row, text, _end_of(row, stream, end), found)
+        for piece in pieces[1:]:  # = p, because q = r: the next row goes on from p
+            piece.aside = pieces[0].continues and not piece.continues
+        found += pieces
     return found
 
 
@@ -101,7 +105,7 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
     condition_follows = False
     open_row: Row | None = None
     for k, part in enumerate(parts):
-        part = [t for t in part if t.kind != "space"]
+        part = _without_spaces(part)
         while len(part) > 2 and part[0].text == "{" and part[1].text == "}" and part[0].kind == "char":
             part = part[2:]
         part_end = parts[k + 1][0].at if k + 1 < len(parts) and parts[k + 1] else end
@@ -191,6 +195,22 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
         open_row = Row(sides, list(conditions), starts)
         found.append(open_row)
         condition_follows = False
+    return found
+
+
+def _without_spaces(part: list[Token]) -> list[Token]:
+    """Without wide spaces, but for those in cases, where a condition may stand behind one."""
+    depth = 0
+    found = []
+    for k, token in enumerate(part):
+        if (
+            token.kind == "cmd"
+            and token.text in ("begin", "end")
+            and "".join(t.text for t in part[k + 2 : k + 7]) == "cases"
+        ):
+            depth += 1 if token.text == "begin" else -1
+        if token.kind != "space" or depth:
+            found.append(token)
     return found
 
 
@@ -289,7 +309,8 @@ def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end
         sides[0].joined = False
     for (k, relation), (k2, _) in itertools.pairwise(cuts):
         inside = part[k + 1 : k2]
-        if not inside or all(t.text in "?!." for t in inside):
+        spelt = "".join(t.text for t in inside if t.text != "cdot")
+        if not spelt.strip("?!.") or spelt in ("NA", "N/A"):
             continue
         stop = part[k2].at if k2 < len(part) else end
         side = _side(inside, text, stop, part[k].at)
@@ -334,6 +355,8 @@ def _join(side: Side, part: list[Token], text: str, end: int) -> None:
 def _is_condition(part: list[Token]) -> bool:
     """Whether an equation is between index letters: i = k."""
     shown = [t for t in part if t.kind != "space"]
+    while len(shown) > 2 and shown[-1].text == "*" and shown[-2].text == "^":  # c = c^*
+        shown = shown[:-2]
     sizes = [len(side) for side in split(shown, "=")]
     if sizes != [1, 1]:
         return False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import Condition, Item, Node, NotReadError
 
-__all__ = ["GREEK_LETTERS", "items_of", "letter_of"]
+__all__ = ["GREEK_LETTERS", "NUMBERED", "items_of", "letter_of"]
 
 GREEK_LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
@@ -27,6 +27,7 @@ _WORDS = {
     "KL", "JS", "tot",
     "sm", "act", "loss", "all", "error", "cross", "entropy", "hid", "one", "hot", "xent", "obs", "pre",
 }  # fmt: skip
+NUMBERED = set("ijkmn")  # index letters that may have a number of their own
 _RELATIONS = {"=": "=", "neq": "≠", "in": "∈", "<": "<", ">": ">", "le": "≤", "ge": "≥"}
 
 
@@ -148,7 +149,9 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
         elif token.kind == "char" and token.text == "^" and found and found[-1].kind == "letter":
             end = _argument_end(tokens, k)
             inside = tokens[k + 1 : end]
-            if all(t.text in ("{", "}", "prime", "'") for t in inside):
+            if "".join(t.text for t in inside if t.text not in "{}") == "*":  # c^*, one particular class
+                found[-1] = Item("letter", found[-1].value + "*")
+            elif all(t.text in ("{", "}", "prime", "'") for t in inside):
                 found[-1] = Item(
                     "letter", found[-1].value + "'" * max(1, sum(t.text in ("prime", "'") for t in inside))
                 )
@@ -157,7 +160,11 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
             k = max(end, k + 1)
         elif token.kind == "char" and token.text == "_" and found and found[-1].kind == "letter":
             end = _argument_end(tokens, k)
-            found[-1] = Item("name", parse(tokens[k - 1 : end]))
+            below = [t for t in tokens[k + 1 : end] if t.text not in "{}"]
+            if found[-1].value in NUMBERED and len(below) == 1 and below[0].kind == "num":  # k_1 and k_2
+                found[-1] = Item("letter", found[-1].value + below[0].text)
+            else:
+                found[-1] = Item("name", parse(tokens[k - 1 : end]))
             k = end
         elif token.kind == "cmd" and token.text in ("hat", "bar", "tilde", "mathbb"):
             end = _argument_end(tokens, k)

@@ -10,10 +10,10 @@ from typing import Any
 from chainrule.derive.people.affine import is_logistic, squared
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.comparing import Outcome, judge_chain
-from chainrule.derive.people.facts import Facts
+from chainrule.derive.people.facts import Facts, flat_items
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
-from chainrule.derive.people.roles import readings_of
-from chainrule.derive.people.tree import Node, names, num
+from chainrule.derive.people.roles import USUAL, readings_of
+from chainrule.derive.people.tree import Name, Node, names, num, walk
 from chainrule.derive.people.values import work_done
 
 __all__ = ["Found", "Judge", "search", "settings_for"]
@@ -138,6 +138,8 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
             score -= 2.5 if defines in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
+        elif outcome.word == "unread head" and "×" in outcome.message:
+            score += _MISFIT - 0.5  # the step to the next side is lost as well
         elif outcome.word in ("unread", "unread head"):
             score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
         elif outcome.word == "defines":
@@ -237,6 +239,11 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
             if before is not None and before.op == "name" and after == num(1):  # y_k = 1
                 label(before, True)
         for node in nodes:
+            for part in walk(node) if node is not None else ():  # J(v_c, o, U): what an index is the loss depends on
+                if part.op == "app" and len(part.kids) > 1 and USUAL["L"].get(part.data.base, 0) > 0.5:
+                    given = {kid.data for kid in part.kids if kid.op == "name"}
+                    labels += [base for base in sorted(facts.labels - facts.summed) if Name(base) in given]
+                    evidence |= {("label", base) for base in labels}
             inner = node
             while inner is not None and inner.op == "neg":
                 inner = inner.kids[0]
@@ -247,10 +254,17 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
                     arg = arg.kids[0]
                 if arg.op == "name":
                     label(arg, node is not nodes[0])
+    starred = sorted(letter for letter in facts.labels if letter.endswith("*"))[:1]  # c^* among the classes c
+    labels = starred + labels
+    evidence |= {("label", letter) for letter in starred}
     if labels:
         start += [
             {**one, "label": labels[0], "targets": "one-hot"} for one in start[:1] if ("label", labels[0]) in evidence
         ]
+    labels += sorted(  # s_{y_i}: the class of sample i
+        name.base for base in facts.seen for one in facts.seen[base] for item in flat_items(one.sub)
+        if item.kind == "name" and item.value.op == "name" and (name := item.value.data).sub and len(name.base) == 1
+    )  # fmt: skip
     labels += [
         letter for letter in ("ℓ", "c", "o", "k", "t", "l") if letter in facts.labels and letter not in facts.summed
     ]

@@ -26,6 +26,7 @@ __all__ = [
     "support",
 ]
 
+_SAMPLES = tuple(Node("name", (), Name(base)) for base in "NMm")
 FINE = ("follows", "carried", "defines", "head", "start")
 
 
@@ -67,15 +68,15 @@ LAYOUT = ("gradient", "jacobian", "vectors", "weights", "samples", "dot", "two")
 def localised(judge: Judge, n: int, found: Found) -> Judged:
     """A chain under the file's reading; where that fails, under the nearest one in which all of it follows."""
     chain, outcomes = judge.chains[n], found.outcomes[n]
-    if all(o.word in FINE for o in outcomes):
-        return Judged(chain, outcomes, found.reading)
     written = _classes_written(chain)
-    if written:
+    if written:  # by chance as many may have been drawn
         reading = found.reading.but(classes=written)
         tried = judge.chain(n, reading)
-        fewer = sum(o.word in FINE for o in tried) > sum(o.word in FINE for o in outcomes)
-        if fewer and not any(o.word == "wrong" for o in tried):
+        good, before = (sum(o.word in FINE for o in said) for said in (tried, outcomes))
+        if good == len(tried) or (good > before and not any(o.word == "wrong" for o in tried)):
             return Judged(chain, tried, reading)
+    if all(o.word in FINE for o in outcomes):
+        return Judged(chain, outcomes, found.reading)
     if any(o.word == "unread" for o in outcomes):
         return Judged(chain, outcomes, found.reading)
     for move in _LOCAL:
@@ -137,6 +138,12 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
     """An index over two different things at once: judged in a network whose layers are all of one size."""
     if not any(o.word == "misfit" and o.message.startswith("the index") for o in one.outcomes):
         return
+    for side in one.chain.sides:  # f(x_j), of which the file says that it is Σ_d w_{jd} x_d
+        for part in walk(side.node) if side.node is not None else ():
+            if part.op == "app" and part.data.base in one.reading.definitions:
+                return
+            if part.op == "sum" and part.data.upper in _SAMPLES:  # x_i may be a sample
+                return
     again = judge_chain(one.chain, one.reading, judge.seed, square=True)
     for k, (first, other) in enumerate(zip(one.outcomes, again, strict=True)):
         if first.word == "misfit" and other.word == "wrong":

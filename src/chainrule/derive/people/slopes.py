@@ -14,6 +14,10 @@ from chainrule.derive.people.tree import Item, Name, Node, NotReadError
 __all__ = ["Slopes"]
 
 
+def _leads_on(factors: tuple[Node, ...]) -> bool:
+    return any(one.op == "D" or (one.op == "alt" and one.kids[0].op == "D") for one in factors)
+
+
 class Slopes(Operators):
     def fraction(self, above: list[Token], below: list[Token]) -> Node:
         below_first = without_braces(below)
@@ -88,7 +92,9 @@ class Slopes(Operators):
         while self.next_is("cdot", "times") or ((token := self.peek()) is not None and token.kind == "space"):
             self.at += 1
         token = self.peek()
-        if token is None or token.text in (")", "]", "}", "=", ","):
+        if token is None:
+            return Node("D", (Node("loss"), *by))  # ∂²/∂θ² = …
+        if token.text in (")", "]", "}", "=", ","):
             raise NotReadError("nothing follows for ∂ to act on")
         if token.text in ("(", "[") or (token.kind == "cmd" and token.text == "{"):
             return Node("D", (self.scripted(self.bracket()), *by), "closed")
@@ -97,7 +103,11 @@ class Slopes(Operators):
             negative ^= self.tokens[self.at].text == "-"
             self.at += 1
         body = self.term()
-        return Node("D", (Node("neg", (body,)) if negative else body, *by), "open")
+        wide = Node("D", (Node("neg", (body,)) if negative else body, *by), "open")
+        if body.op != "mul" or not (_leads_on(body.kids[1:]) or body.kids[0].op == body.kids[1].op == "fn"):
+            return wide
+        near = Node("D", (Node("neg", body.kids[:1]) if negative else body.kids[0], *by))
+        return Node("alt", (wide, body.with_kids((near, *body.kids[1:]))))  # ∂_z L ∂_w z
 
     def physics(self) -> Node:
         r"""\pdv{f}{x} and \dv{f}{x}."""

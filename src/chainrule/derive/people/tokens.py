@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chainrule.derive.people.macros import Macro, group_at
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Token", "tokens"]
+__all__ = ["WORDS", "Token", "tokens"]
 
 _MOST_TOKENS = 20_000
 
@@ -76,7 +76,8 @@ _SAME = {
     "diffp": "\\pdv", "diff": "\\dv",
     "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm",
     "mathnormal": "\\mathrm",
-    "grad": "\\nabla", "gradient": "\\nabla", "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
+    "grad": "\\nabla", "gradient": "\\nabla", "bigtriangledown": "\\nabla", "triangledown": "\\nabla",
+    "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
     "argmax": "\\max",
     "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*",
     "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")",
@@ -110,12 +111,15 @@ _FOREIGN = re.compile(
     r"（[^（）\n]*）|[\u0400-\u04ff]{2,}(?:[ ,.]+[\u0400-\u04ff]+)*"
     r"|[\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff0b\uff0d-\uff1c\uff1e-\uffef]+"
 )
-_WORDS = re.compile(
+WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|out(?=_)|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|with)(?![A-Za-z])"
+    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|Err|err|with)(?![A-Za-z])"
+)
+_SPACED = re.compile(
+    r"(?<![A-Za-z\\] )\b(?:l o s s|L o s s|s o f t m a x|s i g m o i d|c o s t|t a n h|l o g|e x p)\b(?! [A-Za-z]\b)"
 )
 _SPELT = re.compile(r"[A-Za-z][a-z]{3,}(?![A-Za-z])")
-_GLUED = re.compile(r"^.{1,2}(?:log|exp|ln).{0,2}$")
+_GLUED = re.compile(r"^(?:.{1,2}(?:log|exp|ln).{0,2}|(?:log|exp|ln).)$")
 _SPOKEN = {
     "sum": "\\sum", "prod": "\\prod", "partial": "\\partial", "delta": "\\delta", "theta": "\\theta",
     "sigma": "\\sigma",
@@ -133,15 +137,49 @@ def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
     NotReadError
         It is too long, or its macros do not end.
     """
+    text = _SPACED.sub(lambda m: m[0].replace(" ", "").ljust(len(m[0])), text)
     raw = _raw(text, at, True)
-    return _laid_out(_expanded(raw, macros))
+    return _with_sums(_nested(_laid_out(_expanded(raw, macros))))
+
+
+def _nested(found: list[Token]) -> list[Token]:
+    """With a round bracket that closes behind its group, z^{(2}), closed within it."""
+    opened: list[int] = []
+    for k, token in enumerate(found):
+        if token.kind != "char":
+            continue
+        if token.text == "{":
+            opened.append(0)
+        elif token.text in "()" and opened:
+            opened[-1] += 1 if token.text == "(" else -1
+        elif token.text == "}" and opened and opened.pop() == 1 and [t.text for t in found[k + 1 : k + 2]] == [")"]:
+            found[k], found[k + 1] = found[k + 1], token
+            opened.append(0)
+    return found
+
+
+def _with_sums(found: list[Token]) -> list[Token]:
+    """Σ as a word where the formula has one with nothing to sum: \\frac{e^{z_i} \\sum - e^{z_i} e^{z_j}}{\\sum^2}."""
+    bare = [
+        k
+        for k, t in enumerate(found)
+        if t.kind == "cmd" and t.text == "sum" and (found[k + 1 :][:1] or [t])[0].text != "_"
+    ]
+
+    def ends(k: int) -> bool:
+        after = [t.text for t in found[k + 1 : k + 3]]
+        return not after or after[0] in ("}", ")", "]", "=", "&", ",") or after == ["^", "2"]
+
+    if not any(ends(k) for k in bare):
+        return found
+    return [t._replace(kind="word", text="Σ") if k in bare else t for k, t in enumerate(found)]
 
 
 def _raw(text: str, at: int, plain: bool) -> list[Token]:
     found: list[Token] = []
     k = 0
     while k < len(text):
-        if plain and (word := _WORDS.match(text, k)) and _begins_word(text, k):
+        if plain and (word := WORDS.match(text, k)) and _begins_word(text, k):
             said = word.group()
             found += _raw(_SPOKEN[said], at + k, False) if said in _SPOKEN else [Token("word", said, at + k)]
             k = word.end()
@@ -150,7 +188,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             found.append(Token("word", spelt.group(), at + k))
             k = spelt.end()
             continue
-        if plain and k and text[k - 1].isalpha() and (glued := _spelt_together(text, k)):  # ylna, y_ilog(ŷ)
+        if plain and (glued := _spelt_together(text, k)):  # ylna, y_ilog(ŷ)
             found.append(Token("cmd", _SPOKEN[glued][1:], at + k))
             k += len(glued)
             continue
@@ -204,7 +242,7 @@ def _is_spelt(text: str, k: int, word: str) -> bool:
 
 
 def _spelt_together(text: str, k: int) -> str:
-    """The logarithm or exponential that is written between letters here: no command, and no longer word."""
+    """The logarithm or exponential that is written beside letters here: no command, and no longer word."""
     start = end = k
     while start and text[start - 1].isalpha():
         start -= 1
@@ -212,7 +250,8 @@ def _spelt_together(text: str, k: int) -> str:
         end += 1
     found = next((word for word in ("ln", "log", "exp") if text.startswith(word, k)), "")
     command = start and text[start - 1] == "\\"
-    return found if found and not command and end - start <= len(found) + 2 else ""
+    most = 2 if start < k else 1  # ylna, lny, but no logit
+    return found if found and not command and end - start <= len(found) + most else ""
 
 
 def _begins_word(text: str, k: int) -> bool:
@@ -355,6 +394,12 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 continue
             if name == "eqalign":
                 continue
+            begins = [t.text for t in ahead[:-3:-1]] == ["{", "d"] and len(ahead) > 2
+            if name == "mathrm" and begins and ahead[-3].at > ahead[-2].at + 1:  # \\mathrm{d f(x)}
+                inside = _argument(ahead)
+                ahead += reversed([Token("char", "{", token.at), inside[0], Token("char", "}", token.at), *inside[1:]])
+                found.append(token)
+                continue
             if name in ("quad", "qquad", "hfill"):
                 found.append(Token("space", " ", token.at))
                 continue
@@ -394,8 +439,18 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 if same.startswith("\\") and same[1:] == name:
                     found.append(ahead.pop())
                 continue
-        if token.kind == "char" and name == ":" and ahead and ahead[-1].text == "=":
+        if (
+            token.text == "|" and token.kind == "char" and ahead and ahead[-1] == Token("char", "|", token.at + 1)
+        ):  # ||w||
+            token = Token("cmd", "|", token.at)
+            ahead.pop()
+        if token.text == "cdot" and ahead and ahead[-1].text == "*":  # .*, as in code
+            ahead[-1] = Token("cmd", "odot", token.at)
             continue
+        if token.kind == "char" and name == ":" and "=" in ([t.text for t in (*ahead[-1:], *found[-1:])]):  # := and =:
+            continue
+        if token.kind == "char" and name == ":" and found and found[-1].text == "&":  # v &: v − α g
+            token = Token("char", "=", token.at)
         if token.kind == "char" and name in "<>" and ahead and ahead[-1].text == "=" and ahead[-1].at == token.at + 1:
             ahead[-1] = Token("cmd", "le" if name == "<" else "ge", token.at)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+from chainrule.derive.people.cursor import without_braces
 from chainrule.derive.people.scripts import letter_of
 from chainrule.derive.people.tokens import Token
 
@@ -44,7 +45,15 @@ _STOPWORDS = {
 }  # fmt: skip
 
 
-ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "check": "\u030c", "breve": "\u0306"}
+ACCENTS = {
+    "hat": "\u0302",
+    "bar": "\u0304",
+    "tilde": "\u0303",
+    "dot": "\u0307",
+    "check": "\u030c",
+    "breve": "\u0306",
+    "mathring": "\u030a",
+}
 
 
 _BEFORE_T = ("mathrm", "mathbf", "operatorname", "^")  # a font's T in braces, or one within another exponent
@@ -82,16 +91,15 @@ def unicode_base(text: str) -> str:
 
 
 def without_transpose(tokens: list[Token], *, bracket: bool = False) -> tuple[list[Token], bool]:
-    while len(tokens) > 1 and tokens[0].text == "{" and tokens[-1].text == "}":
-        tokens = tokens[1:-1]
-    tokens = [t for t in tokens if t.kind != "space"]
+    tokens = [t for t in without_braces(tokens) if t.kind != "space"]
     if len(tokens) > 1 and tokens[-2].text in ("/", "+", "-", "cdot", "times", "*"):  # e^{z/T} has a temperature
         return tokens, False
     shown = [t.text for t in tokens]
     if len(tokens) >= 4 and shown[-1] == "}" and shown[-2] in ("T", "t", "top") and shown[-4] in _BEFORE_T:
         return tokens[:-4], True
-    by_place = (bracket and shown[-1:] == ["prime"]) or (shown == ["t"] and bracket)
-    if by_place or (shown and shown[-1].strip() in ("top", "intercal", "T", "tr", "dagger", "mathsf")):
+    if (shown == ["t"] and bracket) or (
+        shown and shown[-1].strip() in ("top", "intercal", "T", "tr", "dagger", "mathsf")
+    ):
         return tokens[: -2 if shown[-2:-1] == ["^"] else -1], True
     return tokens, False
 
