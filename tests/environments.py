@@ -48,7 +48,8 @@ TESTS = {
     "boundary/files pages/report pages/gallery explain/explanation explain/alone explain/views training/checkpoint "
     "training/divergence training/examples training/fit command/table_options tables/model tables/text pages/doctor",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
-    "derive/numbers derive/pages derive/showing derive/habits derive/people derive/collections derive/courses",
+    "derive/numbers derive/pages derive/showing derive/habits derive/people derive/collections derive/courses "
+    "derive/notations",
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn sklearn/callbacks "
     "tables/evaluation",
     "onnx": "network/conversion_onnx",
