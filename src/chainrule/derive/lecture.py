@@ -153,6 +153,8 @@ def _node(node: tree.Node) -> s.Node:
             return _vector(node)
         case "alt":  # what is meant first: the lecture's sums run over units, never over examples
             return _node(kids[0])
+        case "loss":
+            raise UnreadableError("nothing follows for ∂ to act on")
     raise UnreadableError(f"{node.op} is not of the lecture's notation")
 
 

@@ -92,9 +92,9 @@ def split(tokens: list[Token], *marks: str, braces: bool = False) -> list[list[T
             depth += 1
         elif token.kind == "char" and token.text in ("}" if braces else "})]"):
             depth -= 1
-        elif token.kind == "cmd" and token.text in ("begin", "{"):
+        elif token.kind == "cmd" and token.text in ("begin", "{", "langle"):
             depth += 1
-        elif token.kind == "cmd" and token.text in ("end", "}"):
+        elif token.kind == "cmd" and token.text in ("end", "}", "rangle"):
             depth -= 1
         if depth == 0 and token.kind in ("char", "cmd") and token.text in marks and (bars or token.text != "|"):
             parts.append([])

@@ -151,8 +151,10 @@ class Evaluator(Products):
             return self.probability(node, at)
         if self.is_likelihood(node):
             return apply(neg(self.name(name, at)), functions_of("exp"))
-        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op == "name":
-            return self.name(Name("e", (Item("letter", node.kids[0].data.base),)), at)
+        if name.base == "e" and not name.sub and len(node.kids) == 1 and node.kids[0].op in ("name", "num"):
+            given = node.kids[0]  # e(ℓ) and e(1)
+            item = Item("letter", given.data.base) if given.op == "name" else Item("number", int(given.data))
+            return self.name(Name("e", (item,)), at)
         if name.base in self.reading.functions and len(node.kids) == 1:
             return self._as_defined(name, node.kids[0], at)
         if self.is_function(name) or self.is_own_function(node):

@@ -229,6 +229,9 @@ def _layers(every: list[Name], facts: Facts) -> None:
             facts.sup_layers = True
             facts.layer_numbers[name.base] |= {1}
         numbers = [i.value for i in name.sub if i.kind == "number"]
+        if [i.kind for i in name.sub] == ["number", "letter"] and name.base in ("z", "a", "h", "δ"):  # z_{2,i}
+            facts.sub_layers = True
+            facts.layer_numbers[name.base] |= {numbers[0]}
         if numbers and name.base in ("W", "b", "U", "V", "Θ") and len(name.sub) == 1 and not name.sup:
             facts.sub_layers = True
             facts.layer_numbers[name.base] |= {numbers[0]}
@@ -341,7 +344,7 @@ def _scan(tree: Node, facts: Facts) -> None:
                     note(kid, "times log")
         elif part.op == "div":
             note(part.kids[1], "below")
-            if part.kids[0].op == part.kids[1].op == "name":
+            if part.kids[0].op == "name" and part.kids[1].op in ("name", "app"):
                 hint[part.kids[0].data.base]["over a name"] += 1
                 hint[part.kids[1].data.base]["below a name"] += 1
         elif part.op == "elem":
@@ -355,6 +358,8 @@ def _scan(tree: Node, facts: Facts) -> None:
             one, other = part.kids
             if one.op == "num" and one.data == 1 and other.op == "neg":
                 note(other.kids[0], "1 less")
+                if other.kids[0].op == "app":  # 1 − σ(z)
+                    hint[other.kids[0].data.base]["1 less"] += 1
         if isinstance(part.data, Name):
             for item in flat_items(part.data.sub):
                 if item.kind == "name" and item.value.op == "name":

@@ -7,7 +7,7 @@ from chainrule.derive.people.cursor import rows_of, split
 from chainrule.derive.people.marks import apart, bound_of, within_text
 from chainrule.derive.people.scripts import items_of, letter_of
 from chainrule.derive.people.tokens import Token
-from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names
+from chainrule.derive.people.tree import Bound, Condition, Item, Name, Node, NotReadError, names, walk
 from chainrule.derive.people.words import FUNCTIONS, is_word_name, relation_in
 
 __all__ = ["Operators"]
@@ -16,6 +16,12 @@ _MATRICES = {
     "matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "array", "smallmatrix", "psmallmatrix", "bsmallmatrix"
 }  # fmt: skip
 _OTHERWISE = {"otherwise", "else", "o.w", "ow", "sonst", "altrimenti", "sinon", "caso contrário"}
+
+
+def _has_index_x(body: Node) -> bool:
+    """Whether x, over which there is a sum, is an index or an argument here, as in Σ_x p(x): not one of the inputs."""
+    given = [name for part in walk(body) if part.op == "app" for kid in part.kids for name in names(kid)]
+    return any("x" in str((name.sub, name.sup)) for name in names(body)) or any(name.base == "x" for name in given)
 
 
 class Operators(Brackets):
@@ -167,8 +173,8 @@ class Operators(Brackets):
             self.at += 1
         body = self.term()
         body = Node("neg", (body,)) if negative else body
-        over_inputs = bound.letters == ("x",) and not any("x" in str(name) for name in names(body))
-        bound = Bound(()) if over_inputs else bound  # Σ_x a δ, over all inputs
+        over_inputs = bound.letters == ("x",) and not _has_index_x(body)
+        bound = Bound(()) if over_inputs else bound  # Σ_x a δ and Σ_x (a − y) x_j, over all inputs
         node = Node(kind, (body,), bound)
         if kind == "sum" and (over_inputs or not below) and not above:
             return Node("alt", (node, Node("fn", (body,), ("over samples", 0))))

@@ -183,9 +183,12 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     )
     if binary and "softmax" not in text.lower():
         evidence |= {("output", "logistic"), ("loss", "binary"), ("units", "one output")}
+        called = [base for base in facts.called if hints[base]["1 less"] and base in ("σ", "g", "f", "φ", "S")]
+        known_as = {key: "logistic" for base in called for key in (f"function {base}", "activation")}  # 1 − σ(z)
+        evidence |= set(known_as.items())
         start = [
-            {"output": "logistic", "loss": "binary"},
-            {"units": "one output", "output": "logistic", "loss": "binary"},
+            {"output": "logistic", "loss": "binary", **known_as},
+            {"units": "one output", "output": "logistic", "loss": "binary", **known_as},
             {},
         ]
     elif not known and not any(base in facts.bases for base in ("ŷ", "Ŷ", "y", "t", "p")):
