@@ -157,6 +157,37 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r"$$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j)$$",
             ("(a^L_j - y_j)", "(a^L_j + y_j)"),
         ),
+        (
+            r"$$\frac{\partial C}{\partial w_j} = -\frac{1}{n} \sum_x \left( \frac{y}{\sigma(z)}"
+            r" - \frac{1 - y}{1 - \sigma(z)} \right) \frac{\partial \sigma}{\partial w_j} = -\frac{1}{n} \sum_x"
+            r" \left( \frac{y}{\sigma(z)} - \frac{1 - y}{1 - \sigma(z)} \right) \sigma'(z) x_j$$",
+            (r"\sigma'(z) x_j", r"\sigma(z) x_j"),
+        ),
+        # a sum over the other classes, and what set they are in
+        (
+            SOFTMAX + r"$$L = -\sum_k y_k \log p_k$$ $$\frac{\partial L}{\partial z_i} = -y_i (1 - p_i)"
+            r" + \sum_{j \neq i \in C} y_j p_i$$",
+            ("y_j p_i", "y_j p_j"),
+        ),
+        # an inner product within brackets
+        (
+            SOFTMAX + r"$$J = \operatorname{diag}(p) - p p^\top$$ $$J^\top g = p \odot (g - \langle g, p \rangle)$$",
+            ("(g - ", "(g + "),
+        ),
+        # a derivative by \over, and a prime for the slope of the output's activation
+        (
+            r"$${\partial L \over \partial w_j} = {dL \over da} \cdot {\partial a \over \partial z} \cdot"
+            r" {\partial z \over \partial w_j} = \left( -\frac{y}{a} + \frac{1 - y}{1 - a} \right) a' x_j"
+            r" = (a - y) x_j$$"
+            r"$${\partial L \over \partial b} = a - y$$",
+            ("a' x_j", "a x_j"),
+        ),
+        # a layer's number beside a unit's index, and alone
+        (
+            r"$$\frac{\partial L}{\partial z_{2,i}} = \hat y_i - y_i$$"
+            r"$$\frac{\partial L}{\partial z_2} = \hat y - y$$",
+            (r"\hat y - y", r"\hat y + y"),
+        ),
     ],
 )  # fmt: skip
 def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):

@@ -343,7 +343,7 @@ def _with_displays(pieces: list[Piece], text: str) -> list[Piece]:
             ):
                 piece = piece._replace(kind="display")
         found.append(piece)
-    if any(piece.kind == "display" and _says_something(piece.text) for piece in found):
+    if any(piece.kind == "display" and _says_something(piece.text) for piece in pieces):
         return found
     if any(piece.kind in ("inline", "display") for piece in found):
         return [p._replace(kind="display") if p.kind == "inline" and _says_something(p.text) else p for p in found]

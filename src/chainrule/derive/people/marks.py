@@ -65,6 +65,8 @@ def bound_of(below: list[Token], above: list[Token], whole: Callable[[list[Token
             part = part[1:]
         k = relation_in(part)
         more = relation_in(part[k + 1 :]) if k is not None else None
+        if k is not None and more is not None and RELATIONS[part[k].text] == "≠":  # j ≠ i ∈ C
+            part, more = part[: k + 1 + more], None
         if k is None or more is not None:  # 1 ≤ i ≤ K
             shown = part if k is None or more is None else part[k + 1 : k + 1 + more]
             letters += [item.value for item in items_of(shown, whole) if item.kind == "letter"]

@@ -74,7 +74,8 @@ class Names(Indices):
         ):  # a'^{(l)}: the activation's slope there
             access = self.accessed(name)
             below = at.node(("a", access.key[1]))
-            return self.picked_of(apply(below, functions_of(self.reading["activation"], name.primes)), access)
+            own = "logistic" if kind == "p" and self.reading["output"] == "logistic" else self.reading["activation"]
+            return self.picked_of(apply(below, functions_of(own, name.primes)), access)
         if kind == "L" and self.reading["network"] == "own":
             return self.own_loss(at)
         access = self.accessed(name)

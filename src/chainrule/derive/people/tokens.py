@@ -139,7 +139,25 @@ def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
     """
     text = _SPACED.sub(lambda m: m[0].replace(" ", "").ljust(len(m[0])), text)
     raw = _raw(text, at, True)
-    return _with_sums(_nested(_laid_out(_expanded(raw, macros))))
+    return _with_sums(_fractions(_nested(_laid_out(_expanded(raw, macros)))))
+
+
+def _fractions(found: list[Token]) -> list[Token]:
+    r"""{A \over B} as \frac{A}{B}, so that ∂L over ∂w is read as a derivative."""
+    opened: list[int] = []
+    read: list[Token] = []
+    for token in found:
+        if token.kind == "char" and token.text == "{":
+            opened.append(len(read))
+        elif token.kind == "char" and token.text == "}" and opened:
+            opened.pop()
+        elif token.kind == "cmd" and token.text == "over" and opened:
+            start = opened[-1]
+            read.insert(start, Token("cmd", "frac", read[start].at))
+            read += [Token("char", "}", token.at), Token("char", "{", token.at)]
+            continue
+        read.append(token)
+    return read
 
 
 def _nested(found: list[Token]) -> list[Token]:
