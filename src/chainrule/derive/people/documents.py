@@ -438,12 +438,8 @@ def _within_prose(line: str, start: int) -> list[Piece]:
 
 
 def _is_formula(line: str) -> bool:
-    shown = re.sub(
-        r"\\[A-Za-z]+|\{[^{}]*\}|(?:softmax|exp|log|sum|partial|sigmoid|tanh|delta|diag|loss|max|relu|ReLU)\b",
-        " ",
-        line,
-    )
-    words = [word for word in re.findall(r"[A-Za-z]{3,}", shown)]
+    known = r"\\[A-Za-z]+|\{[^{}]*\}|(?:softmax|exp|log|sum|partial|sigmoid|tanh|delta|diag|loss|max|relu|ReLU)\b"
+    words = re.findall(r"[A-Za-z]{3,}", re.sub(known, " ", line))
     if re.fullmatch(r"\W*(?:[A-Za-z]+[\s\d:.)(]+)*[a-zℓ]\s*(?:=|≠|!=)\s*[a-zℓ]\W*", line.strip()):
         return False  # Case 1: i = j
     if line.lstrip().startswith(("=", "&=", "\\", "{}")) and len(words) < 4:

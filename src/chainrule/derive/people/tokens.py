@@ -8,6 +8,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from chainrule.derive.people.macros import Macro, group_at
+from chainrule.derive.people.symbols import (
+    DROPPED,
+    DROPPED_WITH_ARGUMENT,
+    FIRST_ARGUMENT_DROPPED,
+    GREEK,
+    KEPT_ARGUMENT,
+    SAME,
+    SYMBOLS,
+    TEXTS,
+)  # fmt: skip
 from chainrule.derive.people.tree import NotReadError
 
 __all__ = ["WORDS", "Token", "tokens"]
@@ -23,88 +33,6 @@ class Token(NamedTuple):
     at: int
 
 
-_DROPPED = {
-    "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl",
-    "Biggr", "bigm", "Bigm", "displaystyle", "textstyle", "scriptstyle", "scriptscriptstyle", "limits", "nolimits",
-    "nonumber", "notag", "large", "Large", "LARGE", "huge", "Huge", "small", "normalsize", "tiny", "footnotesize",
-    "scriptsize", "hline", "noindent", "centering", "allowbreak", "break", "strut", "mathstrut",
-    "bf", "rm", "it", "sf", "tt", "cal", "mit", "smash", "ensuremath", "mathop", "mathord", "mathrel", "mathbin",
-    "mathopen", "mathclose", "mathinner", "relax", "qedhere", "qed", "protect", "space", "par",
-    "medskip", "smallskip", "bigskip",
-}  # fmt: skip
-_DROPPED_WITH_ARGUMENT = {
-    "label", "tag", "hspace", "vspace", "color", "phantom", "hphantom", "vphantom", "eqref", "ref", "cite", "mskip",
-    "hskip", "kern", "intertext", "shortintertext", "footnote", "href", "raisebox", "setlength", "pagecolor",
-    "class", "cssId",
-}  # fmt: skip
-_FIRST_ARGUMENT_DROPPED = {"textcolor", "colorbox", "cancelto", "htmlClass", "style", "enclose"}
-_KEPT_ARGUMENT = {
-    "cancel", "bcancel", "xcancel", "mathstrut", "fbox", "mbox_", "substack", "bbox", "highlight",
-    "mathchoice", "hl", "sout", "uwave",
-}  # fmt: skip
-_TEXTS = {
-    "text", "textrm", "textit", "textbf", "textsf", "texttt", "mbox", "hbox", "textnormal", "textsc", "emph",
-    "textup",
-}  # fmt: skip
-_SAME = {
-    "lbrack": "[", "cr": "\\\\", "newline": "\\\\", "rbrack": "]", "lbrace": "\\{", "rbrace": "\\}", "lparen": "(",
-    "rparen": ")", "vert": "|", "lvert": "|",
-    "rvert": "|", "mid": "|", "ast": "*", "star": "*", "cdotp": "\\cdot", "bullet": "\\cdot", "ne": "\\neq",
-    "lt": "<", "gt": ">",
-    "leq": "\\le", "geq": "\\ge", "ldots": "\\dots", "cdots": "\\dots", "dotsb": "\\dots", "dotsc": "\\dots",
-    "dotsm": "\\dots",
-    "dotsi": "\\dots", "hdots": "\\dots", "hdotsfor": "\\dots",
-    "intercal": "\\top", "lVert": "\\|", "rVert": "\\|", "Vert": "\\|", "dfrac": "\\frac", "tfrac": "\\frac",
-    "cfrac": "\\frac",
-    "nicefrac": "\\frac", "sfrac": "\\frac", "varepsilon": "\\epsilon", "varphi": "\\phi", "vartheta": "\\theta",
-    "varsigma": "\\sigma", "varrho": "\\rho", "widehat": "\\hat", "widetilde": "\\tilde", "overline": "\\bar",
-    "ln": "\\log", "mathscr": "\\mathcal", "mathfrak": "\\mathcal", "boldsymbol": "\\mathbf", "bm": "\\mathbf",
-    "vec": "\\mathbf",
-    "mathbfit": "\\mathbf", "pmb": "\\mathbf", "symbf": "\\mathbf", "bold": "\\mathbf", "mathbbm": "\\mathbb",
-    "mathds": "\\mathbb",
-    "coloneqq": "=", "equiv": "=", "triangleq": "=", "doteq": "=", "eqdef": "=", "coloneq": "=", "colonequals": "=",
-    "Coloneqq": "=",
-    "Longrightarrow": "\\implies", "Rightarrow": "\\implies", "Leftrightarrow": "\\implies",
-    "Longleftrightarrow": "\\implies",
-    "iff": "\\implies", "leadsto": "\\implies", "therefore": "\\implies", "because": "\\implies",
-    "impliedby": "\\implies",
-    "longrightarrow": "\\to", "rightarrow": "\\to", "hadamard": "\\odot", "colon": ":", "textquotesingle": "'",
-    "thinspace": "", "slash": "/",
-    "enspace": "", "enskip": "", "backslash": "\\setminus", "bigodot": "\\odot", "owedge": "\\odot",
-    "differentialD": "d", "dd": "d",
-    "dv": "\\dv", "odv": "\\dv", "derivative": "\\dv", "pderiv": "\\pdv", "partialderivative": "\\pdv",
-    "diffp": "\\pdv", "diff": "\\dv",
-    "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm",
-    "mathnormal": "\\mathrm",
-    "grad": "\\nabla", "gradient": "\\nabla", "bigtriangledown": "\\nabla", "triangledown": "\\nabla",
-    "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
-    "argmax": "\\max",
-    "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*",
-    "overrightarrow": "\\mathbf", "overleftarrow": "\\mathbf", "mathbold": "\\mathbf", "lfloor": "(", "rfloor": ")",
-    "gets": "\\gets", "leftarrow": "\\gets", "simeq": "\\approx", "cong": "\\approx",
-}  # fmt: skip
-_SYMBOLS = {
-    "−": "-", "–": "-", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "∙": "\\cdot", "⊙": "\\odot", "∘": "\\circ",
-    "∗": "*", "∂": "\\partial",
-    "∇": "\\nabla", "∑": "\\sum", "Σ": "\\sum", "∏": "\\prod", "Π": "\\prod", "≠": "\\neq", "≤": "\\le",
-    "≥": "\\ge", "∈": "\\in", "≡": "=", "≔": "=",
-    "≜": "=", "⇒": "\\implies", "⟹": "\\implies", "⟺": "\\implies", "⇔": "\\implies", "→": "\\to", "∀": "\\forall",
-    "…": "\\dots", "⋯": "\\dots",
-    "√": "\\sqrt", "‖": "\\|", "∥": "\\|", "ᵀ": "^\\top", "⊤": "\\top", "′": "'", "″": "''", "’": "'",
-    "½": "\\frac{1}{2}", "ℒ": "\\mathcal{L}",
-    "𝓛": "\\mathcal{L}",
-    "𝟙": "\\mathbb{1}", "𝟏": "\\mathbb{1}",
-    "ŷ": "\\hat{y}", "ẑ": "\\hat{z}", "≈": "\\approx",
-    "∞": "\\infty", "⟨": "\\langle",
-    "⟩": "\\rangle", "←": "\\gets", "∞ ": "\\infty", "\u00a0": " ", "\u2009": " ", "\u2003": "\\quad ",
-    "\ue000": "\\begin{cases}", "\ue001": "\\\\", "\u2028": "\\end{cases}",
-    "∝": "\\propto", "@": "\\cdot ", "⊗": "\\otimes", "÷": "/", "∣": "|",
-}  # fmt: skip
-_GREEK = {
-    c: "\\" + unicodedata.name(c).split()[-1].lower() for c in "αβγδεζηθικλμνξπρστυφχψω"
-} | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi",
-    "Ω": "\\Omega",
-    "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
 _TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\(.)|(\d+(?:\.\d+)?|\.\d+)|(\S)", re.DOTALL)
 # Words in scripts that formulas are not written in, with what stands in brackets beside them.
 _FOREIGN = re.compile(
@@ -219,8 +147,8 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             k += 3
             continue
         letter = text[k]
-        if letter in _SYMBOLS or letter in _GREEK:
-            found += [t._replace(at=at + k) for t in _raw(_SYMBOLS.get(letter) or _GREEK[letter], 0, False)]
+        if letter in SYMBOLS or letter in GREEK:
+            found += [t._replace(at=at + k) for t in _raw(SYMBOLS.get(letter) or GREEK[letter], 0, False)]
             k += 1
             continue
         if ord(letter) > 127 and (same := _plain_form(text, k)):
@@ -232,7 +160,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
         if match is None:
             k += 1
             continue
-        if match[1] in _TEXTS and text[match.end() :].lstrip()[:1] == "{":
+        if match[1] in TEXTS and text[match.end() :].lstrip()[:1] == "{":
             begin = text.index("{", match.end())
             inside = group_at(text, begin)
             found.append(Token("text", inside, at + k))
@@ -294,7 +222,7 @@ def _plain_form(text: str, k: int) -> tuple[str, int] | None:
         accent = {"\u0302": "hat", "\u0303": "tilde"}.get(apart[1], "bar")
         return f"\\{accent}{{{apart[0]}}}", k + 1
     if apart != text[k] and len(apart) == 1:
-        return (_GREEK.get(apart) or apart), k + 1
+        return (GREEK.get(apart) or apart), k + 1
     return None
 
 
@@ -398,7 +326,7 @@ def _laid_out(raw: list[Token]) -> list[Token]:
             if name in ("left", "right") and ahead and ahead[-1].text == ".":
                 ahead.pop()
                 continue
-            if name in _DROPPED:
+            if name in DROPPED:
                 continue
             if name == "not":
                 ahead[-1:] = (
@@ -421,7 +349,7 @@ def _laid_out(raw: list[Token]) -> list[Token]:
             if name in ("quad", "qquad", "hfill"):
                 found.append(Token("space", " ", token.at))
                 continue
-            if name in _DROPPED_WITH_ARGUMENT:
+            if name in DROPPED_WITH_ARGUMENT:
                 _optional(ahead)
                 words = _argument(ahead)
                 if name == "hspace":
@@ -429,11 +357,11 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 if name in ("intertext", "shortintertext"):
                     found.append(Token("text", "".join(t.text for t in words), token.at))
                 continue
-            if name in _FIRST_ARGUMENT_DROPPED:
+            if name in FIRST_ARGUMENT_DROPPED:
                 _optional(ahead)
                 _argument(ahead)
                 continue
-            if name in _KEPT_ARGUMENT:
+            if name in KEPT_ARGUMENT:
                 _optional(ahead)
                 continue
             if name in ("overset", "stackrel", "underset", "xlongequal"):
@@ -451,7 +379,7 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                 else:
                     ahead.append(Token("char", "=", token.at))
                 continue
-            same = _SAME.get(name)
+            same = SAME.get(name)
             if same is not None:
                 ahead += [t._replace(at=token.at) for t in reversed(_raw(same, 0, False))]
                 if same.startswith("\\") and same[1:] == name:
