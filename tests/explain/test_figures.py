@@ -149,7 +149,7 @@ def test_latex_compiles_every_kind(browser, tmp_path):
     for fragment in ("", "view=routes", "view=train&train=3:8:0.05:adam:1:new", "view=tables"):
         with Opened(browser, path, fragment=fragment) as page:
             if "train=" in fragment:
-                page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '3 of 3'")
+                page.comes_to_show("#at", "3 of 3")
             for title in page.tab.locator("#figure option").all_inner_texts():
                 found[title] = taken(page, title, "LaTeX")[0].decode()
     assert len(found) >= 18
@@ -170,7 +170,7 @@ def test_latex_compiles_every_kind(browser, tmp_path):
 
 def test_curves_and_pulls_of_a_training_are_taken_too(browser, made):
     with Opened(browser, made[1], fragment="view=train&train=4:8:0.05:adam:1:new") as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '4 of 4'")
+        page.comes_to_show("#at", "4 of 4")
         loss = page.value("#train-loss")
         svg, _ = taken(page, "Loss", "SVG")
         numbers = json.loads(ET.fromstring(svg).find(f"{SVG}metadata").text)["numbers"]

@@ -1,5 +1,7 @@
 """The state of the page in the fragment of its address: back and on, copied, opened again, embedded."""
 
+import re
+
 import numpy as np
 import pytest
 from opened import Opened, close
@@ -22,7 +24,7 @@ def title(page):
 def comes_to(page, symbol, step=None):
     """The browser goes back by itself: what is shown follows."""
     page.tab.wait_for_function(
-        """([start, step]) => document.querySelector('h1').innerText.startsWith(start + ' ')
+        """([start, step]) => document.querySelector('h1')?.innerText.startsWith(start + ' ')
             && document.querySelector('.talk.now')?.dataset.step == step""",
         arg=[symbol, step],
     )
@@ -120,10 +122,10 @@ def test_gradient_steps_are_in_the_link_each_on_its_example_and_back_takes_them_
         page.choose(1, 2, 3)
         page.tab.fill("#lr", "0.3")
         page.tab.click("#take-step")
-        page.tab.wait_for_function("() => document.querySelector('#step-told').innerText.includes('fell')")
+        page.comes_to_show("#step-told", re.compile("fell"))
         assert page.value("#gradient") == pytest.approx(told[1], rel=1e-12)
         page.tab.go_back()
-        page.tab.wait_for_function("() => document.querySelector('#step-told').innerText === ''")
+        page.comes_to_show("#step-told", "")
         assert page.value("#gradient") == pytest.approx(told[0], rel=1e-12)
 
 

@@ -35,9 +35,7 @@ def test_the_slider_moves_the_walk_through_training(browser, made):
         page.tab.keyboard.press("Home")
         for i, net in enumerate(nets()[:3]):
             want = explain(net, e.x, 2)
-            page.tab.wait_for_function(
-                "name => document.getElementById('checkpoint-name').innerText === name", arg=f"checkpoint {i + 1}"
-            )
+            page.comes_to_show("#checkpoint-name", f"checkpoint {i + 1}")
             assert close(page.value("#gradient"), want.gradient(1, 2, 3))
             assert close(page.value("#checkpoint-gradient"), want.gradient(1, 2, 3))
             assert close(page.value("#checkpoint-loss"), want.loss)

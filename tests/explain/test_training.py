@@ -42,7 +42,7 @@ def split(e):
 
 def at_step(page, step):
     page.tab.fill("#cursor", str(step))
-    page.tab.wait_for_function("step => document.getElementById('at').textContent.startsWith(step + ' of')", arg=step)
+    page.comes_to_show("#at", re.compile(rf"^{step} of"))
     pulls = page.tab.eval_on_selector_all(
         ".pulls tbody tr", "all => all.map(r => [+r.dataset.rowNumber, +r.querySelector('[data-pull]').dataset.pull])"
     )
@@ -67,7 +67,7 @@ def test_every_step_is_that_of_fit(browser, made, rule):
 
     fit(net, x, labels, optimizer=RULES[rule], epochs=steps - 1, batch_size=len(x), validation=0, callbacks=[keep])
     with Opened(browser, path, fragment=f"view=train&train={steps}:{len(x)}:{RULES[rule].lr}:{rule}:1:page") as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '6 of 6'")
+        page.comes_to_show("#at", "6 of 6")
         for step, before in enumerate(nets, start=1):
             pulls, told = at_step(page, step)
             each = before.backward(before.forward(x), labels, per_example=True)
@@ -90,7 +90,7 @@ def test_batches_are_steps_of_fits_engine_in_the_pages_order(browser, made):
     engine = Engine(e.net.weights, e.net.biases, "relu", adam, 16)
     # the bias of an output unit, whose pull is never 0: all of a batch's rows are in the table
     with Opened(browser, path, fragment="b=3,2&view=train&train=7:16:0.02:adam:5:page") as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '7 of 7'")
+        page.comes_to_show("#at", "7 of 7")
         seen = []
         for step in range(1, 8):
             pulls, told = at_step(page, step)
@@ -111,7 +111,7 @@ def test_play_step_restart_and_options_are_in_the_address(browser, made):
     with Opened(browser, path, fragment="view=train") as page:
         page.tab.get_by_role("button", name="Step", exact=True).click()
         page.tab.get_by_role("button", name="▶ Play").click()
-        page.tab.wait_for_function("() => parseInt(document.getElementById('at').textContent.split(' of ')[1]) >= 4")
+        page.comes_to_show("#at", re.compile(r"of ([4-9]|\d\d)"))
         page.tab.get_by_role("button", name="Pause").click()
         page.tab.select_option("#rule", "momentum")
         page.tab.fill("#rate", "0,05")
@@ -125,16 +125,16 @@ def test_play_step_restart_and_options_are_in_the_address(browser, made):
         told = page.tab.locator("#batch-gradient").get_attribute("data-value")
         fragment = page.tab.evaluate("location.hash.slice(1)")
         page.tab.get_by_role("button", name="Restart").click()
-        page.tab.wait_for_function("() => document.getElementById('at').textContent === '1 of 1'")
+        page.comes_to_show("#at", "1 of 1")
     with Opened(browser, path, fragment=fragment) as page:  # the same run again, from its address
-        page.tab.wait_for_function("told => document.getElementById('at')?.textContent === told", arg=steps)
+        page.comes_to_show("#at", steps)
         assert page.tab.locator("#batch-gradient").get_attribute("data-value") == told
 
 
 def test_an_example_of_the_batch_is_walked_with_the_weights_that_it_met(browser, made):
     _, path = made
     with Opened(browser, path, fragment="view=train&train=5:16:0.05:adam:1:new") as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '5 of 5'")
+        page.comes_to_show("#at", "5 of 5")
         pulls, _ = at_step(page, 4)
         first = next(iter(pulls))
         page.tab.get_by_role("button", name=f"Row {first}: walk its chain").click()
@@ -145,11 +145,11 @@ def test_an_example_of_the_batch_is_walked_with_the_weights_that_it_met(browser,
 def test_another_weight_is_another_story_of_the_same_run(browser, made):
     _, path = made
     with Opened(browser, path, fragment="view=train&train=5:16:0.05:adam:1:new") as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '5 of 5'")
+        page.comes_to_show("#at", "5 of 5")
         loss, held = page.value("#train-loss"), page.value("#held-loss")
         page.choose(2, 3, 4)
-        page.tab.wait_for_function("() => document.querySelector('h1').innerText.includes('W₂₃₄')")
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '5 of 5'")
+        page.comes_to_show("h1", re.compile("W₂₃₄"))
+        page.comes_to_show("#at", "5 of 5")
         assert (page.value("#train-loss"), page.value("#held-loss")) == (loss, held)
 
 
@@ -164,7 +164,7 @@ def test_it_fits_reads_and_is_reached(browser, made, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     _, path = made
     with Opened(browser, path, size, "view=train&train=20:16:0.05:adam:1:new", color_scheme=scheme) as page:
-        page.tab.wait_for_function("() => document.getElementById('at')?.textContent === '20 of 20'")
+        page.comes_to_show("#at", "20 of 20")
         assert page.tab.evaluate("document.documentElement.scrollWidth") == size[0]
         small = page.tab.evaluate("""() => [...document.querySelectorAll('#app *')].filter(e => e.checkVisibility()
             && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())

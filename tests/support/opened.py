@@ -30,6 +30,12 @@ class Opened:
     def value(self, selector):
         return float(self.tab.locator(selector).get_attribute("data-value"))
 
+    def comes_to_show(self, selector, text):
+        """Waits for a part with this text (or a match of a pattern); the part may be drawn anew meanwhile."""
+        from playwright.sync_api import expect  # whoever has a tab has it
+
+        expect(self.tab.locator(selector)).to_have_text(text, timeout=30_000)
+
     def choose(self, layer, unit, source):
         """A weight by its numbers; the unit where source is None, its bias where source is 0."""
         place = f"{layer},{unit},{source}" if source else f"{'b' if source == 0 else 'a'} {layer},{unit}"
