@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from importlib.machinery import PathFinder
 
+import numpy as np
 import pytest
 
 from chainrule.boundary import extras
@@ -81,3 +82,17 @@ def test_a_face_without_its_library_says_how_to_install_it(module, extra):
     code = f"import sys; sys.modules[{module!r}] = None; import chainrule.{module}"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert failed.stderr.strip().splitlines()[-1].endswith(extras.installation(extra))
+
+
+def test_what_only_has_a_library_s_name_is_not_the_library(tmp_path):
+    for name in ("torch", "jax"):
+        (tmp_path / f"{name}.py").touch()
+    code = """
+import sys; sys.path.insert(0, ""); import torch, jax, numpy, chainrule
+assert not hasattr(torch, "Tensor") and not hasattr(jax, "Array")
+from chainrule.network.conversion import is_module
+assert not is_module(chainrule.Network.create([2, 2], activation="tanh", seed=0))
+print(chainrule.softmax_cross_entropy(numpy.zeros((1, 2)), numpy.zeros(1, "int64"))[0])
+"""
+    asked = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (asked.stdout.strip(), asked.stderr) == (str(np.log(2)), "")

@@ -51,10 +51,10 @@ def borrow(name: str, value: Any, expected: str) -> Borrowed:
     >>> borrow("logits", np.zeros((2, 3), "float16"), "a matrix").view.dtype.name
     'uint16'
     """
-    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
-    if torch is not None and isinstance(value, torch.Tensor):
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")  # or a user's own file of that name
+    if isinstance(value, getattr(torch, "Tensor", ())):
         return _from_torch(torch, name, value, expected)
-    if jax is not None and isinstance(value, jax.Array):
+    if isinstance(value, getattr(jax, "Array", ())):
         return _from_jax(jax, name, value, expected)
     if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray | np.generic):
         return _from_dlpack(name, value, expected)

@@ -28,7 +28,7 @@ def launched() -> Processes | None:
     """The processes that this one was started with: those of an initialised group, or of torchrun's variables; None
     where it is alone."""
     by_torchrun = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    if not by_torchrun and sys.modules.get("torch") is None:  # whoever made a group has imported it
+    if not by_torchrun and sys.modules.get("torch.distributed") is None:  # whoever made a group has imported it
         return None
     distributed = require("torch.distributed", "torch")
     if by_torchrun and not (distributed.is_available() and distributed.is_initialized()):

@@ -45,8 +45,8 @@ def as_layers(model: Any) -> Layers:
 
 def is_module(model: Any) -> bool:
     """Whether it is a PyTorch module."""
-    torch = sys.modules.get("torch")  # a module cannot be there without it
-    return torch is not None and isinstance(model, torch.nn.Module)
+    nn = sys.modules.get("torch.nn")  # a module cannot be there without it
+    return isinstance(model, getattr(nn, "Module", ()))
 
 
 def to_numpy(array: Any) -> Any:
