@@ -69,7 +69,7 @@ TOGETHER = (
 TOOLS = {
     "cli": ["pandas", "pyarrow"],
     "onnx": ["onnxruntime"],
-    "torch": ["expecttest", "transformers>=5,<6"],
+    "torch": ["expecttest", "onnx", "transformers>=5,<6"],
     "jax": ["flatbuffers", "optax"],
 }
 CARRIES = {

@@ -188,6 +188,27 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r"$$\frac{\partial L}{\partial z_2} = \hat y - y$$",
             (r"\hat y - y", r"\hat y + y"),
         ),
+        # what the output is, said in the prose alone
+        (
+            r"With $q = \sigma(u)$ and $u = v s + c$: $$E = \frac12 (t - q)^2$$"
+            r"$$\frac{\partial E}{\partial v} = (q - t) \sigma'(u) s$$"
+            r"$$\frac{\partial E}{\partial c} = (q - t) \sigma'(u)$$",
+            (r"(q - t) \sigma'(u)$$", r"(t - q) \sigma'(u)$$"),
+        ),
+        # the loss of all samples, by what belongs to one
+        (
+            r"$$L = -\frac{1}{M} \sum_{n=1}^M \sum_{k=1}^K t_{nk} \log q_{nk}$$"
+            r"$$\frac{\partial L}{\partial q_{nk}} = -\frac{t_{nk}}{M q_{nk}}$$",
+            ("{M q_{nk}}", "{q_{nk}}"),
+        ),
+        # layers told by their index letters, and once more by a letter above
+        (
+            r"$$net_j = \sum_i v_{ij} x_i + b_j, \quad h_j = f(net_j)$$"
+            r"$$net_k = \sum_j w_{jk} h_j + b_k, \quad y_k = g(net_k)$$ $$E = \frac12 \sum_k (t_k - y_k)^2$$"
+            r"$$\delta_k^o = \frac{\partial E}{\partial net_k} = (y_k - t_k) g'(net_k)$$"
+            r"$$\delta_j^h = \left( \sum_k \delta_k^o w_{jk} \right) f'(net_j)$$",
+            (r"w_{jk} \right)", r"w_{kj} \right)"),
+        ),
     ],
 )  # fmt: skip
 def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):

@@ -124,7 +124,7 @@ def test_traced_and_then_trained(linear):
 
 @pytest.mark.parametrize("linear", [False, True])
 def test_exported_to_onnx(linear):
-    """A model with its loss, by the exporter that needs no other package and refuses operators that ONNX lacks."""
+    """A model with its loss, by the exporter that refuses operators that ONNX lacks."""
     model, buffer = Model(linear, softcap=3.0, z_loss=0.1), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own

@@ -86,11 +86,11 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
     for words in document.lets:
         said |= read_roles(words, "chainrule:")
     seeds = seeds_of(document.text)
-    judge = Judge(notes.chains, seeds[0] % 97, WORK)
+    judge = Judge(notes.chains, seeds[0] % 97, WORK, notes.inline)
     found = search(judge, notes, facts, said, {})
     other = layered(notes)
     if found is not None and not found.complete and other is not None:
-        again = Judge(other.chains, seeds[0] % 97, WORK)
+        again = Judge(other.chains, seeds[0] % 97, WORK, other.inline)
         tagged = search(again, other, facts_of(other), said, {})
         if tagged is not None and tagged.score > found.score + 0.5:
             found, notes, judge = tagged, other, again

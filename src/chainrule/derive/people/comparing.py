@@ -16,7 +16,7 @@ from chainrule.derive.people.evaluate import Evaluator
 from chainrule.derive.people.facts import letters_in, tagged
 from chainrule.derive.people.matrices import comparable
 from chainrule.derive.people.reading import Reading
-from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, transform, walk
+from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, num, transform, walk
 from chainrule.derive.people.values import (
     FLOAT,
     MisfitError,
@@ -93,11 +93,18 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
                 return True
             if part.op in ("sum", "prod") and letters_in(part) & samples & set(part.data.letters):
                 return True
+            if part.op == "D" and _of_all(part.kids[0], reading) and letters_in(part.kids[1]) & samples:  # ∂L/∂ŷ_{nk}
+                return True
         for name in names(tree):
             role = reading.roles.get(name.base)
             if role is not None and role.batch and reading["batch"] != "never":
                 return True
     return False
+
+
+def _of_all(node: Node, reading: Reading) -> bool:
+    """Whether it is a loss without an index."""
+    return node.op == "name" and not letters_in(node) and reading.kind(node.data.base) in ("L", "def")
 
 
 def _averaged(chain: Chain) -> bool:
@@ -175,6 +182,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
                 before = outcomes[other].word
                 again = right not in (None, other) and other == k - 1 and before in ("wrong", "carried", "misfit")
                 outcome = Outcome("carried" if again else "follows", "", other, conditions=tuple(conditions))
+                if not conditions and _vanish(a, b) and not _says_zero([chain.sides[other].node, side.node], reading):
+                    outcome = Outcome("unread", "as its letters are read both sides are 0")
                 break
             if outcome.word == "misfit" or other == right:
                 outcome = Outcome("wrong", "", other, gap)
@@ -307,6 +316,20 @@ def difference(
     place = np.unravel_index(int(score.argmax()), score.shape)
     where = {name: int(n) + 1 for name, n in zip(names_, place, strict=False) if not name.startswith(("★", "∂"))}
     return Difference(where, float(left[place]), float(right[place]))
+
+
+def _vanish(*values: Value) -> bool:
+    return not any(primal(value).data.any() for value in values)
+
+
+def _says_zero(trees: Sequence[Node | None], reading: Reading) -> bool:
+    """Whether a step is one of 0 and 1: what is 0 there is so by what it says, and not by how its letters are read."""
+    parts = [part for tree in trees if tree is not None for part in walk(tree)]
+    return any(
+        part == num(0) or part.op in ("cases", "ind", "mat")
+        or (part.op == "name" and reading.kind(part.data.base) in ("kron", "eye", "unit"))
+        for part in parts
+    )  # fmt: skip
 
 
 def _outer(x: Plain, y: Plain) -> Any:

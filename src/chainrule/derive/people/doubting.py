@@ -38,6 +38,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
         or (wrong >= 3 and wrong >= right)
         or (wrong >= 2 and 2 * unclear > right)
     )
+    pinned = _pinned(judge, found, judged)
     unsettled: set[str] = set()
     elsewhere: dict[str, list[Reading]] = {}  # names that are defined under another reading than the file's
     for one in judged:  # defined under another reading than the file's
@@ -72,6 +73,11 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 unsettled |= defined
             elif outcome.word == "misfit" and _without_layers(one):
                 why = outcome.message
+            elif outcome.word == "misfit" and any(
+                part.op == "mat" and any(1 in row for row in part.data)
+                for node in _sides(one, k, outcome) for part in walk(node)
+            ):  # fmt: skip
+                why = "dots stand for something that is not written"
             elif (some := _of_some_layer(one, k, outcome)) is not None:
                 why = f"{some}: it may be the output layer"
             elif (bare := _layerless(one, k, outcome)) is not None:
@@ -104,7 +110,7 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = "which of two indices is that of the sample is not clear"
             elif _own_outputs(judge, n, one):
                 why = "it holds where each output has an activation of its own"
-            elif everything:
+            elif everything and not _certain(one, k, outcome, pinned):
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (
                 outcome.against is None
@@ -128,6 +134,34 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             before = one.outcomes[outcome.against].word if outcome.against is not None else "wrong"
             if outcome.word == "carried" and outcome.source is None and before not in ("wrong", "misfit", "carried"):
                 one.outcomes[k] = replace(outcome, word="follows")  # of what turned out to be no error
+
+
+def _pinned(judge: Judge, found: Found, judged: list[Judged]) -> set[str]:
+    """The letters of definitions, in displays or in prose, that hold as the file was read, where that is not unusual:
+    of these it is certain."""
+    if found.cost > 0.5 or judge.penalty(found.reading) > 0.3:
+        return set()
+    beside = range(len(judge.chains), len(judge.every))
+    said = [(one.chain, one.outcomes) for one in judged if one.reading is found.reading]
+    said += [(judge.every[n], judge.chain(n, found.reading)) for n in beside]
+    return {
+        base
+        for chain, outcomes in said
+        if chain.head is not None and len(outcomes) > 1 and outcomes[1].word == "follows"
+        if found.reading.kind(chain.head.base) in ("a", "h", "p", "L")
+        for side in chain.sides[:2] if side.node is not None
+        for base in (name.base for name in names(side.node))
+    }  # fmt: skip
+
+
+def _certain(one: Judged, k: int, outcome: Outcome, pinned: set[str]) -> bool:
+    """Whether a wrong step is of a derivative, and of nothing but what definitions say."""
+    sides = _sides(one, k, outcome)
+    first = one.chain.sides[0].node
+    if first is None or first.op not in ("D", "grad") or needs_batch(one.chain, one.reading):
+        return False
+    plain = not any(part.op in ("mat", "inner") for node in sides for part in walk(node))
+    return plain and all({*names(node)} and {name.base for name in names(node)} <= pinned for node in sides)
 
 
 def _left_at_once(one: Judged, k: int) -> bool:
@@ -154,7 +188,7 @@ def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str 
     for node in _sides(one, k, outcome):
         for name in names(node):
             kind = one.reading.kind(name.base)
-            if name.base not in shown and kind in USUAL and USUAL[kind].get(name.base, 0.0) < 0.4:
+            if name.base not in shown and (kind == "ones" or USUAL.get(kind, {name.base: 1}).get(name.base, 0.0) < 0.4):
                 return name.base
     return None
 

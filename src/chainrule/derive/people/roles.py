@@ -411,7 +411,8 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
     for base, role in roles.items():
         if role.kind not in ("a", "p", "y", "x", "b", "δ", "h"):
             continue
-        others = seen.setdefault((role.kind, role.layer), [])
+        kind = "p" if role.kind == "h" and role.layer == 0 else role.kind
+        others = seen.setdefault((kind, role.layer if kind != "p" else None), [])
         for other in others:
             if _stem(other) == _stem(base) or frozenset((other, base)) in facts.equated:
                 continue

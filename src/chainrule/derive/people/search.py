@@ -80,11 +80,16 @@ _Asked = tuple[tuple[str, ...], tuple[str, ...]]  # conventions, and letters who
 class Judge:
     """Judges chains under readings, and remembers what a reading was not asked for."""
 
-    def __init__(self, chains: list[Chain], seed: int, work: int) -> None:
+    def __init__(self, chains: list[Chain], seed: int, work: int, beside: list[Chain] | None = None) -> None:
+        """`beside`: chains in the prose, of which those that say what a name is speak for or against a reading."""
         self.chains = chains
+        heads = [chain.head for chain in (*chains, *(beside or ())) if chain.head is not None]
+        firsts = [(chain, chain.sides[0].node) for chain in beside or ()]
+        said = [c for c, first in firsts if first is not None and first.op == "name" and heads.count(first.data) == 1]
+        self.every = [*chains, *said]
         self.seed = seed
         self.more(work)
-        self.known: list[dict[_Asked, dict[tuple[Any, ...], list[Outcome]]]] = [{} for _ in chains]
+        self.known: list[dict[_Asked, dict[tuple[Any, ...], list[Outcome]]]] = [{} for _ in self.every]
         self.expected: dict[str, Any] = {}
         self.evidence: set[tuple[str, Any]] = set()
 
@@ -101,19 +106,19 @@ class Judge:
             if (found := known.get(reading.said(*asked))) is not None:
                 return found
         reading.forget()
-        self.evaluations -= len(self.chains[n].sides)
-        outcomes = judge_chain(self.chains[n], reading, self.seed)
+        self.evaluations -= len(self.every[n].sides)
+        outcomes = judge_chain(self.every[n], reading, self.seed)
         conventions, roles = dict(reading.asked), dict(reading.roles.asked)
         known = self.known[n].setdefault((tuple(conventions), tuple(roles)), {})
         known[*conventions.values(), *roles.values()] = outcomes
         return outcomes
 
     def all(self, reading: Reading, cost: float) -> Found:
-        outcomes = [self.chain(n, reading) for n in range(len(self.chains))]
+        outcomes = [self.chain(n, reading) for n in range(len(self.every))]
         score = -0.35 * cost - self.penalty(reading)
-        for chain, said in zip(self.chains, outcomes, strict=True):
+        for chain, said in zip(self.every, outcomes, strict=True):
             score += _score(chain, said, reading)
-        return Found(reading, outcomes, score, cost)
+        return Found(reading, outcomes[: len(self.chains)], score, cost)
 
     def penalty(self, reading: Reading) -> float:
         found = 0.0
@@ -132,6 +137,8 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
     score = 0.0
     for k, outcome in enumerate(outcomes):
         defines = reading.kind(chain.head.base) if k == 1 and chain.head is not None else ""
+        if chain.inline and defines not in ("a", "h", "p", "L"):
+            continue
         if outcome.word in ("follows", "carried"):
             score += (2.0 if defines in ("a", "h", "p", "L") else 1.0) if outcome.word == "follows" else 0.6
         elif outcome.word == "wrong":

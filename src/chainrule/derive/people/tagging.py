@@ -17,6 +17,9 @@ _TARGETS = ("y", "Y", "t")
 _PREDICTED = ("pred", "hat", "out", "output", "predicted", "prediction", "model")
 _TRUE = ("true", "target", "label", "actual", "gt", "real", "obs")
 _ERRORS = ("δ", "Δ")
+_SPELT = tuple(
+    Item(kind, value) for kind in ("letter", "word") for value in ("h", "o", "hid", "out", "hidden", "output")
+)
 _LAYERED = ("a", "z", "h", "δ", "net", "o", "s", "u", "b", "x", "y", "v", "in", "out", "I", "O", "θ")
 
 
@@ -102,7 +105,8 @@ def layered(notes: Notes) -> Notes | None:
 
     def tag(name: Name) -> Name:
         letters = [item.value for item in name.sub]
-        if name.sup or not letters or any(item.kind != "letter" or item.value not in level for item in name.sub):
+        spelt = len(name.sup) == 1 and flat_items(name.sup)[:1] and flat_items(name.sup)[0] in _SPELT  # δ_j^h
+        if (name.sup and not spelt) or not letters or any(i.kind != "letter" or i.value not in level for i in name.sub):
             return name
         if (len(letters) == 2 and name.base in ("w", "W", "v", "V", "u", "U", "θ", "Θ")) or (
             len(letters) == 1 and name.base in _LAYERED and (level[letters[0]] or name.base not in ("x", "a"))
