@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline))
@@ -152,6 +153,9 @@ struct TrainingKernels {
   double (*sum_of_squares)(const T* x, std::size_t begin, std::size_t end);
   void (*update)(const Update& how, T* parameters, const T* gradient, T* first, T* second, std::size_t begin,
                  std::size_t end);
+  // the sums of squares of the step that `update` took last, but for a decoupled decay, and of the parameters
+  std::pair<double, double> (*last_step)(const Update& how, const T* parameters, const T* gradient, const T* first,
+                                         const T* second, std::size_t begin, std::size_t end);
 };
 
 // The table of the set that runs, T one of the three above.

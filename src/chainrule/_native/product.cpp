@@ -3,8 +3,9 @@
 // A tile of 6 x 2 vectors of C is kept in registers while k is walked: per step of k two vectors of B are read and six
 // numbers of A are spread out, for twelve multiply-adds. B is copied into a narrow panel, which stays in the first cache,
 // where its rows lie far apart or its width is no whole number of vectors; a transposed A is copied tile by tile, since
-// its columns would meet a new cache line with each number. It reaches the processor's peak once its operands are in the
-// second cache, which is where a training step's are, and has none of a BLAS's start-up costs and threads.
+// its columns would meet a new cache line with each number. A row alone needs each number of B once, and takes it from
+// where it lies. The product reaches the processor's peak once its operands are in the second cache, which is where a
+// training step's are, and has none of a BLAS's start-up costs and threads.
 #include <cstring>
 #include <type_traits>
 
@@ -28,21 +29,23 @@ typedef T Half __attribute__((vector_size(bytes / 2)));
 typedef T HalfRow __attribute__((vector_size(16)));  // half a square's row
 #define FETCH(address) __builtin_prefetch(address, 1)
 #else
-struct Vector {
-  T x[width];
-  INLINE friend Vector operator*(T a, const Vector& b) {
-    Vector r;
-    for (std::size_t l = 0; l < width; ++l) r.x[l] = a * b.x[l];
+template <std::size_t size>
+struct Numbers {
+  T x[size / sizeof(T)];
+  INLINE friend Numbers operator*(T a, const Numbers& b) {
+    Numbers r;
+    for (std::size_t l = 0; l < size / sizeof(T); ++l) r.x[l] = a * b.x[l];
     return r;
   }
-  INLINE Vector& operator+=(const Vector& b) {
-    for (std::size_t l = 0; l < width; ++l) x[l] += b.x[l];
+  INLINE Numbers& operator+=(const Numbers& b) {
+    for (std::size_t l = 0; l < size / sizeof(T); ++l) x[l] += b.x[l];
     return *this;
   }
 };
-using Square = Vector;
-using Half = Vector;
-using HalfRow = Vector;
+using Vector = Numbers<bytes>;
+using Square = Numbers<32>;
+using Half = Numbers<bytes / 2>;
+using HalfRow = Numbers<16>;
 #define FETCH(address)
 #endif
 template <class V = Vector>
@@ -64,14 +67,14 @@ INLINE void store(T* x, const V& v) {
 
 constexpr std::size_t side = 32 / sizeof(T);  // of a square that is transposed in registers
 
-// Rows of `from`, `side` numbers each and `step` apart, become columns of `to`, whose rows are `pitch` apart. A vector is
-// put together of halves of two rows as they are loaded: what is left to do is within each half, two shuffles a vector.
+// `side` rows of `from`, `step` apart, become the `side` vectors of a square's columns. A vector is put together of halves
+// of two rows as they are loaded: what is left to do is within each half, two shuffles a vector.
 template <class V, class H>  // a template, so that the branch for another side is not compiled
-INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::size_t pitch) {
+INLINE void turn_square(const T* from, std::ptrdiff_t step, V* to) {
 #ifdef CHAINRULE_SHUFFLES
   constexpr std::size_t part = side / 2;
 #pragma GCC unroll 2
-  for (std::size_t h = 0; h < side; h += part) {
+  for (std::size_t h = 0; h < side; h += part, to += part) {
     V r[part];
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < part; ++i) {
@@ -80,25 +83,26 @@ INLINE void transpose_square(const T* from, std::ptrdiff_t step, T* to, std::siz
       if constexpr (side == 8) r[i] = __builtin_shufflevector(upper, lower, 0, 1, 2, 3, 4, 5, 6, 7);
       else r[i] = __builtin_shufflevector(upper, lower, 0, 1, 2, 3);
     }
-    T* const at = to + h * pitch;
     if constexpr (side == 8) {
       const V low = __builtin_shufflevector(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13);
       const V high = __builtin_shufflevector(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
       const V low_2 = __builtin_shufflevector(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13);
       const V high_2 = __builtin_shufflevector(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
-      store(at, __builtin_shufflevector(low, low_2, 0, 1, 8, 9, 4, 5, 12, 13));
-      store(at + pitch, __builtin_shufflevector(low, low_2, 2, 3, 10, 11, 6, 7, 14, 15));
-      store(at + 2 * pitch, __builtin_shufflevector(high, high_2, 0, 1, 8, 9, 4, 5, 12, 13));
-      store(at + 3 * pitch, __builtin_shufflevector(high, high_2, 2, 3, 10, 11, 6, 7, 14, 15));
+      to[0] = __builtin_shufflevector(low, low_2, 0, 1, 8, 9, 4, 5, 12, 13);
+      to[1] = __builtin_shufflevector(low, low_2, 2, 3, 10, 11, 6, 7, 14, 15);
+      to[2] = __builtin_shufflevector(high, high_2, 0, 1, 8, 9, 4, 5, 12, 13);
+      to[3] = __builtin_shufflevector(high, high_2, 2, 3, 10, 11, 6, 7, 14, 15);
     } else {
-      store(at, __builtin_shufflevector(r[0], r[1], 0, 4, 2, 6));
-      store(at + pitch, __builtin_shufflevector(r[0], r[1], 1, 5, 3, 7));
+      to[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 2, 6);
+      to[1] = __builtin_shufflevector(r[0], r[1], 1, 5, 3, 7);
     }
   }
 #else
+  T turned[side * side];
   for (std::size_t i = 0; i < side; ++i)
     for (std::size_t j = 0; j < side; ++j)
-      to[j * pitch + i] = from[static_cast<std::ptrdiff_t>(i) * step + static_cast<std::ptrdiff_t>(j)];
+      turned[j * side + i] = from[static_cast<std::ptrdiff_t>(i) * step + static_cast<std::ptrdiff_t>(j)];
+  std::memcpy(to, turned, sizeof turned);
 #endif
 }
 
@@ -184,6 +188,35 @@ INLINE void row_of(Strided a, const T* b, std::ptrdiff_t b_row, std::size_t k, c
   }
 }
 
+// One row alone, and B by columns, some of them: squares of B are turned in registers, and used there.
+constexpr std::size_t together = 4 * side;
+template <class V, class H>
+APART void row_by_columns(Strided a, const T* b, std::ptrdiff_t b_column, std::size_t k, const T* bias, bool adds, T* c) {
+  V sum[4];
+#pragma GCC unroll 4
+  for (std::size_t g = 0; g < 4; ++g) sum[g] = bias ? load<V>(bias + g * side) : V{};
+  std::size_t p = 0;
+  for (; p + side <= k; p += side, a.data += static_cast<std::ptrdiff_t>(side) * a.column)
+#pragma GCC unroll 4
+    for (std::size_t g = 0; g < 4; ++g) {
+      const T* const from = b + static_cast<std::ptrdiff_t>(g * side) * b_column + p;
+      V turned[side];
+      turn_square<V, H>(from, b_column, turned);
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < side; ++i) sum[g] += a.data[static_cast<std::ptrdiff_t>(i) * a.column] * turned[i];
+    }
+  for (; p < k; ++p, a.data += a.column) {
+    T next[together];
+    for (std::size_t i = 0; i < together; ++i) next[i] = b[static_cast<std::ptrdiff_t>(i) * b_column + std::ptrdiff_t(p)];
+    for (std::size_t g = 0; g < 4; ++g) sum[g] += *a.data * load<V>(next + g * side);
+  }
+#pragma GCC unroll 4
+  for (std::size_t g = 0; g < 4; ++g) {
+    if (adds) sum[g] += load<V>(c + g * side);
+    store(c + g * side, sum[g]);
+  }
+}
+
 // Fewer numbers than a tile is wide, by two moves that overlap, and not a call.
 INLINE void copy_some(const T* from, std::size_t n, T* to) {
   const auto halves = [&](auto size) {
@@ -219,7 +252,7 @@ INLINE void pack(Strided a, std::size_t m, std::size_t k, T* to) {
 }
 
 // B's n columns from the j-th on, k steps deep, by rows of `pitch` numbers, beyond n zeros.
-INLINE void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::size_t k, T* panel, std::size_t pitch) {
+APART void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::size_t k, T* panel, std::size_t pitch) {
   if (n < pitch) std::memset(panel, 0, k * pitch * sizeof(T));
   if (job.b_column == 1) {
     for (std::size_t p = 0; p < k; ++p) {
@@ -231,23 +264,30 @@ INLINE void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::si
     }
     return;
   }
-  std::size_t squares = 0;  // rows of the panel that are written by squares
-  if (n == columns && job.b_row == 1) {
-    for (; squares + side <= k; squares += side)
-      for (std::size_t q = 0; q < columns; q += side)
-        transpose_square<Square, HalfRow>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + squares, job.b_column,
-                                 panel + squares * columns + q, columns);
-  }
+  const std::size_t across = job.b_row == 1 ? n / side * side : 0, down = k / side * side;  // written by squares
+  const auto fill = [&](std::size_t end, std::size_t step) {
+    for (std::size_t p = 0; p < down; p += side)
+      for (std::size_t q = 0; q < end; q += side) {
+        Square turned[side];
+        turn_square<Square, HalfRow>(b + static_cast<std::ptrdiff_t>(q) * job.b_column + p, job.b_column, turned);
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < side; ++i) store(panel + (p + i) * step + q, turned[i]);
+      }
+  };
+  if (across == columns) fill(columns, columns);  // of a size that the compiler knows
+  else fill(across, pitch);
   for (std::size_t q = 0; q < n; ++q) {
     const T* from = b + static_cast<std::ptrdiff_t>(q) * job.b_column;
-    for (std::size_t p = squares; p < k; ++p) panel[p * pitch + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
+    for (std::size_t p = q < across ? down : 0; p < k; ++p)
+      panel[p * pitch + q] = from[static_cast<std::ptrdiff_t>(p) * job.b_row];
   }
 }
 
 void multiply(const Product<T>& job) {
   alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
-  const std::size_t parts = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
-  const std::size_t depth = (job.k + parts - 1) / parts;
+  const std::size_t wanted = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
+  const std::size_t depth = ((job.k + wanted - 1) / wanted + 15) / 16 * 16;  // whole lines
+  const std::size_t parts = std::max<std::size_t>(1, (job.k + depth - 1) / std::max<std::size_t>(depth, 1));
   const bool packs = job.packed && packed_size(job) > 0;
   const std::size_t band = packs ? tall : std::max<std::size_t>(job.m, 1);
   for (std::size_t part = 0; part < parts; ++part)
@@ -261,6 +301,12 @@ void multiply(const Product<T>& job) {
       for (; job.m == 1 && job.b_column == 1 && j + broad <= job.n; j += broad)
         row_of({a, job.a_row, job.a_column}, job.b + static_cast<std::ptrdiff_t>(done) * job.b_row + j, job.b_row, k,
                job.bias && part == 0 ? job.bias + j : nullptr, adds, job.c + j);
+#ifdef CHAINRULE_SHUFFLES  // else a panel is as quick
+      for (; job.m == 1 && job.b_row == 1 && j + together <= job.n; j += together)
+        row_by_columns<Square, HalfRow>({a, job.a_row, job.a_column},
+                                        job.b + done + static_cast<std::ptrdiff_t>(j) * job.b_column, job.b_column, k,
+                                        job.bias && part == 0 ? job.bias + j : nullptr, adds, job.c + j);
+#endif
       for (std::size_t n; j < job.n; j += n) {
         n = std::min(columns, job.n - j);
         if (width < n && n <= width + half) n = width;  // then half a vector: less than two

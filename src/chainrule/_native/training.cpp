@@ -362,6 +362,17 @@ Summary Training<T>::run(const Examples<T>& examples, const double* lr, std::uin
   return summary;
 }
 
+template <class T>
+std::vector<double> Training<T>::last_step() const {
+  std::vector<double> shares;
+  for (std::size_t k = 0; k < depth_; ++k) {
+    const std::size_t begin = weights_at_[k], end = begin + widths[k] * widths[k + 1];
+    const auto [moved, size] = kernels_.last_step(update, parameters, gradient, first, second, begin, end);
+    shares.push_back(size > 0.0 ? std::sqrt(moved / size) : 0.0);
+  }
+  return shares;
+}
+
 template struct Training<float>;
 template struct Training<double>;
 

@@ -89,6 +89,8 @@ struct Training {
   // One step for each batch; lr (steps,); `stop` is asked now and then, and ends the run between two steps.
   Summary run(const Examples<T>& examples, const double* lr, std::uint64_t steps_before,
               const std::function<bool()>& stop, const Exchange* exchange = nullptr);
+  // By what share of their norm the step that was taken last changed each layer's weights, but for a decoupled decay.
+  std::vector<double> last_step() const;
 
  private:
   struct Tally {  // of `together` rows

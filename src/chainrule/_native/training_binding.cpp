@@ -226,7 +226,8 @@ void bind(nb::module_& m, const char* name, const char* inference) {
       .def(nb::init<std::vector<std::size_t>, nb::object, nb::object, nb::object, nb::object, const nb::dict&>(),
            "widths"_a, "parameters"_a, "gradient"_a, "first"_a.none(), "second"_a.none(), "options"_a)
       .def("run", &Trainer<T>::run, "x"_a, "labels"_a.none(), "targets"_a.none(), "weights"_a.none(), "order"_a, "lr"_a,
-           "steps_before"_a, "stopped"_a, "exchange"_a.none());
+           "steps_before"_a, "stopped"_a, "exchange"_a.none())
+      .def("last_step", [](const Trainer<T>& trainer) { return trainer.training.last_step(); });
 }
 
 }  // namespace

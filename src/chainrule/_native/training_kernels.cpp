@@ -194,10 +194,40 @@ void update(const Update& how, T* __restrict parameters, const T* __restrict gra
   }
 }
 
+std::pair<double, double> last_step(const Update& how, const T* parameters, const T* gradient, const T* first,
+                                    const T* second, std::size_t begin, std::size_t end) {
+  double moved = 0.0, size = 0.0;
+  const auto add = [&](auto step_of) {
+#pragma omp simd reduction(+ : moved, size)
+    for (std::size_t i = begin; i < end; ++i) {
+      const double step = step_of(i), parameter = static_cast<double>(parameters[i]);
+      moved += step * step, size += parameter * parameter;
+    }
+  };
+  const auto number = [](T x) { return static_cast<double>(x); };
+  if (how.rule == Rule::adam) {
+    const T root_scale = static_cast<T>(how.root_scale), scale = static_cast<T>(how.lr * how.step_scale);
+    const T eps = static_cast<T>(how.eps * (how.eps_inside ? how.root_scale : 1.0));
+    add([&](std::size_t i) {
+      const T root = std::sqrt(second[i]) * root_scale + eps;
+      return number(root > T(0) ? scale * (first[i] / root) : T(0));
+    });
+  } else if (!first) {
+    add([&](std::size_t i) { return how.lr * number(gradient[i]); });
+  } else {
+    const double inside = how.lr_in_velocity ? how.lr : 1.0, outside = how.lr_in_velocity ? 1.0 : how.lr;
+    const double of_gradient = how.nesterov ? inside * outside : 0.0;
+    const double of_velocity = how.nesterov ? how.momentum * outside : outside;
+    add([&](std::size_t i) { return of_gradient * number(gradient[i]) + of_velocity * number(first[i]); });
+  }
+  return {moved, size};
+}
+
 }  // namespace
 
 void fill(TrainingKernels<T>& table) {
-  table = {activate, times_slope, drop, add_rows, scale_row, logistic_output, count_correct, add_decay, sum_of_squares, update};
+  table = {activate, times_slope, drop, add_rows, scale_row, logistic_output, count_correct, add_decay, sum_of_squares, update,
+           last_step};
 }
 
 }  // namespace SET

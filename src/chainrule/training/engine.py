@@ -189,6 +189,10 @@ class Engine:
             raise raised
         return Pass(**found)
 
+    def last_step(self) -> list[float]:
+        """‖ΔW_k‖/‖W_k‖ of the step that was taken last, k = 1 … L; a decoupled decay is left out."""
+        return self._trainer.last_step()
+
 
 def check_sparse(name: str, x: Any) -> None:
     """Refuse a matrix of scipy.sparse whose places do not fit its shape: whoever went by them would read elsewhere.

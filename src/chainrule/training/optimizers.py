@@ -15,7 +15,7 @@ import numpy.typing as npt
 from chainrule.boundary.checks import check_fraction, check_positive
 from chainrule.errors import InputError, shown
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "check_optimizer", "last_step"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "check_optimizer"]
 
 Array = npt.NDArray[Any]
 
@@ -57,27 +57,6 @@ def check_optimizer(optimizer: Any) -> Optimizer:
             "and `step` of another class would not be called"
         )
     return cast(Optimizer, optimizer)
-
-
-def last_step(optimizer: Optimizer, gradient: Array, state: dict[str, Array], t: int) -> Array:
-    """The step that was taken last, (n,), up to the learning rate and a decoupled decay: by the buffers after it.
-
-    Examples
-    --------
-    >>> theta, g, adam = np.array([1.0]), np.array([0.5]), Adam(lr=0.1)
-    >>> state = adam.state(1, theta.dtype)
-    >>> adam.step(theta, g.copy(), state, 1, np.empty(1))
-    >>> bool(abs(1.0 - 0.1 * last_step(adam, g, state, 1)[0] - theta[0]) < 1e-12)
-    True
-    """
-    if isinstance(optimizer, Adam):
-        (beta1, beta2), mean, square = optimizer.betas, state["mean"], state["square"]
-        root = np.sqrt(square / (1 - beta2**t)) + optimizer.eps
-        return np.asarray(np.divide(mean / (1 - beta1**t), root, out=np.zeros_like(mean), where=root > 0))
-    velocity = state.get("velocity", gradient)
-    if isinstance(optimizer, SGD) and optimizer.nesterov:
-        return gradient + optimizer.momentum * velocity
-    return velocity
 
 
 @dataclass(frozen=True)

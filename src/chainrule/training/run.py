@@ -21,7 +21,7 @@ from chainrule.training.checkpoint import Checkpoint, Place, digest
 from chainrule.training.engine import Engine, Share, Sparse, StepOptions
 from chainrule.training.examples import ROWS_AT_ONCE, Examples, blocks_of
 from chainrule.training.history import FEW, EpochRecord, History, dead, divergence
-from chainrule.training.optimizers import Optimizer, last_step
+from chainrule.training.optimizers import Optimizer
 from chainrule.training.schedules import Schedule, checked_factors
 from chainrule.training.together import Together
 from chainrule.version import __version__
@@ -65,7 +65,8 @@ class Epochs(ABC):
         self.epoch = self.before = 0
         self.steps = -(-self.n // (batch_size or engine.batch_size))  # in an epoch
         self.rates = np.zeros(self.steps)
-        self.began = [buffer.copy() for buffer in engine.buffers], 0
+        kept = np.empty((len(engine.buffers), engine.parameters.size), engine.parameters.dtype)
+        self.began = list(kept), 0
 
     @abstractmethod
     def visits(self, epoch: int) -> Iterator[tuple[Examples, Array]]:
@@ -266,7 +267,7 @@ class Run(Epochs):
         history.accuracy.append(found.accuracy)
         history.gradient_norms.append(found.norms)
         history.learning_rate.append(float(self.rates[-1]))
-        history.updates.append(self._updates())
+        history.updates.append(self.engine.last_step())
         history.examples_per_second.append(found.examples_per_second)
         loss = accuracy = None
         best = True
@@ -285,17 +286,6 @@ class Run(Epochs):
         return EpochRecord(
             self.epoch, self.epochs, found.loss, found.accuracy, loss, accuracy, found.examples_per_second, self.net
         )
-
-    def _updates(self) -> list[float]:
-        """‖ΔW_k‖/‖W_k‖ of the last step, by the optimizer's own buffers as they are after it."""
-        engine, sizes = self.engine, []
-        rate, at = float(self.rates[-1]), 0
-        moved = last_step(self.plan.optimizer, engine.gradient, engine.state, engine.steps)
-        for w in engine.weights:
-            step, size = moved[at : at + w.size], float(np.linalg.norm(w))
-            sizes.append(rate * float(np.linalg.norm(step)) / size if size else 0.0)
-            at += w.size
-        return sizes
 
     def enough(self) -> bool:
         patience = self.plan.patience
