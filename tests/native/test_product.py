@@ -30,3 +30,11 @@ def test_every_width(dtype, layout, adds):
         multiply(a, b, one, False, 1)
         multiply(a, b, three, False, 3)
         np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sum_of_nothing(dtype):
+    """A process may have no rows of a batch."""
+    c = np.ones((5, 40), dtype)
+    getattr(_kernels, f"multiply_{dtype}")(np.empty((5, 0), dtype), np.empty((0, 40), dtype), c, False, 1)
+    np.testing.assert_array_equal(c, 0)

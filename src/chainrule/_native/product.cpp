@@ -286,8 +286,8 @@ APART void fill_panel(const Product<T>& job, const T* b, std::size_t n, std::siz
 void multiply(const Product<T>& job) {
   alignas(64) T panel[deep * columns], edge[rows * columns], padded_bias[columns];
   const std::size_t wanted = std::max<std::size_t>({1, (job.k + deep - 1) / deep, (job.k + 128) / 256});
-  const std::size_t depth = ((job.k + wanted - 1) / wanted + 15) / 16 * 16;  // whole lines
-  const std::size_t parts = std::max<std::size_t>(1, (job.k + depth - 1) / std::max<std::size_t>(depth, 1));
+  const std::size_t even = (job.k + wanted - 1) / wanted, depth = std::max<std::size_t>((even + 15) / 16, 1) * 16;  // whole lines
+  const std::size_t parts = std::max<std::size_t>(1, (job.k + depth - 1) / depth);
   const bool packs = job.packed && packed_size(job) > 0;
   const std::size_t band = packs ? tall : std::max<std::size_t>(job.m, 1);
   for (std::size_t part = 0; part < parts; ++part)
