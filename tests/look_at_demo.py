@@ -38,8 +38,8 @@ def look_at_report():
     assert "<svg" in html
 
 
-def look_at_explanation():
-    html, said = opened(DEMO / "explanation.html")
+def look_at_explanation(name="explanation.html"):
+    html, said = opened(DEMO / name)
     assert not said, said
     assert re.search(r'id="app"[^>]* data-live', html), "its script has not taken over"
     assert "<h1>Why W₁" in html, "it does not open on a weight of layer 1"
@@ -49,10 +49,15 @@ def look_at_explanation():
         assert derivation.count("<math") >= 2, derivation[:200]
 
 
+def look_at_the_report_s_explanation():
+    assert 'href="report-explanation.html' in (DEMO / "report.html").read_text(encoding="utf-8")
+    look_at_explanation("report-explanation.html")
+
+
 if __name__ == "__main__":
     if CHROMIUM is None:
         sys.exit("chromium is not installed")
-    looks = [look_at_model, look_at_report, look_at_explanation]
+    looks = [look_at_model, look_at_report, look_at_the_report_s_explanation, look_at_explanation]
     for look in looks:
         look()
     print(f"{len(looks)} files of make demo: {len(looks)} passed")

@@ -12,6 +12,8 @@ from chainrule.errors import MissingExtraError
 
 __all__ = ["installation", "require"]
 
+_PACKAGES = {"sklearn": "scikit-learn"}  # where a package is called otherwise than its module
+
 
 def require(module: str, extra: str) -> Any:
     """Import `module`, which comes with `chainrule[extra]`.
@@ -31,7 +33,8 @@ def require(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and module.split(".")[0] != error.name.split(".")[0]:
             raise  # the package is there, but broken: its own message is the better one
-        raise MissingExtraError(f"{module} is not installed, and this needs it: {installation(extra)}") from error
+        package = _PACKAGES.get(module.split(".")[0], module.split(".")[0])
+        raise MissingExtraError(f"{package} is not installed, and this needs it: {installation(extra)}") from error
 
 
 def installation(extra: str) -> str:
