@@ -49,7 +49,7 @@ TESTS = {
     "training/divergence training/examples training/fit command/table_options tables/model tables/text pages/doctor",
     "derive": "derive/derivations derive/brackets derive/checking derive/reading command/derive derive/documents "
     "derive/numbers derive/pages derive/showing derive/habits derive/people derive/collections derive/courses "
-    "derive/notations",
+    "derive/notations derive/own derive/hands",
     "sklearn": "boundary/threads sklearn/classifier sklearn/weights network/conversion_sklearn sklearn/callbacks "
     "tables/evaluation",
     "onnx": "network/conversion_onnx",

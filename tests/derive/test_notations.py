@@ -188,6 +188,85 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
             r"$$\frac{\partial L}{\partial z_2} = \hat y - y$$",
             (r"\hat y - y", r"\hat y + y"),
         ),
+        # the gradient that comes in, by a name that nothing says the meaning of
+        (
+            r"$$Q_{i,j} = \sum_k X_{i,k} V_{k,j} + c_j$$ $$\frac{\partial E}{\partial X_{i,k}} = \sum_j \frac{\partial"
+            r" E}{\partial Q_{i,j}} \frac{\partial Q_{i,j}}{\partial X_{i,k}} = \sum_j G_{i,j} V_{k,j}$$"
+            r"$$\frac{\partial E}{\partial V} = X^\top G$$",
+            (r"G_{i,j} V_{k,j}", r"G_{j,i} V_{k,j}"),
+        ),
+        # errors by a letter of which the file says once what it is; rows are samples, a bias's gradient sums over them
+        (
+            r"$$H = X U + c$$ $$A = \operatorname{ReLU}(H)$$ $$Z = A V + d$$"
+            r"$$L = \operatorname{CrossEntropyLoss}(Z, y)$$ $$G_Z = \frac{\partial L}{\partial Z}$$"
+            r"$$\frac{\partial L}{\partial V} = A^\top G_Z$$ $$G_A = G_Z V^\top$$ $$G_H = G_A \odot \mathbb{1}(H > 0)$$"
+            r"$$\frac{\partial L}{\partial U} = X^\top G_H$$"
+            r"$$\frac{\partial L}{\partial c} = \sum_{i=1}^{B} (G_H)_i$$",
+            (r"G_A \odot", r"G_Z \odot"),
+        ),
+        # batches in small letters
+        (
+            r"$$\delta^{(2)} = \frac{q - t}{N}$$ $$\nabla_{W^{(2)}} L = (h^{(1)})^\top \delta^{(2)} \qquad"
+            r" \nabla_{b^{(2)}} L = \sum_i \delta^{(2)}_i$$ $$\delta^{(1)} = (\delta^{(2)} (W^{(2)})^\top) \odot"
+            r" \operatorname{ReLU}'(z^{(1)})$$ $$\nabla_{W^{(1)}} L = X^\top \delta^{(1)}$$",
+            (r"X^\top \delta^{(1)}", r"X^\top \delta^{(2)}"),
+        ),
+        # a matrix of samples beside the weights of one output, and the x of σ(x) beside it
+        (
+            r"$$\sigma(x) = \frac{1}{1 + e^{-x}}$$"
+            r"$$\frac{\partial J}{\partial \beta} = X^\top (\sigma(X \beta) - t)$$",
+            (r") - t)", r") + t)"),
+        ),
+        (
+            r"$$\sigma(x) = \frac{1}{1 + e^{-x}}$$ $$q(x) = \sigma(w^\top x)$$ $$\frac{\partial}{\partial w_j} E(w) ="
+            r" \frac{\partial}{\partial w_j} \sum_{i=1}^n -\log(\sigma(w^\top x^{(i)})) t^{(i)} - \log(1 -"
+            r" \sigma(w^\top x^{(i)})) (1 - t^{(i)}) = \sum_{i=1}^n (q(x^{(i)}) - t^{(i)}) x_j^{(i)}$$",
+            ("q(x^{(i)}) - t", "q(x^{(i)}) + t"),
+        ),
+        # labels of −1 and 1
+        (
+            r"$$E(u) = \frac{1}{m} \sum_{i=1}^m \log(1 + e^{-t_i u^\top x_i})$$ $$\frac{\partial E}{\partial u} ="
+            r" -\frac{1}{m} \sum_{i=1}^m \frac{e^{-t_i u^\top x_i}}{1 + e^{-t_i u^\top x_i}} t_i x_i$$",
+            ("}} t_i x_i", "}} x_i"),
+        ),
+        (
+            r"$g(z) = 1 / (1 + e^{-z})$, $h_w(x) = g(w^T x)$"
+            r"$$E(w) = -\frac{1}{m} \sum_{i=1}^m \log(h_w(y^{(i)} x^{(i)}))$$"
+            r"$$\frac{\partial E}{\partial w_k} = -\frac{1}{m} \sum_{i=1}^m"
+            r" (1 - h_w(y^{(i)} x^{(i)})) y^{(i)} x_k^{(i)}$$",
+            (r"w_k} = -\frac", r"w_k} = \frac"),
+        ),
+        # the logarithm of a likelihood; ω · x_i of sample i
+        (
+            r"$$\log L(\omega) = \sum_i y_i \omega \cdot x_i - \log(1 + e^{\omega \cdot x_i})$$"
+            r"$$\frac{\partial \log L(\omega)}{\partial \omega} = \sum_i y_i x_i - \frac{e^{\omega \cdot x_i} x_i}"
+            r"{1 + e^{\omega \cdot x_i}}$$",
+            (r"y_i x_i - \frac", r"y_i x_i + \frac"),
+        ),
+        # weights to y, and words for a loss
+        (
+            r"$$o = W_y h_t + b_y$$ $$\hat y = \text{softmax}(o)$$ $$J = \text{Cross entropy}(y, \hat y) ="
+            r" -\sum_i y_i \log \hat y_i$$ $$\frac{dJ}{dW_y} = \frac{dJ}{do} \frac{do}{dW_y} = (\hat y - y) h_t^\top$$",
+            (r"(\hat y - y) h_t^\top", r"h_t^\top (\hat y - y)"),
+        ),
+        # what is said of one class and of the others, in displays of their own
+        (
+            r"$$p_i = \frac{e^{s_i}}{\sum_j e^{s_j}}$$ $$\frac{\partial p_i}{\partial s_j} = p_i (1 - p_j)$$"
+            r"$$\frac{\partial p_i}{\partial s_j} = -p_j p_i$$",
+            ("= -p_j p_i", "= p_j p_i"),
+        ),
+        # capitals with two indices, and without
+        (
+            r"$\hat Q = $ softmax$(S)$ $$E = -\frac{1}{B} \sum_{i=1}^B \sum_j T_{ij} \log \hat Q_{ij}$$"
+            r"$\hat Q = \operatorname{softmax}(S)$ $$\frac{\partial E}{\partial S} = \frac{1}{B} (\hat Q - T)$$",
+            (r"(\hat Q - T)", r"(\hat Q + T)"),
+        ),
+        # a loss of all samples, and a sum that reaches as far as its letter
+        (
+            r"$$J(w) = \frac{1}{n} \sum_{i=1}^n -t^{(i)} \log q_w(x^{(i)}) - (1 - t^{(i)}) \log(1 - q_w(x^{(i)}))$$"
+            r"$$\frac{\partial J}{\partial w} = \frac{1}{n} \sum_{i=1}^n x^{(i)} (q_w(x^{(i)}) - t^{(i)})$$",
+            (r"= \frac{1}{n} \sum_{i=1}^n x^", r"= x^"),
+        ),
         # what the output is, said in the prose alone
         (
             r"With $q = \sigma(u)$ and $u = v s + c$: $$E = \frac12 (t - q)^2$$"
@@ -231,6 +310,18 @@ def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
         # a file that compares two losses
         r"$$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j) \sigma'(z^L_j)$$"
         r"$$\delta^L = a^L - y$$ $$\frac{\partial C}{\partial w^L_{jk}} = \frac{1}{n} \sum_x a^{L-1}_k (a^L_j - y_j)$$",
+        # what depends on what is another network than the usual letters tell
+        r"$$\frac{\partial L}{\partial b} = \frac{\partial L}{\partial a} \cdot \frac{\partial a}{\partial h} \cdot"
+        r" \frac{\partial h}{\partial b} = \delta$$",
+        # one loss that is made of another, and what is set to 0
+        r"$$s = \frac{\lambda}{2} \|W\|^2$$ $$J = L + s$$ $$\frac{\partial s}{\partial W} = \lambda W$$",
+        r"$$\ell(p) = y \log p + (1 - y) \log(1 - p)$$"
+        r"$$\frac{\partial \ell(p)}{\partial p} = \frac{y}{p} - \frac{1 - y}{1 - p} = 0$$",
+        # of each sample's loss, or of the mean
+        r"$$Z = W A + b$$ $$dW = \frac{\partial L}{\partial W} = \frac{1}{m} dZ A^T$$",
+        # errors as rows in one line, and as columns in the other
+        r"$$\delta^{(l)} = \frac{\partial L}{\partial z^{(l)}}$$ $$\delta^{(l)} = \delta^{(l+1)} W^{(l+1)}"
+        r" \mathrm{diag}(\phi'(z^{(l)}))$$ $$\frac{\partial L}{\partial W^{(l)}} = \delta^{(l)} (a^{(l-1)})^T$$",
     ],
 )
 def test_what_may_be_meant_otherwise_is_not_called_wrong(written):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chainrule.derive.people.cursor import split, without_braces
-from chainrule.derive.people.scripts import items_of, letter_of
+from chainrule.derive.people.scripts import NUMBERED, items_of, letter_of
 from chainrule.derive.people.slopes import Slopes
+from chainrule.derive.people.symbols import loss_word
 from chainrule.derive.people.tokens import WORDS, Token
 from chainrule.derive.people.tree import Item, Name, Node, NotReadError, num
 from chainrule.derive.people.words import (
@@ -44,7 +45,8 @@ class Atoms(Slopes):
             self.at += 1
             if token.text == "1" and self.next_is("{", "[", "(", "_") and (found := self.indicator()) is not None:
                 return found
-            if token.text == "1" and self.next_is("_"):
+            transposed = self.next_is("^") and without_transpose(type(self)(self.tokens[self.at + 1 :]).group())[1]
+            if token.text == "1" and (self.next_is("_") or transposed):
                 return self.name(Name("𝟙"))
             return num(float(token.text))
         if token.kind in ("text", "word"):
@@ -73,6 +75,9 @@ class Atoms(Slopes):
                 self.at += 1
                 return Node("differential", (self.factor(),))
         letter = letter_of(token)
+        if letter == "Σ" and self.sums():
+            self.at += 1
+            return self.big("sum")
         if letter is not None:
             self.at += 1
             return self.name(Name(letter))
@@ -86,6 +91,13 @@ class Atoms(Slopes):
             return node
         squared = node.data.sup and self.next_is("^")
         return node if squared else self.name(node.data)
+
+    def sums(self) -> bool:
+        """Whether a capital sigma here is a Σ: no factor stands before it, and what it sums behind it."""
+        before, after = self.tokens[self.at - 1] if self.at else None, self.peek(1)
+        behind = [t.text for t in self.tokens[max(0, self.at - 6) : self.at]]  # ∇_θ Σ
+        alone = before is None or before.text in ("+", "-", "=", "(", "[", "{", "frac") or "nabla" in behind
+        return alone and after is not None and (letter_of(after) is not None or after.kind == "cmd")
 
     def second_derivative(self) -> Node | None:
         """D²f(x): the Hessian of a function of one thing."""
@@ -152,12 +164,13 @@ class Atoms(Slopes):
             return Node("inner", tuple(self.whole(part) for part in parts))
         if name in ("dots", "vdots", "ddots"):
             raise NotReadError("dots stand for something that is not written")
-        if name in FUNCTIONS or WORDS.fullmatch(name):  # \\softmax, \\Loss: macros that are defined elsewhere
-            return self.word(name)
+        word = loss_word(name)
+        if name in FUNCTIONS or WORDS.fullmatch(word):  # \\softmax, \\Loss: macros that are defined elsewhere
+            return self.word(word)
         raise NotReadError(f"\\{name} is not a command that is read here")
 
     def word(self, text: str) -> Node:
-        text = text.strip().strip(".")
+        text = loss_word(text.strip().strip("."))
         if text in ("max", "min"):
             return self.big(text)
         if text in FUNCTIONS:
@@ -178,7 +191,7 @@ class Atoms(Slopes):
             return found if found is not None else self.name(Name("𝟙" if letters == "1" else "I"))
         if command == "mathbb" and len(inside) == 1:
             if letters == "E":
-                raise NotReadError("expectations are not read")
+                return self.expectation()
             return self.name(Name("ℝ" if letters == "R" else letters, bold=True))
         if command == "mathcal":
             if letters in FUNCTIONS:
@@ -268,11 +281,13 @@ class Atoms(Slopes):
                 primes += 1
             elif token.text == "_":
                 self.at += 1
-                sub += items_of(self.group(), self.whole)
-                after = self.peek()
-                if (  # δ_ij, as in plain text
-                    name.base in ("δ", "𝟙", "I") and after is not None and after.kind == "char" and after.text.isalpha()
-                    and after.at == self.tokens[self.at - 1].at + 1 and not self.next_is("_", "^", ahead=1)
+                below = self.group()
+                sub += items_of(below, self.whole)
+                after, last = self.peek(), self.tokens[self.at - 1]
+                if (  # δ_ij and w_ij, as in plain text
+                    after is not None and after.kind == "char" and after.at == last.at + 1
+                    and (after.text.isalpha() if name.base in ("δ", "𝟙", "I") else {after.text, last.text} <= NUMBERED)
+                    and not self.next_is("_", "^", "(", ahead=1)
                 ):  # fmt: skip
                     sub += items_of(self.group(), self.whole)
             elif token.text == "^":
@@ -294,8 +309,10 @@ class Atoms(Slopes):
             else:
                 break
         base = name.base
-        if primes and base in "WVUXY" and not self.next_is("("):
+        if primes and base in "WVUXYZBxyzwbuvt" and not self.next_is("("):
             base, primes = base + "'" * primes, 0
+        if base == "𝟙" and transposed and not sub:  # 1ᵀ e^z: of all
+            sub.append(Item("word", "all"))
         complete = Name(base, tuple(sub), tuple(sup), primes, name.bold)
         if self.next_is("[") and not transposed and not sup and (layer := self.layer_in_brackets()) is not None:
             return self.name(Name(base, tuple(sub), (layer,), primes, name.bold))  # Z[1], as in code
@@ -316,6 +333,8 @@ class Atoms(Slopes):
         if name.base in ("I", "𝟙", "1") and (found := self.indicator()) is not None:
             return found
         inside = without_braces(self.inside())
+        if inside and inside[0].text in ("mathbf", "mathrm") and any(t.text == "," for t in without_braces(inside[1:])):
+            inside = without_braces(inside[1:])  # H(\\mathbf{y, p})
         args: list[Node] = []
         given = False
         for part in split(inside, ",", ";", "|", "mid"):
@@ -333,17 +352,24 @@ class Atoms(Slopes):
                 args.append(Node("given", (self.whole(part),)) if given else self.whole(part))
         if not args:
             raise NotReadError("a bracket is empty")
+        if name.base == "prod" and len(args) > 1:  # prod(∂J/∂o, ∂o/∂W), the chain rule with whatever it transposes
+            return Node("chain", tuple(args))
         if (
             name.base in ("J", "𝐉", "D")
             and len(name.sub) == 1
             and len(args) == 1
             and args[0].op == "name"
-            and name.sub[0].kind in ("letter", "name")
+            and (name.sub[0].kind in ("letter", "name") or name.sub[0].value in FUNCTIONS)
         ):
             item = name.sub[0]
+            if item.kind == "word":
+                return Node("D", (Node("fn", (args[0],), (FUNCTIONS[item.value], 0)), args[0]))
             return Node(
                 "D", (args[0], Node("name", (), Name(item.value)) if item.kind == "letter" else item.value), "jacobian"
             )
+        of = name.sub[0].value if name.base in ("J", "𝐉") and [i.kind for i in name.sub] == ["word"] else ""
+        if of in FUNCTIONS and len(args) == 1 and args[0].op == "name":  # J_{softmax}(z)
+            return Node("D", (Node("fn", (args[0],), (FUNCTIONS[of], 0)), args[0]))
         if len(args) == 1 and args[0].op != "ind" and self.next_is("^"):
             self.at = start
             bracket = self.scripted(self.bracket())
@@ -360,7 +386,8 @@ class Atoms(Slopes):
         while (token := self.peek()) is not None and token.kind in ("char", "cmd"):
             if token.text == "|" and self.next_is("_", ahead=1):
                 self.at += 2
-                self.group()
+                if any(t.text in ("dots", ",") for t in self.group()):
+                    raise NotReadError("a bar that says for which indices it holds")
                 continue
             if token.text == "_":
                 self.at += 1
@@ -383,6 +410,8 @@ class Atoms(Slopes):
                 node = Node("T", (node,)) if transposed else node
             elif token.text in ("'", "prime"):
                 self.at += 1
+                if node.op == "name" and self.next_is("("):  # (g)'(z)
+                    return self.name(replace(node.data, primes=node.data.primes + 1))
                 node = Node("prime", (node,))
             else:
                 break

@@ -81,11 +81,17 @@ class Brackets(Cursor, ABC):
             and len(inside) <= 14
             and items
             and all(item.kind in ("letter", "number", "name") for item in items)
-            and any(t.text == "," for t in inside)
+            and (any(t.text == "," for t in inside) or self._is_place(start, inside))
         ):
             return items
         self.at = start
         return None
+
+    def _is_place(self, start: int, inside: list[Token]) -> bool:
+        """Whether a bracket right behind a letter holds one index: P[i]."""
+        before, opened = self.tokens[start - 1], self.tokens[start]
+        near = start > 0 and before.kind == "char" and before.text not in "EI" and opened.at == before.at + 1
+        return near and len(inside) == 1 and inside[0].text in "ijkmn"
 
     def layer_in_brackets(self) -> Item | None:
         """[1], [l] or [l-1] right behind a name."""

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from chainrule.derive.people.affine import flat_items
-from chainrule.derive.people.documents import Document
+from chainrule.derive.people.affine import flat_items, letters_in
+from chainrule.derive.people.documents import Document, Piece
 from chainrule.derive.people.rows import Side, rows
 from chainrule.derive.people.told import told
 from chainrule.derive.people.tree import Condition, Item, Name, Node, names, transform, walk
@@ -17,6 +17,7 @@ from chainrule.derive.people.tree import Condition, Item, Name, Node, names, tra
 __all__ = ["Chain", "Notes", "Side", "chains_of", "equations_of"]
 
 
+_SAYS_WHAT = re.compile(r"\s*(?:is|are)?\s*(?:defined|given)\s+(?:as|by)\s*:?\s*")
 _TIMES = ("t", "τ", "k", "n")
 _AGES = ("new", "old", "next", "prev")
 
@@ -31,7 +32,9 @@ class Chain:
     chapter: int = 0  # sections under one heading of the file's first levels
     inline: bool = False
     display: int = 0
+    fresh: list[Condition] = field(default_factory=list)  # of these, those stated since the display before
     claim: bool = False  # a note below a brace
+    solved: bool = False  # it stands behind an arrow, and its first name in what is before
 
     @property
     def trees(self) -> list[Node]:
@@ -107,9 +110,7 @@ def chains_of(document: Document) -> Notes:
                 stated = said if fresh else [*stated, *said]
                 since = [*since, *said]
                 fresh = False
-                word = document.pieces[n - 1].text.strip().lower() if n else ""
-                behind = n >= 2 and document.pieces[n - 2].kind == "display"
-                if found and behind and word in ("for", "if", "when", "where", "with"):
+                if found and _stands_behind(document.pieces, n):
                     found[-1].conditions += said
             inline += [
                 Chain(row.sides, [*stated], section, chapter, inline=True) for row in here_rows if len(row.sides) > 1
@@ -122,7 +123,15 @@ def chains_of(document: Document) -> Notes:
             going_on: Chain | None = None
             here_rows = rows(piece.text, document.macros, piece.at, text)
             if here_rows and not any(row.sides for row in here_rows):  # a display that is a condition: $$i \neq j$$
-                stated = [c for row in here_rows for c in row.conditions] or stated
+                said = [c for row in here_rows for c in row.conditions]
+                if found and _stands_behind(document.pieces, n):
+                    found[-1].conditions += said
+                    continue
+                stated = said or stated
+            between = document.pieces[n - 1].text if n > 1 and document.pieces[n - 2].kind == "display" else ""
+            if found and _SAYS_WHAT.fullmatch(between) and here_rows and len(found[-1].sides) == 1:
+                here_rows[0].continues = True  # $$π(s, a)$$ is defined as $$…$$
+                here_rows[0].sides[:1] = [replace(side, joined=True) for side in here_rows[0].sides[:1]]
             for row in here_rows:
                 if row.continues and row.sides and (current or found):
                     chain = current or found[-1]
@@ -139,15 +148,25 @@ def chains_of(document: Document) -> Notes:
                     continue
                 if row.continues and not found:
                     row.sides[0].joined = False
-                begun = Chain(row.sides, [*here, *stated], section, chapter, display=n)
+                begun = Chain(row.sides, [*here, *stated], section, chapter, display=n, fresh=over)
+                begun.solved = (
+                    row.implied and bool(found) and begun.head is not None and begun.head.base in found[-1].bases
+                )
                 found.append(begun)
                 found += _named_at_the_end(begun, text)
                 current = current if row.aside and current is not None else begun
     found = [*_without_updates(found)]
     _name_errors([*found, *inline])
     _number_words([*found, *inline])
+    _name_conditionals([*found, *inline])
     found += [claim for chain in found for claim in _claims(chain)]
     return Notes([c for c in found if c.sides], inline, prose, headings, told(document), text)
+
+
+def _stands_behind(pieces: list[Piece], n: int) -> bool:
+    """Whether a formula stands in the line of a display, behind it: $$p = q$$ ($i \neq j$)."""
+    between = pieces[n - 1].text if n >= 2 and pieces[n - 2].kind == "display" else "\n"
+    return "\n" not in between.strip(" ") and between.strip(" (,").lower() in ("", "for", "if", "when", "where", "with")
 
 
 def _without_updates(chains: list[Chain]) -> Iterator[Chain]:
@@ -155,8 +174,8 @@ def _without_updates(chains: list[Chain]) -> Iterator[Chain]:
     for chain in chains:
         left, right = (side.node for side in chain.sides[:2]) if len(chain.sides) > 1 else (None, None)
         if left and right and right.op == "add" and _timeless(left) in map(_timeless, right.kids):
-            chain.sides[1].joined = False
-            chain.sides = chain.sides[1:]
+            first = replace(chain.sides[1], joined=False, text=chain.sides[1].text.removeprefix("=").lstrip())
+            chain.sides = [first, *chain.sides[2:]]
             if len(chain.sides) == 1:
                 continue
         yield chain
@@ -267,6 +286,32 @@ def _number_words(chains: list[Chain]) -> None:
         transform(side.node, note)  # type: ignore[arg-type]
     for side in sides:
         side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _name_conditionals(chains: list[Chain]) -> None:
+    """P(o | c) as P_{oc}, where the file says what it is, in terms with o and c below."""
+    told = set()
+    for left, right in ((c.sides[0].node, c.sides[1].node) for c in chains if len(c.sides) > 1):
+        if left is not None and right is not None and (given := _conditional(left)) is not None:
+            told |= {left.data.base} if {item.value for item in given} <= letters_in(right) else set()
+
+    def change(part: Node) -> Node | None:
+        given = _conditional(part)
+        if given is None or part.data.base not in told:
+            return None
+        return Node("name", (), replace(part.data, sub=given))
+
+    for side in (side for chain in chains for side in chain.sides if told and side.node is not None):
+        side.node = transform(side.node, change)  # type: ignore[arg-type]
+
+
+def _conditional(node: Node) -> tuple[Item, Item] | None:
+    """The indices o and c of P(o | c)."""
+    if node.op != "app" or [kid.op for kid in node.kids] != ["name", "given"] or node.data.sub:
+        return None
+    inside = (node.kids[0], node.kids[1].kids[0])
+    plain = all(one.op == "name" and one.data == Name(one.data.base) for one in inside)
+    return tuple(Item("letter", one.data.base) for one in inside) if plain else None  # type: ignore[return-value]
 
 
 def _is_delta(node: Node) -> bool:

@@ -7,7 +7,7 @@ import itertools
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from chainrule.derive.people.chains import Notes, Side, chains_of
@@ -21,7 +21,16 @@ from chainrule.derive.people.reading import Reading, Role, Roles
 from chainrule.derive.people.repair import cause_of
 from chainrule.derive.people.search import Found, Judge, search
 from chainrule.derive.people.sections import sectioned
-from chainrule.derive.people.settling import FINE, Judged, carried_on, confirm, localised, squared, support
+from chainrule.derive.people.settling import (
+    FINE,
+    Judged,
+    carried_on,
+    cased_apart,
+    confirm,
+    localised,
+    squared,
+    support,
+)
 from chainrule.derive.people.tagging import layered, worded
 from chainrule.errors import InputError
 
@@ -108,6 +117,7 @@ def examine(text: str | bytes, name: str = "", *, roles: Mapping[str, Role] | No
     judged = [localised(judge, n, found) for n in range(len(notes.chains))]
     support(judge, found, judged)
     sectioned(judge, notes, said, found, judged)
+    cased_apart(judge, judged)
     for n, one in enumerate(judged):
         squared(judge, n, one)
     judged += claims_in_prose(judge, notes, found, supported(judged))
@@ -127,6 +137,7 @@ def claims_in_prose(judge: Judge, notes: Notes, found: Found, shown: set[str]) -
             _STATED.search(beside)
             or len(sides) < len(chain.sides)
             or (sides[0].op not in ("D", "grad") and used <= shown)
+            or any(side.op == "name" and found.reading.kind(side.data.base) == "δ" for side in sides)  # a name for it
         ):
             continue
         here = Judge([chain], judge.seed, WORK // 20)
@@ -197,6 +208,11 @@ def steps_of(checked: Checked) -> list[Step]:
     found: list[Step] = []
     for one in checked.judged:
         for k, (side, outcome) in enumerate(zip(one.chain.sides, one.outcomes, strict=True)):
+            cut_off = (
+                side.text.startswith("=") and not side.joined and checked.document.text[: side.at].strip("$[\\ \n")
+            )
+            if cut_off and outcome.word == "head":
+                outcome = replace(outcome, word="start")
             if outcome.word == "head" or (
                 outcome.word == "unread head" and len(one.chain.sides) == 1 and "=" not in side.text
             ):

@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from chainrule.derive.people.chains import Chain, Side
 from chainrule.derive.people.differentiating import TensorError
+from chainrule.derive.people.differing import Difference, difference
 from chainrule.derive.people.dots import dotted, undotted
 from chainrule.derive.people.evaluate import Evaluator
-from chainrule.derive.people.facts import letters_in, tagged
-from chainrule.derive.people.matrices import comparable
+from chainrule.derive.people.facts import letters_in, open_letters, tagged
 from chainrule.derive.people.reading import Reading
 from chainrule.derive.people.tree import Condition, Name, Node, NotReadError, names, num, transform, walk
 from chainrule.derive.people.values import (
-    FLOAT,
     MisfitError,
-    Plain,
     Value,
     all_letters,
     letters,
     primal,
     shape,
+    transpose,
 )
 from chainrule.derive.people.world import Context, World
 
-__all__ = ["Difference", "Outcome", "difference", "judge_chain", "needs_batch", "variants"]
+__all__ = ["Difference", "Outcome", "closed", "difference", "judge_chain", "needs_batch", "variants"]
 
-_TOLERANCE = 1e-12 if np.finfo(FLOAT).eps < 1e-18 else 1e-9
 _MOST_ENTRIES = 3_000_000
 _NO_VALUE = (
     ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError, MemoryError
 )  # fmt: skip
-
-
-class Difference(NamedTuple):
-    """Where two values differ most: the letters' values there, and both values."""
-
-    at: dict[str, int]
-    left: float
-    right: float
 
 
 @dataclass
@@ -80,25 +70,40 @@ def variants(node: Node) -> list[Node]:
     return found
 
 
+def closed(node: Node) -> Node:
+    """The tree without `alt` that leaves the fewest index letters open: a Σ reaches as far as its letter does."""
+    return min(variants(node), key=lambda tree: len(open_letters(tree)))
+
+
 def needs_batch(chain: Chain, reading: Reading) -> bool:
     """Whether a chain speaks of all samples: it sums over them, or has a matrix of them."""
     if reading["network"] == "own":
         return False
-    if reading["batch"] == "always":
+    if reading["batch"] == "always" or reading["stacked"] == "all":
         return True
     samples = reading.facts.sample_letters
+    first = chain.trees[0] if chain.trees else None
+    whole = first.kids[0].data if first is not None and first.op in ("D", "grad") else None
+    of_all = isinstance(whole, Name) and whole.base in reading.facts.over_samples
+    if of_all and any(letters_in(tree) & samples for tree in chain.trees) and not letters_in(chain.trees[0]) & samples:
+        return True
     for tree in chain.trees:
         for part in walk(tree):
             if part.op == "sum" and not part.data.letters and _averaged(chain):
                 return True
             if part.op in ("sum", "prod") and letters_in(part) & samples & set(part.data.letters):
                 return True
-            if part.op == "D" and _of_all(part.kids[0], reading) and letters_in(part.kids[1]) & samples:  # ∂L/∂ŷ_{nk}
-                return True
+            if part.op == "D" and _of_all(part.kids[0], reading):  # ∂L/∂ŷ_{nk}
+                by = letters_in(part.kids[1])
+                if by & samples and len(by) > 1:
+                    return True
         for name in names(tree):
             role = reading.roles.get(name.base)
             if role is not None and role.batch and reading["batch"] != "never":
                 return True
+            own = letters_in(Node("name", (), name)) & samples  # C^n is of one
+            if name.base in reading.facts.whole and not own and any(letters_in(t) & samples for t in chain.trees):
+                return True  # ∂J/∂w of all samples beside x^{(i)} of one
     return False
 
 
@@ -133,10 +138,11 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     trees = chain.trees
     dots = dotted(trees)
     if dots:
-        world.sizes[f"#{reading.layers}"] = dots
+        listed = any(part.op == "mat" and any(1 in row for row in part.data) for tree in trees for part in walk(tree))
+        world.sizes["#0" if listed and reading["units"] == "one output" else f"#{reading.layers}"] = dots
         world.labels = world.labels % dots
     trees = [undotted(tree, dots) if dots else tree for tree in trees]
-    head = letters_in(trees[0]) if trees else set()
+    head = open_letters(trees[0]) if trees else set()
     evaluator = Evaluator(reading, world, trees, head)
     evaluator.prepared = (lambda tree: undotted(tree, dots)) if dots else (lambda tree: tree)
     at = Context(world)
@@ -145,6 +151,8 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
     right: int | None = None  # the last side that was right
     for k, side in enumerate(chain.sides):
         found, why = _values(side.node, side.why, evaluator, at, dots)
+        if found and side.node is not None and side.node.op == "mat" and 1 in (shape(found[0]) or ()):
+            found = [*found, transpose(found[0])]  # a list of elements is a column as well as a row
         values.append(found)
         if k == 0 and found:
             evaluator.open = evaluator.head | all_letters(found[0])
@@ -166,10 +174,10 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
         if all(theirs is None for _, theirs in tries):
             outcome = Outcome("start", "nothing before it could be computed")
         for other, conditions, a, b in (
-            (other, conditions, a, b)
+            (other, conditions, before, here)
             for other, theirs in tries if theirs is not None
-            for conditions in _condition_groups(own, chain, evaluator)
-            for a, b in itertools.product(theirs, found)
+            for before, here in itertools.product(theirs, found)
+            for conditions in _condition_groups(own, chain, evaluator, before, here)
         ):  # fmt: skip
             try:
                 gap = difference(a, b, conditions, evaluator, at)
@@ -187,17 +195,75 @@ def _judged(chain: Chain, reading: Reading, seed: int, *, square: bool, classes:
                 break
             if outcome.word == "misfit" or other == right:
                 outcome = Outcome("wrong", "", other, gap)
+        if outcome.word in ("wrong", "misfit") and k == 1 and _says_the_loss(chain, reading):
+            outcome = Outcome("defines", "", outcome.against)
+        zero = side.node is not None and side.node.op == "num" and side.node.data == 0
+        if outcome.word == "wrong" and zero and k == len(chain.sides) - 1 > 1 and chain.trees[0].op in ("D", "grad"):
+            outcome = Outcome("follows", "set to 0", outcome.against)
         if outcome.word == "wrong" and _excused(found, [v for _, v in tries if v is not None], chain, evaluator, at):
             outcome = Outcome("unread", "it holds under a condition of which the first side does not speak")
-        if outcome.word in ("follows", "start"):
+        unknown = _unknown(chain, outcome, k, reading)
+        if unknown is not None:
+            outcome = Outcome("unread", f"{unknown}: the file does not say what it is")
+            right = k
+        if outcome.word in ("follows", "start", "defines"):
             right = k
         outcomes.append(outcome)
     if not chain.claim and _is_assumption(chain, reading) and any(o.word == "wrong" for o in outcomes):
         for outcome in outcomes:
             outcome.word = "follows" if outcome.word == "wrong" else outcome.word
     if len(outcomes) > 1 and outcomes[1].word == "follows" and _defines(chain, reading):
-        outcomes[1].word = "defines"
+        outcomes[1] = replace(outcomes[1], word="defines")
+        if chain.solved:
+            outcomes[1] = Outcome("unread", "whether it follows from what stands before the arrow is not checked")
     return outcomes
+
+
+def _unknown(chain: Chain, outcome: Outcome, k: int, reading: Reading) -> str | None:
+    """What a side is made of that those before it are not, or a loss of which only one of two speaks: unless the file
+    says what it is, they may be equal. Nor is an equation of free letters alone a claim."""
+    if outcome.word != "wrong" or reading["network"] != "own" or outcome.against is None:
+        return None
+    first, before, here = (_leaves(chain.sides[j].node, reading) for j in (0, outcome.against, k))
+    losses = {base for base in before ^ here if base == "loss" or reading.kind(base) in ("L", "g")}
+    claimed = [part for j in (0, outcome.against) for part in _parts(chain.sides[j].node)]
+    if not any(part.op in ("D", "grad", "prime") or reading.kind(_base(part)) == "def" for part in claimed):
+        losses |= before
+    return min(losses | here - before - first, default=None)
+
+
+def _parts(node: Node | None) -> tuple[Node, ...]:
+    return walk(node) if node is not None else ()
+
+
+def _base(part: Node) -> str:
+    return part.data.base if isinstance(part.data, Name) else ""
+
+
+def _leaves(node: Node | None, reading: Reading) -> set[str]:
+    """The free letters of which a tree is made, through all that the file defines."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    ahead = [node] if node is not None else []
+    while ahead:
+        part = ahead.pop()
+        found |= {"loss"} if any(one.op == "loss" for one in walk(part)) else set()
+        for name in names(part):
+            key = tagged(name, reading.facts)[0]
+            known = reading.definitions.get(key)
+            made = known.node if known is not None else None
+            if made is None and name.base in reading.functions:
+                made = reading.functions[name.base].node
+            named = reading.kind(name.base) == "g" and reading[f"function {name.base}"]
+            if made is None and reading.kind(name.base) in ("free", "L", "g") and not named:
+                found.add(name.base)
+                if reading.kind(name.base) == "L":  # some function of all that the file defines
+                    ahead += [one.node for other, one in reading.definitions.items() if other not in seen]
+                    seen |= {*reading.definitions}
+            elif made is not None and key not in seen:
+                seen.add(key)
+                ahead.append(made)
+    return found
 
 
 def _defines(chain: Chain, reading: Reading) -> bool:
@@ -211,6 +277,17 @@ def _defines(chain: Chain, reading: Reading) -> bool:
     if reading["network"] == "own":
         known = reading.definitions.get(tagged(head, reading.facts)[0])
     return known is not None and chain.sides[1].node in (known.node, *known.key)
+
+
+def _says_the_loss(chain: Chain, reading: Reading) -> bool:
+    """Whether a chain begins with ∂L/∂z = ∂(…)/∂z, where nothing else says what L is."""
+    first, second = (side.node for side in chain.sides[:2])
+    if first is None or second is None or not first.op == second.op == "D" or first.kids[1:] != second.kids[1:]:
+        return False
+    loss = first.kids[0].data
+    if not isinstance(loss, Name) or reading.kind(loss.base) != "L" or loss.base in reading.facts.heads:
+        return False
+    return second.kids[0].op not in ("name", "app") and all(name.base != loss.base for name in names(second))
 
 
 def _values(
@@ -235,12 +312,22 @@ def _values(
     return (found or None), said
 
 
-def _condition_groups(own: list[Condition], chain: Chain, evaluator: Evaluator) -> list[list[Condition]]:
+def _condition_groups(
+    own: list[Condition], chain: Chain, evaluator: Evaluator, before: Value, here: Value
+) -> list[list[Condition]]:
+    """What may be assumed of two sides, in turn: what stands beside them, and of what stands over the chain all that
+    speaks of their indices."""
     assumed = list(evaluator.assumed)
+    summed = {letter for tree in chain.trees for part in walk(tree) if part.op == "sum" for letter in part.data.letters}
+    mine, theirs = set(all_letters(here)) - summed, set(all_letters(before)) - summed
     groups: list[list[Condition]] = [assumed]
     if own and own != assumed:
         groups.append(own)
-    stated = [c for c in chain.conditions if _speaks_of(c, evaluator)]
+    stated = [
+        c
+        for c in chain.conditions
+        if _speaks_of(c, evaluator, mine if c.rel == "=" and c in chain.fresh else mine & theirs)
+    ]
     if stated:
         groups.append([*assumed, *stated])
         groups += [[*own, one] for one in reversed(stated)] if len(stated) > 1 else []
@@ -262,60 +349,17 @@ def _excused(found: list[Value], before: list[list[Value]], chain: Chain, evalua
     return False
 
 
-def _speaks_of(condition: Condition, evaluator: Evaluator) -> bool:
-    """Whether a condition that stands over a chain is of indices of its first side: i = k says nothing of ∂L/∂z_i."""
+def _speaks_of(condition: Condition, evaluator: Evaluator, more: Collection[str] = ()) -> bool:
+    """Whether a condition that stands over a chain is of indices of its first side, or of those that both sides have:
+    i ≠ k says nothing of ∂L/∂z_i."""
     for side in (condition.left, condition.right):
         for name in names(side) if isinstance(side, Node) else ():
-            known = name.base in evaluator.open or evaluator.reading.is_label(name.base) or name.sub
+            known = (
+                name.base in evaluator.open or name.base in more or evaluator.reading.is_label(name.base) or name.sub
+            )
             if not known and not evaluator.reading.kind(name.base):
                 return False
     return True
-
-
-def difference(
-    x: Value, y: Value, conditions: Sequence[Condition], evaluator: Evaluator, at: Context
-) -> Difference | None:
-    """Where two values differ most; None where they are equal.
-
-    Raises
-    ------
-    MisfitError
-        They cannot be compared.
-    """
-    a, b = primal(x), primal(y)
-    a, b = comparable(a, b)
-    names_ = tuple(dict.fromkeys(a.letters + b.letters))
-    holds: Any = None
-    for condition in conditions:
-        value = primal(evaluator.condition(condition, at))
-        names_ = tuple(dict.fromkeys(names_ + value.letters))
-        holds = (
-            value if holds is None else Plain(_outer(holds, value), tuple(dict.fromkeys(holds.letters + value.letters)))
-        )
-    left, right = _spread(a, names_), _spread(b, names_)
-    left, right = np.broadcast_arrays(left, right)
-    with np.errstate(all="ignore"):
-        gap = np.abs(left - right)
-        allowed = _TOLERANCE * (1 + np.abs(left) + np.abs(right))
-        bad = ~(gap <= allowed)
-    if holds is not None:
-        mask = _spread(holds, names_) != 0
-        mask = mask.reshape(mask.shape + (1,) * (bad.ndim - mask.ndim))
-        bad, mask = np.broadcast_arrays(bad, mask)
-        left, right, gap = (np.broadcast_to(v, bad.shape) for v in (left, right, gap))
-        if not mask.any():
-            raise NotReadError("the conditions never hold")
-        bad = bad & mask
-    if not bad.any():
-        if np.isnan(left).all():
-            raise NotReadError("it has no value")
-        return None
-    if not (bad & np.isfinite(left) & np.isfinite(right)).any():
-        raise NotReadError("it has no value")
-    score = np.where(bad & np.isfinite(left) & np.isfinite(right), np.nan_to_num(gap, nan=1e30, posinf=1e30), -1)
-    place = np.unravel_index(int(score.argmax()), score.shape)
-    where = {name: int(n) + 1 for name, n in zip(names_, place, strict=False) if not name.startswith(("★", "∂"))}
-    return Difference(where, float(left[place]), float(right[place]))
 
 
 def _vanish(*values: Value) -> bool:
@@ -330,21 +374,6 @@ def _says_zero(trees: Sequence[Node | None], reading: Reading) -> bool:
         or (part.op == "name" and reading.kind(part.data.base) in ("kron", "eye", "unit"))
         for part in parts
     )  # fmt: skip
-
-
-def _outer(x: Plain, y: Plain) -> Any:
-    names_ = tuple(dict.fromkeys(x.letters + y.letters))
-    return _spread(x, names_) * _spread(y, names_)
-
-
-def _spread(v: Plain, names_: tuple[str, ...]) -> Any:
-    order = [v.letters.index(n) for n in names_ if n in v.letters]
-    tail = [len(v.letters), len(v.letters) + 1] if v.matrix else []
-    data = v.data.transpose(order + tail)
-    index = tuple(slice(None) if n in v.letters else None for n in names_) + (
-        (slice(None), slice(None)) if v.matrix else ()
-    )
-    return data[index]
 
 
 def _is_assumption(chain: Chain, reading: Reading) -> bool:

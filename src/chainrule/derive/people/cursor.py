@@ -5,9 +5,10 @@ from __future__ import annotations
 from chainrule.derive.people.tokens import Token
 from chainrule.derive.people.tree import NotReadError
 
-__all__ = ["Cursor", "balanced", "close", "rows_of", "split", "without_braces", "without_gap"]
+__all__ = ["Cursor", "balanced", "close", "rows_of", "split", "undoubled", "without_braces", "without_gap"]
 
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
+_CLOSES = {**_CLOSED_BY, "\\{": "\\}", "\\begin": "\\end", "\\langle": "\\rangle"}
 _TAKES_ONE = {"mathbf", "mathrm", "mathcal", "mathbb", "hat", "bar", "tilde", "operatorname"}
 
 
@@ -33,7 +34,20 @@ class Cursor:
             raise NotReadError("the formula ends too early")
         if token.kind == "char" and token.text == "{":
             return self.inside()
+        if token.kind == "char" and token.text == "(":  # e^(-z), as in plain text
+            try:
+                start = self.at
+                self.inside()
+                return self.tokens[start : self.at]
+            except NotReadError:
+                pass
         self.at += 1
+        if (
+            token.kind == "char"
+            and token.text == "-"
+            and [t.text for t in self.tokens[self.at - 3 : self.at - 1]] == ["e", "^"]
+        ):
+            return [token, *self.group()]  # e^-z
         if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens = [*self.tokens[: self.at], Token("num", token.text[1:], token.at), *self.tokens[self.at :]]
             return [Token("num", token.text[0], token.at)]
@@ -121,22 +135,60 @@ def without_gap(row: list[Token]) -> list[Token]:
     return row
 
 
-def balanced(part: list[Token]) -> list[Token]:
-    """The tokens with a bracket that was forgotten added at the end, or one too many dropped."""
-    open_at: list[int] = []
-    surplus: list[int] = []
-    for k, token in enumerate(part):
-        if token.kind == "char" and token.text == "(":
-            open_at.append(k)
-        elif token.kind == "char" and token.text == ")":
-            if open_at:
-                open_at.pop()
+def balanced(part: list[Token], *, early: bool = False) -> list[Token]:
+    """The tokens with round and square brackets that were forgotten added where what is around them closes, or `early`,
+    behind the first bracket that closes within, and those that close nothing dropped."""
+    opened: list[tuple[str, int]] = []  # what would close the brackets that are open, and where they stand
+    found: list[Token] = []
+
+    def closed(count: int) -> None:
+        for _ in range(count):
+            mark, start = opened.pop()
+            at = len(found)
+            depth = 0
+            for k in range(start + 1, len(found) if early else 0):
+                depth += (found[k].text == "{") - (found[k].text == "}") if found[k].kind == "char" else 0
+                if found[k].text == mark and depth == 0:
+                    at = k + 1
+                    break
+            found.insert(at, Token("char", mark, found[at - 1].at))
+
+    for token in part:
+        mark = token.text if token.kind == "char" else "\\" + token.text
+        if mark in _CLOSES:
+            opened.append((_CLOSES[mark], len(found)))
+        elif mark in _CLOSES.values():
+            k = max((k for k, one in enumerate(opened) if one[0] == mark), default=-1)
+            if k < 0 or not {one for one, _ in opened[k + 1 :]} <= set(")]"):
+                if mark in ")]":
+                    continue
             else:
-                surplus.append(k)
-    if (not open_at and not surplus) or any(t.kind == "char" and t.text == "[" for t in part):
-        return part
-    kept = [token for k, token in enumerate(part) if k not in surplus]
-    return [*kept, *[Token("char", ")", part[-1].at)] * len(open_at)]
+                closed(len(opened) - k - 1)
+                opened.pop()
+        found.append(token)
+    if {one for one, _ in opened} <= set(")]"):
+        closed(len(opened))
+    return part if len(found) == len(part) else found
+
+
+def undoubled(part: list[Token]) -> list[Token]:
+    """The tokens without a bracket that closes a second time at the end of a group: e^{K(x + b))}."""
+    opened = sum((t.text == "(") - (t.text == ")") for t in part if t.kind == "char")
+    depth = [0]
+    found: list[Token] = []
+    for k, token in enumerate(part):
+        if token.kind == "char" and token.text in "{}":
+            depth = [*depth, 0] if token.text == "{" else depth[:-1] or [0]
+        elif token.kind == "char" and token.text == "(":
+            depth[-1] += 1
+        elif token.kind == "char" and token.text == ")":
+            doubled = found and found[-1].text == ")" and k + 1 < len(part) and part[k + 1].text == "}"
+            if doubled and opened < 0 and depth[-1] == 0:
+                opened += 1
+                continue
+            depth[-1] -= 1
+        found.append(token)
+    return found if len(found) < len(part) else part
 
 
 def close(stream: list[Token], start: int) -> int:

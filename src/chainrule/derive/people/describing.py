@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.derive.people.reading import CONVENTIONS, Reading
+from chainrule.derive.people.tagging import ARGUMENT
 
 __all__ = ["convention_in_words", "described"]
 
@@ -22,7 +23,9 @@ def described(reading: Reading) -> str:
     parts = []
     for base, role in reading.roles.items():
         words = _ROLE_WORDS.get(role.kind)
-        if words is None or role.kind in ("kron", "eye") or base == "a\u0302":  # a name that the file has not
+        if (
+            words is None or role.kind in ("kron", "eye") or base == "a\u0302" or base.endswith(ARGUMENT)
+        ):  # a name that the file has not
             continue
         deep = reading.layers > 1 or role.layer not in (None, 0)
         if role.kind == "a" and deep and reading.facts.layer_numbers.get(base):
@@ -30,7 +33,7 @@ def described(reading: Reading) -> str:
         if role.kind == "p" and logits:
             words = f"{_OUTPUT_WORDS[reading['output']]}({logits})"
         if role.kind == "y" and reading["targets"] == "one-hot":
-            words = "one-hot targets"
+            words = "one-hot targets" if reading["loss"] != "signs" else "targets of −1 and 1"
         parts.append(f"{base}: {words}")
     said = [
         convention_in_words(name, value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from chainrule.derive.people.facts import flat_items
 from chainrule.derive.people.functions import functions_of
 from chainrule.derive.people.names import Names
 from chainrule.derive.people.reading import Role
@@ -46,7 +48,9 @@ class Differentiating(Names):
         if node.data == "jacobian" and by[0].op == "name" and self.is_function(by[0].data):  # J_f(x)
             return self.derived(Node("app", (what,), by[0].data), what, at)
         if len(by) == 1:
-            return self.derived(what, by[0], at)
+            found = self.derived(what, by[0], at)
+            loss = what.op in ("name", "app") and self.reading.kind(what.data.base) == "L"
+            return self._of_each(found, by[0]) if loss and self.written_d() else found
         inner = Node("D", (what, *by[1:]))
         return self.derived(inner, by[0], at)
 
@@ -64,6 +68,9 @@ class Differentiating(Names):
             inner = node.kids[0]
             if inner.op in ("app", "fn") and len(inner.kids) == 1 and inner.kids[0].op == "name":  # ∇²f(z)
                 return self._grad(node.with_kids((inner, inner.kids[0])), at)
+            told = [p.kids[0].kids[0] for p in walk(self.sides[0]) if p.op == "grad" and p.kids[0].op == "app"]
+            if told and len(told[0].kids) == 0 and told[0].op == "name":  # ∇f(z) = ∇ log(1 + e^z)
+                return self._grad(node.with_kids((inner, told[0])), at)
             raise NotReadError("∇ does not say by what")
         what, by = node.kids
         if node.data == 2:
@@ -86,12 +93,14 @@ class Differentiating(Names):
             raise NotReadError("a derivative by what is no name")
         Context.tags += 1
         tag = Context.tags
-        self.held = Dual(tag, value, Plain(np.ones_like(primal(value).data), primal(value).letters))
-        found = tangent(self.value(transform(what, lambda part: Node("held") if part == by else None), at), tag)
+        held = Node("held", (), Dual(tag, value, _ones_like(value)))
+        found = tangent(self.value(transform(what, lambda part: held if part == by else None), at), tag)
         return found if found is not None else scalar(0)
 
     def _held(self, node: Node, at: Context) -> Value:
-        return self.held
+        """A value in the place of what it is the value of."""
+        found: Value = node.data
+        return found
 
     def _node_like(self, by: Node, at: Context) -> Node:
         """A name for the node of the network that an expression is: w x + b for the logits."""
@@ -203,14 +212,11 @@ class Differentiating(Names):
         """dz: the change of z where the earliest of what the chain writes with a d moves in some direction."""
         if not node.kids:
             raise NotReadError("∂ stands alone")
+        if node.data == "partial" and self.sides[0].op == "D":
+            raise NotReadError("∂ stands before what is differentiated by nothing")
         how = self.reading["differentials"]
         if how != "changes":
-            error = self._errorof(node, at)
-            inner = node.kids[0]
-            access = self.accessed(inner.data) if how == "of each sample" and inner.op == "name" else None
-            if access is not None and access.key[0] in ("a", "h") and self.world.batch and self.reading["mean"]:
-                return elementwise(scalar(self.world.sizes["#N"]), error)
-            return error
+            return self._of_each(self._errorof(node, at), node.kids[0])
         leaves = self.moved()
         Context.tags += 1
         tag = Context.tags
@@ -226,15 +232,41 @@ class Differentiating(Names):
             raise NotReadError("a differential of what does not move")
         return found
 
+    def _of_each(self, error: Value, by: Node) -> Value:
+        """The derivative of each sample's loss, from that of their mean, where a file means that: of what is there for
+        each sample."""
+        if self.reading["differentials"] != "of each sample" or by.op != "name" or not self.world.batch:
+            return error
+        whole = self.accessed(by.data).key[0] in ("a", "h") and self.reading["mean"]
+        return elementwise(scalar(self.world.sizes["#N"]), error) if whole else error
+
     def _as_defined(self, name: Name, argument: Node, at: Context) -> Value:
         """σ(z), or its slope, where the file says what σ(x) is."""
-        letter, body = self.reading.functions[name.base]
-        point = Node("name", (), Name(letter))
+        function = self.reading.functions[name.base]
+        picks = flat_items(name.sub)
+        if function.letters and not picks and argument.op == "name" and argument.data.sub:  # S(z_k) for S(z)_k
+            picks, argument = flat_items(argument.data.sub), Node("name", (), replace(argument.data, sub=()))
+        value, tags = self.value(argument, at), []
         for _ in range(name.primes):
-            body = Node("D", (body, point))
-        if not name.primes or argument == point:
-            return self.value(transform(body, lambda part: argument if part == point else None), at)
-        raise NotReadError(f"the slope of {name.base} elsewhere than at {letter}")
+            Context.tags += 1
+            tags.append(Context.tags)
+            value = Dual(tags[-1], value, _ones_like(value))
+        held = Node("held", (), value)
+
+        def given(part: Node) -> Node | None:
+            if part.op != "name" or part.data.base != function.argument:
+                return None
+            return Node("elem", (held,), part.data.sub) if part.data.sub else held
+
+        found: Value | None = self.value(transform(function.node, given), at)
+        for tag in reversed(tags):
+            found = tangent(found, tag) if found is not None else None
+        found = found if found is not None else scalar(0)
+        if not function.letters:
+            return found
+        if picks:
+            return self.picked(found, function.letters[0], picks[0])
+        return positional(found, function.letters[0], None)
 
     def _of_several(self, parts: list[Value]) -> Value:
         """Some smooth function of several numbers."""
@@ -246,3 +278,8 @@ class Differentiating(Names):
             whole = add(whole, elementwise(scalar(0.4 + 0.3 * k), part))
             product = elementwise(product, part)
         return add(apply(whole, functions_of("any")), product)
+
+
+def _ones_like(x: Value) -> Plain:
+    here = primal(x)
+    return Plain(np.ones_like(here.data), here.letters, here.matrix)

@@ -95,8 +95,9 @@ def read_document(text: str | bytes, name: str = "") -> Document:
     lets = re.findall(r"(?:%|<!--|//|\#)\s*chainrule:\s*([^\n>]*?)\s*(?:-->|$)", text, re.MULTILINE)
     latex = "\\documentclass" in text or "\\begin{document}" in text or name.endswith(".tex")
     markdown = name.endswith((".md", ".ipynb", ".markdown", ".qmd", ".Rmd"))
-    if markdown:  # quotations; MyST's roles and fences
+    if markdown:  # quotations; equations as headings; MyST's roles and fences
         text = re.sub(r"^[ \t]*(?:>[ \t]*)+", lambda m: m[0].replace(">", " "), text, flags=re.MULTILINE)
+        text = re.sub(r"^#{1,6} (?=.*\$[^$]*=[^$]*\$[ .]*$)", lambda m: " " * len(m[0]), text, flags=re.MULTILINE)
         text = re.sub(r"\{math\}`([^`\n]*)`", r"      $\1$", text).replace("```{math}", "```math  ")
     shown = _blanked(text, comments=latex or not markdown)
     macros = macros_in(shown)
@@ -104,9 +105,7 @@ def read_document(text: str | bytes, name: str = "") -> Document:
         if said.arguments == 1 and re.match(rf"\s*\\begin\s*\{{(?:{_DISPLAYS})\*?\}}", said.body):
             shown = _opened(shown, macro)
     pieces = _joined(list(_pieces(shown)), shown)
-    if markdown and not any(
-        piece.kind in ("display", "inline") for piece in pieces
-    ):  # formulas as plain text, in fences
+    if markdown and not {piece.kind for piece in pieces} & {"display", "inline"}:  # formulas as plain text, in fences
         pieces = _fenced(_with_cases(text))
     return Document(text, _with_displays(pieces, shown), macros, lets, lines)
 
@@ -136,7 +135,7 @@ def _fenced(text: str) -> list[Piece]:
     at = 0
     inside = False
     for line in text.splitlines(keepends=True):
-        if line.strip().startswith("```"):
+        if (line := _LISTED.sub(lambda m: " " * len(m[0]), line)).strip().startswith("```"):
             inside = not inside and line.strip() in ("```", "```text", "```txt", "```plain")
         elif inside and line.strip():
             joined = line.lstrip().startswith(("=", "+")) and found and found[-1].kind == "display"
@@ -215,6 +214,8 @@ def _without_fences(text: str) -> str:
     return "\n".join(lines)
 
 
+# A list's mark, or words that lead to a formula.
+_LISTED = re.compile(r"^\s*(?:(?:>|[*•]|-(?= [A-Za-z][^=]*=)|\d+[.)])(?=\s)|[A-Z][A-Za-z ,'-]+:(?=\s.*=))")
 _SMALL = {"i": "ᵢ", "j": "ⱼ", "k": "ₖ"}
 _BEGIN, _ROW, _END = "\ue000", "\ue001", "\u2028"  # cases of plain text; the last ends a line
 _CLOSED_BY = {"dollars": "$$", "ticks": "`$", "dollar": "$"}
@@ -390,8 +391,7 @@ def _lines(text: str) -> list[Piece]:
         if not held.strip():
             start, held = at, ""
         line = re.sub(r"\b[zxypasotq][ijk]\b", lambda m: m.group()[0] + _SMALL[m.group()[1]], line)  # zi
-        line_shown = re.sub(r"^(\s*)(?:>|[*•]|-(?= [A-Za-z][^=]*=))(?=\s)", r"\1 ", line)  # a list's mark
-        held += _without_remark(line_shown)
+        held += _without_remark(_LISTED.sub(lambda m: " " * len(m[0]), line))
         at += len(line)
         depth += line.count("{") - line.count("}") - line.count("\\{") + line.count("\\}")
         depth += line.count("\\begin") - line.count("\\end")

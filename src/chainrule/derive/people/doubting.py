@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection
 from dataclasses import replace
 
 from chainrule.derive.people.comparing import Outcome, needs_batch
-from chainrule.derive.people.facts import flat_items
+from chainrule.derive.people.facts import flat_items, letters_in
 from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge
 from chainrule.derive.people.settling import FINE, LAYOUT, Judged
-from chainrule.derive.people.tree import Item, Node, names, walk
+from chainrule.derive.people.tree import Item, names, walk
+from chainrule.derive.people.unsaid import (
+    both_indices,
+    of_the_count,
+    other_layout,
+    said_loosely,
+    said_only_here,
+    sides_of,
+    two_losses,
+)
 
 __all__ = ["doubt", "supported"]
 
@@ -23,13 +33,22 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 
+_WHEN = re.compile(
+    r"(?:when|if|for|case)\b[^.$]{0,30}(?:=|≠|\\ne)[^.$]{0,20}[,:]?", re.IGNORECASE
+)  # a line that says when
+
 
 def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Collection[str]) -> None:
     """Where little is understood, nothing is called wrong. `told` are the letters that somebody says the meaning of."""
-    words = [o.word for one in judged for o in one.outcomes]
+    usual = [  # what the file's own definitions explain shows no letter's role
+        found.outcomes[n] if one.reading["network"] == "own" and n < len(found.outcomes) else one.outcomes
+        for n, one in enumerate(judged)
+    ]
+    words = [o.word for outcomes in usual for o in outcomes]
+    twos = [pair for outcomes in usual for pair in itertools.pairwise(outcomes)]
     right = sum(w in ("follows", "carried", "defines") for w in words)
     wrong = sum(w in ("wrong", "misfit") for w in words)
-    wrong -= sum(_left_at_once(one, k) for one in judged for k in range(len(one.outcomes)))
+    wrong -= sum(a.word == b.word == "misfit" and a.message == b.message for a, b in twos)  # one slip, carried on
     unclear = wrong + sum(w in ("unread", "doubt", "start") for w in words)
     einstein = ("einstein", True) in judge.evidence
     everything = (
@@ -63,8 +82,23 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
             if outcome.word not in ("wrong", "misfit"):
                 continue
             why = ""
+            if one.reading["network"] == "own":  # by what the file defines: nothing else is supposed
+                loosely = said_loosely(one, k, outcome) is not None
+                if one.chain.sides[k].over or one.chain.sides[k].mended or _for_others(one, k, text) or loosely:
+                    one.outcomes[k] = Outcome("doubt", "when it holds, or where its brackets are, is not clear")
+                continue
             if one.chain.sides[k].mended or one.chain.sides[0].mended:
                 why = "a bracket is missing, or one too many"
+            elif judge.retold & {name.base for node in sides_of(one, k, outcome) for name in names(node)}:
+                why = "the prose says several things of a name in it"
+            elif (
+                any(c.rel in "<>≤≥" for c in one.chain.sides[k].conditions) or "which indices" in one.chain.sides[0].why
+            ):
+                why = "it is said to hold for some values only"
+            elif _is_zero(one, k) and _others(one):
+                why = "whether it is of other indices is not clear"
+            elif k == 1 and _made_of_losses(one):
+                why = "one loss is made of another here"
             elif k == 1 and _one_of_several(one):
                 why = "there are several losses here"
                 unsettled |= defined
@@ -75,22 +109,28 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = outcome.message
             elif outcome.word == "misfit" and any(
                 part.op == "mat" and any(1 in row for row in part.data)
-                for node in _sides(one, k, outcome) for part in walk(node)
+                for node in sides_of(one, k, outcome) for part in walk(node)
             ):  # fmt: skip
                 why = "dots stand for something that is not written"
             elif (some := _of_some_layer(one, k, outcome)) is not None:
                 why = f"{some}: it may be the output layer"
             elif (bare := _layerless(one, k, outcome)) is not None:
                 why = f"{bare}: its layer is not written"
+            elif (other := said_only_here(judge, one, k, outcome)) is not None:
+                why = other
             elif one.chain.sides[k].over:
                 why = "words above it say when it holds"
             elif outcome.against is not None and one.outcomes[outcome.against].word in ("wrong", "misfit", "doubt"):
                 why = "it differs from a step that is wrong, and what stands before that is not understood"
             elif (count := _count_of_one(one, k, outcome)) is not None:
                 why = f"{count}: how many samples there are here is not clear"
+            elif (loosely := said_loosely(one, k, outcome)) is not None:
+                why = loosely
+            elif (other := both_indices(one, k, outcome)) is not None:
+                why = f"{other}: it may stand for two things"
             elif (other := _of_each_class(one, k, outcome)) is not None:
                 why = f"{other}: whether it is of a sample or of a class is not clear"
-            elif (other := _two_losses(one, k, outcome)) is not None:
+            elif (other := two_losses(one, k, outcome)) is not None:
                 why = f"{other}: how one loss is made of the other is not said"
             elif (other := _two_functions(one, k, outcome)) is not None:
                 why = f"{other}: which function it is is not clear"
@@ -110,6 +150,10 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 why = "which of two indices is that of the sample is not clear"
             elif _own_outputs(judge, n, one):
                 why = "it holds where each output has an activation of its own"
+            elif of_the_count(judge, one, outcome):
+                why = "whether the loss is a mean over samples is not said"
+            elif outcome.word == "misfit" and other_layout(judge, n, k, found, judged):
+                why = "it fits another layout, in which as little else does not"
             elif everything and not _certain(one, k, outcome, pinned):
                 why = "what its letters stand for is not clear: more of this file would be wrong than right"
             elif outcome.word == "misfit" and (
@@ -123,8 +167,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 one.outcomes[k] = Outcome("doubt", why)
     for one in (*judged, *judged):
         for k, outcome in enumerate(one.outcomes):
-            if outcome.word in ("wrong", "misfit"):
-                used = {name.base for node in _sides(one, k, outcome) for name in names(node)}
+            if outcome.word in ("wrong", "misfit") and one.reading["network"] != "own":
+                used = {name.base for node in sides_of(one, k, outcome) for name in names(node)}
                 elsewhere_too = {base for base in used if any(r is not one.reading for r in elsewhere.get(base, ()))}
                 if unclear_here := used & unsettled | elsewhere_too:
                     unclear_names = ", ".join(sorted(unclear_here))
@@ -156,19 +200,12 @@ def _pinned(judge: Judge, found: Found, judged: list[Judged]) -> set[str]:
 
 def _certain(one: Judged, k: int, outcome: Outcome, pinned: set[str]) -> bool:
     """Whether a wrong step is of a derivative, and of nothing but what definitions say."""
-    sides = _sides(one, k, outcome)
+    sides = sides_of(one, k, outcome)
     first = one.chain.sides[0].node
     if first is None or first.op not in ("D", "grad") or needs_batch(one.chain, one.reading):
         return False
     plain = not any(part.op in ("mat", "inner") for node in sides for part in walk(node))
     return plain and all({*names(node)} and {name.base for name in names(node)} <= pinned for node in sides)
-
-
-def _left_at_once(one: Judged, k: int) -> bool:
-    """Whether a step of what the file defines is wrong, and the next comes back to what stood before it: a slip."""
-    after = one.outcomes[k + 1 : k + 2]
-    came_back = bool(after) and after[0].word == "follows" and after[0].against is not None and after[0].against < k
-    return came_back and one.outcomes[k].word == "wrong" and one.reading["network"] == "own"
 
 
 def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carried")) -> set[str]:
@@ -178,16 +215,18 @@ def supported(judged: list[Judged], words: tuple[str, ...] = ("follows", "carrie
         for one in judged
         for k, o in enumerate(one.outcomes)
         if o.word in words
-        for node in _sides(one, k, o)
+        for node in sides_of(one, k, o)
         for name in names(node)
     }
 
 
 def _unsupported(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | None:
     """A letter of a wrong step whose role the field rarely gives it, and which no step that follows has."""
-    for node in _sides(one, k, outcome):
+    for node in sides_of(one, k, outcome):
         for name in names(node):
             kind = one.reading.kind(name.base)
+            if kind == "δ" and len(name.base) > 2:  # dout, of whatever comes next
+                return name.base
             if name.base not in shown and (kind == "ones" or USUAL.get(kind, {name.base: 1}).get(name.base, 0.0) < 0.4):
                 return name.base
     return None
@@ -222,7 +261,7 @@ def _of_some_layer(one: Judged, k: int, outcome: Outcome) -> str | None:
 def _layerless(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A name of a wrong step without the layer that the file writes elsewhere."""
     tagged = one.reading.facts.layer_letters
-    for name in (name for node in _sides(one, k, outcome) for name in names(node)) if tagged else ():
+    for name in (name for node in sides_of(one, k, outcome) for name in names(node)) if tagged else ():
         role = one.reading.roles.get(name.base)
         if role is None or role.kind not in ("a", "h", "W", "b", "δ") or role.layer is not None or name.sup or name.sub:
             continue
@@ -235,8 +274,29 @@ def _count_of_one(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A number of samples in a wrong step that was read as being of one sample."""
     if needs_batch(one.chain, one.reading):
         return None
-    used = (name.base for node in _sides(one, k, outcome) for name in names(node))
+    used = (name.base for node in sides_of(one, k, outcome) for name in names(node))
     return next((b for b in used if one.reading.kind(b) == "count" and b in ("n", "N", "m", "M", "B")), None)
+
+
+def _is_zero(one: Judged, k: int) -> bool:
+    node = one.chain.sides[k].node
+    return node is not None and node.op == "num" and node.data == 0
+
+
+def _others(one: Judged) -> bool:
+    """Whether a chain begins with two of one index: ∂y_{d}/∂x_{d'}."""
+    first = one.chain.sides[0].node
+    shown = letters_in(first) if first is not None else set()
+    return any(letter.rstrip("'") in shown for letter in shown if letter.endswith("'"))
+
+
+def _made_of_losses(one: Judged) -> bool:
+    """Whether a chain says what a loss is, by another: J = L + s."""
+    head, node = one.chain.head, one.chain.sides[1].node
+    kind = one.reading.kind
+    if head is None or node is None or kind(head.base) != "L":
+        return False
+    return any(kind(name.base) == "L" and name.base != head.base for name in names(node))
 
 
 def _one_of_several(one: Judged) -> bool:
@@ -247,30 +307,15 @@ def _one_of_several(one: Judged) -> bool:
     return len({i.value for n in one.reading.facts.seen[head.base] for i in n.sub if i.kind == "number"}) > 1
 
 
-def _sides(one: Judged, k: int, outcome: Outcome) -> list[Node]:
-    """Both sides of a step, as far as they were read."""
-    found = (one.chain.sides[j].node for j in dict.fromkeys((k, outcome.against if outcome.against is not None else k)))
-    return [node for node in found if node is not None]
-
-
 def _of_each_class(one: Judged, k: int, outcome: Outcome) -> str | None:
     """A loss with an index that a wrong step has below the probabilities as well."""
     if one.reading["units"] == "one output":
         return None
     kinds = {base: role.kind for base, role in one.reading.roles.items()}
-    every = [name for node in _sides(one, k, outcome) for name in names(node)]
+    every = [name for node in sides_of(one, k, outcome) for name in names(node)]
     classes = {n.sub[0] for n in every if len(n.sub) == 1 and kinds.get(n.base) in ("p", "a", "y") and not n.sup}
     classes -= {Item("letter", one.reading["label"])}
     return next((n.base for n in every if kinds.get(n.base) == "L" and set(n.sub) & classes), None)
-
-
-def _two_losses(one: Judged, k: int, outcome: Outcome) -> str | None:
-    """The two losses of a wrong step, where the file does not say what one of them is."""
-    roles = one.reading.roles
-    used = {
-        n.base for node in _sides(one, k, outcome) for n in names(node) if (r := roles.get(n.base)) and r.kind == "L"
-    }
-    return " and ".join(sorted(used)) if len(used) > 1 and used - {*one.reading.definitions} else None
 
 
 def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
@@ -279,9 +324,9 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
         {part.data.base if part.op == "app" else part.data[0] for part in walk(node)
          if (part.op == "app" and one.reading.kind(part.data.base) in ("g", "p"))
          or (part.op == "fn" and part.data[0] == "logistic")}
-        for node in _sides(one, k, outcome)
+        for node in sides_of(one, k, outcome)
     ]  # fmt: skip
-    for node in _sides(one, k, outcome):  # ŷ = f(z)
+    for node in sides_of(one, k, outcome):  # ŷ = f(z)
         known = node.op != "app" or one.reading.kind(node.data.base) != "g" or one.reading[f"function {node.data.base}"]
         if not known:
             return str(node.data.base)
@@ -292,7 +337,7 @@ def _two_functions(one: Judged, k: int, outcome: Outcome) -> str | None:
 
 def _bare_sum(one: Judged, k: int, outcome: Outcome) -> bool:
     """Whether a Σ without an index stands before vectors or matrices in a wrong step."""
-    parts = (part for node in _sides(one, k, outcome) for part in walk(node))
+    parts = (part for node in sides_of(one, k, outcome) for part in walk(node))
     bare = next((part for part in parts if part.op == "fn" and part.data[0] == "over samples"), None)
     return bare is not None and not any(i.kind == "letter" for n in names(bare) for i in n.sub)
 
@@ -315,7 +360,7 @@ def _one_sided(one: Judged, k: int, outcome: Outcome, shown: set[str]) -> str | 
         used = [{name.base for name in names(node)} if node is not None else set() for node in (here, other)]
         for base in sorted(used[0] ^ used[1]):
             rare = one.reading.kind(base) == "const" and USUAL["const"].get(base, 0.0) < 0.4
-            if rare and base not in shown:
+            if (rare and base not in shown) or base in one.reading.facts.put_in:
                 return base
     return None
 
@@ -326,6 +371,9 @@ def _for_others(one: Judged, k: int, text: str) -> bool:
     if "cases" in side.text:
         return False
     before = re.split(r"\$|\n|\\\\|,", text[max(0, head.at - 40) : head.at])[-1]
+    above = text[: head.at].rstrip("$[\\ \n").rpartition("\n")[2]
+    if not one.chain.conditions and _WHEN.fullmatch(above.strip()):
+        return True
     after = text[side.at + len(side.text) :][:60].split("\n")[0]
     return bool(_OTHERS.search(before) or _OTHERS.search(after))
 
@@ -367,12 +415,19 @@ def _used_rightly(one: Judged, judged: list[Judged]) -> bool:
 def _is_definition(one: Judged, outcome: Outcome) -> bool:
     """Whether a chain begins with a letter that it may define: of what the field calls it, little is certain."""
     left = one.chain.sides[0].node
-    if left is None or left.op != "name":
+    if left is None or left.op not in ("name", "app"):
+        return False
+    right = one.chain.sides[1].node
+    if right is not None and any(name.base == left.data.base for name in names(right)):  # δ^l by δ^{l+1}
         return False
     kind = one.reading.kind(left.data.base)
     if kind in ("", "h", "x", "b", "W", "const", "def", "count", "y"):
         return True
-    return kind in ("a", "δ") and (outcome.word == "misfit" or not one.reading.facts.edges)
+    of_nothing = kind in ("a", "δ") and not one.reading.facts.edges
+    more = outcome.difference is not None and {*outcome.difference.at} - letters_in(left)  # O = A V_e
+    if of_nothing or (kind in ("a", "δ") and more):
+        return True
+    return kind in ("a", "δ", "L", "p") and outcome.word == "misfit"
 
 
 def _wrong_for_single_units(judge: Judge, n: int, one: Judged, k: int) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from chainrule.derive.people.functions import functions_of
-from chainrule.derive.people.matrices import diagonal, stack
+from chainrule.derive.people.matrices import diagonal, stack, trace
 from chainrule.derive.people.products import Products
-from chainrule.derive.people.tree import Item, Name, Node, NotReadError
+from chainrule.derive.people.tree import Item, Name, Node, NotReadError, names
 from chainrule.derive.people.values import (
     FLOAT,
     MisfitError,
@@ -107,6 +107,10 @@ class Evaluator(Products):
         x = self.value(argument, at)
         if function == "diag":
             return diagonal(x)
+        if function == "trace":
+            return trace(x)
+        if function == "normalize" and 1 in (shape(x) or ()):
+            return divide(x, total(x))
         if function == "over samples":
             return self._over_samples(x)
         if function == "logsumexp":
@@ -175,7 +179,36 @@ class Evaluator(Products):
                 return self.name(Name(name.base, (Item("letter", inner.data.base),), name.sup), at)  # π(k)
             if kind == "p" and inner.data.sub and self.reading.kind(inner.data.base) == "a":  # S(x_i) is S(x)_i
                 return self.name(Name(name.base, inner.data.sub, name.sup), at)
+        if kind in ("p", "h") and not name.sup and all(item.kind == "word" for item in name.sub):
+            if any(self.reading.kind(n.base) == "W" for n in names(inner)):  # σ(x w)
+                return self._output_of(name, inner, at)
+            inputs = any(self.reading.kind(n.base) == "x" for n in names(inner))
+            if inputs and name.base in self.reading.facts.called:  # h(y x), beside h(x)
+                return self._of_input(name, inner, at)
+        if name.base in self.reading.facts.functions and not any(n.base == name.base for n in names(inner)):
+            raise MisfitError(f"{name.base} of something else than what the file says it is of")
         return self._times(self.name(name, at), self.value(node.kids[0], at), "")
+
+    def _output_of(self, name: Name, argument: Node, at: Context) -> Value:
+        """h(W x), where h is a layer's output: what a layer does."""
+        layer = self.accessed(name).key[1]
+        softmax_ = self.reading["output"] == "softmax" and layer == self.reading.layers
+        if softmax_ and at.units(layer):
+            return self._softmax(argument, at, name.primes)
+        last = self.reading["output"] if layer == self.reading.layers else "activation"
+        function = {"softmax": "logistic", "activation": self.reading["activation"]}.get(last, last)
+        return apply(self.value(argument, at), functions_of(function, name.primes))
+
+    def _of_input(self, name: Name, argument: Node, at: Context) -> Value:
+        """h(y x), where h(x) is the output: of other inputs."""
+        given = to_letters(self.value(argument, at), "#0", "#0")
+        access = self.accessed(name)
+        if ("#0" in all_letters(given)) != bool(at.units(0)) or name.primes or access.batch:
+            raise NotReadError(f"{name.base} of something else")
+        other = Context(at.world, {**at.overrides, ("h", 0): given})
+        first = int(self.world.batch)  # without the axis of samples
+        access = access._replace(axes=access.axes[first:], picks=access.picks[first:])
+        return self.picked_of(other.node(access.key), access)
 
     def _inner(self, node: Node, at: Context) -> Value:
         return total(elementwise(*(self.value(kid, at) for kid in node.kids)))
@@ -282,7 +315,8 @@ class Evaluator(Products):
         for item, axis in zip(flat, axes, strict=False):
             lettered = self.picked(lettered, axis, item)
         if len(flat) < len(axes):
-            return positional(lettered, axes[len(flat)], None)
+            rows = self.reading["vectors"] == "rows"
+            return positional(lettered, *((None, axes[len(flat)]) if rows else (axes[len(flat)], None)))
         return lettered
 
     def _mat(self, node: Node, at: Context) -> Value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.affine import (
@@ -12,16 +11,18 @@ from chainrule.derive.people.affine import (
     affine,
     direct,
     flat_items,
+    free_bases,
     has_log,
     has_losslike,
     is_softmax,
     letters_in,
+    open_letters,
     tagless,
 )
 from chainrule.derive.people.chains import Chain, Notes
-from chainrule.derive.people.tree import Bound, Item, Name, Node, conditions_of, names, walk
+from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
 
-__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "letters_in", "tagged"]
+__all__ = ["Facts", "facts_of", "flat_items", "free_bases", "letters_in", "open_letters", "tagged"]
 
 _SAMPLED = ("x", "X", "φ", "y", "t", "ŷ", "p", "z", "a", "h", "L", "𝓛", "ℓ", "J", "o", "s", "f", "q")
 _FUNCTIONS = ("σ", "φ", "ϕ", "f", "g", "h", "ψ", "act")
@@ -67,6 +68,16 @@ class Facts:
     listed: set[str] = field(default_factory=set)  # of these, those with an index: x_i is one vector of several
     differentiated_by: set[Name] = field(default_factory=set)
     told: dict[str, Counter[str]] = field(default_factory=dict)  # by base: roles that words beside it give
+    likely: set[str] = field(default_factory=set)  # likelihoods: products, and what stands within a logarithm
+    negated: set[str] = field(default_factory=set)  # their logarithms, and l where J = −l
+    signs: bool = False  # whether targets stand beside the inputs within an exponential or a call: −y wᵀx
+    whole: set[str] = field(default_factory=set)  # bases that the file defines as sums over samples
+    put_in: set[str] = field(default_factory=set)  # bases that words say to be a number: with x = 1
+    heads: set[str] = field(default_factory=set)  # bases that an equation begins with
+    functions: set[str] = field(
+        default_factory=set
+    )  # bases of which the file says what they are of something: h(x) = …
+    over_samples: set[str] = field(default_factory=set)  # bases that the file says to be sums over samples
     tags: frozenset[str] = frozenset()  # letters below vectors that tell them apart: u_o and v_c
 
 
@@ -92,7 +103,9 @@ def tagged(name: Name, facts: Facts) -> tuple[str, list[Item], int]:
 
 
 def _is_tag(item: Item, facts: Facts) -> bool:
-    return item.kind == "letter" and item.value in facts.tags
+    return (item.kind == "letter" and item.value in facts.tags) or (
+        item.kind == "shifted" and item.value[0] in facts.tags
+    )
 
 
 def _numbered(base: str, facts: Facts) -> bool:
@@ -119,6 +132,14 @@ def facts_of(notes: Notes) -> Facts:
         _definitions(chain, facts)
         _companions(chain, facts)
     _decorations(facts, free_bases(trees))
+    for chain in chains:
+        facts.heads |= {chain.head.base} if chain.head is not None else set()
+        if chain.inline and chain.head is not None and [tree.op for tree in chain.trees[1:]] == ["num"]:
+            facts.put_in.add(chain.head.base)
+        facts.put_in |= {c.left.data.base for c in chain.conditions if c.left.op == "name" and c.right.op == "num"}
+        sums = (p for tree in chain.trees[1:2] for p in walk(tree) if p.op == "sum")
+        if chain.head is not None and any(facts.sample_letters & {*part.data.letters} for part in sums):
+            facts.over_samples.add(chain.head.base)
     facts.zero_based = any(
         item == Item("number", 0) for name in every if name.base not in ("W", "b", "w", "x", "h", "β", "θ", "a")
         for item in flat_items(name.sub)
@@ -167,29 +188,6 @@ def _decorations(facts: Facts, values: Counter[str]) -> None:
         always = all(name.sub and name.sub[-1] == Item("letter", letter) for name in facts.seen[base])
         if len(bases) == 1 and always and letter not in facts.summed and letter not in values:
             facts.decorated.add((base, letter))
-
-
-def free_bases(trees: Iterable[Node]) -> Counter[str]:
-    """How often a letter stands for a value, and not only as an index or in a condition."""
-    found: Counter[str] = Counter()
-
-    def look(node: Node) -> None:
-        told = node.op == "app" and any(kid.op in ("ind", "given") for kid in node.kids)  # P(y = k | x)
-        if isinstance(node.data, Name) and not (told and not any(kid.op == "given" for kid in node.kids)):
-            found[node.data.base] += not (told and node.data.base in "pPqQ")
-        if told or (node.op == "app" and len(node.kids) > 1 and all(kid.op in ("name", "mat") for kid in node.kids)):
-            return
-        if isinstance(node.data, Bound):
-            for one in (node.data.upper,):
-                if isinstance(one, Node):
-                    look(one)
-        for kid in node.kids:
-            if not (node.op == "app" and node.data.base == "e" and kid.op == "name"):
-                look(kid)
-
-    for tree in trees:
-        look(tree)
-    return found
 
 
 def _layers(every: list[Name], facts: Facts) -> None:
@@ -273,7 +271,7 @@ def _samples(trees: list[Node], facts: Facts) -> None:
                     facts.sample_letters.add(letters[0])
             if (
                 len(letters) == 1
-                and name.base in ("L", "𝓛", "J", "ℓ", "E", "l")
+                and name.base in ("L", "𝓛", "J", "ℓ", "E", "l", "ξ", "C", "cost", "loss")
                 and not name.sup
                 and letters[0] not in facts.layer_letters
             ):
@@ -285,7 +283,16 @@ def _samples(trees: list[Node], facts: Facts) -> None:
                     }
         for part in walk(tree):
             if part.op == "mul":
+                over = {kid.kids[1] for kid in part.kids if kid.op == "div"}
+                for kid in part.kids:  # 1/m Σ_{i=1}^m, a mean
+                    if kid.op == "sum" and kid.data.upper in over and kid.data.upper.op == "name":
+                        facts.sample_letters |= set(kid.data.letters) if kid.data.upper.data.base in "nmNM" else set()
                 for left, right in zip(part.kids, part.kids[1:], strict=False):
+                    for of, by in ((left, right), (right, left)):  # w · x_i, x_i θ: of sample i
+                        of, by = (one.kids[0] if one.op == "T" else one for one in (of, by))
+                        bare = of.op == by.op == "name" and not of.data.sub + of.data.sup and of.data.base in WEIGHTS
+                        if bare and by.data.base in ("x", "φ", "X") and len(by.data.sub) == 1:
+                            facts.sample_letters |= {i.value for i in by.data.sub if i.kind == "letter"}
                     turned = left.op == "T" and left.kids[0].op == "name"
                     if turned and right.op == "name":
                         facts.vectors |= {right.data.base, left.kids[0].data.base}
@@ -302,8 +309,13 @@ def _scan(tree: Node, facts: Facts) -> None:
             hint[name.base][word] += 1
 
     for part in walk(tree):
+        if part.op in ("fn", "app") and part.kids and part.kids[0].op in ("mul", "neg"):
+            within = {name.base for name in names(part.kids[0])}
+            facts.signs |= bool(within & {"y", "t"} and within & {"x", "φ", *WEIGHTS})
         if part.op == "fn":
             function = part.data[0]
+            if function == "log" and part.kids[0].op in ("name", "app"):
+                facts.likely.add(part.kids[0].data.base)
             note(part.kids[0], f"in {function}")
             if function == "exp":
                 for kid in walk(part.kids[0]):
@@ -354,6 +366,8 @@ def _scan(tree: Node, facts: Facts) -> None:
                 facts.transposed.add(name.base)
         elif part.op in ("sum", "prod", "max"):
             facts.summed |= set(part.data.letters)
+            if isinstance(part.data.upper, Node):
+                note(part.data.upper, "above a sum")
         if part.op == "add" and len(part.kids) == 2:
             one, other = part.kids
             if one.op == "num" and one.data == 1 and other.op == "neg":
@@ -387,6 +401,8 @@ def _definitions(chain: Chain, facts: Facts) -> None:
         if before is None or after is None:
             continue
         if before.op == "app" and before.data.base not in ("exp",):
+            if len(before.kids) == 1 and before.kids[0].op in ("name", "neg") and before is nodes[0]:
+                facts.functions.add(before.data.base)
             before = Node("name", (), before.data)
         if before.op != "name":
             continue
@@ -408,13 +424,21 @@ def _definitions(chain: Chain, facts: Facts) -> None:
                 facts.order[_order(inner, edge[0].split(":")[0])] += 1
             if edge is not None and (inner is after or after.op in ("fn", "app")):
                 facts.edges.append((left, *edge))
+        named = after.kids[0] if after.op in ("neg", "fn") and after.kids[0].op in ("name", "app") else None
+        if after.op == "prod":
+            facts.likely.add(before.data.base)
+        elif named is not None and (after.op == "neg" or after.data[0] == "log"):
+            facts.negated.add(named.data.base if after.op == "neg" else before.data.base)
         if has_losslike(after):
             facts.hints[before.data.base]["is a loss"] += 1
+        sums = [part for part in walk(after) if part.op == "sum" and set(part.data.letters) & facts.sample_letters]
+        if sums and after.op != "D" and not letters_in(Node("name", (), before.data)):
+            facts.whole.add(before.data.base)
     for node in nodes:
         if node is None:
             continue
         for part in walk(node):
             calls = part.op == "fn" and part.data[0] in ("softmax", "logistic", "tanh", "relu")
-            calls = calls or (part.op == "app" and part.data.base in ("σ", "φ") and len(part.kids) == 1)
+            calls = calls or (part.op == "app" and part.data.base in _FUNCTIONS and len(part.kids) == 1)
             if calls and (edge := affine(part.kids[0])) is not None:
                 facts.edges.append(("", *edge))

@@ -41,7 +41,6 @@ class Indices(ABC):
         self.scopes: list[tuple[set[str], Node, Bound]] = []
         self.assumed: list[Condition] = []  # conditions that names state on the way, as z_{i ≠ k}
         self.choice = 0
-        self.held: Value = scalar(0)  # by which an expression is differentiated
         self.thin = reading["units"] == "one each"
         self.prepared: Callable[[Node], Node] = lambda tree: tree
         self._depth = 0
@@ -158,6 +157,9 @@ class Indices(ABC):
             for kid in node.kids:
                 look(kid, inner)
 
+        said = self.reading["bare sum"]
+        if said and self.uses(body, said):
+            return (said,)
         look(body, frozenset())
         return tuple(found)
 
@@ -188,6 +190,8 @@ class Indices(ABC):
                             found[key] = 10 * int(key[1]) + order
         if not found:
             raise NotReadError("a differential of what is not known")
+        if len({key[0] in ("free", "def") for key in found}) > 1:
+            raise NotReadError("a differential of what the file defines, beside one of the network")
         first = min(found.values())
         if any(key[0] == "def" for key in found) and first:
             return [key for key in found if not self.made_of(key[1], {k[1] for k in found} - {key[1]})]
@@ -303,6 +307,9 @@ class Indices(ABC):
         return self.size_of(letter)
 
     def _compared(self, condition: Condition, at: Context) -> Value:
+        of = condition.left.op == "name" and self.reading.kind(condition.left.data.base) in ("a", "h")
+        if of and condition.rel in "<>≤≥" and self.reading["activation"] != "relu":
+            raise NotReadError("a condition on the activations")
         return _holds(add(self.value(condition.left, at), neg(self.value(condition.right, at))), condition.rel)
 
     def _cases(self, node: Node, at: Context) -> Value:

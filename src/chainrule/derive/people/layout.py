@@ -8,7 +8,7 @@ from chainrule.derive.people.cursor import close as close_of
 from chainrule.derive.people.cursor import split
 from chainrule.derive.people.tokens import Token
 
-__all__ = ["cased", "flat"]
+__all__ = ["cased", "chosen", "flat"]
 
 _ALIGNED = re.compile(
     r"(?:equation|align|alignat|gather|eqnarray|multline|displaymath|flalign|math|dmath|IEEEeqnarray|empheq|aligned|alignedat|gathered|split|subequations)\*?"
@@ -49,7 +49,13 @@ def cased(stream: list[Token]) -> list[Token]:
             while start < len(stream) and stream[start].kind == "char" and stream[start].text == "{":
                 start += 1
         named = _environment_at(stream, start)
-        if named is None or not _LAID_OUT.fullmatch(named[0]) or (start == k and "cases" not in named[0]):
+        rows = (
+            named is not None
+            and named[0] == "array"
+            and not found
+            and _equations(stream[named[1] : _end_at(stream, k)])
+        )
+        if named is None or not _LAID_OUT.fullmatch(named[0]) or (start == k and "cases" not in named[0] and not rows):
             found.append(token)
             k += 1
             continue
@@ -80,6 +86,30 @@ def cased(stream: list[Token]) -> list[Token]:
             found += [Token("cmd", "end", at), Token("char", "{", at), *name, Token("char", "}", at)]
         k = after
     return found
+
+
+def _equations(body: list[Token]) -> bool:
+    """Whether the rows of an environment are equations."""
+    rows = [row for row in split(body, "\\") if row]
+    return all(len(split([t for t in row if t.text != "&"], "=")) > 1 for row in rows)
+
+
+def chosen(row: list[Token]) -> list[Token]:
+    """A row with "= p (1 − p) if i = j else −p q" as cases."""
+    words = [
+        k for k, t in enumerate(row) if t.kind in ("word", "text") and t.text.strip() in ("if", "else", "otherwise")
+    ]
+    if [row[k].text.strip() == "if" for k in words] != [True, False]:
+        return row
+    start = max((k for k, t in enumerate(row[: words[0]]) if t.text == "=" and t.kind == "char"), default=-1) + 1
+    at = row[start].at
+    name = [Token("char", c, at) for c in "{cases}"]
+    cuts = ((start, words[0]), (words[0] + 1, words[1]), (words[1] + 1, len(row)))
+    value, condition, other = ([t for t in row[a:b] if t.kind != "space" and t.text not in (",", ";")] for a, b in cuts)
+    if not (value and condition and other):
+        return row
+    cells = [*value, Token("char", "&", at), *condition, Token("cmd", "\\", at), *other]
+    return [*row[:start], Token("cmd", "begin", at), *name, *cells, Token("cmd", "end", at), *name]
 
 
 def flat(stream: list[Token]) -> list[Token]:

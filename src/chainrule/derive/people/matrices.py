@@ -16,9 +16,10 @@ from chainrule.derive.people.values import (
     rename,
     shape,
     to_letters,
+    total,
 )
 
-__all__ = ["comparable", "diagonal", "stack"]
+__all__ = ["comparable", "diagonal", "stack", "trace"]
 
 
 def diagonal(x: Value) -> Value:
@@ -31,6 +32,14 @@ def diagonal(x: Value) -> Value:
         return Plain(vector[..., :, None] * np.eye(vector.shape[-1], dtype=vector.dtype), p.letters, True)
 
     return linear(x, placed)
+
+
+def trace(x: Value) -> Value:
+    """The sum of a square matrix's diagonal."""
+    size = shape(x)
+    if size is None or size[0] != size[1]:
+        raise MisfitError("the trace of what is not a square matrix")
+    return total(elementwise(x, Plain(np.eye(size[0], dtype=primal(x).data.dtype), (), True)))
 
 
 def stack(rows: list[list[Value]]) -> Value:

@@ -47,7 +47,9 @@ class Names(Indices):
     def name(self, name: Name, at: Context) -> Value:
         kind = self.reading.kind(name.base)
         if kind == "ones" and (name.sub or name.base != "𝟙"):
-            return plain(np.ones((self.world.sizes[f"#{self.reading.layers}"], 1)), matrix=True)
+            single = self.world.batch and self.reading["units"] == "one output"
+            size = self.world.sizes["#N" if single else f"#{self.reading.layers}"]
+            return plain(np.ones((size, 1)), matrix=True)
         if kind == "ones":
             return scalar(1)
         if kind == "count":
@@ -80,6 +82,9 @@ class Names(Indices):
             return self.own_loss(at)
         access = self.accessed(name)
         value = self.def_value(access.key[1], at) if access.key[0] == "def" else at.node(access.key)
+        if kind == "L" and name.base in self.reading.facts.likely | self.reading.facts.negated:
+            value = neg(value)
+            value = apply(value, functions_of("exp")) if name.base in self.reading.facts.likely else value
         return self.picked_of(value, access)
 
     def picked_of(self, value: Value, access: Access) -> Value:
@@ -91,7 +96,8 @@ class Names(Indices):
             if len(rest) == 2:
                 value = positional(value, rest[0], rest[1])
             elif rest and access.picks and None not in access.picks:
-                value = positional(value, rest[0], None)
+                rows = self.reading["vectors"] == "rows"
+                value = positional(value, *((None, rest[0]) if rows else (rest[0], None)))
             elif rest:  # an odd place of the definition's own letters is a row
                 count = len(self.reading.definitions[access.key[1]].letters)
                 value = positional(value, *((None, rest[0]) if int(rest[0][1:]) == count + 1 else (rest[0], None)))
@@ -130,7 +136,9 @@ class Names(Indices):
         if access.key[0] == "b" and self.world.batch:
             return (None, axes[0]) if self.reading["samples"] == "rows" else (axes[0], None)
         if "#N" in "".join(axes):
-            return axes[0], None
+            return (axes[0], None) if self.reading["samples"] == "rows" else (None, axes[0])
+        if access.key[0] == "free" and len(access.axes) > 1 and self.reading[f"row {access.key[1].split('|')[0]}"]:
+            return None, axes[0]  # x_i is a row of X
         return (axes[0], None) if self.reading["vectors"] == "columns" else (None, axes[0])
 
     def at_label(self, value: Value, axis: str, pick: tuple[Any, ...]) -> Value:
@@ -244,24 +252,33 @@ class Names(Indices):
         return node.data.primes > 0 or affine or (inner.op == "name" and kind(inner.data.base) == "a")
 
     def call(self, name: Name, x: Value) -> Value:
-        own = self.reading[f"function {name.base}"]
-        function = own or self.reading["activation"]
-        found = apply(x, functions_of(function, name.primes))
+        function = self.reading[f"function {name.base}"]
+        if self.reading["network"] == "own" and not function:
+            found = self.any_function(name, x)
+        else:
+            found = apply(x, functions_of(function or self.reading["activation"], name.primes))
         for item in name.sup:
             if item.kind == "number":
                 found = power(found, float(item.value))
         return found
 
+    def any_function(self, name: Name, x: Value) -> Value:
+        """A smooth function of which the file says nothing: another one for each name."""
+        inner, outer = (scalar(v) for v in self.world.weights(("function", name.base, *name.sub), (2,)))
+        found = elementwise(outer, apply(elementwise(inner, x), functions_of("any", name.primes)))
+        return elementwise(power(inner, float(name.primes)), found)
+
     def is_likelihood(self, node: Node) -> bool:
         """𝓛(θ | t, z): of the parameters, given the data."""
-        return self.reading.kind(node.data.base) == "L" and any(kid.op == "given" for kid in node.kids)
+        known = node.data.base in self.reading.facts.likely
+        return self.reading.kind(node.data.base) == "L" and any(kid.op == "given" for kid in node.kids) and not known
 
     def drops_arguments(self, node: Node) -> bool:
         """L(y, ŷ) and J(θ): a name that says what it depends on."""
         kind = self.reading.kind(node.data.base)
         if kind in ("", "L"):
             return kind == "L"
-        plain = all(kid.op in ("name", "T", "given") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
+        plain = all(kid.op in ("name", "T", "given", "alt") or (kid.op == "mat" and not kid.kids) for kid in node.kids)
         if not plain:
             return False
         if len(node.kids) > 1:
@@ -354,7 +371,13 @@ class Names(Indices):
         return (fitting or found)[0]
 
     def require_known(self, access: Access, what: Node) -> None:
-        """A derivative by what does not matter is 0 of a free node, and suspicious of what the file itself defines."""
+        """A derivative by what does not matter is 0 of a free node, and suspicious of what the file itself defines, or
+        of a node of the network: nobody writes ∂z/∂a who does not mean that z depends on a."""
+        while what.op in ("T", "elem"):
+            what = what.kids[0]
+        made = what.op in ("name", "app") and self.reading.kind(what.data.base) in ("a", "h", "p", "L")
+        if made and access.key[0] in ("a", "h", "W", "b") and self.reading["network"] == "layers":
+            raise MisfitError(f"{what.data.base} does not depend on what it is differentiated by")
         if access.key[0] in ("def", "const") or self.reading["network"] == "own":
             raise NotReadError("a derivative by something on which nothing here is known to depend")
 

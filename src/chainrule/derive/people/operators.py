@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chainrule.derive.people.brackets import Brackets
 from chainrule.derive.people.cursor import rows_of, split
 from chainrule.derive.people.marks import apart, bound_of, within_text
@@ -38,9 +40,8 @@ class Operators(Brackets):
         parts = split(inside, ",", ";")
         if len(parts) > 1:
             cells = tuple(self.cell(part) for part in parts)
-            return Node(
-                "mat", tuple(c for c in cells if c is not None), (tuple(0 if c is not None else 1 for c in cells),)
-            )
+            kids, row = tuple(c for c in cells if c is not None), tuple(int(c is None) for c in cells)
+            return Node("alt", (Node("mat", kids, (row,)), Node("mat", kids, tuple((one,) for one in row))))
         return self.whole(inside)
 
     def without_columns(self, inside: list[Token]) -> list[Token]:
@@ -179,6 +180,24 @@ class Operators(Brackets):
         if kind == "sum" and (over_inputs or not below) and not above:
             return Node("alt", (node, Node("fn", (body,), ("over samples", 0))))
         return node
+
+    def expectation(self) -> Node:
+        """E_{j ∼ p}[f_j]: the sum of p_j f_j over j."""
+        below = self.group() if self.next_is("_") and self.step() else []
+        drawn, *by = split(below, "sim") if below else [[]]
+        if len(drawn) != 1 or letter_of(drawn[0]) is None or len(by) != 1 or not by[0]:
+            raise NotReadError("expectations are not read")
+        letter = letter_of(drawn[0]) or ""
+        weight = self.whole(by[0])
+        if weight.op == "name" and Item("letter", letter) not in weight.data.sub:
+            weight = Node("name", (), replace(weight.data, sub=(*weight.data.sub, Item("letter", letter))))
+        if not self.next_is("[", "(", "{"):
+            raise NotReadError("expectations are not read")
+        return Node("sum", (Node("mul", (weight, self.bracket()), ("",)),), Bound((letter,)))
+
+    def step(self) -> bool:
+        self.at += 1
+        return True
 
     # --- Braces with notes, matrices, cases -------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 it says nothing is some smooth function of all that nothing else is made of.
 
 All sizes are the same here, so that nothing must be known of them; a transpose, an index or a term that is wrong still
-shows in the numbers.
+shows in the numbers. How many dimensions a free letter has is what makes the file consistent.
 """
 
 from __future__ import annotations
@@ -11,70 +11,176 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from chainrule.derive.people.chains import Notes
-from chainrule.derive.people.facts import Facts, flat_items, free_bases, tagged
+from chainrule.derive.people.facts import Facts, facts_of, flat_items, free_bases, letters_in, tagged
+from chainrule.derive.people.own_definitions import own_definitions, own_functions
+from chainrule.derive.people.own_trees import own_notes
 from chainrule.derive.people.reading import Definition, Reading, Role, Roles
 from chainrule.derive.people.roles import USUAL, shorthands
-from chainrule.derive.people.tree import Name, Node, names, transform, walk
+from chainrule.derive.people.search import Found, Judge
+from chainrule.derive.people.tree import Name, Node, transform, walk
 
-__all__ = ["own_readings"]
+__all__ = ["own_search"]
 
 _LOSSES = {"L", "𝓛", "J", "E", "C", "loss", "Loss", "ℓ", "l", "cost", "Cost", "ℒ"}
 _INDICES = set("ijklmnpqrst") | {"ℓ"}
 
 
-def own_readings(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterator[Reading]:
-    """Readings of what a file defines: small letters without an index are vectors, or numbers; what stands before a
-    logarithm is free, or sums to 1; dW is a change, or a gradient."""
-    for tags in dict.fromkeys((frozenset(), _tags(facts))):
-        yield from _own_readings(notes, replace(facts, tags=tags), notes.trees, said)
+def own_search(notes: Notes, said: Mapping[str, Role], seed: int, work: int) -> tuple[Judge, Found] | None:
+    """The reading of what a file defines that explains most of it, with what it says of the file's chains."""
+    notes = own_notes(notes)
+    facts = facts_of(notes)
+    always = _never_indices(facts)
+    found: list[tuple[Judge, Found]] = []
+    for tags in dict.fromkeys((always, always | _tags(facts))):
+        judge = Judge(notes.chains, seed, work)
+        for reading in _starts(notes, replace(facts, tags=tags), notes.trees, said):
+            found.append((judge, judge.all(reading, 0.0)))
+            if found[-1][1].complete:
+                return found[-1]
+            if judge.out_of_time():
+                break
+    found.sort(key=lambda one: -one[1].score)
+    climbed = []
+    for judge, one in found[:2]:
+        climbed.append((judge, _climb(judge, one)))
+        if climbed[-1][1].complete or judge.out_of_time():
+            break
+    return max(climbed, key=lambda one: one[1].score) if climbed else None
+
+
+def _climb(judge: Judge, found: Found) -> Found:
+    """Change one thing of a reading at a time, as long as that explains more."""
+    trees = [tree for chain in judge.chains for tree in chain.trees]
+    for _ in range(4):
+        better = found
+        for reading in _moves(found.reading, trees):
+            tried = judge.all(reading, _cost(reading))
+            if tried.score > better.score + 1e-9:
+                better = tried
+            if judge.out_of_time() or better.complete:
+                return better
+        if better is found:
+            return found
+        found = better
+    return found
+
+
+def _cost(reading: Reading) -> float:
+    """What speaks against a reading: that an index leaves more than a vector is does not show by itself."""
+    facts = reading.facts
+    found = 0.0
+    for base, role in reading.roles.items():
+        shown = max((len(tagged(name, facts)[1]) for name in facts.seen[base]), default=0)
+        if role.kind == "free" and shown:
+            found += 2.0 * max(0, (role.layer or 0) - _dimensions(base, shown, facts, 1))
+    return found
+
+
+def _moves(reading: Reading, trees: list[Node]) -> Iterator[Reading]:
+    facts = reading.facts
+    bare = [part.kids[0] for tree in trees for part in walk(tree) if part.op == "sum" and not part.data.letters]
+    for letter in sorted(set.union(set(), *(letters_in(body) for body in bare))):
+        yield reading.but(**{"bare sum": letter})
+
+    def with_role(base: str, role: Role) -> Reading:
+        return replace(reading, roles=Roles({**reading.roles, base: role}))
+
+    for base, role in list(reading.roles.items()):
+        if role.kind == "free":
+            shown = max((len(tagged(name, facts)[1]) for name in facts.seen[base]), default=0)
+            least = shown or int(base in facts.transposed | facts.vectors)
+            for count in range(least, shown + 3):
+                if count != role.layer:
+                    yield with_role(base, role._replace(layer=count))
+            if role.layer and (facts.hints[base]["times log"] or facts.hints[base]["is an output"]):
+                yield with_role(base, role._replace(batch=not role.batch))
+            if (role.layer or 0) > 1:
+                yield reading.but(**{f"row {base}": not reading[f"row {base}"]})
+        elif role.kind == "eye":
+            yield with_role(base, Role("free", layer=0))
+        elif role == Role("g") and base not in reading.functions:
+            yield reading.but(**{f"function {base}": "" if reading[f"function {base}"] else "logistic"})
+    for name, values in (
+        ("differentials", ("changes", "gradients")), ("gradient", ("as the variable", "transposed")),
+        ("jacobian", ("numerator", "denominator")), ("classes", (0, _classes(facts))),
+        ("dot", ("inner", "elementwise")),
+    ):  # fmt: skip
+        yield from (reading.but(**{name: value}) for value in values if value != reading[name])
+
+
+def _never_indices(facts: Facts) -> frozenset[str]:
+    """Letters below names that run over nothing: capitals that one name alone has, and what counts steps, t - 1."""
+    capitals = {letter for _, letter in facts.decorated if letter.isupper()}
+    items = [i for seen in facts.seen.values() for name in seen for i in flat_items(name.sub) if i.kind == "shifted"]
+    return frozenset(capitals | {str(item.value[0]) for item in items}) - frozenset(facts.summed)
 
 
 def _tags(facts: Facts) -> frozenset[str]:
     """The letters below vectors over which nothing is summed: they tell names apart."""
+    parts = {base for base in facts.seen if base.endswith("\u00b0")}  # by which something is differentiated
     below = {
-        i.value for base in facts.vectors for n in facts.seen[base] for i in flat_items(n.sub) if i.kind == "letter"
+        i.value
+        for base in facts.vectors | parts
+        for n in facts.seen[base]
+        for i in flat_items(n.sub)
+        if i.kind == "letter"
     }
     return frozenset(below - facts.summed)
 
 
-def _own_readings(notes: Notes, facts: Facts, trees: list[Node], said: Mapping[str, Role]) -> Iterator[Reading]:
-    definitions = _definitions(notes, facts)
+def _starts(notes: Notes, facts: Facts, trees: list[Node], said: Mapping[str, Role]) -> Iterator[Reading]:
+    """Readings to begin with: small letters without an index are vectors, or numbers."""
+    definitions = own_definitions(notes, facts)
     definitions |= shorthands(facts, definitions, trees)
     definitions |= _stacked(facts, definitions)
-    pairs = [
-        (a.node, b.node)
-        for chain in (*notes.inline, *notes.chains)
-        for a, b in itertools.pairwise(chain.sides)
-        if a.node is not None and b.node is not None and b.joined
-    ]
-    functions = _functions(pairs, facts)
+    functions = own_functions(notes)
     definitions = _folded(definitions)
     defined = {key.split("|")[0] for key in definitions}
-    moves = any(part.op == "differential" and part.kids for tree in trees for part in walk(tree))
-    written = _classes(facts)
+    losses = _losses(trees) - defined
+    whole = _summing_to_one(notes)
+    plain = not any(part.op in ("T", "mat") or part.data == ("diag", 0) for tree in trees for part in walk(tree))
     seen: list[dict[str, Role]] = []
     for small in (1, 0):
-        roles = {}
+        roles: dict[str, Role] = {}
         for base in free_bases(trees):
-            role = said.get(base) or _role(base, facts, defined, functions, small)
+            role = Role("L") if base in losses else said.get(base) or _role(base, facts, defined, set(functions), small)
+            if role is not None and base == "I" and plain:  # no unit matrix where there are no matrices
+                role = Role("free", layer=0)
             if role is not None:
-                roles[base] = role
+                roles[base] = role._replace(batch=base in whole)
         if roles in seen:
             continue
         seen.append(roles)
-        weighted = [
-            b for b, role in roles.items() if role.kind == "free" and role.layer and facts.hints[b]["times log"]
-        ]
-        for sums, how, classes, sigma in itertools.product(
-            (False, True) if weighted else (False,), ("changes", "gradients") if moves else ("changes",),
-            (0, written) if written else (0,), ("", "logistic") if roles.get("σ") == Role("g") else ("",),
-        ):  # fmt: skip
-            conventions = {"network": "own", "biases": False, "differentials": how, "classes": classes}
-            conventions |= {"function σ": sigma} if sigma and "σ" not in functions else {}
-            chosen = {b: r._replace(batch=sums and b in weighted) for b, r in roles.items()}
-            yield Reading(Roles(chosen), facts, 1, 2, conventions, definitions, functions)
+        conventions: dict[str, Any] = {"network": "own", "biases": False}
+        if roles.get("σ") == Role("g") and "σ" not in functions:
+            yield Reading(Roles(roles), facts, 1, 2, {**conventions, "function σ": "logistic"}, definitions, functions)
+        yield Reading(Roles(roles), facts, 1, 2, conventions, definitions, functions)
+
+
+def _summing_to_one(notes: Notes) -> set[str]:
+    """The names of which the file says that their sum is 1."""
+    found = set()
+    for chain in notes.every:
+        for one, other in itertools.pairwise(chain.sides):
+            if one.node is None or one.node.op != "sum" or other.node != Node("num", (), 1.0):
+                continue
+            if one.node.kids[0].op == "name" and other.joined:
+                found.add(one.node.kids[0].data.base)
+    return found
+
+
+def _losses(trees: list[Node]) -> set[str]:
+    """Names of which nothing is shown but derivatives."""
+    alone, inside = Counter[str](), Counter[str]()
+    for part in (part for tree in trees for part in walk(tree)):
+        if isinstance(part.data, Name):
+            alone[part.data.base] += 1
+        if part.op in ("D", "grad") and part.kids[0].op in ("name", "app") and not part.kids[0].data.sub:
+            inside[part.kids[0].data.base] += 1
+    return {base for base, count in inside.items() if count == alone[base]}
 
 
 def _stacked(facts: Facts, known: Mapping[str, Definition]) -> dict[str, Definition]:
@@ -104,11 +210,15 @@ def _folded_once(definitions: dict[str, Definition]) -> dict[str, Definition]:
         if not d.letters and "|" not in key and d.node.op not in ("name", "num")
     }
 
-    def folded(node: Node) -> Node:
-        return node.with_kids(tuple(transform(kid, bodies.get) for kid in node.kids))
+    def folded(node: Node, key: str) -> Node:
+        def named(part: Node) -> Node | None:
+            found = bodies.get(part)
+            return found if found is not None and found.data.base != key else None
+
+        return node.with_kids(tuple(transform(kid, named) for kid in node.kids))
 
     return {
-        key: d._replace(node=next((new for side in (d.node, *d.key) if (new := folded(side)) != side), d.node))
+        key: d._replace(node=next((new for side in (d.node, *d.key) if (new := folded(side, key)) != side), d.node))
         for key, d in definitions.items()
     }
 
@@ -126,19 +236,17 @@ def _classes(facts: Facts) -> int:
     return max(numbers) if len(numbers) > 1 and numbers == set(range(1, max(numbers) + 1)) else 0
 
 
-def _role(
-    base: str, facts: Facts, defined: set[str], functions: Mapping[str, tuple[str, Node]], small: int
-) -> Role | None:
-    if base in ("…", "·"):
+def _role(base: str, facts: Facts, defined: set[str], functions: set[str], small: int) -> Role | None:
+    if base in ("…", "·") or (base[0] == "Σ" and base not in defined):
         return None
     shown = max((len(tagged(name, facts)[1]) for name in facts.seen[base]), default=0)
     hints = facts.hints[base]
     if base.startswith("|"):
         return Role("count")
-    if base in functions:
-        return Role("g")
     if base in defined:
         return Role("def", layer=_dimensions(base, shown, facts, small))  # of one with other tags
+    if base in functions:
+        return Role("g")
     if facts.told.get(base, Counter()).get("ones"):
         return Role("ones")
     if base in ("𝟙", "I"):
@@ -160,21 +268,6 @@ def _role(
     return Role("free", layer=_dimensions(base, shown, facts, small))
 
 
-def _functions(trees: list[tuple[Node, Node]], facts: Facts) -> dict[str, tuple[str, Node]]:
-    """What the file says of functions: σ(x) = 1/(1 + e^{-x})."""
-    found: dict[str, tuple[str, Node]] = {}
-    for left, right in trees:
-        if left.op != "app" or len(left.kids) != 1 or left.kids[0].op != "name" or left.data.primes:
-            continue
-        base, argument = left.data.base, left.kids[0].data
-        if base in found or base in _LOSSES or argument.sub or argument.sup:
-            continue
-        if any(n.base == base for n in names(right)) or not any(n == argument for n in names(right)):
-            continue
-        found[base] = (argument.base, right)
-    return found
-
-
 def _dimensions(base: str, indices: int, facts: Facts, small: int) -> int:
     if indices:
         return indices + (base in facts.listed and base[0].islower())
@@ -184,46 +277,3 @@ def _dimensions(base: str, indices: int, facts: Facts, small: int) -> int:
     if base in facts.transposed | facts.vectors or hints["in softmax"] or any(name.bold for name in facts.seen[base]):
         return 1
     return 0 if base in "λαηεγτμ" and not hints["by"] else small
-
-
-def _definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
-    """The first equation in which a name stands alone on the left, and not on the right."""
-    found: dict[str, Definition] = {}
-    for chain in (*notes.inline, *notes.chains):
-        for before, after in itertools.islice(itertools.pairwise(chain.sides), 1):
-            left, right = before.node, after.node
-            if left is None or right is None or not after.joined:
-                continue
-            sides = [side.node for side in itertools.takewhile(lambda side: side.joined, chain.sides[1:]) if side.node]
-            if left.op == right.op == "D" and left.kids[1:] == right.kids[1:]:  # ∂L/∂w = ∂(…)/∂w says what L is
-                left, right, sides = left.kids[0], right.kids[0], []
-            if left.op not in ("name", "app"):
-                continue
-            if left.op == "app" and any(kid.op not in ("name", "mat", "T", "given") for kid in left.kids):
-                continue
-            name: Name = left.data
-            key, items, power = tagged(name, facts)
-            items = [] if "|" in key and all(i.kind == "number" for i in items) else items
-            letters = tuple(str(i.value) for i in items if i.kind == "letter")
-            if (
-                len(letters) < len(items)
-                or len(set(letters)) < len(letters)
-                or (name.primes and left.op == "app")
-                or power != 1
-            ):
-                continue
-            if key in found or any(tagged(part, facts)[0] == key for part in names(right)):
-                continue
-            if right.op == "num" or _differentiates(right, name):
-                continue
-            found[key] = Definition(letters, right, (right, *sides))
-    for base, keys in itertools.groupby(sorted(k for k in found if "|" in k), key=lambda k: k.split("|")[0]):
-        named = list(keys)  # J where only J_{neg} is defined
-        if len(named) == 1 and base not in found and named[0].split("|")[1].replace("-", "").isalpha():
-            found[base] = found[named[0]]
-    return found
-
-
-def _differentiates(node: Node, name: Name) -> bool:
-    """Whether a side is a derivative: ∂L/∂z says nothing of what L is."""
-    return node.op in ("D", "grad") and not any(part.base == name.base for part in names(node))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.derive.people.differentiating import Differentiating, TensorError
-from chainrule.derive.people.tree import Node
+from chainrule.derive.people.tree import Node, NotReadError
 from chainrule.derive.people.values import (
     MisfitError,
     Plain,
@@ -33,24 +33,28 @@ __all__ = ["Products"]
 class Products(Differentiating):
     def _add(self, node: Node, at: Context) -> Value:
         parts: list[Value] = []
-        eyes: list[float] = []
+        eyes: list[Value] = []
         for kid in node.kids:
             sign = 1.0
             inner = kid
             while inner.op == "neg":
                 sign, inner = -sign, inner.kids[0]
-            if inner.op == "name" and self.is_eye(inner.data):
-                eyes.append(sign)
-            else:
-                parts.append(self.value(kid, at))
+            factors = inner.kids if inner.op == "mul" else (inner,)
+            others = [one for one in factors if not (one.op == "name" and self.is_eye(one.data))]
+            if len(others) < len(factors):  # I, and 2 λ I
+                times = [self.value(one, at) for one in others]
+                if all(shape(one) is None for one in times):
+                    eyes.append(self._product([scalar(sign), *times], [""] * len(times)))
+                    continue
+            parts.append(self.value(kid, at))
         whole = parts[0] if parts else scalar(0)
         for part in parts[1:]:
             whole = self._added(whole, part)
-        for sign in eyes:
+        for factor in eyes:
             size = shape(whole)
             if size is None or size[0] != size[1]:
                 raise MisfitError("the unit matrix beside what is not a square matrix")
-            whole = add(whole, plain(np.eye(size[0]) * sign, matrix=True))
+            whole = add(whole, elementwise(factor, plain(np.eye(size[0]), matrix=True)))
         return whole
 
     def _added(self, x: Value, y: Value) -> Value:
@@ -114,6 +118,9 @@ class Products(Differentiating):
         assert whole is not None
         return whole
 
+    def _chain(self, node: Node, at: Context) -> Value:
+        return self._chain_rule(node.kids, [""] * (len(node.kids) - 1), at)
+
     def _einstein(self, node: Node, values: Sequence[Value], signs: Sequence[str]) -> Value:
         found = self._product(list(values), list(signs))
         counts: dict[str, int] = {}
@@ -164,6 +171,8 @@ class Products(Differentiating):
             raise MisfitError("a network of single units has no products entry by entry")
         if a is None or b is None or sign == "⊙":
             return elementwise(x, y)
+        if sign == "⊗" and 1 not in a and 1 not in b:
+            raise NotReadError("Kronecker's product of matrices")
         if sign == "⊗":
             return matmul(x if a[1] == 1 else transpose(x), y if b[0] == 1 else transpose(y))
         if sign == "*" and a == b:

@@ -10,7 +10,7 @@ from chainrule.derive.people.facts import Facts, flat_items, tagged
 from chainrule.derive.people.tree import Condition, Item, Name, Node, NotReadError
 from chainrule.derive.people.values import MisfitError
 
-__all__ = ["CONVENTIONS", "Access", "Definition", "Reading", "Role", "Roles"]
+__all__ = ["CONVENTIONS", "Access", "Definition", "Function", "Reading", "Role", "Roles"]
 
 # What may differ from writer to writer; the first is the usual.
 CONVENTIONS: dict[str, tuple[Any, ...]] = {
@@ -21,7 +21,7 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "output": ("softmax", "logistic", "identity", "activation"),
     "units": ("many", "one output", "one each"),
     "activation": ("any", "logistic", "tanh", "relu", "identity"),
-    "loss": ("cross entropy", "binary", "squares", "half squares", "any"),
+    "loss": ("cross entropy", "binary", "squares", "half squares", "signs", "any"),  # signs: log(1 + e^{−y z})
     "targets": ("sum to 1", "one-hot"),
     "label": ("",),  # a letter that stands for the true class
     "mean": (True, False),
@@ -33,7 +33,8 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "biases": (True, False),
     "classes": (0,),  # how many, where a file writes them all out
     "batch": ("where it shows", "always", "never"),  # never: a capital is a vector, too
-    "stacked": (False, True),  # whether the name of a single output stands for those of all samples
+    # Whether the name of a single output stands for those of all samples; "all": that of any vector.
+    "stacked": (False, True, "all"),
     "network": ("layers", "own"),  # own: nothing but what the file defines
     "differentials": ("changes", "gradients", "of each sample"),  # dW: a change of W, or ∂L/∂W; dZ of one sample's loss
 }
@@ -45,11 +46,11 @@ class Role(NamedTuple):
     """`kind`: a (pre-activation), h (a layer's output), p (probabilities), y (targets), L (loss), W, b, x, δ, g
     (activation), label, count, const, kron, eye, ones, unit, def, free (a tensor of its own). `layer`: None by its tag,
     or a number from the end: 0 is the output layer, −1 the one before; of a free one, its dimensions. `batch`: a matrix
-    of all samples."""
+    of all samples; of a free one, the axis from the end along which it sums to 1, or −1 where it is 1 or −1 each."""
 
     kind: str
     layer: int | None = None
-    batch: bool = False
+    batch: int = False
 
 
 class Definition(NamedTuple):
@@ -58,6 +59,14 @@ class Definition(NamedTuple):
     letters: tuple[str, ...]
     node: Node
     key: tuple[Any, ...] = ()
+
+
+class Function(NamedTuple):
+    """What the file says that a function is: of which name, its value, and the letters that pick an element of it."""
+
+    argument: str
+    node: Node
+    letters: tuple[str, ...] = ()
 
 
 class Access(NamedTuple):
@@ -95,7 +104,7 @@ class Reading:
     middle: int
     conventions: dict[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, Definition] = field(default_factory=dict)
-    functions: Mapping[str, tuple[str, Node]] = field(default_factory=dict)  # without a network: argument, and value
+    functions: Mapping[str, Function] = field(default_factory=dict)  # without a network
 
     def __post_init__(self) -> None:
         self.roles = Roles(self.roles)
@@ -192,9 +201,9 @@ class Reading:
         ):  # u_o, one of u_k
             shown = max(len(tagged(other, self.facts)[1]) for other in self.facts.seen[name.base])
             count = max(len(items), count - shown + len(items))
-        if count > 2:
+        if count > 4 or count - len(items) > 2:
             raise NotReadError("more than two dimensions")
-        axes = ("#0", "#1")[:count]
+        axes = tuple(f"#{k}" for k in range(count))
         picks, conditions = self._picks(items, axes)
         return Access(("free", key, count, role.batch), axes, picks, power, conditions)
 
@@ -343,7 +352,10 @@ class Reading:
             ):
                 picked.append(Item("label", None))
         samples = self.facts.sample_letters
-        if sample is None and len(picked) == 2:
+        batched = "#N" in axes and self["stacked"] == "all"
+        if batched and sample is None and units and [item.kind for item in picked] == ["letter"]:
+            sample = picked.pop()  # δ_i, a row of the matrix δ
+        elif sample is None and len(picked) == 2:
             first = self["two"] == "sample first"
             sample = picked.pop(0 if first else 1)
         elif sample is None and len(picked) == 1 and picked[0].kind == "letter" and picked[0].value in samples:
@@ -359,14 +371,14 @@ class Reading:
         if "#N" in axes:
             at: Any = None
             whole = role.batch and self["batch"] != "never"
-            stacked = whole or ((key[0] == "y" or (not units and key[0] in ("a", "h"))) and self["stacked"])
+            stacked = whole or batched or ((key[0] == "y" or (not units and key[0] in ("a", "h"))) and self["stacked"])
             if sample is not None:
                 at = self._pick(sample)
             elif not stacked:
                 at = "★"
             picks = (at, *picks)
             return Access(key, axes, picks, power, conditions, batch=stacked)
-        return Access(key, axes, picks, power, conditions, batch=role.batch)
+        return Access(key, axes, picks, power, conditions, batch=bool(role.batch))
 
     @property
     def unit_letters(self) -> frozenset[str]:

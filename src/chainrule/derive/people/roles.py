@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chainrule.derive.people.affine import is_idle
 from chainrule.derive.people.chains import Notes
+from chainrule.derive.people.comparing import closed
 from chainrule.derive.people.facts import Facts, free_bases
 from chainrule.derive.people.reading import Definition, Reading, Role, Roles
+from chainrule.derive.people.tagging import ARGUMENT
 from chainrule.derive.people.tree import Bound, Item, Name, Node, walk
 
 __all__ = ["USUAL", "definitions_in", "readings_of", "shorthands"]
@@ -36,16 +40,16 @@ _USUAL: dict[str, str] = {
         "1.2 KL .4 D_KL .4"
     ),
     "W": (
-        "W 1.2 w 1 U .9 V .8 θ .9 Θ 1 u .7 v .6 β .8 A .2 M .3 R .3 ω .8 W̃ .7 B .1 K .2 H .1 w̄ .5 Ω .5 Φ .1 b "
-        ".05 a .1 w̃ .5"
+        "W 1.2 w 1 U .9 V .8 θ .9 Θ 1 u .7 v .6 β .8 A .2 M .3 R .3 ω .8 W̃ .7 B .1 K .2 H .1 w̄ .5 Ω .5 Φ .1 "
+        "a .1 w̃ .5"
     ),
     "b": "b 1.2 c .6 B .6 β .4 β_0 .5 w .1 θ .1 d .2 γ .2",
     "x": (
         "x 1 X 1 φ .8 v .4 Φ .7 h .35 a .3 ϕ .8 z .15 H .3 A .3 f .15 i .3 e .3 u .2 input .9 s .1 in .4 ψ .4 x̃ "
-        ".8 x̄ .7 o .1"
+        ".8 x̊ .8 x̄ .7 o .1"
     ),
     "h": "h 1 a .8 H .9 A .8 o .3 z .3 r .2 s .2 y .3 x .2 g .1 out .6 v .3 hidden .9 u .2 ŷ .1 f .1 O .3 i .1 n .1",
-    "δ": "δ 1 e .3 Δ .7 ε .3 δ̂ .5 g .2 ζ .2 d .2",
+    "δ": "δ 1 e .3 Δ .7 ε .3 δ̂ .5 g .2 ζ .2 d .2 G .35 dout 1.2 upstream 1.2 gradout 1.2 dy .5",
     "g": (
         "σ 1 f .9 g 1 φ .8 ReLU 1 ψ .6 h .3 act .9 s .4 S .5 θ .1 a .1 ρ .4 F .3 G .3 activation .9 Φ .3 τ .2 ϕ "
         ".8 Σ .1 τ̃ .1 softplus .5 sig .8 sigma 1"
@@ -87,14 +91,16 @@ _EVIDENCE: dict[str, dict[str, float]] = {
     "differentiated": {"y": -1.5, "x": -1.5, "W": -1.5, "b": -1.5, "count": -3, "const": -2, "label": -2, "L": 0.3,
         "g": -0.5},
     "differentiated bare": {"L": 1, "p": 0.1},
-    "is a loss": {"L": 2, "p": -1, "a": -1, "y": -1, "W": -1},
+    "is a loss": {"L": 2, "g": -3, "p": -1, "a": -1, "y": -1, "W": -1},
     "conditional": {"p": 1},
     "primed": {"g": 2, "a": -1, "p": -1, "L": -1, "W": -1, "δ": -1},
     "compared": {"label": 0.8}, "moved": {"count": -3, "label": -3, "const": -1.5, "L": -1, "g": -1},
+    "above a sum": {"count": 0.6, "L": -0.6, "p": -0.6, "a": -0.6, "W": -0.6},
     "is an output": {"p": 3, "g": -3, "a": -1, "h": 0.5},
 }  # fmt: skip
 
 
+_LOSS_WORD = re.compile("loss|cost|entropy|objective", re.IGNORECASE)
 _SHORT = (Node("shorthand"),)  # the key of what is defined by nothing but its use
 
 
@@ -108,7 +114,7 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                 if k > 0 or left is None or after.node is None or not after.joined:
                     break
                 if left.op not in ("name", "app") or (
-                    left.op == "app" and any(kid.op not in ("name", "mat", "T", "given") for kid in left.kids)
+                    left.op == "app" and any(kid.op not in ("name", "mat", "alt", "T", "given") for kid in left.kids)
                 ):
                     continue
                 name: Name = left.data
@@ -125,7 +131,8 @@ def definitions_in(notes: Notes) -> dict[str, Definition]:
                     for part in walk(after.node)
                 ):
                     continue
-                found[key] = Definition(tuple(letters), after.node, (where, n))
+                if not is_idle(after.node):
+                    found[key] = Definition(tuple(letters), closed(after.node), (where, n, after.node))
     return found
 
 
@@ -216,6 +223,8 @@ def readings_of(notes: Notes, facts: Facts, said: Mapping[str, Role]) -> Iterato
         if base in said:
             candidates.append((base, [(said[base], 0.0)]))
             continue
+        if not bases[base] and base not in definitions:  # nothing but p(y | x)
+            continue
         choices = _choices(base, facts, definitions, bases, values)
         if choices:
             candidates.append((base, choices))
@@ -265,16 +274,20 @@ def _choices(
     base: str, facts: Facts, definitions: Mapping[str, Definition], bases: Counter[str], values: set[str]
 ) -> list[tuple[Role, float]]:
     """The roles that a letter may have, best first, each with its distance from the best."""
-    if base in ("𝟙",) or facts.told.get(base, Counter()).get("ones"):
+    if base in ("𝟙", "1") or facts.told.get(base, Counter()).get("ones"):
         return [(Role("ones"), 0.0)]
     if base in ("…", "·"):
         return []
+    if base.endswith(ARGUMENT):
+        return [(Role("a"), 0.0)]
     if base.startswith("|"):
         return [(Role("count"), 0.0)]
     scores: dict[str, float] = {}
     for kind, table in USUAL.items():
         if base in table:
             scores[kind] = table[base]
+    if len(base) > 3 and _LOSS_WORD.search(base):
+        scores["L"] = 1.2
     hints = facts.hints.get(base, Counter())
     shapes = facts.shapes.get(base, {0})
     for kind in list(scores) or ["a", "p", "y"]:
@@ -315,7 +328,7 @@ def _choices(
             scores["p"] = scores.get("p", 0.0) + 0.6
         if argument.split(":")[0] == base:
             scores["a"] = scores.get("a", 0.2) + 1.0
-    if max(shapes) == 0 and base in "βγτλαη" and not hints["by"] and base not in facts.transposed:
+    if max(shapes) == 0 and base in "βγτλαη" and not hints["by"] and base not in facts.transposed | facts.vectors:
         for kind in ("W", "b"):  # a number rather than weights
             scores[kind] = scores.get(kind, -9) - 1.0
     if max(shapes) >= 2:
@@ -325,7 +338,10 @@ def _choices(
     elif max(shapes) >= 1:
         for kind, effect in {"L": -0.8, "const": -1.5, "count": -1.5}.items():
             scores[kind] = scores.get(kind, -9) + effect
-    two = any(len(n.sub) >= 2 and not n.sup and not _of_layer(n, facts) for n in facts.seen[base])
+    two = any(
+        sum(item.kind != "word" for item in n.sub) >= 2 and not n.sup and not _of_layer(n, facts)
+        for n in facts.seen[base]
+    )
     if base == "δ" and two and "L" not in {i.value for n in facts.seen[base] for i in n.sub}:
         return [(Role("kron"), 0.0)]
     if base == "I":
@@ -364,11 +380,14 @@ def _is_batch(base: str, kind: str, facts: Facts, bases: Counter[str]) -> bool:
     if kind not in ("a", "h", "p", "y", "x", "δ") or not (base[0].isupper() or plain in ("Ŷ",)):
         return False
     layers = facts.layer_numbers.get(base, set())
+    if base == "P" and facts.hints[base]["before a bracket"]:  # P(o | c)
+        return False
     if base == "Δ":
         return True
     return not any(
         item.kind == "letter" or (item.kind == "number" and item.value not in layers)
         for name in facts.seen[base]
+        if [one.kind for one in name.sub] != ["letter", "letter"]  # Y_{ij}, of sample i
         for item in name.sub
     )
 
@@ -409,7 +428,7 @@ def _clashes(roles: Mapping[str, Role], facts: Facts) -> int | None:
     found = 0
     seen: dict[tuple[str, int | None], list[str]] = {}
     for base, role in roles.items():
-        if role.kind not in ("a", "p", "y", "x", "b", "δ", "h"):
+        if role.kind not in ("a", "p", "y", "x", "b", "δ", "h") or base.endswith(ARGUMENT):
             continue
         kind = "p" if role.kind == "h" and role.layer == 0 else role.kind
         others = seen.setdefault((kind, role.layer if kind != "p" else None), [])

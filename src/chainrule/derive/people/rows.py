@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chainrule.derive.people.cursor import balanced as with_brackets
-from chainrule.derive.people.cursor import split, without_gap
+from chainrule.derive.people.cursor import split, undoubled, without_gap
 from chainrule.derive.people.grammar import Grammar, parse
-from chainrule.derive.people.layout import cased, flat
+from chainrule.derive.people.layout import cased, chosen, flat
 from chainrule.derive.people.macros import Macro
 from chainrule.derive.people.scripts import GREEK_LETTERS
 from chainrule.derive.people.tokens import Token, tokens
@@ -53,6 +53,7 @@ class Row:
     conditions: list[Condition]
     continues: bool
     aside: bool = False
+    implied: bool = False  # it stands behind an arrow
 
 
 def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[Row]:
@@ -61,18 +62,36 @@ def rows(source: str, macros: Mapping[str, Macro], at: int, text: str) -> list[R
             raise NotReadError(f"the formula has {len(source)} characters; at most {_LONGEST} are read")
         if "{" * _DEEPEST in source.replace(" ", "") or "(" * _DEEPEST in source:
             raise NotReadError("too many brackets stand within each other")
+        source = re.sub(r"(?<!\\)%[^\n]*", lambda m: " " * len(m[0]), source)  # a comment
         stream = flat(cased(tokens(source, macros, at)))
     except NotReadError as error:
         return [Row([Side(None, str(error), source.strip()[:80], at)], [], False)]
     end = at + len(source)
     found: list[Row] = []
     for row in _whole_rows(split(stream, "\\", braces=True)):
-        row = without_gap(row)
+        row = _mapped(undoubled(without_gap(row)))
         pieces = _pieces_of(row, text, _end_of(row, stream, end), found)
         for piece in pieces[1:]:  # = p, because q = r: the next row goes on from p
             piece.aside = pieces[0].continues and not piece.continues
         found += pieces
     return found
+
+
+def _mapped(row: list[Token]) -> list[Token]:
+    """f : ℝⁿ → ℝ : x ↦ y as f(x) = y."""
+    k = next((k for k, t in enumerate(row) if t.text == "mapsto"), 0)
+    if k < 3 or row[1].text != ":":
+        return row
+    first = next(j for j in range(k, 0, -1) if row[j].text in (":", ",", "=") or row[j].kind == "space") + 1
+    opened, closed, equal = (Token("char", sign, row[k].at) for sign in "()=")
+    return [row[0], opened, *row[first:k], closed, equal, *row[k + 1 :]]
+
+
+def _without_set(part: list[Token]) -> list[Token]:
+    """The equation of a derivative without what says in which set it is: ∇f = … ∈ ℝⁿ."""
+    k = next((k for k, t in _at_depth_0(part) if t.text == "in"), 0)
+    equal = part[:1] and part[0].text in ("nabla", "frac", "partial") and any(t.text == "=" for t in part[:k])
+    return part[:k] if equal and k + 1 < len(part) and part[k + 1].text in ("mathbb", "ℝ") else part
 
 
 def _whole_rows(rows: list[list[Token]]) -> list[list[Token]]:
@@ -100,7 +119,7 @@ def _end_of(part: list[Token], stream: list[Token], end: int) -> int:
 
 
 def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list[Row]:
-    parts = _parts(row)
+    parts = _parts(chosen(row))
     found: list[Row] = []
     condition_follows = False
     open_row: Row | None = None
@@ -141,9 +160,12 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
             else t
             for k, t in enumerate(part)
         ]
+        implied = False
         while part and part[0].kind == "cmd" and part[0].text in ("implies", "forall"):
             condition_follows = part[0].text == "forall"
+            implied = part[0].text == "implies"
             part = part[1:]
+        part = _without_set(part)
         if not part:
             continue
         listed = any(t.text == "dots" for t in part) and part[1:2] and part[1].text in ("=", ",", "in")
@@ -157,11 +179,10 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
             _is_condition(inner) or not any(t.text == "=" for t in inner)
         ):  # fmt: skip
             part = inner  # (i ≠ j) beside an equation
-        relations = [
-            (j, t)
-            for j, t in _at_depth_0(part, balanced=with_brackets(part) is part)
-            if t.text == "=" or t.text in _NOT_EQUAL
-        ]
+        relations = [(j, t) for j, t in _at_depth_0(part) if t.text == "=" or t.text in _NOT_EQUAL]
+        if [t.text for _, t in relations] == ["="] and [t.text for t in part[relations[0][0] + 1 :]] == ["pm", "1"]:
+            continue  # y_i = ±1
+        part, relations = _without_sets(part, relations)
         kinds = {t.text for _, t in relations}
         if not relations:
             joined = part[0].text in ("+", "-", "cdot", "times", "odot", "*")
@@ -192,10 +213,25 @@ def _pieces_of(row: list[Token], text: str, end: int, before: list[Row]) -> list
         conditions = found[-1].conditions if found and not found[-1].sides else []
         for side in sides:
             side.conditions.extend(conditions)
-        open_row = Row(sides, list(conditions), starts)
+        open_row = Row(sides, list(conditions), starts, implied=implied)
         found.append(open_row)
         condition_follows = False
     return found
+
+
+def _without_sets(part: list[Token], relations: list[tuple[int, Token]]) -> tuple[list[Token], list[tuple[int, Token]]]:
+    """An equation without what it says of the place or size of its sides: Z ∈ ℝ^{m×d} = X W ≤ c is Z = X W."""
+    kinds = [t.text == "=" for _, t in relations]
+    if all(kinds) or not any(kinds) or "neq" in [t.text for _, t in relations] or _is_condition(part):
+        return part, relations
+    if kinds[0]:
+        end = next(k for (k, _), equal in zip(relations, kinds, strict=True) if not equal)
+        return (part, relations) if _index_like(part[0]) else (part[:end], [r for r in relations if r[0] < end])
+    if kinds[1] and relations[0][1].text == "in":
+        first, second = relations[0][0], relations[1][0]
+        cut = [*part[:first], *part[second:]]
+        return cut, [(k - second + first, t) for k, t in relations[1:]]
+    return part, relations
 
 
 def _without_spaces(part: list[Token]) -> list[Token]:
@@ -229,17 +265,12 @@ def _parts(row: list[Token]) -> list[list[Token]]:
     """A row between its wide spaces, commas, arrows and remarks."""
     parts: list[list[Token]] = [[]]
     depth = 0
-    opened = sum((t.text == "(") - (t.text == ")") for t in row if t.kind == "char")
-    even = sum((t.text == "[") - (t.text == "]") for t in row if t.kind == "char") == 0
-    square, square_closed = ("[", "]") if even else ("", "")
+    closed = _closed(row)
     for k, token in enumerate(row):
         if token.kind == "char":
-            depth += (token.text in ("{" if opened > 0 else "{(" + square)) - (
-                token.text in ("}" if opened > 0 else "})" + square_closed)
-            )
-            depth = max(depth, 0)  # one bracket too many
-        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
-            depth += 1 if token.text in ("begin", "{") else -1
+            depth += (token.text in "{([") - (token.text in "})]") if k in closed else 0
+        elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}", "langle", "rangle"):
+            depth += 1 if token.text in ("begin", "{", "langle") else -1
         if depth > 0:
             parts[-1].append(token)
             continue
@@ -270,6 +301,9 @@ def _open_ended(token: Token) -> bool:
 
 def _is_name(row: list[Token], k: int) -> bool:
     """Whether words are a name here: one word, where a script, bracket or sign follows or an operator stands before."""
+    glued = row[k + 1 : k + 2] and row[k + 1].text == "(" and not row[k].text.endswith(" ")
+    if glued and k == 0 and " " in row[k].text.strip():  # log softmax(z), which nothing reads
+        return True
     if not is_word_name(row[k].text):
         return False
     after = row[k + 1] if k + 1 < len(row) else None
@@ -288,12 +322,30 @@ def _is_remark(part: list[Token]) -> bool:
     )
 
 
-def _at_depth_0(part: list[Token], *, balanced: bool = True) -> list[tuple[int, Token]]:
+def _closed(row: list[Token]) -> set[int]:
+    """Where the brackets stand that have their other half: one that was forgotten holds nothing together."""
+    opened: list[int] = []
+    found: set[int] = set()
+    for k, token in enumerate(row):
+        if token.kind != "char" or token.text not in "{}()[]":
+            continue
+        if token.text in "{([":
+            opened.append(k)
+            continue
+        start = next((n for n in reversed(opened) if row[n].text == "{(["["})]".index(token.text)]), None)
+        if start is not None and not any(row[n].text == "{" for n in opened[opened.index(start) + 1 :]):
+            found |= {start, k}
+            del opened[opened.index(start) :]
+    return found
+
+
+def _at_depth_0(part: list[Token]) -> list[tuple[int, Token]]:
     found = []
     depth = 0
+    closed = _closed(part)
     for k, token in enumerate(part):
         if token.kind == "char":
-            depth += (token.text in ("{([" if balanced else "{")) - (token.text in ("})]" if balanced else "}"))
+            depth += (token.text in "{([") - (token.text in "})]") if k in closed else 0
         elif token.kind == "cmd" and token.text in ("begin", "end", "{", "}"):
             depth += 1 if token.text in ("begin", "{") else -1
         if depth == 0 and token.kind in ("char", "cmd"):
@@ -311,6 +363,8 @@ def _sides(part: list[Token], relations: list[tuple[int, Token]], text: str, end
         inside = part[k + 1 : k2]
         spelt = "".join(t.text for t in inside if t.text != "cdot")
         if not spelt.strip("?!.") or spelt in ("NA", "N/A"):
+            continue
+        if spelt in FUNCTIONS and k2 < len(part):  # p = softmax = …
             continue
         stop = part[k2].at if k2 < len(part) else end
         side = _side(inside, text, stop, part[k].at)
@@ -331,7 +385,10 @@ def _side(part: list[Token], text: str, end: int, at: int | None = None) -> Side
         shown = shown[:-1]
     balanced = with_brackets(part)
     try:
-        return Side(widened(parse(balanced)), "", shown, at, mended=balanced is not part)
+        node = widened(parse(balanced))
+        if balanced is not part and (other := with_brackets(part, early=True)) != balanced:
+            node = Node("alt", (node, widened(parse(other))))
+        return Side(node, "", shown, at, mended=balanced is not part)
     except NotReadError as error:
         return Side(None, str(error), shown, at)
 

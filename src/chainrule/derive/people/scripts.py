@@ -107,7 +107,11 @@ def _group(tokens: list[Token], parse: Callable[[list[Token]], Node]) -> list[It
     ):
         return [Item("word", spelt)]
     letters = "".join(t.text for t in tokens if t.kind == "char" and t.text.isalpha())
-    if len(letters) == len(tokens) > 1 and letters in _WORDS and tokens[-1].at - tokens[0].at == len(letters) - 1:
+    if (
+        len(letters) == len(tokens) > 1
+        and letters in _WORDS
+        and (letters.isupper() or tokens[-1].at - tokens[0].at == len(letters) - 1)
+    ):
         return [Item("word", letters)]
     found: list[Item] = []
     k = 0

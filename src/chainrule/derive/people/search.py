@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.derive.people.affine import is_logistic, squared
+from chainrule.derive.people.affine import is_logistic, is_one_and_exp, squared
 from chainrule.derive.people.chains import Chain, Notes
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.facts import Facts, flat_items
@@ -28,7 +30,8 @@ _PENALTY: dict[tuple[str, Any], float] = {
     ("loss", "binary"): 0.3, ("loss", "squares"): 0.3, ("loss", "half squares"): 0.3, ("loss", "any"): 0.3,
     ("targets", "one-hot"): 0.15,
     ("mean", False): 0.1,
-    ("stacked", True): 0.1, ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
+    ("stacked", True): 0.1, ("stacked", "all"): 0.2, ("loss", "signs"): 0.3,
+    ("samples", "columns"): 0.15, ("two", "class first"): 0.15, ("counted", "from 1"): 0.2,
     ("einstein", True): 2.5, ("dot", "elementwise"): 0.1,
     ("batch", "always"): 0.15, ("batch", "never"): 0.15,
 }  # fmt: skip
@@ -49,6 +52,8 @@ _MOVES: tuple[dict[str, Any], ...] = (
     {"units": "one each", "output": "activation", "loss": "half squares"}, {"units": "one each",
     "output": "logistic", "loss": "half squares"},
     {"stacked": True}, {"stacked": True, "mean": False},
+    {"stacked": "all", "vectors": "rows", "weights": "in×out"},
+    {"stacked": "all", "vectors": "rows", "weights": "in×out", "mean": False},
     {"stacked": True, "weights": "in×out", "activation": "logistic"},
     {"counted": "from 1"}, {"activation": "logistic"}, {"activation": "tanh"}, {"activation": "relu"},
     {"activation": "identity"}, {"units": "one output"},
@@ -87,6 +92,10 @@ class Judge:
         firsts = [(chain, chain.sides[0].node) for chain in beside or ()]
         said = [c for c, first in firsts if first is not None and first.op == "name" and heads.count(first.data) == 1]
         self.every = [*chains, *said]
+        told = {
+            (first.data, chain.sides[1].text) for chain, first in firsts if first is not None and first.op == "name"
+        }
+        self.retold = {name.base for name, count in Counter(name for name, _ in told).items() if count > 1}
         self.seed = seed
         self.more(work)
         self.known: list[dict[_Asked, dict[tuple[Any, ...], list[Outcome]]]] = [{} for _ in self.every]
@@ -145,10 +154,11 @@ def _score(chain: Chain, outcomes: list[Outcome], reading: Reading) -> float:
             score -= 2.5 if defines in ("L", "p") else 1.0
         elif outcome.word == "misfit":
             score += _MISFIT
-        elif outcome.word == "unread head" and "×" in outcome.message:
+        elif outcome.word == "unread head" and ("×" in outcome.message or reading.conventions.get("network") == "own"):
             score += _MISFIT - 0.5  # the step to the next side is lost as well
         elif outcome.word in ("unread", "unread head"):
-            score -= 0.5 if not outcome.message.startswith("there is no layer") else -_MISFIT
+            doubtful = outcome.message.startswith("there is no layer") or outcome.message.endswith("say what it is")
+            score -= 0.5 if not doubtful else -_MISFIT
         elif outcome.word == "defines":
             score += 0.1
     return score * (0.5 if chain.inline else 1.0)
@@ -164,7 +174,7 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         evidence |= _LOGISTIC
     if "tanh" in text:
         evidence.add(("activation", "tanh"))
-    if any(word in text.lower() for word in ("relu", "rectifi", "max")) or any(h["in relu"] for h in hints.values()):
+    if re.search(r"relu|rectifi|max|>|\\g(?:t|eq?)\b", text.lower()) or hints_any(facts, "in relu"):
         evidence.add(("activation", "relu"))
     if "one-hot" in prose or "one hot" in prose or "onehot" in prose:
         evidence.add(("targets", "one-hot"))
@@ -185,6 +195,8 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
     binary = any(hint["1 less"] and hint["in log"] for hint in hints.values()) or (
         sum(h["1 less"] > 0 for h in hints.values()) >= 2 and any(h["over a name"] for h in hints.values())
     )
+    parts = [part for tree in notes.trees for part in walk(tree)]
+    binary |= any(is_one_and_exp(part) for part in parts)
     known = "softmax" in text.lower() or any(
         hint["is softmax"] or hint["in log"] or hint["times log"] for hint in hints.values()
     )
@@ -193,9 +205,15 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         called = [base for base in facts.called if hints[base]["1 less"] and base in ("σ", "g", "f", "φ", "S")]
         known_as = {key: "logistic" for base in called for key in (f"function {base}", "activation")}  # 1 − σ(z)
         evidence |= set(known_as.items())
+        summed = any(part.op == "sum" and set(part.data.letters) & facts.sample_letters for part in parts)
+        mean = any(
+            part.op == "div" and part.kids[1].op == "name" and part.kids[1].data.base in "nmNM" for part in parts
+        )
+        whole = {"mean": False} if summed and not mean else {}
         start = [
             {"output": "logistic", "loss": "binary", **known_as},
             {"units": "one output", "output": "logistic", "loss": "binary", **known_as},
+            {"units": "one output", "output": "logistic", "loss": "binary", "weights": "in×out", **whole, **known_as},
             {},
         ]
     elif not known and not any(base in facts.bases for base in ("ŷ", "Ŷ", "y", "t", "p")):
@@ -203,6 +221,13 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         start = [{"output": "activation", "loss": "any"}, {}]
     elif not known:
         start = [{}, {"output": "activation", "loss": "any"}]
+    if hints_any(facts, "is an output") and "softmax" not in text.lower():  # ŷ = σ(w x + b)
+        single = {"units": "one output", "output": "logistic", "loss": "binary", "weights": "in×out"}
+        evidence |= {*single.items(), ("function σ", "logistic"), ("activation", "logistic")}
+        start = [*start, single]
+    if any(hint["in log"] and USUAL["L"].get(base, 0) > 0.5 for base, hint in hints.items()):  # log L, of all samples
+        evidence.add(("mean", False))
+        start = [{**one, "mean": False} for one in start]
     for named in ("relu", "tanh"):
         if hints_any(facts, f"in {named}"):
             start = [*({**one, "activation": named} for one in start), *start]
@@ -226,6 +251,16 @@ def settings_for(facts: Facts, notes: Notes) -> tuple[list[dict[str, Any]], set[
         capital = any(out[0].isupper() for out, _, _, _ in facts.edges if out)
         if small and capital and not {"n", "N", "m", "M"} & set(facts.bases):  # Z = xW: a row, whatever its letter
             start = [{**start[0], "batch": "never"}, *start]
+    if facts.signs:  # log(1 + e^{−y wᵀx})
+        signs = {"units": "one output", "output": "logistic", "loss": "signs", "activation": "logistic"}
+        evidence |= {*signs.items()}
+        start = [{**signs, "weights": way, "mean": m} for way in ("in×out", "out×in") for m in (False, True)] + start
+    design = any(source[:1].isupper() and weight[:1].islower() for _, weight, source, _ in facts.edges)
+    if design or (binary and "X" in facts.transposed):  # X w: one output
+        alone: dict[str, Any] = {"units": "one output", "stacked": True, "weights": "in×out"}
+        logistic: dict[str, Any] = {} if "loss" in start[0] else {"output": "logistic", "loss": "binary"}
+        start = [{**start[0], **logistic, **alone, "mean": mean} for mean in (False, True)] + start
+        evidence |= {*alone.items(), *logistic.items()}
     if any(hint["moved"] for hint in hints.values()):
         start = [*start, *({**one, "differentials": how} for one in start for how in ("of each sample", "gradients"))]
         evidence |= {("differentials", "of each sample"), ("differentials", "gradients")}
@@ -339,6 +374,8 @@ def moves(reading: Reading, labels: list[str]) -> Iterator[dict[str, Any]]:
     capitals = any(role.batch for role in reading.roles.values()) and not counted and bool(reading.facts.edges)
     for move in _MOVES:
         if move.get("batch") == "never" and not capitals:
+            continue
+        if move.get("stacked") == "all" and not reading.facts.transposed:
             continue
         if move.get("activation") == "identity" and any(role.kind == "g" for role in reading.roles.values()):
             continue

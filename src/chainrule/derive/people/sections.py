@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from chainrule.derive.people.chains import Chain, Notes
-from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.doubting import supported
 from chainrule.derive.people.facts import facts_of, flat_items
-from chainrule.derive.people.own import own_readings
+from chainrule.derive.people.own import own_search
+from chainrule.derive.people.own_judging import by_definitions, fine, settled
 from chainrule.derive.people.reading import CONVENTIONS, Reading, Role
-from chainrule.derive.people.roles import USUAL
 from chainrule.derive.people.search import Found, Judge, search
 from chainrule.derive.people.settling import FINE, LAYOUT, OF_THE_LOSS, Judged, contradicted, localised
 from chainrule.derive.people.values import work_done
@@ -22,15 +21,15 @@ __all__ = ["sectioned"]
 _SECTIONS = 12  # that are searched on their own
 _WORK = 3_000_000  # for each, in entries that are computed
 _ALL_WORK = 12_000_000
-_SEEDS = (11, 29)
+_OWN_WORK = 8_000_000  # for what the file defines, of all its parts
 
 
 def sectioned(judge: Judge, notes: Notes, said: Mapping[str, Role], found: Found, judged: list[Judged]) -> None:
     """Give chains that are not all understood the reading of their section, or that of what the file defines."""
-    begun = work_done()
+    begun, owned = work_done(), 0
     for group in itertools.islice(_groups(notes, judged), _SECTIONS):
-        bad = [n for n in group if not _fine(judged[n])]
-        if not bad or work_done() > begun + _ALL_WORK:
+        bad = [n for n in group if not fine(judged[n])]
+        if not bad or work_done() - owned > begun + _ALL_WORK:
             continue
         part = _part(notes, group)
         facts = facts_of(part)
@@ -45,18 +44,21 @@ def sectioned(judge: Judge, notes: Notes, said: Mapping[str, Role], found: Found
                 k = group.index(n)
                 tried = localised(own, k, other)
                 if (
-                    _fine(tried)
+                    fine(tried)
                     and not _only_defines(notes, tried, alone=len(group) == 1)
-                    and (not _settled(judged[n]) or (other.complete and len(group) > 2 and other.cost < 0.6))
+                    and (not settled(judged[n]) or (other.complete and len(group) > 2 and other.cost < 0.6))
                     and not _at_odds(judge, n, found, judged, tried.reading, other.cost, alone=len(group) == 1)
                 ):
                     judged[n] = tried
-        if all(_fine(judged[n]) for n in bad):
+        if all(fine(judged[n]) for n in bad) or owned > _OWN_WORK:
             continue
+        before = work_done()
         here = _part(notes, group, borrowed=False)
         for one in (part, here) if len(here.inline) < len(part.inline) else (part,):
-            for reading in own_readings(one, facts_of(one), said):
-                _by_definitions(judged, group, reading, judge.seed)
+            found_own = own_search(one, said, judge.seed, _WORK)
+            if found_own is not None:
+                by_definitions(notes, judged, group, *found_own, cost=found.cost, wrong=one is part)
+        owned += work_done() - before
 
 
 def _explains(judged: list[Judged], group: list[int], bad: list[int], other: Found) -> bool:
@@ -101,72 +103,6 @@ def _at_odds(
     )
 
 
-def _by_definitions(judged: list[Judged], group: list[int], reading: Reading, seed: int) -> None:
-    """Chains that follow from nothing but the file's own definitions. A definition alone explains nothing: it must be
-    used in a step that follows."""
-    outcomes = {n: judge_chain(judged[n].chain, reading, seed) for n in group}
-    good = {n for n, said in outcomes.items() if all(o.word in FINE for o in said)}
-    for n in list(good):
-        for other in _SEEDS:
-            again = judge_chain(judged[n].chain, reading, other)
-            if not all(o.word in FINE for o in again):
-                good.discard(n)
-    words = [o.word for said in outcomes.values() for o in said]
-    if "misfit" in words or words.count("wrong") * 4 > words.count("follows"):
-        if {*words} <= {*FINE, "wrong"} and words.count("wrong") <= 2:
-            _between_right_ones(judged, group, reading, outcomes)
-        return
-    used: set[str] = set()
-    for n in good:
-        chain, said = judged[n].chain, outcomes[n]
-        defines = len(said) > 1 and said[1].word == "defines"
-        if not defines or len(said) > 2:
-            used |= chain.bases
-    for n in good:
-        chain, said = judged[n].chain, outcomes[n]
-        alone = len(said) == 2 and said[1].word == "defines"
-        if alone and (chain.head is None or chain.head.base not in used):
-            continue
-        if not _fine(judged[n]) and not _settled(judged[n]) and not _usual(judged[n]):
-            judged[n] = Judged(chain, said, reading)
-
-
-def _between_right_ones(
-    judged: list[Judged], group: list[int], reading: Reading, outcomes: Mapping[int, list[Outcome]]
-) -> None:
-    """A wrong step from which the next one comes back to what stood before, where all else follows from definitions."""
-    for n in group:
-        said = outcomes[n]
-        wrong = [k for k, o in enumerate(said) if o.word == "wrong"]
-        back = all(
-            any(o.word == "follows" and o.against is not None and o.against < k for o in said[k + 1 :]) for k in wrong
-        )
-        if not back or not all(_fine(judged[m]) or m in group for m in range(len(judged))):
-            return
-    for n in group:
-        if not _fine(judged[n]):
-            judged[n] = Judged(judged[n].chain, outcomes[n], reading)
-
-
-def _fine(one: Judged) -> bool:
-    return all(o.word in FINE for o in one.outcomes)
-
-
-def _settled(one: Judged) -> bool:
-    """Whether most of a chain follows and a number differs: that is a wrong step, and no other way to write."""
-    words = [o.word for o in one.outcomes]
-    return "wrong" in words and words.count("follows") + words.count("carried") >= 2
-
-
-def _usual(one: Judged) -> bool:
-    """Whether a chain defines the probabilities or the loss by their usual name, and as another number."""
-    head = one.chain.head
-    if head is None or len(one.outcomes) < 2 or one.outcomes[1].word != "wrong":
-        return False
-    kind = one.reading.kind(head.base)
-    return kind in ("p", "L") and USUAL[kind].get(head.base, 0) >= 0.5
-
-
 def _groups(notes: Notes, judged: list[Judged]) -> Iterator[list[int]]:
     """The whole, its sections, and single chains, where some step is not understood."""
     everything = list(range(len(notes.chains)))
@@ -176,13 +112,13 @@ def _groups(notes: Notes, judged: list[Judged]) -> Iterator[list[int]]:
         for n in everything:
             groups.setdefault(getattr(notes.chains[n], part), []).append(n)
         if len(groups) > 1:
-            yield from (group for group in groups.values() if any(not _fine(judged[n]) for n in group))
-    bad = [n for n in everything if not _fine(judged[n])]
+            yield from (group for group in groups.values() if any(not fine(judged[n]) for n in group))
+    bad = [n for n in everything if not fine(judged[n])]
     runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(bad), lambda one: one[1] - one[0])]
     whole = everything[bad[0] :] if bad and bad[0] else []
     yield from (run for run in ([whole] if whole and whole not in runs else []) + runs if len(run) > 2)
     for n in everything:
-        if len(everything) > 1 and not _fine(judged[n]):
+        if len(everything) > 1 and not fine(judged[n]):
             yield [n]
 
 

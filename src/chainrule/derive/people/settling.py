@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from chainrule.derive.people.chains import Chain
 from chainrule.derive.people.comparing import Outcome, judge_chain
 from chainrule.derive.people.describing import convention_in_words
+from chainrule.derive.people.facts import open_letters
 from chainrule.derive.people.reading import CONVENTIONS, Reading
 from chainrule.derive.people.search import Found, Judge
-from chainrule.derive.people.tree import Item, Name, Node, conditions_of, names, walk
+from chainrule.derive.people.tree import Condition, Item, Name, Node, conditions_of, names, num, walk, with_names
 
 __all__ = [
     "FINE",
@@ -19,6 +21,7 @@ __all__ = [
     "OF_THE_LOSS",
     "Judged",
     "carried_on",
+    "cased_apart",
     "confirm",
     "contradicted",
     "localised",
@@ -121,16 +124,20 @@ def contradicted(judge: Judge, n: int, found: Found, reading: Reading, move: Map
 
 
 def _other_loss(judge: Judge, n: int, found: Found, reading: Reading) -> bool:
-    """Whether the loss of a chain, or of the errors in it, would not be what the file last said that it is."""
+    """Whether the loss of a chain, or of the errors in it, or an output would not be what the file last said of it."""
     used = judge.chains[n].bases
     errors = any(found.reading.kind(base) == "δ" for base in used)
+    known: set[str] = set()
     for m in reversed(range(n)):
         head = judge.chains[m].head
-        if head is None or len(found.outcomes[m]) < 2:
+        kind = found.reading.kind(head.base) if head is not None and len(found.outcomes[m]) > 1 else ""
+        what = "L" if kind == "L" and errors else head.base if head is not None else ""
+        if kind not in ("L", "p", "h") or what not in {"L", *used} - known:
             continue
-        if found.reading.kind(head.base) == "L" and (errors or head.base in used):
-            said = found.outcomes[m][1].word == "follows"
-            return said and any(o.word in ("wrong", "misfit") for o in judge.chain(m, reading))
+        known.add(what)
+        good = ("follows", "unread", "start", "head", "defines", "carried") if kind == "L" else FINE
+        if found.outcomes[m][1].word == "follows" and any(o.word not in good for o in judge.chain(m, reading)):
+            return True
     return False
 
 
@@ -149,6 +156,42 @@ def squared(judge: Judge, n: int, one: Judged) -> None:
         if first.word == "misfit" and other.word == "wrong":
             other.message = first.message
             one.outcomes[k] = other
+
+
+def cased_apart(judge: Judge, judged: list[Judged]) -> None:
+    """Two displays, of which one holds for i = j and one for i ≠ j, or one of z_y and the other of every other z_i."""
+    for one, other in itertools.permutations((x for x in judged if x.chain.trees and x.chain.sides[0].node), 2):
+        if all(o.word in FINE for o in one.outcomes) or one.reading is not other.reading:
+            continue
+        if one.chain.conditions or other.chain.conditions:  # the file says itself when they hold
+            continue
+        for mine, theirs in _cases(one.chain.trees[0], other.chain.trees[0]):
+            rest = [(one, mine), (other, theirs)]
+            said = [judge_chain(_where(j.chain, c), j.reading, judge.seed) if c else j.outcomes for j, c in rest]
+            if all(o.word in FINE for outcomes in said for o in outcomes):
+                for (j, c), outcomes in zip(rest, said, strict=True):
+                    j.chain, j.outcomes = _where(j.chain, c) if c else j.chain, outcomes
+                break
+
+
+def _cases(mine: Node, theirs: Node) -> Iterator[tuple[Condition, Condition | None]]:
+    """For which indices each of two left sides may be meant."""
+    letters = [Node("name", (), Name(letter)) for letter in sorted(open_letters(mine))]
+    if mine == theirs and len(letters) == 2:
+        yield Condition(letters[0], "=", letters[1]), Condition(letters[0], "≠", letters[1])
+    for letter in letters if mine != theirs else ():
+        for item in {i for name in names(theirs) for i in name.sub if i.kind in ("letter", "number")}:
+            index = Node("name", (), Name(item.value)) if item.kind == "letter" else num(item.value)
+            if with_names(mine, lambda n, a=letter, b=item: _renamed(n, a.data.base, b)) == theirs:  # type: ignore[misc]
+                yield Condition(letter, "≠", index), None
+
+
+def _renamed(name: Name, letter: str, item: Item) -> Name:
+    return replace(name, sub=tuple(item if i == Item("letter", letter) else i for i in name.sub))
+
+
+def _where(chain: Chain, condition: Condition) -> Chain:
+    return replace(chain, sides=[replace(s, conditions=[*s.conditions, condition]) for s in chain.sides])
 
 
 def confirm(judged: list[Judged], seeds: list[int]) -> None:
@@ -200,6 +243,7 @@ def support(judge: Judge, found: Found, judged: list[Judged]) -> None:
         if len(turned) == 1 and (len(lines) > 1 or weight >= 1):
             j, k = turned[0]
             judged[j].outcomes[k] = Outcome(
+                "unsupported",
                 f"it follows only if {convention_in_words(name, value)}, and nothing else here says so",
                 excused=(name, value),
             )
@@ -212,19 +256,32 @@ def _says(one: Judged, k: int) -> bool:
 
 
 def carried_on(judge: Judge, judged: list[Judged]) -> None:
-    """A wrong step that equals a wrong one of an earlier display, of the same left side, was not wrong by itself."""
+    """A wrong step that equals a wrong one of an earlier display, of the same left side, was not wrong by itself; nor
+    was one that follows where the wrong one stands for what the display is of."""
     for j, one in enumerate(judged):
         for k, outcome in enumerate(one.outcomes):
-            if outcome.word != "wrong" or one.chain.sides[0].node is None:
+            first = one.chain.sides[0].node
+            if outcome.word != "wrong" or first is None:
                 continue
             for earlier in judged[:j]:
-                if earlier.chain.sides[0].node != one.chain.sides[0].node:
-                    continue
+                whole = earlier.chain.sides[0].node
                 for side, said in zip(earlier.chain.sides, earlier.outcomes, strict=True):
-                    if said.word not in ("wrong", "carried"):
+                    if said.word not in ("wrong", "carried") or whole is None or side.node is None:
                         continue
-                    both = Chain(
-                        [replace(side, joined=False), replace(one.chain.sides[k], joined=True)], one.chain.conditions
-                    )
-                    if judge_chain(both, one.reading, judge.seed)[1].word == "follows" and outcome.word == "wrong":
-                        outcome.word, outcome.source = "carried", side
+                    for left in _with_error(first, whole, side.node):
+                        heads = [replace(side, node=left, joined=False), replace(one.chain.sides[k], joined=True)]
+                        both = Chain(heads, one.chain.conditions)
+                        if judge_chain(both, one.reading, judge.seed)[1].word == "follows" and outcome.word == "wrong":
+                            outcome.word, outcome.source = "carried", side
+
+
+def _with_error(first: Node, whole: Node, wrong: Node) -> Iterator[Node]:
+    """What a display is of, with what an earlier one says wrongly in the place of that of which it says this."""
+    if first == whole:
+        yield wrong
+    elif first.op == "D" and len(first.kids) > 2 and whole.op == "D" and first.kids[0] == whole.kids[0]:
+        by = list(first.kids[1:])
+        if all(one in by for one in whole.kids[1:]):  # ∂²f/∂x_j∂x_k, after ∂f/∂x_j
+            for one in whole.kids[1:]:
+                by.remove(one)
+            yield Node("D", (wrong, *by))

@@ -97,7 +97,13 @@ class Slopes(Operators):
         if token.text in (")", "]", "}", "=", ","):
             raise NotReadError("nothing follows for ∂ to act on")
         if token.text in ("(", "[") or (token.kind == "cmd" and token.text == "{"):
-            return Node("D", (self.scripted(self.bracket()), *by), "closed")
+            start = self.at
+            near = Node("D", (self.scripted(self.bracket()), *by), "closed")
+            if (after := self.peek()) is None or after.text not in ("log", "exp"):
+                return near
+            self.at = start
+            body = self.term()  # ∂/∂θ (1 − y) log(1 − p)
+            return Node("alt", (Node("D", (body, *by), "closed"), body.with_kids((near, *body.kids[1:]))))
         negative = False
         while self.next_is("-", "+"):
             negative ^= self.tokens[self.at].text == "-"
@@ -151,6 +157,7 @@ class Slopes(Operators):
 
     def differential(self) -> Node:
         r"""∂L of ∂L/∂z, a bare ∂ before a slash, or \partial_{z} with its variable below."""
+        sign = self.tokens[self.at].text
         self.at += 1
         if self.next_is("_"):
             self.at += 1
@@ -163,7 +170,7 @@ class Slopes(Operators):
             return Node("differential")
         if self.peek() is None:
             raise NotReadError("∂ stands alone")
-        return Node("differential", (self.factor(),))
+        return Node("differential", (self.factor(),), sign)
 
     def nabla(self) -> Node:
         """∇_z L, ∇L, ∇²L: what follows, up to a sign of multiplication."""
@@ -184,7 +191,14 @@ class Slopes(Operators):
             by = self.whole(self.group())
         if by is not None and ((token := self.peek()) is None or token.text in ("=", "+", "-", ")", "]", ",")):
             return Node("grad", (Node("loss"), by), order)
+        start = self.at
         what = self.factor()
+        after = self.peek()
+        if by is not None and after is not None and after.kind == "cmd" and after.text in ("log", "ln", "exp", "sum"):
+            self.at = start  # ∇_w y log σ
+            body = self.term()
+            near = Node("mul", (Node("grad", (what, by), order), *body.kids[1:]), body.data)
+            return Node("alt", (Node("grad", (body, by), order), near)) if body.op == "mul" else near
         if by is None and what.op == "name" and len(what.data.sub) == 1 and what.data.sub[0].kind == "name":  # ∇J_θ
             return Node("grad", (Node("name", (), Name(what.data.base)), what.data.sub[0].value), order)
         after = self.peek()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = [
     "DROPPED", "DROPPED_WITH_ARGUMENT", "FIRST_ARGUMENT_DROPPED", "GREEK", "KEPT_ARGUMENT", "SAME", "SYMBOLS", "TEXTS",
+    "loss_word", "shorthand",
 ]  # fmt: skip
 
 DROPPED = {
@@ -61,7 +63,7 @@ SAME = {
     "diffp": "\\pdv", "diff": "\\dv",
     "operatornamewithlimits": "\\operatorname", "mathit": "\\mathrm", "mathsf": "\\mathrm", "mathtt": "\\mathrm",
     "mathnormal": "\\mathrm",
-    "grad": "\\nabla", "gradient": "\\nabla", "bigtriangledown": "\\nabla", "triangledown": "\\nabla",
+    "grad": "\\nabla", "del": "\\nabla", "gradient": "\\nabla", "bigtriangledown": "\\nabla", "triangledown": "\\nabla",
     "qty": "", "quantity": "", "pqty": "", "bqty": "", "argmin": "\\min",
     "argmax": "\\max",
     "lang": "\\langle", "rang": "\\rangle", "div": "/", "part": "\\partial", "_": "_", "[": "[", "]": "]", "*": "*",
@@ -70,7 +72,7 @@ SAME = {
 }  # fmt: skip
 SYMBOLS = {
     "−": "-", "–": "-", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "∙": "\\cdot", "⊙": "\\odot", "∘": "\\circ",
-    "∗": "*", "∂": "\\partial",
+    "∗": "*", "∂": "\\partial", "∴": "\\implies", "∵": "\\implies",
     "∇": "\\nabla", "∑": "\\sum", "Σ": "\\sum", "∏": "\\prod", "Π": "\\prod", "≠": "\\neq", "≤": "\\le",
     "≥": "\\ge", "∈": "\\in", "≡": "=", "≔": "=",
     "≜": "=", "⇒": "\\implies", "⟹": "\\implies", "⟺": "\\implies", "⇔": "\\implies", "→": "\\to", "∀": "\\forall",
@@ -90,3 +92,38 @@ GREEK = {
 } | {"ϕ": "\\phi", "ϵ": "\\epsilon", "Δ": "\\Delta", "Θ": "\\Theta", "Λ": "\\Lambda", "Φ": "\\Phi", "Ψ": "\\Psi",
     "Ω": "\\Omega",
     "Γ": "\\Gamma", "λ": "\\lambda"}  # fmt: skip
+
+_GREEK_NAMES = "|".join(sorted({name[1:] for name in GREEK.values()}, key=len, reverse=True))
+_BOLD = r"e?[mrv]|rv|m?b[fms]?|bold|mat|mtx|vect?"
+_SHORTHAND = re.compile(
+    r"m?bb(?P<mathbb>[A-Z])|(?:m?c|m?cal|scr)(?P<mathcal>[A-Z])"
+    rf"|(?:{_BOLD}|)(?P<mathbf>[A-Za-z]|{_GREEK_NAMES})|(?P<font>{_BOLD}|vb|bv|gvec|vector|matr)"
+)
+_OTHER = {"mp": None, "d": "d", "E": "\\mathbb{E}", "R": "\\mathbb{R}", **dict.fromkeys(_GREEK_NAMES.split("|"))}
+
+
+def shorthand(command: str, braced: bool) -> str | None:
+    r"""What a command that a file does not define stands for where it names a letter in some font, \bx, \cL, \mbbeta,
+    or the font alone, before braces: \bs{x}."""
+    found = _SHORTHAND.fullmatch(command)
+    if command in _OTHER or found is None:
+        return _OTHER.get(command)
+    font = found.lastgroup or ""
+    if font == "font" or (braced and re.fullmatch(_BOLD, command)):
+        return "\\mathbf" if braced else None
+    letter = found[font]
+    return f"\\{font}{{{letter if len(letter) == 1 else chr(92) + letter}}}"
+
+
+_LOSS_WORDS = re.compile(
+    r"\s*(?:(?P<CE>(?:softmax|categorical|binary)?[-_ ]*(?:cross[-_ ]*entropy|x?ent)(?:[-_ ]*(?:loss|cost|error))?)"
+    r"|(?P<loss>(?:(?:softmax|log|logistic)[-_ ]*)?(?:loss|cost)(?:[-_ ]*(?:fn|func|function))?|objective)"
+    r"|(?P<NLL>nll|negative[- ]log[- ]likelihood))\s*",
+    re.IGNORECASE,
+)
+
+
+def loss_word(text: str) -> str:
+    """Words that name a loss, as the one word for it: CrossEntropyLoss, Cross entropy."""
+    found = _LOSS_WORDS.fullmatch(text)
+    return text if found is None or text in ("loss", "Loss", "cost", "Cost") else str(found.lastgroup)

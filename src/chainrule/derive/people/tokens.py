@@ -17,6 +17,8 @@ from chainrule.derive.people.symbols import (
     SAME,
     SYMBOLS,
     TEXTS,
+    loss_word,
+    shorthand,
 )  # fmt: skip
 from chainrule.derive.people.tree import NotReadError
 
@@ -41,7 +43,7 @@ _FOREIGN = re.compile(
 )
 WORDS = re.compile(
     r"(?:softmax|Softmax|Diag|sinh|cosh|sech|sin|cos|log_softmax|logsumexp|sigmoid|tanh|relu|ReLU|exp|log|ln|sum|prod|diag|max|partial|delta|theta|sigma|alpha|beta|eta|gamma"
-    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|Err|err|with)(?![A-Za-z])"
+    r"|lambda|dot|yhat|y_hat|grad|nabla|loss|Loss|logits|probs|net(?=[_^{\s)}=])|(?:in|out|act|inp|pre|hid|err)(?=[_^])|target(?=_)|onehot|one_hot|[tT]r(?=\()|if|for|where|and|otherwise|else|when|CE|BCE|NLL|MSE|XE|FL|KL|SSE|RSS|MAE|ELBO|Err|err|with)(?![A-Za-z])"
 )
 _SPACED = re.compile(
     r"(?<![A-Za-z\\] )\b(?:l o s s|L o s s|s o f t m a x|s i g m o i d|c o s t|t a n h|l o g|e x p)\b(?! [A-Za-z]\b)"
@@ -55,6 +57,9 @@ _SPOKEN = {
     "grad": "\\nabla", "nabla": "\\nabla",
     "exp": "\\exp", "log": "\\log", "ln": "\\log", "tanh": "\\tanh", "max": "\\max", "dot": "\\cdot",
 }  # fmt: skip
+
+
+_ENTROPY = re.compile(r"cross[- ]entropy(?: loss)?", re.IGNORECASE)  # as one name
 
 
 def tokens(text: str, macros: Mapping[str, Macro], at: int = 0) -> list[Token]:
@@ -89,16 +94,23 @@ def _fractions(found: list[Token]) -> list[Token]:
 
 
 def _nested(found: list[Token]) -> list[Token]:
-    """With a round bracket that closes behind its group, z^{(2}), closed within it."""
-    opened: list[int] = []
+    """With a round bracket that closes behind its group, z^{(2}), closed within it, and one that closes within a group
+    that it holds, (e^{z)}, behind it."""
+    opened = [0]
     for k, token in enumerate(found):
         if token.kind != "char":
             continue
+        after = found[k + 1 : k + 2]
         if token.text == "{":
             opened.append(0)
-        elif token.text in "()" and opened:
-            opened[-1] += 1 if token.text == "(" else -1
-        elif token.text == "}" and opened and opened.pop() == 1 and [t.text for t in found[k + 1 : k + 2]] == [")"]:
+        elif token.text == "(":
+            opened[-1] += 1
+        elif token.text == ")" and opened[-1] == 0 < sum(opened) and after and after[0].text == "}" and len(opened) > 1:
+            found[k], found[k + 1] = after[0], token
+            opened.pop()
+        elif token.text == ")":
+            opened[-1] -= 1
+        elif token.text == "}" and len(opened) > 1 and opened.pop() == 1 and [t.text for t in after] == [")"]:
             found[k], found[k + 1] = found[k + 1], token
             opened.append(0)
     return found
@@ -144,7 +156,7 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
             continue
         if text.startswith("...", k):
             found.append(Token("cmd", "dots", at + k))
-            k += 3
+            k += len(text) - k - len(text[k:].lstrip("."))
             continue
         letter = text[k]
         if letter in SYMBOLS or letter in GREEK:
@@ -163,7 +175,12 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
         if match[1] in TEXTS and text[match.end() :].lstrip()[:1] == "{":
             begin = text.index("{", match.end())
             inside = group_at(text, begin)
-            found.append(Token("text", inside, at + k))
+            if match[1] in ("textbf", "textit") and len(inside) == 1:  # a letter in bold is no remark
+                found += [Token("cmd", "mathbf", at + k), *_raw("{" + inside + "}", at + begin, False)]
+                k = begin + 3
+                continue
+            sign = inside.strip() in ("+", "-", "=")
+            found.append(Token("char", inside.strip(), at + k) if sign else Token("text", loss_word(inside), at + k))
             k = begin + len(inside) + 2
             continue
         if match[1]:
@@ -174,6 +191,8 @@ def _raw(text: str, at: int, plain: bool) -> list[Token]:
                 found.append(Token("cmd", match[2], at + k))
         elif match[3]:
             found.append(Token("num", match[3], at + k))
+        elif text.startswith("~~", k):
+            found.append(Token("space", " ", at + k))
         elif match[4] != "~":
             found.append(Token("char", match[4], at + k))
         k = match.end()
@@ -380,6 +399,8 @@ def _laid_out(raw: list[Token]) -> list[Token]:
                     ahead.append(Token("char", "=", token.at))
                 continue
             same = SAME.get(name)
+            if same is None:
+                same = shorthand(name, bool(ahead) and ahead[-1].text == "{")
             if same is not None:
                 ahead += [t._replace(at=token.at) for t in reversed(_raw(same, 0, False))]
                 if same.startswith("\\") and same[1:] == name:

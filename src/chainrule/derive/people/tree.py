@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ __all__ = [
     "conditions_of",
     "names",
     "num",
+    "relettered",
     "transform",
     "walk",
     "with_names",
@@ -136,3 +137,48 @@ def with_names(node: Node, change: Callable[[Name], Name]) -> Node:
         return Node(part.op, tuple(with_names(kid, change) for kid in part.kids), name)
 
     return transform(node, look)
+
+
+def relettered(node: Node, letters: Mapping[str, Item]) -> Node:
+    """The tree with other items in place of some index letters, also of those that a Σ runs over."""
+
+    def item(one: Item) -> Item:
+        if one.kind == "letter":
+            return letters.get(one.value, one)
+        if one.kind in ("round", "square"):
+            return Item(one.kind, tuple(map(item, one.value)))
+        if one.kind == "name":
+            return Item("name", relettered(one.value, letters))
+        return one
+
+    def condition(one: Condition) -> Condition:
+        left, right = (relettered(s, letters) if isinstance(s, Node) else s for s in (one.left, one.right))
+        return Condition(left, one.rel, right)
+
+    def look(part: Node) -> Node | None:
+        data = part.data
+        if part.op == "name" and not data.sub and not data.sup and data.base in letters:
+            return _as_index(letters[data.base])
+        if isinstance(data, Name):
+            data = replace(data, sub=tuple(map(item, data.sub)), sup=tuple(map(item, data.sup)))
+        elif isinstance(data, Bound):
+            bound = tuple(str(letters[n].value) if n in letters else n for n in data.letters)
+            limits = (relettered(s, letters) if isinstance(s, Node) else s for s in (data.lower, data.upper))
+            data = Bound(bound, tuple(map(condition, data.conditions)), *limits)
+        elif part.op == "elem":
+            data = tuple(map(item, data))
+        elif part.op == "ind":
+            data = tuple(map(condition, data))
+        elif part.op == "cases":
+            data = tuple(tuple(map(condition, group)) if group else group for group in data)
+        if data == part.data:
+            return None
+        return Node(part.op, tuple(relettered(kid, letters) for kid in part.kids), data)
+
+    return transform(node, look)
+
+
+def _as_index(item: Item) -> Node:
+    if item.kind == "number":
+        return num(float(item.value))
+    return item.value if item.kind == "name" else Node("name", (), Name(str(item.value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chainrule.derive.people.tree import Bound, Item, Name, Node, transform
+from chainrule.derive.people.tree import Bound, Item, Name, Node
 
 __all__ = ["widened"]
 
@@ -33,7 +33,7 @@ def widened(node: Node) -> Node:
             rest = rest[: used[-1] + 1]
         else:
             continue
-        body = Node("add", (inner.kids[0], *rest))
+        body = widened(Node("add", (inner.kids[0], *rest)))
         wide = inner.with_kids((body, *inner.kids[1:]))
         for one in reversed(outer):
             wide = one.with_kids((*one.kids[:-1], wide))
@@ -43,41 +43,80 @@ def widened(node: Node) -> Node:
 
 
 def _listed(node: Node) -> Node | None:
-    """e^{z_a} + e^{z_b} + e^{z_c}, or e^{z_1} + … + e^{z_K}: a sum over all, written out; None where it is not one."""
+    """e^{z_a} + e^{z_b} + e^{z_c}, or x_1 w_1 + … + x_K w_K: a sum over all, written out; None where it is not one."""
     dots = [k for k, kid in enumerate(node.kids) if kid.op == "dots"]
+    if len(dots) > 1 and dots[-1] == len(node.kids) - 1:  # w_0 x_0 + … + w_j x_j + …
+        node, dots = node.with_kids(node.kids[:-1]), dots[:-1]
     terms = [kid for kid in node.kids if kid.op != "dots"]
     if dots and any(term.op == "num" and term.data == 0 for term in terms):  # 0 + … + x + … + 0
         return Node("add", tuple(terms))
-    if dots and len(terms) < 2:
-        return node
-    if not dots and len(terms) < 3:
-        return None
-    patterns = [_pattern(term) for term in terms]
-    if any(p is None for p in patterns) or len({p[0] for p in patterns if p}) > 1:
-        return node if dots else None
-    indices = [p[1] for p in patterns if p]
-    whole = Node("sum", (patterns[0][0],), Bound(("∂s",)))  # type: ignore[index]
     if dots:
-        return whole if indices[0].value in (0, 1) else node
-    if all(i.kind == "letter" for i in indices) and len({i.value for i in indices}) == len(indices):
-        return Node("alt", (node, whole))
-    return None
-
-
-def _pattern(term: Node) -> tuple[Node, Item] | None:
-    """A term with its one index replaced by a letter of its own, and that index."""
-    found: dict[Item, None] = {}
-
-    def change(part: Node) -> Node | None:
-        if isinstance(part.data, Name) and part.data.sub:
-            *before, last = part.data.sub
-            if last.kind in ("letter", "number", "shifted", "name") and part.op == "name":
-                found[last] = None
-                return Node("name", (), replace(part.data, sub=(*before, Item("letter", "∂s"))))
+        return _counted_out(node, dots) if dots[0] > 0 and dots[-1] < len(node.kids) - 1 else node
+    if len(terms) < 3:
         return None
+    found = [_Pattern(terms[0], term) for term in terms[1:]]
+    indices = [found[0].pair[0], *(one.pair[1] for one in found)]
+    if not all(one.fits and one.tree == found[0].tree for one in found) or len(set(indices)) < len(indices):
+        return None
+    if any(index.kind != "letter" for index in indices):
+        return None
+    return Node("alt", (node, Node("sum", (found[0].tree,), Bound(("∂s",)))))
 
-    tree = transform(term, change)
-    return (tree, next(iter(found))) if len(found) == 1 else None
+
+def _counted_out(node: Node, dots: list[int]) -> Node:
+    """A sum with the terms that count from 1, or 0, up to those behind the dots as a Σ; unchanged where they do not."""
+    end = dots[-1] + 2
+    for start in range(dots[0]):
+        last = _Pattern(node.kids[start], node.kids[end - 1])
+        if not last.fits or last.pair[0] not in (Item("number", 0), Item("number", 1)):
+            continue
+        for k, term in enumerate(node.kids[start + 1 : end - 1], start=int(last.pair[0].value) + 1):
+            one = _Pattern(node.kids[start], term)
+            counted = one.fits and one.tree == last.tree
+            last.fits &= term.op == "dots" or (counted and (start + k > dots[0] or one.pair[1] == Item("number", k)))
+        if not last.fits:
+            break
+        whole = Node("sum", (last.tree,), Bound(("∂s",)))
+        terms = (*node.kids[:start], whole, *node.kids[end:])
+        return Node("add", terms) if len(terms) > 1 else whole
+    return node
+
+
+class _Pattern:
+    """Two terms that are alike but for one index, wherever it stands: what they have in common, with a letter of its
+    own for it, and what it is in both."""
+
+    def __init__(self, one: Node, other: Node) -> None:
+        self.pair = (Item("word", ""), Item("word", ""))
+        self.fits = True
+        self.tree = self._common(one, other)
+        self.fits &= self.pair[0].kind != "word"
+
+    def _common(self, one: Node, other: Node) -> Node:
+        if one.op != other.op or len(one.kids) != len(other.kids):
+            self.fits = False
+            return one
+        data = one.data
+        if isinstance(one.data, Name) and isinstance(other.data, Name):
+            sub, sup = (self._items(getattr(one.data, at), getattr(other.data, at)) for at in ("sub", "sup"))
+            data = replace(one.data, sub=sub, sup=sup)
+            self.fits &= replace(other.data, sub=sub, sup=sup) == data
+        else:
+            self.fits &= one.data == other.data
+        return Node(one.op, tuple(self._common(a, b) for a, b in zip(one.kids, other.kids, strict=True)), data)
+
+    def _items(self, some: tuple[Item, ...], others: tuple[Item, ...]) -> tuple[Item, ...]:
+        found = []
+        self.fits &= len(some) == len(others)
+        for one, other in zip(some, others, strict=False):
+            if one.kind == other.kind == "round":
+                found.append(Item("round", self._items(one.value, other.value)))
+                continue
+            if one != other:
+                self.fits &= self.pair in ((one, other), (Item("word", ""), Item("word", "")))
+                self.pair = (one, other)
+            found.append(Item("letter", "∂s") if one != other else one)
+        return tuple(found)
 
 
 def _uses(node: Node, letters: tuple[str, ...]) -> bool:

@@ -26,9 +26,10 @@ FUNCTIONS = {
     "ReLU": "relu", "relu": "relu",
     "RELU": "relu", "Relu": "relu", "diag": "diag", "Diag": "diag", "logsumexp": "logsumexp", "LSE": "logsumexp",
     "lse": "logsumexp",
-    "LogSumExp": "logsumexp", "log_softmax": "logsoftmax", "logsoftmax": "logsoftmax", "LogSoftmax": "logsoftmax",
+    "LogSumExp": "logsumexp", "log_softmax": "logsoftmax",
+    "log softmax": "logsoftmax", "log-softmax": "logsoftmax", "logsoftmax": "logsoftmax", "LogSoftmax": "logsoftmax",
     "sin": "sin", "cos": "cos",
-    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus",
+    "tr": "trace", "Tr": "trace", "trace": "trace", "softplus": "softplus", "normalize": "normalize",
     "sgn": "sign", "sign": "sign", "cosh": "cosh", "sinh": "sinh", "sech": "sech", "Log": "log",
     "step": "step",
 }  # fmt: skip

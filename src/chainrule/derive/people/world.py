@@ -51,8 +51,8 @@ class World:
         if square:
             sizes[:] = 3
         if reading["network"] == "own":
-            sizes[:] = 3 + seed % 3
-        self.sizes: dict[str, int] = {f"#{k}": int(sizes[k]) for k in range(reading.layers + 1)}
+            sizes = np.full(6, 3 + seed % 3)
+        self.sizes: dict[str, int] = {f"#{k}": int(sizes[k]) for k in range(len(sizes) - 1)}
         self.sizes["#N"] = int(sizes[-1]) if not square else 4
         self.dots: int | None = None
         self.free: dict[Key, Plain] = {}
@@ -140,8 +140,12 @@ class Context:
         if kind == "δ":
             return derivative(self, ("L",), ("a", key[1]))
         if kind == "free":
-            drawn = world.drawn(key, ("#0", "#1")[: key[2]], 0.3, 1.4)
-            return Plain(drawn.data / drawn.data.sum(axis=-1, keepdims=True), drawn.letters) if key[3] else drawn
+            drawn = world.drawn(key[:3], tuple(f"#{k}" for k in range(key[2])), 0.3, 1.4)
+            if key[3] < 0:  # 1 or −1 each
+                return Plain(np.where(drawn.data > drawn.data.mean(), 1, -1).astype(FLOAT), drawn.letters)
+            if key[3] and key[2]:  # summing to 1 along an axis
+                return Plain(drawn.data / drawn.data.sum(axis=-int(key[3]), keepdims=True), drawn.letters)
+            return drawn
         if kind == "const":
             return world.drawn(key, (), 0.5, 1.7)
         raise NotReadError(f"{kind} has no value")
@@ -168,6 +172,8 @@ class Context:
                 world.free[key] = Plain(classes[world.labels if world.batch else world.labels[0]], axes)
             return world.free[key]
         drawn = world.drawn(key, axes, 0.1, 0.9)
+        if self.reading["loss"] == "signs" and self.reading["targets"] == "one-hot":
+            return Plain(np.where(drawn.data < 0.5, -1, 1).astype(FLOAT), axes)
         if (
             units
             and self.reading["loss"] not in ("binary", "squares", "half squares", "any")
@@ -184,7 +190,9 @@ class Context:
         y = self.node(("y",))
         if kind == "cross entropy" and (not units or self.reading["output"] == "logistic"):
             kind = "binary"
-        if kind == "cross entropy":
+        if kind == "signs":
+            each = apply(neg(elementwise(y, self.node(("a", last)))), functions_of("softplus"))
+        elif kind == "cross entropy":
             each = neg(elementwise(y, apply(p, functions_of("log"))))
         elif kind == "binary":
             one = scalar(1)
