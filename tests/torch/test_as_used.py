@@ -206,6 +206,6 @@ def test_tensors_that_are_whole_or_split_by_examples():
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     assert results.get() == results.get() == []

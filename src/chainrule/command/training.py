@@ -194,7 +194,7 @@ def train(
         say(history.diverged)
     if history.best_epoch == 0 and history.stopped == "interrupted":
         raise KeyboardInterrupt  # an untrained network is of no use
-    if processes is not None and (share := processes.waited / seconds) > 0.2:
+    if processes is not None and processes.size > 1 and (share := processes.waited / seconds) > 0.2:
         say(f"{share:.0%} of the time went into waiting for the other processes: {SMALL}")
     unseen = None if history.stopped == "interrupted" else judged_on(fit, read, processes)
     if request.calibrate:
