@@ -83,8 +83,8 @@ def doubt(judge: Judge, found: Found, judged: list[Judged], text: str, told: Col
                 continue
             why = ""
             if one.reading["network"] == "own":  # by what the file defines: nothing else is supposed
-                loosely = said_loosely(one, k, outcome) is not None
-                if one.chain.sides[k].over or one.chain.sides[k].mended or _for_others(one, k, text) or loosely:
+                vague = one.chain.sides[k].over or one.chain.sides[k].mended or _for_others(one, k, text)
+                if vague or said_loosely(one, k, outcome) is not None:
                     one.outcomes[k] = Outcome("doubt", "when it holds, or where its brackets are, is not clear")
                 continue
             if one.chain.sides[k].mended or one.chain.sides[0].mended:
