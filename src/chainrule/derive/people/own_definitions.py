@@ -33,7 +33,7 @@ def own_definitions(notes: Notes, facts: Facts) -> dict[str, Definition]:
                 and (whole := _integral(right, left.kids[1])) is not None
             ):
                 left, right, sides, into = left.kids[0], whole, [], slopes  # ∂L/∂w = ∂(…)/∂w says what L is
-            if left.op == "fn" and left.data == ("log", 0):
+            if left.op == "fn" and left.data == ("log", 0) and into is found:
                 left, right, sides = left.kids[0], Node("fn", (right,), ("exp", 0)), []
             if left.op not in ("name", "app"):
                 continue
