@@ -2,6 +2,7 @@
 is read, and a slip in it does not pass."""
 
 import pytest
+from slips import assert_read_without_a_slip
 
 from chainrule.derive.people.check import check_derivation
 
@@ -106,7 +107,7 @@ BINARY = r"$h(x) = \frac{1}{1 + e^{-\theta^T x}}$" + "\n"
     ],
 )  # fmt: skip
 def test_a_way_to_write_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
-    _holds(written, wrong, "notes.md")
+    assert_read_without_a_slip(written, wrong)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +122,7 @@ def test_a_way_to_write_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
     ],
 )
 def test_plain_text_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
-    _holds(written, wrong, "notes.txt")
-
-
-def _holds(written, wrong, name):
-    def verdicts(text):
-        return {step["verdict"] for step in check_derivation(text, name).steps}
-
-    assert verdicts(written) == {"follows"}
-    assert written.count(wrong[0]) == 1
-    assert verdicts(written.replace(*wrong)) - {"follows"}
+    assert_read_without_a_slip(written, wrong, "notes.txt")
 
 
 @pytest.mark.parametrize(

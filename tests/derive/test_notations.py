@@ -1,6 +1,7 @@
 """Ways to write that only some authors have: each is read, and a slip in it does not pass."""
 
 import pytest
+from slips import assert_read_without_a_slip
 
 from chainrule.derive.people.check import check_derivation
 
@@ -291,12 +292,7 @@ SOFTMAX = r"$p_i = e^{z_i} / \sum_j e^{z_j}$" + "\n"
     ],
 )  # fmt: skip
 def test_a_notation_is_read_and_a_slip_in_it_is_not_passed(written, wrong):
-    def verdicts(text):
-        return {step["verdict"] for step in check_derivation(text, "notes.md").steps}
-
-    assert verdicts(written) == {"follows"}
-    assert written.count(wrong[0]) == 1
-    assert verdicts(written.replace(*wrong)) - {"follows"}
+    assert_read_without_a_slip(written, wrong)
 
 
 @pytest.mark.parametrize(

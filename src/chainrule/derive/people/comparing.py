@@ -82,11 +82,6 @@ def needs_batch(chain: Chain, reading: Reading) -> bool:
     if reading["batch"] == "always" or reading["stacked"] == "all":
         return True
     samples = reading.facts.sample_letters
-    first = chain.trees[0] if chain.trees else None
-    whole = first.kids[0].data if first is not None and first.op in ("D", "grad") else None
-    of_all = isinstance(whole, Name) and whole.base in reading.facts.over_samples
-    if of_all and any(letters_in(tree) & samples for tree in chain.trees) and not letters_in(chain.trees[0]) & samples:
-        return True
     for tree in chain.trees:
         for part in walk(tree):
             if part.op == "sum" and not part.data.letters and _averaged(chain):

@@ -77,7 +77,6 @@ class Facts:
     functions: set[str] = field(
         default_factory=set
     )  # bases of which the file says what they are of something: h(x) = …
-    over_samples: set[str] = field(default_factory=set)  # bases that the file says to be sums over samples
     tags: frozenset[str] = frozenset()  # letters below vectors that tell them apart: u_o and v_c
 
 
@@ -137,9 +136,6 @@ def facts_of(notes: Notes) -> Facts:
         if chain.inline and chain.head is not None and [tree.op for tree in chain.trees[1:]] == ["num"]:
             facts.put_in.add(chain.head.base)
         facts.put_in |= {c.left.data.base for c in chain.conditions if c.left.op == "name" and c.right.op == "num"}
-        sums = (p for tree in chain.trees[1:2] for p in walk(tree) if p.op == "sum")
-        if chain.head is not None and any(facts.sample_letters & {*part.data.letters} for part in sums):
-            facts.over_samples.add(chain.head.base)
     facts.zero_based = any(
         item == Item("number", 0) for name in every if name.base not in ("W", "b", "w", "x", "h", "β", "θ", "a")
         for item in flat_items(name.sub)

@@ -43,9 +43,6 @@ def said_only_here(judge: Judge, one: Judged, k: int, outcome: Outcome) -> str |
         factors = node.kids if node.op == "mul" else (node,)
         if gap is not None and gap.zero and all(f.op == "D" for f in factors):
             return "nothing here is known to depend on what it is differentiated by"
-    dots = (part for part in walk(here) if part.op == "mat" and any(1 in row for row in part.data))
-    if outcome.word == "misfit" and any(dots):
-        return "dots stand for something that is not written"
     return None
 
 
